@@ -1,0 +1,80 @@
+# Needs Python 3.11 or later and make; everything else is set up here, inside this folder.
+.DEFAULT_GOAL := help
+.PHONY: help demo test check lint format types layers coverage lowest docs docs-serve build bench clean
+
+PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python3.14 python; do \
+	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
+UV := $(shell command -v uv 2>/dev/null || echo $(CURDIR)/.uv/bin/uv)
+export UV
+export UV_PYTHON_DOWNLOADS := never
+BIN := .venv/bin
+
+help:  ## List the targets.
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+$(CURDIR)/.uv/bin/uv:
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or later is needed; none was found."; exit 1; }
+	@$(PYTHON) -m venv .uv || { echo "Python's venv module does not work; on Debian: apt-get install python3-venv"; exit 1; }
+	@.uv/bin/python -m pip install --quiet --disable-pip-version-check 'uv>=0.6,<1'
+
+.venv/.run: pyproject.toml uv.lock | $(UV)
+	@$(UV) sync --quiet --frozen --inexact --no-default-groups --extra all --python "$(PYTHON)"
+	@touch $@
+
+.venv/.dev: pyproject.toml uv.lock | $(UV)
+	@$(UV) sync --quiet --frozen --extra all --python "$(PYTHON)"
+	@touch $@ .venv/.run
+
+demo: .venv/.run  ## Ask example documents a question, on this machine, through both frameworks.
+	@$(BIN)/chat-sessions demo
+
+test: .venv/.dev  ## Run the tests (ARGS="-k name" for some of them).
+	@$(BIN)/coverage erase
+	$(BIN)/coverage run -m pytest $(ARGS)
+
+check: lint types layers test coverage lowest docs build  ## Everything that must be green before a commit lands.
+
+lint: .venv/.dev
+	$(UV) lock --check --quiet
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+
+format: .venv/.dev  ## Format, and mend what can be mended.
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+types: .venv/.dev
+	$(BIN)/mypy
+	$(BIN)/pyright
+
+layers: .venv/.dev
+	$(BIN)/lint-imports
+
+coverage:
+	$(BIN)/coverage combine --quiet
+	$(BIN)/coverage report --fail-under=100 \
+		--include='src/chat_sessions/core/*,src/chat_sessions/session/*,src/chat_sessions/llama_cloud/*'
+
+lowest: | $(UV)  ## The tests of the core and both adapters on the lowest supported versions.
+	@rm -rf .venvs/lowest && $(UV) venv --quiet --python "$(PYTHON)" .venvs/lowest
+	$(UV) pip install --quiet --python .venvs/lowest --resolution lowest-direct --group test -e '.[all]'
+	.venvs/lowest/bin/python -m pytest -q tests/core tests/session tests/llama_cloud tests/llama_index tests/langchain
+
+docs: .venv/.dev  ## Build the documentation into site/.
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
+docs-serve: .venv/.dev
+	$(BIN)/mkdocs serve
+
+build: | $(UV)  ## Build the wheel, and import it in an environment that holds nothing else.
+	@rm -rf dist .venvs/wheel
+	$(UV) build --quiet
+	@$(UV) venv --quiet --python "$(PYTHON)" .venvs/wheel
+	@$(UV) pip install --quiet --python .venvs/wheel dist/*.whl
+	.venvs/wheel/bin/python -c 'import chat_sessions; print(chat_sessions.LlamaCloudChat.__doc__.splitlines()[0])'
+
+bench: .venv/.dev  ## Measure what a token costs, beside the floor.
+	$(BIN)/python -m benchmarks
+
+clean:
+	rm -rf .venv .venvs .uv dist site .coverage* .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,0 +1,1 @@
+"""Events, turns and decisions, with no I/O: standard library and pydantic only."""

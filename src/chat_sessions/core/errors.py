@@ -1,0 +1,229 @@
+"""Everything this package raises.
+
+```text
+ChatSessionsError
+├── ConfigurationError                 no key, bad base URL, extra not installed, input that cannot be sent
+├── APIError
+│   ├── APIStatusError                 the service answered with an error status
+│   │   ├── AuthenticationError        401
+│   │   ├── PermissionDeniedError      403
+│   │   ├── NotFoundError              404
+│   │   ├── ConflictError              409
+│   │   ├── UnprocessableEntityError   422
+│   │   ├── RateLimitError             429, with retry_after
+│   │   └── InternalServerError        5xx
+│   └── APIConnectionError             nothing was sent, or a read that may be repeated
+│       └── APITimeoutError
+├── ProtocolError                      not an event stream, broken JSON, an event over the size cap
+└── TurnError                          a turn that did not end well; the turn so far is on it
+    ├── TurnFailed                     the service said so: stop.is_error
+    ├── TurnInterrupted                it ended without stop, and the session shows an unfinished turn
+    ├── TurnStalled                    no event within the deadline
+    └── TurnOutcomeUnknown             the prompt may or may not have landed; not safe to send again
+```
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+from pydantic import JsonValue
+
+if TYPE_CHECKING:
+    from chat_sessions.core.turn import Turn
+
+__all__ = [
+    "APIConnectionError",
+    "APIError",
+    "APIStatusError",
+    "APITimeoutError",
+    "AuthenticationError",
+    "ChatSessionsError",
+    "ConfigurationError",
+    "ConflictError",
+    "InternalServerError",
+    "NotFoundError",
+    "PermissionDeniedError",
+    "ProtocolError",
+    "RateLimitError",
+    "TurnError",
+    "TurnFailed",
+    "TurnInterrupted",
+    "TurnOutcomeUnknown",
+    "TurnStalled",
+    "UnprocessableEntityError",
+    "error_for_status",
+]
+
+_QUOTE_LIMIT = 500
+
+
+class ChatSessionsError(Exception):
+    """The base of every error of this package."""
+
+
+class ConfigurationError(ChatSessionsError, ValueError):
+    """Something on the caller's side is missing or cannot work; raised before any request."""
+
+
+class APIError(ChatSessionsError):
+    """A request to the service did not succeed."""
+
+
+class APIStatusError(APIError):
+    """The service answered with an error status.
+
+    `status_code` is the HTTP status, `body` the parsed JSON body (or its text),
+    `request_id` the service's own id for the request where it sent one.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        status_code: int,
+        body: JsonValue = None,
+        request_id: str | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.status_code = status_code
+        self.body = body
+        self.request_id = request_id
+
+
+class AuthenticationError(APIStatusError):
+    """401: the key is missing, wrong or for another region."""
+
+
+class PermissionDeniedError(APIStatusError):
+    """403: the key is valid but may not do this."""
+
+
+class NotFoundError(APIStatusError):
+    """404: no such session, index or attachment in this project."""
+
+
+class ConflictError(APIStatusError):
+    """409: the session is busy, or what was asked contradicts its state."""
+
+
+class UnprocessableEntityError(APIStatusError):
+    """422: the service refused the request's content; `body["detail"]` says why."""
+
+
+class RateLimitError(APIStatusError):
+    """429: refused for now. `retry_after` is the wait in seconds that the service asked for, or None."""
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        status_code: int,
+        body: JsonValue = None,
+        request_id: str | None = None,
+        retry_after: float | None = None,
+    ) -> None:
+        super().__init__(message, status_code=status_code, body=body, request_id=request_id)
+        self.retry_after = retry_after
+
+
+class InternalServerError(APIStatusError):
+    """5xx: the service, or a proxy before it, failed."""
+
+
+class APIConnectionError(APIError):
+    """The service could not be reached. Nothing was sent, or it was a read: it may be repeated."""
+
+
+class APITimeoutError(APIConnectionError):
+    """The service did not answer within the deadline. It was no turn, or no byte of it had left."""
+
+
+class ProtocolError(ChatSessionsError):
+    """What the service sent is not what its API says: quoted in the message, shortened."""
+
+
+class TurnError(ChatSessionsError):
+    """A turn that did not end well.
+
+    `turn` is the turn so far, with its text, tool runs and sources; `session_id` says where it ran.
+    """
+
+    def __init__(self, message: str, *, turn: Turn, session_id: str) -> None:
+        super().__init__(message)
+        self.turn = turn
+        self.session_id = session_id
+
+
+class TurnFailed(TurnError):
+    """The turn ended, and the service said that it failed (`stop.is_error`)."""
+
+
+class TurnInterrupted(TurnError):
+    """The stream ended without a stop, and the session shows the prompt with an unfinished answer."""
+
+
+class TurnStalled(TurnError):
+    """No event came within the deadline, and the session did not show the end of the turn either."""
+
+
+class TurnOutcomeUnknown(TurnError):
+    """The prompt may or may not have landed: look at the session before sending it again."""
+
+
+_STATUS_ERRORS: dict[int, tuple[type[APIStatusError], str]] = {
+    401: (AuthenticationError, "the API key was refused; check the key and the region it belongs to"),
+    403: (PermissionDeniedError, "this key may not do that; check the project and the plan"),
+    404: (NotFoundError, "not found; check the id, the project and the region"),
+    409: (ConflictError, "the session is busy or in another state; wait for its turn to end"),
+    422: (UnprocessableEntityError, "the request was refused"),
+    429: (RateLimitError, "too many requests; wait and try again"),
+}
+
+
+def _detail(body: JsonValue) -> str | None:
+    """The human part of a FastAPI-style error body, or None."""
+    detail = body.get("detail") if isinstance(body, dict) else body
+    if isinstance(detail, list):
+        parts: list[str] = []
+        for item in detail:
+            if isinstance(item, dict):
+                loc = item.get("loc")
+                where = ".".join(str(part) for part in loc) if isinstance(loc, list) else ""
+                message = str(item.get("msg", item))
+                parts.append(f"{where}: {message}" if where else message)
+            else:
+                parts.append(str(item))
+        detail = "; ".join(parts)
+    if detail is None:
+        return json.dumps(body) if body else None
+    return (detail if isinstance(detail, str) else json.dumps(detail)).strip() or None
+
+
+def error_for_status(
+    status_code: int,
+    body: JsonValue,
+    *,
+    request: str,
+    request_id: str | None = None,
+    retry_after: float | None = None,
+) -> APIStatusError:
+    """The error for a status that is not a success.
+
+    `request` is the method and path, for the message; it must hold no credentials.
+    """
+    error_type, hint = _STATUS_ERRORS.get(status_code, (APIStatusError, "the request was refused"))
+    if status_code >= 500:
+        error_type, hint = InternalServerError, "the service failed"
+    elif status_code < 400:
+        hint = "redirects are not followed; set base_url to the final address"
+    detail = _detail(body)
+    if detail is not None and len(detail) > _QUOTE_LIMIT:
+        detail = detail[:_QUOTE_LIMIT] + "…"
+    message = f"{request} answered {status_code}: {hint}" + (f" ({detail})" if detail else "")
+    if error_type is RateLimitError:
+        return RateLimitError(
+            message, status_code=status_code, body=body, request_id=request_id, retry_after=retry_after
+        )
+    return error_type(message, status_code=status_code, body=body, request_id=request_id)

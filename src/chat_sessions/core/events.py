@@ -1,0 +1,216 @@
+"""The events of a turn, as the wire has them, and the one place that reads them.
+
+Unknown fields are kept. An unknown `type` becomes an `UnknownEvent`. A known type whose
+body is broken is a `ProtocolError` that quotes it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, TypeAlias, cast
+
+from pydantic import BeforeValidator, Field, JsonValue, TypeAdapter, ValidationError, model_serializer
+
+from chat_sessions.core.errors import ProtocolError
+from chat_sessions.core.models import ImageAttachment, SessionSummary, Usage, WireModel
+
+__all__ = [
+    "Event",
+    "Session",
+    "Stop",
+    "Text",
+    "TextDelta",
+    "Thinking",
+    "ThinkingDelta",
+    "ToolCall",
+    "ToolResult",
+    "UnknownEvent",
+    "UserInput",
+    "dump_event",
+    "parse_event",
+    "parse_event_json",
+]
+
+_QUOTE_LIMIT = 300
+
+
+class UserInput(WireModel):
+    """The user's message, as a history holds it."""
+
+    type: Literal["user_input"] = "user_input"
+    content: str
+
+
+class ThinkingDelta(WireModel):
+    """A piece of the agent's reasoning, for display."""
+
+    type: Literal["thinking_delta"] = "thinking_delta"
+    content: str
+
+
+class Thinking(WireModel):
+    """A whole segment of the agent's reasoning."""
+
+    type: Literal["thinking"] = "thinking"
+    content: str
+
+
+class TextDelta(WireModel):
+    """A piece of the answer, for display."""
+
+    type: Literal["text_delta"] = "text_delta"
+    content: str
+
+
+class Text(WireModel):
+    """A whole segment of the answer; canonical over the deltas before it."""
+
+    type: Literal["text"] = "text"
+    content: str
+
+
+class ToolCall(WireModel):
+    """The agent calls one of its tools, on the server."""
+
+    type: Literal["tool_call"] = "tool_call"
+    call_id: str
+    name: str
+    arguments: dict[str, JsonValue]
+
+
+class ToolResult(WireModel):
+    """What a tool gave back: any JSON."""
+
+    type: Literal["tool_result"] = "tool_result"
+    call_id: str
+    name: str
+    result: JsonValue
+    image_attachment: ImageAttachment | None = None
+
+
+class Stop(WireModel):
+    """The end of a turn, with what it cost."""
+
+    type: Literal["stop"] = "stop"
+    usage: Usage
+    is_error: bool
+    error: str | None = None
+    skipped_index_ids: Annotated[list[str], BeforeValidator(lambda value: [] if value is None else value)] = Field(
+        default_factory=list
+    )
+
+
+class UnknownEvent(WireModel):
+    """An event of a type that this version does not know; `raw` is the whole body."""
+
+    raw: dict[str, JsonValue]
+
+    @property
+    def type(self) -> str:
+        """The wire's type, or "unknown" where it has none."""
+        value = self.raw.get("type")
+        return value if isinstance(value, str) else "unknown"
+
+    @model_serializer
+    def _serialize(self) -> dict[str, JsonValue]:
+        return self.raw
+
+
+KnownEvent: TypeAlias = UserInput | ThinkingDelta | Thinking | TextDelta | Text | ToolCall | ToolResult | Stop
+Event: TypeAlias = KnownEvent | UnknownEvent
+
+_known: TypeAdapter[KnownEvent] = TypeAdapter(Annotated[KnownEvent, Field(discriminator="type")])
+_KNOWN_TYPES = frozenset(
+    ("user_input", "thinking_delta", "thinking", "text_delta", "text", "tool_call", "tool_result", "stop")
+)
+# The schema gives `type` a default and does not require it, so a serialiser may drop it.
+# These three have fields that no other event has; a bare `content` could be any of five.
+_TYPE_BY_FIELDS = (
+    ("tool_result", frozenset(("call_id", "name", "result"))),
+    ("tool_call", frozenset(("call_id", "name", "arguments"))),
+    ("stop", frozenset(("usage", "is_error"))),
+)
+
+
+def parse_event_json(data: str | bytes) -> Event:
+    """The event in one JSON text, as it stands in a `data:` line.
+
+    Raises `ProtocolError` if it is no JSON object, or a known type with a broken body.
+    """
+    try:
+        return _known.validate_json(data)
+    except ValidationError:
+        pass
+    try:
+        body: Any = json.loads(data)
+    except ValueError as error:
+        raise ProtocolError(f"the service sent an event that is not JSON: {_quote(data)}") from error
+    if not isinstance(body, dict):
+        raise ProtocolError(f"the service sent an event that is not a JSON object: {_quote(data)}")
+    return parse_event(cast("dict[str, JsonValue]", _without_lone_surrogates(body)))
+
+
+def parse_event(body: Mapping[str, JsonValue]) -> Event:
+    """The event in one decoded JSON object.
+
+    Raises `ProtocolError` for a known type with a broken body.
+    """
+    fields = dict(body)
+    if fields.get("type") is None:
+        fields["type"] = next((name for name, keys in _TYPE_BY_FIELDS if keys <= fields.keys()), None)
+    if fields["type"] not in _KNOWN_TYPES:
+        return UnknownEvent(raw=dict(body))
+    try:
+        return _known.validate_python(fields)
+    except ValidationError as error:
+        problems = "; ".join(
+            f"{'.'.join(str(part) for part in item['loc'][1:])}: {item['msg']}" for item in error.errors()
+        )
+        raise ProtocolError(
+            f"the service sent a {fields['type']} event with a broken body ({problems}): "
+            + _quote(json.dumps(body, ensure_ascii=False))
+        ) from error
+
+
+def dump_event(event: Event) -> dict[str, Any]:
+    """The JSON object that `parse_event` would read back as this event."""
+    return event.model_dump(mode="json")
+
+
+def _quote(data: str | bytes) -> str:
+    text = data.decode("utf-8", "replace") if isinstance(data, bytes) else data
+    return repr(text if len(text) <= _QUOTE_LIMIT else text[:_QUOTE_LIMIT] + "…")
+
+
+def _without_lone_surrogates(value: Any) -> Any:
+    r"""The value with each lone surrogate as U+FFFD.
+
+    A server that cuts its answer by UTF-16 units can send half of a pair (`"\ud83d"`) in a
+    delta: JSON allows it, no Unicode string does. The whole text follows in the final event.
+    """
+    if isinstance(value, str):
+        return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    if isinstance(value, list):
+        return [_without_lone_surrogates(item) for item in cast("list[Any]", value)]
+    if isinstance(value, dict):
+        return {
+            _without_lone_surrogates(key): _without_lone_surrogates(item)
+            for key, item in cast("dict[Any, Any]", value).items()
+        }
+    return value
+
+
+def _parse_item(value: Any) -> Any:
+    return parse_event(cast("dict[str, JsonValue]", value)) if isinstance(value, dict) else value
+
+
+class Session(SessionSummary):
+    """A session with its events, in the order in which they happened."""
+
+    events: list[
+        Annotated[
+            UserInput | ThinkingDelta | Thinking | TextDelta | Text | ToolCall | ToolResult | Stop | UnknownEvent,
+            BeforeValidator(_parse_item),
+        ]
+    ]

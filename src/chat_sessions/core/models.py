@@ -1,0 +1,109 @@
+"""What a service says of its sessions: summaries, whole sessions, usage, attachments.
+
+Field names are this package's own; the wire's names are read and written by alias.
+Fields that a service adds later are kept on the object.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, AliasChoices, BaseModel, ConfigDict, Field
+
+__all__ = [
+    "ImageAttachment",
+    "JobMetadata",
+    "PresignedUrl",
+    "SessionPage",
+    "SessionSummary",
+    "TitledSummary",
+    "Usage",
+    "WireModel",
+]
+
+
+def _in_utc(value: datetime) -> datetime:
+    """An aware datetime; the documented example has no zone, so a naive one is read as UTC."""
+    return value.replace(tzinfo=UTC) if value.tzinfo is None else value
+
+
+Timestamp = Annotated[datetime, AfterValidator(_in_utc)]
+
+
+class WireModel(BaseModel):
+    """A frozen value that keeps the fields it does not know."""
+
+    model_config = ConfigDict(frozen=True, extra="allow", serialize_by_alias=True, validate_by_name=True)
+
+
+class Usage(WireModel):
+    """What one turn cost. A value that the service does not tell is None, never 0.
+
+    `duration_ms` is in milliseconds; `turns` counts the agent's own rounds within the turn.
+    """
+
+    input_tokens: int | None = Field(
+        default=None,
+        validation_alias=AliasChoices("total_input_tokens", "input_tokens"),
+        serialization_alias="total_input_tokens",
+    )
+    output_tokens: int | None = Field(
+        default=None,
+        validation_alias=AliasChoices("total_output_tokens", "output_tokens"),
+        serialization_alias="total_output_tokens",
+    )
+    turns: int | None = 1
+    duration_ms: float | None = 0.0
+
+
+class JobMetadata(Usage):
+    """Usage and status of a session's last run."""
+
+    is_error: bool = False
+    error: str | None = None
+    export_config_ids: list[str] | None = None
+
+
+class ImageAttachment(WireModel):
+    """Where a page screenshot lies; `attachment_url` of a client turns it into a link."""
+
+    attachment_name: str
+    source_id: str
+
+
+class PresignedUrl(WireModel):
+    """A link that works without a key until `expires_at`."""
+
+    url: str
+    expires_at: Timestamp
+    form_fields: dict[str, str] | None = None
+
+
+class SessionSummary(WireModel):
+    """A session without its events (`GET /api/v1/chat/{session_id}/summary`)."""
+
+    session_id: str
+    last_updated_at: Timestamp
+    generated_title: str | None = None
+    index_ids: list[str] | None = None
+    job_metadata: JobMetadata | None = None
+    shared_access: str | None = None
+
+
+class TitledSummary(SessionSummary):
+    """A summary that says how its title was made.
+
+    `title_origin` is "requested" where the service made a title from the message given,
+    and "automatic" where it has no such route: `generated_title` is then the one that
+    the service chose by itself, or None as long as it has none.
+    """
+
+    title_origin: Literal["requested", "automatic"] = Field(exclude=True)
+
+
+class SessionPage(WireModel):
+    """One page of summaries; `next_page_token` is None or empty on the last."""
+
+    items: list[SessionSummary]
+    next_page_token: str | None = None

@@ -1,0 +1,183 @@
+"""The passages that a tool result cites.
+
+A tool result may be any JSON, and tools may have any name, so nothing here depends on names
+and nothing raises: what looks like passages becomes `Source`s, the rest is left alone. The
+shapes read are those of the platform's own retrieval API (`retrieve`, `grep`, `read`) and
+the common ones of LlamaIndex and LangChain (`node`, `page_content`).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import cast
+
+from pydantic import JsonValue, ValidationError
+
+from chat_sessions.core.models import ImageAttachment
+
+__all__ = ["Source", "distinct", "sources_in"]
+
+_LISTS = ("results", "items", "nodes", "source_nodes", "sources", "documents", "passages", "matches", "hits")
+_TEXTS = ("content", "text", "page_content", "snippet", "passage")
+_NESTED = ("node", "document")
+_DETAILS = ("static_fields", "metadata", "extra_info")
+_FILE_NAMES = ("file_name", "filename", "source_name", "file_path", "path", "source")
+_FILE_IDS = ("parsed_directory_file_id", "directory_file_id", "file_id", "document_id", "doc_id")
+_FIRST_PAGES = ("page_range_start", "start_page_label", "page_number", "page_label", "page")
+_LAST_PAGES = ("page_range_end", "end_page_label")
+_INDEX_IDS = ("index_id", "pipeline_id")
+_IDS = ("id", "id_", "node_id", "chunk_id")
+
+
+@dataclass(frozen=True)
+class Source:
+    """A passage that a tool result cites. What the result does not say is None.
+
+    `page` and `page_end` count from 1, as the service does. `image` is a page screenshot:
+    `attachment_url` of a client turns it into a link. `metadata` is what the result said
+    of the passage beside its text.
+    """
+
+    text: str
+    score: float | None = None
+    file_name: str | None = None
+    file_id: str | None = None
+    page: int | None = None
+    page_end: int | None = None
+    index_id: str | None = None
+    passage_id: str | None = None
+    image: ImageAttachment | None = None
+    metadata: Mapping[str, JsonValue] = field(default_factory=dict[str, JsonValue], hash=False)
+
+
+def sources_in(
+    result: JsonValue,
+    *,
+    arguments: Mapping[str, JsonValue] | None = None,
+    image: ImageAttachment | None = None,
+) -> tuple[Source, ...]:
+    """The passages in one tool result, in its order; empty if there are none. Never raises.
+
+    `arguments` are those of the call: a tool that reads one page is told the page there.
+    `image` is the result's own screenshot, for a result that is one passage.
+    """
+    if isinstance(result, str):
+        result = _decoded(result)
+    if isinstance(result, Mapping):
+        for key in _LISTS:
+            entries = result.get(key)
+            if isinstance(entries, list):
+                shared = {"index_id": result["index_id"]} if "index_id" in result else {}
+                return _sources(entries, shared)
+        source = _source(result, arguments or {}, image)
+        # A lone text is a passage only if it says where it stands: any tool may answer with words.
+        if source is not None and (source.file_name or source.file_id or source.page is not None):
+            return (source,)
+        return ()
+    if isinstance(result, list):
+        return _sources([entry for entry in result if isinstance(entry, Mapping)], {})
+    return ()
+
+
+def distinct(sources: Iterable[Source]) -> tuple[Source, ...]:
+    """The sources without repetitions; of equal passages the best score is kept, in the first one's place."""
+    found: dict[tuple[object, ...], Source] = {}
+    for source in sources:
+        key = (source.file_id or source.file_name, source.page, source.text)
+        known = found.get(key)
+        if known is None or (source.score is not None and (known.score is None or source.score > known.score)):
+            found[key] = source
+    return tuple(found.values())
+
+
+def _sources(entries: list[JsonValue], shared: Mapping[str, JsonValue]) -> tuple[Source, ...]:
+    found = (_source(entry, shared, None) if isinstance(entry, Mapping) else _plain(entry) for entry in entries)
+    return tuple(source for source in found if source is not None)
+
+
+def _plain(entry: JsonValue) -> Source | None:
+    return Source(entry) if isinstance(entry, str) and entry.strip() else None
+
+
+def _source(
+    entry: Mapping[str, JsonValue], around: Mapping[str, JsonValue], image: ImageAttachment | None
+) -> Source | None:
+    """One passage; `around` is what the call or the list says of all of them."""
+    layers: list[Mapping[str, JsonValue]] = [entry]
+    for key in _NESTED:
+        nested = entry.get(key)
+        if isinstance(nested, Mapping):
+            layers.append(nested)
+    layers += [details for layer in tuple(layers) for key in _DETAILS if isinstance(details := layer.get(key), Mapping)]
+    text = next((value for layer in layers for key in _TEXTS if isinstance(value := layer.get(key), str)), None)
+    if text is None or not text.strip():
+        return None
+    layers.append(around)
+    metadata: dict[str, JsonValue] = {}
+    for layer in reversed(layers[1:-1]):
+        metadata.update((key, value) for key, value in layer.items() if key not in (*_TEXTS, *_DETAILS))
+    return Source(
+        text=text,
+        score=_number(_first(layers, ("rerank_score", "score", "similarity"))),
+        file_name=_text(_first(layers, _FILE_NAMES)),
+        file_id=_text(_first(layers, _FILE_IDS)),
+        page=_page(_first(layers, _FIRST_PAGES)),
+        page_end=_page(_first(layers, _LAST_PAGES)),
+        index_id=_text(_first(layers, _INDEX_IDS)),
+        passage_id=_text(_first(layers, _IDS)),
+        image=_image(layers) or image,
+        metadata=metadata,
+    )
+
+
+def _first(layers: Iterable[Mapping[str, JsonValue]], keys: Iterable[str]) -> JsonValue:
+    keys = tuple(keys)
+    for layer in layers:
+        for key in keys:
+            value = layer.get(key)
+            if value is not None:
+                return value
+    return None
+
+
+def _text(value: JsonValue) -> str | None:
+    return value if isinstance(value, str) and value else None
+
+
+def _number(value: JsonValue) -> float | None:
+    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+
+
+def _page(value: JsonValue) -> int | None:
+    """A page number; a label such as "12" is read, "iv" is not."""
+    if isinstance(value, str) and value.strip().isdecimal():
+        return int(value)
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def _image(layers: Iterable[Mapping[str, JsonValue]]) -> ImageAttachment | None:
+    """The page screenshot among an entry's attachments, else the first that is none of another kind."""
+    for layer in layers:
+        attachments = layer.get("attachments")
+        for item in attachments if isinstance(attachments, list) else [layer.get("image_attachment")]:
+            if isinstance(item, Mapping) and item.get("type") in (None, "screenshot", "page_screenshot"):
+                try:
+                    # Only the two that make the link, so that one page has one image wherever it is named.
+                    return ImageAttachment.model_validate(
+                        {name: item.get(name) for name in ImageAttachment.model_fields}
+                    )
+                except ValidationError:
+                    continue
+    return None
+
+
+def _decoded(result: str) -> JsonValue:
+    """Tools often answer with JSON in a string."""
+    if result.lstrip()[:1] not in ("{", "["):
+        return None
+    try:
+        return cast("JsonValue", json.loads(result))
+    except (ValueError, RecursionError):
+        return None

@@ -1,0 +1,13 @@
+"""What all tests share: no key and no service of the person who runs them."""
+
+from __future__ import annotations
+
+import pytest
+
+
+@pytest.fixture(autouse=True)
+def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test may see a real key, or reach a real service with it."""
+    for name in ("API_KEY", "BASE_URL", "PROJECT_ID", "ORGANIZATION_ID", "CUSTOM_HEADERS"):
+        monkeypatch.delenv(f"LLAMA_CLOUD_{name}", raising=False)
+    monkeypatch.delenv("LLAMA_PARSE_API_KEY", raising=False)

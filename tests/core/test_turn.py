@@ -1,0 +1,256 @@
+"""A turn is the same however it was told: live or stored, in deltas, finals or both."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import JsonValue
+
+from chat_sessions.core.events import (
+    Event,
+    Stop,
+    Text,
+    TextDelta,
+    Thinking,
+    ThinkingDelta,
+    ToolCall,
+    ToolResult,
+    UnknownEvent,
+    UserInput,
+)
+from chat_sessions.core.models import Usage
+from chat_sessions.core.turn import ToolRun, Turn, TurnFold, fold, replay
+from tests.core.turns import STOP, Told, canonical_turns, tellings, told_turns
+
+
+def read(*events: Event, prompt: str | None = "q") -> tuple[Turn, list[Event]]:
+    made = TurnFold(prompt)
+    shown = [new for event in events for new in made.add(event)]
+    return made.turn, shown
+
+
+def displayed(shown: list[Event], kind: type[TextDelta | ThinkingDelta] = TextDelta) -> str:
+    return "".join(event.content for event in shown if isinstance(event, kind))
+
+
+@given(told_turns())
+def test_a_turn_folded_live_is_what_happened_whichever_way_it_was_told(told: Told) -> None:
+    turn, _ = read(*told.told)
+    assert turn == Turn("q", told.canonical)
+
+
+@given(told_turns())
+def test_printing_the_deltas_prints_every_text_once_and_loses_none(told: Told) -> None:
+    turn, shown = read(*told.told)
+    assert displayed(shown) == turn.text == "".join(e.content for e in told.canonical if isinstance(e, Text))
+    assert displayed(shown, ThinkingDelta) == turn.thinking
+
+
+@given(st.data())
+def test_replaying_a_history_gives_the_turns_that_folding_live_gave(data: st.DataObject) -> None:
+    happened = data.draw(st.lists(canonical_turns(), max_size=3))
+    live = [read(*data.draw(tellings(events)), prompt=f"q{n}")[0] for n, events in enumerate(happened)]
+    history: list[Event] = [
+        event
+        for n, events in enumerate(happened)
+        for event in (UserInput(content=f"q{n}"), *data.draw(tellings(events)))
+    ]
+    assert replay(history) == live
+
+
+@given(st.data())
+def test_any_events_in_any_order_fold_without_an_error_and_lose_no_text(data: st.DataObject) -> None:
+    words = st.text(st.sampled_from("ab \n"), max_size=3)
+    event = st.one_of(
+        st.builds(TextDelta, content=words),
+        st.builds(ThinkingDelta, content=words),
+        st.builds(Text, content=words),
+        st.builds(Thinking, content=words),
+        st.builds(UserInput, content=words),
+        st.builds(ToolCall, call_id=st.sampled_from("xy"), name=st.just("t"), arguments=st.just({})),
+        st.builds(ToolResult, call_id=st.sampled_from("xy"), name=st.just("t"), result=st.integers(0, 1)),
+        st.just(UnknownEvent(raw={"type": "new"})),
+        st.just(STOP),
+    )
+    events = data.draw(st.lists(event, max_size=14))
+    made = TurnFold("q")
+    stepwise = Turn("q")
+    for item in events:
+        made.add(item)
+        stepwise = fold(stepwise, item)
+        assert stepwise == made.turn
+    finals = [e.content.strip() for e in events[: events.index(STOP) if STOP in events else None] if type(e) is Text]
+    assert all(final in made.turn.text for final in finals)
+
+
+def test_a_delta_only_history_gives_the_same_turn_as_one_of_finals() -> None:
+    deltas: list[Event] = [UserInput(content="q"), TextDelta(content="He"), TextDelta(content="llo"), STOP]
+    finals: list[Event] = [UserInput(content="q"), Text(content="Hello"), STOP]
+    assert replay(deltas) == replay(finals) == [Turn("q", (Text(content="Hello"), STOP))]
+
+
+def test_a_final_that_goes_further_than_its_deltas_shows_the_rest_once() -> None:
+    turn, shown = read(TextDelta(content="Hel"), Text(content="Hello"), STOP)
+    assert shown == [TextDelta(content="Hel"), TextDelta(content="lo"), Text(content="Hello"), STOP]
+    assert turn.text == "Hello"
+
+
+def test_a_final_without_deltas_is_shown_as_one_delta_and_itself() -> None:
+    _, shown = read(Thinking(content="hm"), Text(content="Hi"))
+    assert shown == [ThinkingDelta(content="hm"), Thinking(content="hm"), TextDelta(content="Hi"), Text(content="Hi")]
+
+
+def test_a_final_that_corrects_its_deltas_is_the_text_of_the_turn() -> None:
+    turn, shown = read(TextDelta(content="Helo"), Text(content="Hello"), STOP)
+    assert turn.text == "Hello"
+    assert displayed(shown) == "Helo"
+
+
+def test_white_space_that_the_final_trims_is_not_taken_for_another_text() -> None:
+    turn, shown = read(TextDelta(content=" Hi "), TextDelta(content="there \n"), Text(content="Hi there, you"))
+    assert displayed(shown) == " Hi there \n, you"
+    assert turn.text == "Hi there, you"
+
+
+def test_thinking_in_the_middle_of_a_text_does_not_double_the_text_whose_final_holds_it_whole() -> None:
+    turn, shown = read(
+        TextDelta(content="one "),
+        ThinkingDelta(content="hm"),
+        TextDelta(content="two"),
+        Text(content="one two three"),
+        Thinking(content="hm"),
+        STOP,
+    )
+    assert displayed(shown) == "one two three"
+    assert turn.events == (Text(content="one two three"), Thinking(content="hm"), STOP)
+
+
+def test_runs_of_deltas_that_come_to_stand_side_by_side_become_one() -> None:
+    turn, _ = read(
+        ThinkingDelta(content="t"),
+        TextDelta(content="a"),
+        ThinkingDelta(content="u"),
+        TextDelta(content="b"),
+        Thinking(content="tu"),
+    )
+    assert turn.events == (Thinking(content="tu"), TextDelta(content="ab"))
+
+
+def test_the_same_words_said_twice_are_kept_twice() -> None:
+    turn, shown = read(
+        TextDelta(content="ok"),
+        Text(content="ok"),
+        ToolCall(call_id="1", name="t", arguments={}),
+        TextDelta(content="ok"),
+        Text(content="ok"),
+        STOP,
+    )
+    assert turn.text == displayed(shown) == "okok"
+
+
+def test_overlapping_tool_runs_are_told_apart_by_their_call_id() -> None:
+    turn, _ = read(
+        ToolCall(call_id="1", name="search", arguments={"q": "a"}),
+        ToolCall(call_id="2", name="read", arguments={"page": 3}),
+        ToolResult(call_id="2", name="read", result="page three"),
+        ToolResult(call_id="1", name="search", result={"error": "no index"}),
+        STOP,
+    )
+    assert turn.tool_runs == (
+        ToolRun("1", "search", {"q": "a"}, {"error": "no index"}, status="failed"),
+        ToolRun("2", "read", {"page": 3}, "page three", status="completed"),
+    )
+
+
+def test_a_tool_call_without_result_is_running_and_then_unanswered() -> None:
+    call = ToolCall(call_id="1", name="search", arguments={})
+    assert read(call)[0].tool_runs[0].status == "running"
+    assert read(call, STOP)[0].tool_runs[0].status == "unanswered"
+    assert read(call, STOP)[0].sources == ()
+
+
+def test_a_result_without_a_call_is_a_tool_run_of_its_own() -> None:
+    turn, _ = read(ToolResult(call_id="9", name="grep", result=[]), STOP)
+    assert turn.tool_runs == (ToolRun("9", "grep", {}, [], status="completed"),)
+
+
+def test_a_tool_event_that_is_delivered_twice_counts_once() -> None:
+    call = ToolCall(call_id="1", name="t", arguments={})
+    result = ToolResult(call_id="1", name="t", result=1)
+    turn, shown = read(call, call, result, result)
+    assert shown == [call, result]
+    assert len(turn.tool_runs) == 1
+
+
+@pytest.mark.parametrize("result", [{"is_error": True}, {"isError": True}, {"status": "error"}, {"error": "x"}])
+def test_a_result_that_calls_itself_an_error_is_a_failed_run(result: dict[str, JsonValue]) -> None:
+    turn, _ = read(ToolResult(call_id="1", name="t", result=result))
+    assert turn.tool_runs[0].status == "failed"
+
+
+def test_what_comes_after_the_stop_is_ignored() -> None:
+    turn, shown = read(Text(content="a"), STOP, Text(content="b"), STOP)
+    assert turn.text == "a"
+    assert shown[-1] == STOP
+
+
+def test_a_stop_tells_usage_error_and_skipped_indexes() -> None:
+    stop = Stop(usage=Usage(input_tokens=1), is_error=True, error="quota", skipped_index_ids=["idx-2"])
+    turn, _ = read(stop)
+    assert (turn.is_complete, turn.usage, turn.error) == (True, Usage(input_tokens=1), "quota")
+    assert turn.skipped_index_ids == ("idx-2",)
+    assert read(Stop(usage=Usage(), is_error=True))[0].error == "the service gave no reason"
+
+
+def test_a_turn_without_a_stop_is_not_complete_and_has_no_usage() -> None:
+    turn, _ = read(TextDelta(content="a"))
+    assert (turn.is_complete, turn.usage, turn.error, turn.skipped_index_ids) == (False, None, None, ())
+    assert Turn().stop is None
+
+
+def test_an_echo_of_the_user_input_is_the_prompt_where_none_was_known() -> None:
+    assert read(UserInput(content="hi"), prompt=None)[0].prompt == "hi"
+    assert read(UserInput(content="hi"), prompt="q")[0].prompt == "q"
+
+
+def test_a_history_without_user_inputs_is_cut_at_its_stops() -> None:
+    history: list[Event] = [Text(content="a"), STOP, UnknownEvent(raw={"type": "x"}), STOP, Text(content="b")]
+    assert [turn.text for turn in replay(history)] == ["a", "b"]
+    assert [turn.prompt for turn in replay(history)] == [None, None]
+
+
+def test_a_turn_that_was_cut_ends_at_the_next_user_input() -> None:
+    history: list[Event] = [
+        UserInput(content="1"),
+        TextDelta(content="a"),
+        UserInput(content="2"),
+        Text(content="b"),
+        STOP,
+    ]
+    first, second = replay(history)
+    assert (first.text, first.is_complete) == ("a", False)
+    assert (second.text, second.is_complete) == ("b", True)
+
+
+def test_thousands_of_deltas_are_kept_as_one_text() -> None:
+    turn, _ = read(*(TextDelta(content="ab") for _ in range(5000)), STOP)
+    assert turn.events == (Text(content="ab" * 5000), STOP)
+
+
+def test_sources_of_all_tool_runs_are_those_of_the_turn_each_once() -> None:
+    hit: dict[str, JsonValue] = {"content": "x", "score": 0.5, "file_name": "a.pdf", "page": 3}
+    turn, _ = read(
+        ToolResult(call_id="1", name="retrieve", result={"results": [hit]}),
+        ToolResult(call_id="2", name="retrieve", result={"results": [{**hit, "score": 0.9}, {**hit, "page": 4}]}),
+    )
+    assert [(s.file_name, s.page, s.score) for s in turn.sources] == [("a.pdf", 3, 0.9), ("a.pdf", 4, 0.5)]
+
+
+def test_a_short_final_after_a_long_segment_without_one_is_a_segment_of_its_own() -> None:
+    long = TextDelta(content="x" * 500)
+    call = ToolCall(call_id="1", name="t", arguments={})
+    turn, shown = read(long, call, long, ThinkingDelta(content="hm"), Text(content="x"), STOP)
+    assert turn.text == displayed(shown) == "x" * 1001
+    corrected, _ = read(long, ThinkingDelta(content="hm"), TextDelta(content="y"), Text(content="z"), STOP)
+    assert corrected.text == "x" * 500 + "z"
