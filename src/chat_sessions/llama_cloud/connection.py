@@ -1,0 +1,148 @@
+"""A turn's HTTP response as live events, bounded by event deadlines.
+
+httpx's read timeout is fixed per response and starts anew with each byte, so a keep-alive
+comment moves it on. The transport's socket stream is part of httpx's documented extensions
+(`network_stream`): its `read` is bounded here by what is left until the next event is due. A
+transport without one (in-process, or another library's) keeps httpx's own timeout, and the
+deadline is then noticed at the next bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import suppress
+from typing import Any, Protocol
+
+import httpx
+
+from chat_sessions.core.events import Event
+from chat_sessions.llama_cloud.sse import aiter_events, iter_events
+from chat_sessions.session.backend import ConnectionLost, DeadlinePassed
+from chat_sessions.session.deadlines import EventClock
+
+__all__ = ["AsyncResponseEvents", "ResponseEvents", "lost"]
+
+# How long the end of the body may take after the stop, in seconds: long enough for bytes that
+# are on their way, too short to be noticed. Then the connection is not used again.
+_END_WAIT = 0.02
+_BROKEN = (httpx.TransportError, httpx.StreamError, httpx.DecodingError)
+# A socket timeout of 0 means non-blocking; a deadline that has passed must still be a timeout.
+_SHORTEST_READ = 0.001
+
+
+class _Closing(Protocol):
+    """What bounds a read: seconds left, or None."""
+
+    def remaining(self) -> float | None: ...
+
+
+class _EndWait:
+    """The bound of the reads after the stop."""
+
+    def remaining(self) -> float | None:
+        return _END_WAIT
+
+
+def lost(error: Exception, clock: EventClock) -> ConnectionLost | DeadlinePassed:
+    """The signal for an error of httpx after bytes of a turn may have left."""
+    if isinstance(error, httpx.TimeoutException):
+        return DeadlinePassed(clock.describe())
+    return ConnectionLost(f"the connection broke ({str(error) or type(error).__name__})")
+
+
+class _BoundedReads:
+    """Bounds the reads of a response's socket, and gives the socket back as it was."""
+
+    def __init__(self, response: httpx.Response, clock: EventClock) -> None:
+        self.bound: _Closing = clock
+        stream: Any = response.extensions.get("network_stream")
+        self._stream: Any = stream
+        if stream is None:
+            return
+        # From here on only the bound counts; the transport looks this up when the body is first read.
+        response.request.extensions["timeout"]["read"] = None
+        read: Callable[..., Any] = stream.read
+
+        def bounded(max_bytes: int, timeout: float | None = None) -> Any:  # noqa: ARG001 - the signature is httpcore's
+            return read(max_bytes, timeout=self._timeout())
+
+        stream.read = bounded
+
+    def _timeout(self) -> float | None:
+        left = self.bound.remaining()
+        return None if left is None else max(left, _SHORTEST_READ)
+
+    def undo(self) -> None:
+        if self._stream is not None:
+            self._stream.__dict__.pop("read", None)
+
+
+class ResponseEvents:
+    """The events of an open response; an `EventConnection`."""
+
+    def __init__(self, response: httpx.Response, clock: EventClock, *, max_event_bytes: int) -> None:
+        self._response = response
+        self._clock = clock
+        self._reads = _BoundedReads(response, clock)
+        self._chunks = response.iter_bytes()
+        self._events = iter_events(self._timely(), max_event_bytes=max_event_bytes)
+
+    def _timely(self) -> Iterator[bytes]:
+        for chunk in self._chunks:
+            yield chunk
+            if self._clock.remaining() == 0:
+                raise DeadlinePassed(self._clock.describe())
+
+    def __next__(self) -> Event:
+        try:
+            return next(self._events)
+        except _BROKEN as error:
+            raise lost(error, self._clock) from error
+
+    def finish(self) -> None:
+        """Read the end of the body if it is there, so that the connection can be used again; then close."""
+        self._reads.bound = _EndWait()
+        with suppress(*_BROKEN):
+            # One more chunk at most: a server that goes on after the stop is not listened to.
+            next(self._chunks, None)
+        self.close()
+
+    def close(self) -> None:
+        """Close the response: its socket, unless the body was read to its end."""
+        self._reads.undo()
+        self._response.close()
+
+
+class AsyncResponseEvents:
+    """The async twin of `ResponseEvents`; an `AsyncEventConnection`."""
+
+    def __init__(self, response: httpx.Response, clock: EventClock, *, max_event_bytes: int) -> None:
+        self._response = response
+        self._clock = clock
+        self._reads = _BoundedReads(response, clock)
+        self._chunks = response.aiter_bytes()
+        self._events = aiter_events(self._timely(), max_event_bytes=max_event_bytes)
+
+    async def _timely(self) -> AsyncIterator[bytes]:
+        async for chunk in self._chunks:
+            yield chunk
+            if self._clock.remaining() == 0:
+                raise DeadlinePassed(self._clock.describe())
+
+    async def __anext__(self) -> Event:
+        try:
+            return await anext(self._events)
+        except _BROKEN as error:
+            raise lost(error, self._clock) from error
+
+    async def finish(self) -> None:
+        """Read the end of the body if it is there, so that the connection can be used again; then close."""
+        self._reads.bound = _EndWait()
+        with suppress(*_BROKEN):
+            await anext(self._chunks, None)
+        await self.close()
+
+    async def close(self) -> None:
+        """Close the response: its socket, unless the body was read to its end."""
+        self._reads.undo()
+        await self._response.aclose()

@@ -1,0 +1,171 @@
+"""What a service must offer to be a backend, and what its streams may raise.
+
+A third service is a new package that satisfies `Backend` and `AsyncBackend`; nothing above
+this layer knows which service it talks to.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from chat_sessions.core.events import Event, Session
+from chat_sessions.core.models import ImageAttachment, PresignedUrl, SessionSummary, TitledSummary
+from chat_sessions.session.deadlines import EventClock, Timeouts
+
+if TYPE_CHECKING:
+    from chat_sessions.session.chat_session import AsyncChatSession, ChatSession
+    from chat_sessions.session.turn_stream import AsyncTurnStream, TurnStream
+
+__all__ = [
+    "AsyncBackend",
+    "AsyncEventConnection",
+    "AsyncTurnTransport",
+    "Backend",
+    "ConnectionLost",
+    "DeadlinePassed",
+    "EventConnection",
+    "TurnRequest",
+    "TurnTransport",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class TurnRequest:
+    """One turn as it is sent: checked, complete, and the same each time it is looked at."""
+
+    session_id: str
+    prompt: str
+    index_ids: tuple[str, ...]
+    require_all_indexes: bool = False
+
+
+class ConnectionLost(Exception):
+    """The stream broke, or could not be opened after bytes of the request may have left."""
+
+
+class DeadlinePassed(Exception):
+    """No event came in time."""
+
+
+class EventConnection(Protocol):
+    """The live events of one turn. Ends when the service closes the stream.
+
+    `__next__` may raise `ConnectionLost`, `DeadlinePassed` or `ProtocolError`; `close` is
+    idempotent and closes the socket at once.
+    """
+
+    def __next__(self) -> Event: ...
+    def finish(self) -> None:
+        """The stop has come: let the connection be used again if the stream ends at once."""
+        ...
+
+    def close(self) -> None: ...
+
+
+class AsyncEventConnection(Protocol):
+    """The async twin of `EventConnection`."""
+
+    async def __anext__(self) -> Event: ...
+    async def finish(self) -> None: ...
+    async def close(self) -> None: ...
+
+
+class TurnTransport(Protocol):
+    """How a turn is sent, and how its session is read back when the stream broke."""
+
+    def open_turn(self, request: TurnRequest, clock: EventClock) -> EventConnection:
+        """Post the turn, once.
+
+        Raises `APIStatusError` for an error status, `APIConnectionError` if no byte left,
+        `ConnectionLost` or `DeadlinePassed` if some may have.
+        """
+        ...
+
+    def read_back(self, session_id: str, *, timeout: float | None) -> Sequence[Event]:
+        """The session's history, one attempt within `timeout` seconds. Raises `APIError`."""
+        ...
+
+
+class AsyncTurnTransport(Protocol):
+    """The async twin of `TurnTransport`."""
+
+    async def open_turn(self, request: TurnRequest, clock: EventClock) -> AsyncEventConnection: ...
+    async def read_back(self, session_id: str, *, timeout: float | None) -> Sequence[Event]: ...
+
+
+class Backend(Protocol):
+    """A client of a service that holds sessions. See `LlamaCloudChat` for what each method does."""
+
+    @property
+    def service(self) -> str:
+        """The service's name, e.g. "llama_cloud"."""
+        ...
+
+    @property
+    def timeouts(self) -> Timeouts: ...
+    @property
+    def index_ids(self) -> tuple[str, ...] | None:
+        """The indexes of sessions that have none of their own."""
+        ...
+
+    @property
+    def transport(self) -> TurnTransport: ...
+    @property
+    def aio(self) -> AsyncBackend: ...
+    def queue_key(self, session_id: str) -> tuple[str, ...]:
+        """What makes a session the same one for every client of this process."""
+        ...
+
+    def check_turn(self, prompt: str, index_ids: Sequence[str] | None) -> None:
+        """Raise `ConfigurationError` for a turn that the service would refuse."""
+        ...
+
+    def create(self, *, index_ids: Sequence[str] | None = None) -> SessionSummary: ...
+    def list(self, *, page_size: int | None = None) -> Iterator[SessionSummary]: ...
+    def retrieve(self, session_id: str) -> Session: ...
+    def get_summary(self, session_id: str) -> SessionSummary: ...
+    def set_title(self, session_id: str, *, first_message: str) -> TitledSummary: ...
+    def delete(self, session_id: str) -> None: ...
+    def stream(
+        self,
+        session_id: str,
+        prompt: str,
+        *,
+        index_ids: Sequence[str] | None = None,
+        require_all_indexes: bool = False,
+    ) -> TurnStream: ...
+    def attachment_url(self, attachment: ImageAttachment) -> PresignedUrl: ...
+    def session(self, session_id: str | None = None, *, index_ids: Sequence[str] | None = None) -> ChatSession: ...
+
+
+class AsyncBackend(Protocol):
+    """The async twin of `Backend`."""
+
+    @property
+    def service(self) -> str: ...
+    @property
+    def timeouts(self) -> Timeouts: ...
+    @property
+    def index_ids(self) -> tuple[str, ...] | None: ...
+    @property
+    def transport(self) -> AsyncTurnTransport: ...
+    def queue_key(self, session_id: str) -> tuple[str, ...]: ...
+    def check_turn(self, prompt: str, index_ids: Sequence[str] | None) -> None: ...
+    async def create(self, *, index_ids: Sequence[str] | None = None) -> SessionSummary: ...
+    def list(self, *, page_size: int | None = None) -> AsyncIterator[SessionSummary]: ...
+    async def retrieve(self, session_id: str) -> Session: ...
+    async def get_summary(self, session_id: str) -> SessionSummary: ...
+    async def set_title(self, session_id: str, *, first_message: str) -> TitledSummary: ...
+    async def delete(self, session_id: str) -> None: ...
+    def stream(
+        self,
+        session_id: str,
+        prompt: str,
+        *,
+        index_ids: Sequence[str] | None = None,
+        require_all_indexes: bool = False,
+    ) -> AsyncTurnStream: ...
+    async def attachment_url(self, attachment: ImageAttachment) -> PresignedUrl: ...
+    def session(self, session_id: str | None = None, *, index_ids: Sequence[str] | None = None) -> AsyncChatSession: ...

@@ -1,0 +1,100 @@
+"""How long a turn may take, counted in events.
+
+Bytes do not count: a keep-alive comment every few seconds says that a proxy lives, not that
+the agent does (`httpx`'s read timeout, and every client built on it alone, is fooled by them).
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+
+from chat_sessions.core.errors import ConfigurationError
+
+__all__ = ["EventClock", "Timeouts"]
+
+
+@dataclass(frozen=True, slots=True)
+class Timeouts:
+    """Deadlines in seconds; None means no deadline.
+
+    `connect`: until the connection stands. `first_event`: from sending the prompt to the first
+    event. `idle`: between two events. `total`: for the whole turn, None because a healthy agent
+    may take as long as it likes. `recovery`: how long a broken turn is looked up in its session,
+    waiting for a running one included; 0 turns the look-up off. A plain request that is no turn
+    is given `first_event` to answer.
+    """
+
+    connect: float | None = 5.0
+    first_event: float | None = 60.0
+    idle: float | None = 60.0
+    total: float | None = None
+    recovery: float | None = 60.0
+
+    def __post_init__(self) -> None:
+        for item in fields(self):
+            value: object = getattr(self, item.name)
+            if value is None:
+                continue
+            if not isinstance(value, int | float) or math.isnan(value) or value < 0:
+                raise ConfigurationError(f"timeouts.{item.name} must be seconds, 0 or more, or None; got {value!r}")
+
+
+class EventClock:
+    """The deadlines of one running stream.
+
+    Only waiting counts, apart from `total`: a reader who takes a minute over an event has not
+    been kept waiting by the service. So the clock runs from `start` to `pause`.
+    """
+
+    def __init__(self, timeouts: Timeouts, now: Callable[[], float] = time.monotonic) -> None:
+        self._now = now
+        self._timeouts = timeouts
+        self._began = now()
+        self._since = self._began
+        self._waited = 0.0
+        self._has_event = False
+
+    def start(self, *, afresh: bool = False) -> None:
+        """The wait for an event begins, or goes on after a `pause`; `afresh` for a request sent once more."""
+        if afresh:
+            self._waited = 0.0
+        self._since = self._now()
+
+    def pause(self) -> None:
+        """The wait is interrupted by the reader."""
+        self._waited += self._now() - self._since
+
+    def event_arrived(self) -> None:
+        """The wait is over; the next one is for the event after this."""
+        self._has_event = True
+        self._waited = 0.0
+        self._since = self._now()
+
+    def remaining(self) -> float | None:
+        """Seconds until the next deadline, 0 if it has passed, None if there is none."""
+        due = self._due()
+        return None if due is None else max(0.0, due[0])
+
+    def describe(self) -> str:
+        """The deadline that comes next, as words for an error: "no event for 60 s (timeouts.idle)"."""
+        due = self._due()
+        return "the service did not answer in time" if due is None else due[1]
+
+    def _due(self) -> tuple[float, str] | None:
+        timeouts = self._timeouts
+        now = self._now()
+        waited = self._waited + now - self._since
+        due: list[tuple[float, str]] = []
+        if self._has_event:
+            if timeouts.idle is not None:
+                due.append((timeouts.idle - waited, f"no event for {timeouts.idle:g} s (timeouts.idle)"))
+        elif timeouts.first_event is not None:
+            text = f"no event within {timeouts.first_event:g} s of sending the prompt (timeouts.first_event)"
+            due.append((timeouts.first_event - waited, text))
+        if timeouts.total is not None:
+            text = f"the turn took longer than {timeouts.total:g} s (timeouts.total)"
+            due.append((self._began + timeouts.total - now, text))
+        return min(due, default=None)

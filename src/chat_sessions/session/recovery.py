@@ -1,0 +1,131 @@
+"""How a turn goes on after its stream broke: look the session up, deliver, wait, or say what is true.
+
+Pure but for the clock: the shells in `turn_stream` read the session and sleep, this decides.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+
+from chat_sessions.core.delivery import decide
+from chat_sessions.core.errors import (
+    APIConnectionError,
+    APIError,
+    APIStatusError,
+    APITimeoutError,
+    ChatSessionsError,
+    TurnInterrupted,
+    TurnOutcomeUnknown,
+    TurnStalled,
+)
+from chat_sessions.core.events import Event
+from chat_sessions.core.turn import TurnFold
+from chat_sessions.session.backend import DeadlinePassed
+
+__all__ = ["Recovery"]
+
+_FIRST_WAIT = 0.25
+_LONGEST_WAIT = 3.0
+# A history may trail behind what the service accepted. How long it may, before a prompt
+# that it does not show counts as not landed, in seconds.
+_SETTLING = 3.0
+
+
+class Recovery:
+    """The look-up of one broken turn.
+
+    Call `look` with each history read and `failed` for each read that failed; between them wait
+    `next_wait` seconds, until `is_over`. Then the fold is complete, or `verdict` is the error to raise.
+    """
+
+    def __init__(
+        self,
+        fold: TurnFold,
+        *,
+        cause: Exception,
+        session_id: str,
+        budget: float | None,
+        turns_before: int | None,
+        accepted: bool,
+        now: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._fold = fold
+        self.cause = cause
+        self._session_id = session_id
+        self._budget = budget
+        self._turns_before = turns_before
+        self._accepted = accepted or bool(fold.turn.events)
+        self._now = now
+        self._started = now()
+        self._wait = 0.0
+        self._outcome: str = "unread"
+        self._gone = False
+
+    @property
+    def is_over(self) -> bool:
+        """Whether there is nothing more to look for, or no time to."""
+        if self._fold.is_complete or self._gone or self.time_left == 0:
+            return True
+        settled = self._now() - self._started >= _SETTLING
+        return self._outcome in ("not_landed", "unknown") and settled
+
+    @property
+    def time_left(self) -> float | None:
+        """Seconds that the look-up may still take; None if it may take for ever."""
+        if self._budget is None:
+            return None
+        return max(0.0, self._started + self._budget - self._now())
+
+    def next_wait(self) -> float:
+        """Seconds to wait before the next look: none before the first, then longer each time, up to 3 s."""
+        wait = self._wait
+        self._wait = max(_FIRST_WAIT, min(_LONGEST_WAIT, wait * 1.6))
+        left = self.time_left
+        return wait if left is None else min(wait, left)
+
+    def look(self, history: Sequence[Event]) -> list[Event]:
+        """Take in what the session shows now; gives back the events that the reader has not had."""
+        delivery = decide(
+            live=self._fold.turn, history=history, turns_before=self._turns_before, accepted=self._accepted
+        )
+        self._outcome = delivery.outcome
+        if delivery.outcome == "running":
+            self._accepted = True
+        shown: list[Event] = []
+        for event in delivery.missing:
+            shown += self._fold.add(event)
+        return shown
+
+    def failed(self, error: APIError) -> None:
+        """Take in that the session could not be read; a refusal is final, anything else is not."""
+        if isinstance(error, APIStatusError) and error.status_code < 500 and error.status_code not in (408, 429):
+            self._gone = True
+
+    def verdict(self) -> ChatSessionsError:
+        """The one error that is true, the turn so far on it."""
+        turn, session_id, why = self._fold.turn, self._session_id, str(self.cause)
+        if self._outcome == "not_landed":
+            if isinstance(self.cause, ChatSessionsError):
+                return self.cause
+            error_type = APITimeoutError if isinstance(self.cause, DeadlinePassed) else APIConnectionError
+            return error_type(f"{why}; session {session_id} does not show the prompt: it can be sent again")
+        if not self._accepted and self._outcome in ("unread", "unknown"):
+            if self._budget == 0 and isinstance(self.cause, ChatSessionsError):
+                return self.cause
+            return TurnOutcomeUnknown(
+                f"{why}; whether the prompt landed in session {session_id} is not known: look at the session "
+                "before sending it again",
+                turn=turn,
+                session_id=session_id,
+            )
+        shows = "could not be read" if self._outcome == "unread" else "shows no end of the turn yet"
+        if self._budget == 0:
+            shows = "was not looked up (timeouts.recovery is 0)"
+        error = TurnStalled if isinstance(self.cause, DeadlinePassed) else TurnInterrupted
+        return error(
+            f"{why}; the prompt landed, and session {session_id} {shows}: read it again later, do not send the "
+            "prompt again",
+            turn=turn,
+            session_id=session_id,
+        )

@@ -1,0 +1,151 @@
+"""One turn at a time per session, in the order in which they were asked for.
+
+The service's own rule for concurrent turns is not known, and a history of two interleaved
+turns cannot be told apart afterwards. So a second turn on a session waits in this process,
+whether the turns are sync or async and whichever client sends them. Processes do not see
+each other's turns: there the service's answer (a 409, perhaps) is the only guard.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections import deque
+from collections.abc import Callable, Generator, Hashable
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from chat_sessions.core.errors import ConfigurationError
+
+__all__ = ["TurnSlot", "wait_for_turn", "wait_for_turn_async"]
+
+
+@dataclass(slots=True, eq=False)
+class _Place:
+    """A place in a session's line: how to wake whoever waits in it, and who reads its turn."""
+
+    key: Hashable
+    wake: Callable[[], bool]
+    thread: int
+    task: asyncio.Task[object] | None
+
+
+_lines: dict[Hashable, deque[_Place]] = {}
+_lock = threading.Lock()
+_lock_holder: int | None = None
+# Places whose slot the garbage collector found while this very thread was at work on the lines.
+_abandoned: deque[_Place] = deque()
+
+
+class TurnSlot:
+    """The right to run a turn on a session, until `release`."""
+
+    def __init__(self, place: _Place) -> None:
+        self._place = place
+
+    def touch(self) -> None:
+        """Note that the calling thread and task read the turn: they must not wait for its end."""
+        self._place.thread = threading.get_ident()
+        self._place.task = _current_task()
+
+    def release(self) -> None:
+        """Let the next turn begin. Idempotent, and safe from any thread."""
+        with _lines_locked():
+            _leave(self._place)
+
+    def __del__(self) -> None:
+        # A stream that was dropped without being closed must not block its session for ever.
+        if _lock_holder == threading.get_ident():
+            _abandoned.append(self._place)
+        else:
+            self.release()
+
+
+def wait_for_turn(key: Hashable) -> TurnSlot:
+    """Wait until every turn asked for earlier on this session has ended.
+
+    Raises `ConfigurationError` where that would be for ever: the calling thread reads the open turn.
+    """
+    ready = threading.Event()
+
+    def wake() -> bool:
+        ready.set()
+        return True
+
+    slot, is_first = _join(key, wake, lambda first: first.thread == threading.get_ident())
+    if not is_first:
+        try:
+            ready.wait()
+        except BaseException:
+            slot.release()
+            raise
+    return slot
+
+
+async def wait_for_turn_async(key: Hashable) -> TurnSlot:
+    """As `wait_for_turn`; the event loop goes on meanwhile, and a cancelled wait leaves the line."""
+    loop = asyncio.get_running_loop()
+    ready = asyncio.Event()
+    task = _current_task()
+
+    def wake() -> bool:
+        try:
+            loop.call_soon_threadsafe(ready.set)
+        except RuntimeError:  # the loop is closed, and nobody waits any more
+            return False
+        return True
+
+    slot, is_first = _join(key, wake, lambda first: task is not None and first.task is task)
+    if not is_first:
+        try:
+            await ready.wait()
+        except BaseException:
+            slot.release()
+            raise
+    return slot
+
+
+def _join(key: Hashable, wake: Callable[[], bool], is_own: Callable[[_Place], bool]) -> tuple[TurnSlot, bool]:
+    """A place at the end of the line, and whether it is the first."""
+    place = _Place(key, wake, threading.get_ident(), _current_task())
+    with _lines_locked():
+        line = _lines.setdefault(key, deque())
+        if line and is_own(line[0]):
+            raise ConfigurationError(
+                "this session still has an open turn, and the code that reads it is the code that asks for the next: "
+                "read its stream to the end, or close it, before sending another prompt"
+            )
+        line.append(place)
+        return TurnSlot(place), line[0] is place
+
+
+def _leave(place: _Place) -> None:
+    line = _lines.get(place.key)
+    if line is None or place not in line:
+        return
+    was_first = line[0] is place
+    line.remove(place)
+    while was_first and line and not line[0].wake():
+        line.popleft()
+    if not line:
+        del _lines[place.key]
+
+
+@contextmanager
+def _lines_locked() -> Generator[None]:
+    global _lock_holder
+    with _lock:
+        _lock_holder = threading.get_ident()
+        try:
+            yield
+            while _abandoned:
+                _leave(_abandoned.popleft())
+        finally:
+            _lock_holder = None
+
+
+def _current_task() -> asyncio.Task[object] | None:
+    try:
+        return asyncio.current_task()
+    except RuntimeError:
+        return None

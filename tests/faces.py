@@ -1,0 +1,56 @@
+"""One test for the sync and the async client: what differs is whether there is something to await."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import AsyncIterable, AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+from typing import Any, TypeVar
+
+from chat_sessions import (
+    AsyncChatSession,
+    AsyncLlamaCloudChat,
+    AsyncTurnStream,
+    ChatSession,
+    LlamaCloudChat,
+    TurnStream,
+)
+
+T = TypeVar("T")
+
+AnyChat = LlamaCloudChat | AsyncLlamaCloudChat
+AnySession = ChatSession | AsyncChatSession
+AnyStream = TurnStream | AsyncTurnStream
+
+
+async def do(value: Any) -> Any:
+    """The value, awaited if it must be."""
+    return await value if inspect.isawaitable(value) else value
+
+
+async def every(items: Iterable[T] | AsyncIterable[T]) -> list[T]:
+    """All items, of either kind of iterator."""
+    if isinstance(items, AsyncIterable):
+        return [item async for item in items]
+    return list(items)
+
+
+async def some(items: Iterable[T] | AsyncIterable[T]) -> AsyncIterator[T]:
+    """The items one by one, of either kind of iterator."""
+    if isinstance(items, AsyncIterable):
+        async for item in items:
+            yield item
+    else:
+        for item in items:
+            yield item
+
+
+@asynccontextmanager
+async def entered(manager: Any) -> AsyncIterator[Any]:
+    """Inside either kind of context manager."""
+    if hasattr(manager, "__aenter__"):
+        async with manager as value:
+            yield value
+    else:
+        with manager as value:
+            yield value

@@ -1,0 +1,162 @@
+"""Events come out of the bytes at once, whole and once, however the bytes are cut."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from chat_sessions.core.errors import ProtocolError
+from chat_sessions.core.events import Event, Text, TextDelta
+from chat_sessions.llama_cloud.sse import Framing, aiter_events, iter_events
+
+CAP = 16 * 1024 * 1024
+
+
+def line(content: str) -> str:
+    return "data: " + json.dumps({"type": "text", "content": content}, ensure_ascii=False)
+
+
+def read(chunks: list[bytes], cap: int = CAP) -> list[Event]:
+    return list(iter_events(iter(chunks), max_event_bytes=cap))
+
+
+def contents(events: list[Event]) -> list[str]:
+    assert all(isinstance(event, Text) for event in events)
+    return [event.content for event in events if isinstance(event, Text)]
+
+
+async def aread(chunks: list[bytes], cap: int = CAP) -> list[Event]:
+    async def source() -> AsyncIterator[bytes]:
+        for chunk in chunks:
+            yield chunk
+
+    return [event async for event in aiter_events(source(), max_event_bytes=cap)]
+
+
+STREAM = "\n".join(
+    [
+        ": ping - 2026-11-21",
+        "",
+        "event: message",
+        "id: 7",
+        line("größe 😀"),
+        "",
+        ": ping",
+        "",
+        "retry: 10",
+        "",
+        line("a\u2028b\x85c"),
+        "",
+        'data: {"type": "text",',
+        'data:"content": "two lines"}',
+        "",
+        "data",
+        "",
+        "data: [DONE]",
+        "",
+        "unknown: field",
+        line("last"),
+        "",
+        "",
+    ]
+)
+EXPECTED = ["größe 😀", "a\u2028b\x85c", "two lines", "last"]
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+async def test_every_cut_between_two_bytes_gives_the_same_events(end: str) -> None:
+    data = STREAM.replace("\n", end).encode()
+    for cut in range(len(data) + 1):
+        assert contents(read([data[:cut], data[cut:]])) == EXPECTED
+    assert contents(await aread([data[i : i + 1] for i in range(len(data))])) == EXPECTED
+
+
+@given(st.data())
+def test_any_way_to_cut_the_bytes_gives_the_same_events(data: st.DataObject) -> None:
+    end = data.draw(st.sampled_from(["\n", "\r\n", "\r"]))
+    stream = STREAM.replace("\n", end).encode()
+    cuts = sorted(data.draw(st.sets(st.integers(0, len(stream)))))
+    chunks = [stream[a:b] for a, b in zip([0, *cuts], [*cuts, len(stream)], strict=True)]
+    assert contents(read(chunks)) == EXPECTED
+
+
+@pytest.mark.parametrize("end", ["\n\n", "\r\n\r\n", "\r\r", "\r\n\n", "\n\r"])
+@pytest.mark.parametrize("split", [0, 1, 2])
+def test_an_event_is_out_before_the_next_bytes_are_asked_for(end: str, split: int) -> None:
+    asked: list[int] = []
+
+    def source() -> Iterator[bytes]:
+        data = (line("now") + end).encode()
+        cut = len(data) - split if split else len(data)
+        yield data[:cut]
+        if split:
+            yield data[cut:]
+        asked.append(1)
+        yield (line("later") + end).encode()
+
+    events = iter_events(source(), max_event_bytes=CAP)
+    first = next(events)
+    assert (contents([first]), asked) == (["now"], [])
+    # A last CR may still get its LF: it must not count as a second line end.
+    assert contents(list(events)) == ["later"]
+
+
+def test_an_event_that_the_end_of_the_stream_cuts_is_none() -> None:
+    assert contents(read([(line("whole") + "\n\n" + line("cut")).encode()])) == ["whole"]
+    assert contents(read([(line("whole") + "\n\n" + line("cut") + "\n").encode()])) == ["whole"]
+
+
+@pytest.mark.parametrize("bom", [[b"\xef\xbb\xbf"], [b"\xef", b"\xbb", b"\xbf"]])
+def test_a_leading_byte_order_mark_is_dropped(bom: list[bytes]) -> None:
+    assert contents(read([*bom, (line("a") + "\n\n").encode()])) == ["a"]
+
+
+def test_bytes_that_are_no_utf_8_become_replacement_characters() -> None:
+    assert contents(read([b'data: {"type":"text","content":"a\xffb"}\n\n'])) == ["a\ufffdb"]
+
+
+async def test_a_data_line_of_five_megabytes_is_one_event() -> None:
+    content = "x" * 5_000_000
+    data = (line(content) + "\n\n").encode()
+    chunks = [data[i : i + 65536] for i in range(0, len(data), 65536)]
+    assert contents(read(chunks)) == [content]
+    assert contents(await aread(chunks)) == [content]
+
+
+@pytest.mark.parametrize("end", [b"", b"\n\n"])
+def test_an_event_over_the_cap_is_an_error_that_names_the_cap(end: bytes) -> None:
+    with pytest.raises(ProtocolError, match="more than 1,000 bytes; max_event_bytes="):
+        read([b"data: " + b"x" * 600, b"x" * 600 + end], cap=1000)
+
+
+def test_many_small_events_and_comments_do_not_add_up_to_the_cap() -> None:
+    event = (line("a") + "\n").encode()
+    assert len(read([event, b"\n"] * 100, cap=100)) == 100
+    assert read([b": ping\n\n"] * 1000, cap=100) == []
+    assert len(read([(event + b"\n") * 100], cap=100)) == 100
+
+
+def test_a_broken_event_is_an_error_after_the_events_before_it() -> None:
+    events = iter_events(iter([(line("ok") + "\n\ndata: {broken\n\n").encode()]), max_event_bytes=CAP)
+    assert contents([next(events)]) == ["ok"]
+    with pytest.raises(ProtocolError, match=r"not JSON: '\{broken'"):
+        next(events)
+
+
+def test_the_event_name_is_a_hint_only() -> None:
+    assert read([b'event: message\ndata: {"type":"text_delta","content":"a"}\n\n']) == [TextDelta(content="a")]
+
+
+def test_framing_gives_line_feeds_only() -> None:
+    framing = Framing(100)
+    assert [framing.feed(part) for part in (b"a\r", b"\nb\r", b"c\r\n", b"", b"\r\n")] == [
+        b"a\n",
+        b"b\n",
+        b"c\n",
+        b"",
+        b"\n",
+    ]

@@ -1,0 +1,68 @@
+"""Deadlines count the time that the service takes for an event, not the reader's."""
+
+from __future__ import annotations
+
+from chat_sessions import Timeouts
+from chat_sessions.session.deadlines import EventClock
+
+
+class Time:
+    now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_the_first_event_has_a_deadline_of_its_own() -> None:
+    time = Time()
+    clock = EventClock(Timeouts(first_event=10, idle=3), time)
+    time.now += 4
+    assert clock.remaining() == 6
+    assert clock.describe() == "no event within 10 s of sending the prompt (timeouts.first_event)"
+    clock.event_arrived()
+    assert clock.remaining() == 3
+    assert clock.describe() == "no event for 3 s (timeouts.idle)"
+    time.now += 5
+    assert clock.remaining() == 0
+
+
+def test_time_that_the_reader_takes_does_not_count() -> None:
+    time = Time()
+    clock = EventClock(Timeouts(first_event=10, idle=3), time)
+    time.now += 4
+    clock.pause()
+    time.now += 1000
+    clock.start()
+    assert clock.remaining() == 6
+    clock.event_arrived()
+    time.now += 1000
+    clock.start()
+    assert clock.remaining() == 3
+
+
+def test_a_request_that_is_sent_again_has_the_whole_time_again() -> None:
+    time = Time()
+    clock = EventClock(Timeouts(first_event=10), time)
+    time.now += 9
+    clock.pause()
+    clock.start(afresh=True)
+    assert clock.remaining() == 10
+
+
+def test_the_total_counts_everything_and_comes_first_where_it_is_nearer() -> None:
+    time = Time()
+    clock = EventClock(Timeouts(first_event=10, total=12), time)
+    time.now += 5
+    clock.pause()
+    time.now += 4
+    clock.start()
+    assert clock.remaining() == 3
+    assert clock.describe() == "the turn took longer than 12 s (timeouts.total)"
+
+
+def test_without_deadlines_there_is_nothing_to_wait_for() -> None:
+    clock = EventClock(Timeouts(first_event=None, idle=None))
+    assert clock.remaining() is None
+    assert clock.describe() == "the service did not answer in time"
+    clock.event_arrived()
+    assert clock.remaining() is None
