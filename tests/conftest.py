@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
+from hypothesis import settings
+
+# A slow machine is no failure of the code. CI looks at more examples than a developer waits for.
+settings.register_profile("default", deadline=None)
+settings.register_profile("ci", deadline=None, max_examples=300)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 
 
 @pytest.fixture(autouse=True)

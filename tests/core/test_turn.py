@@ -247,6 +247,16 @@ def test_sources_of_all_tool_runs_are_those_of_the_turn_each_once() -> None:
     assert [(s.file_name, s.page, s.score) for s in turn.sources] == [("a.pdf", 3, 0.9), ("a.pdf", 4, 0.5)]
 
 
+def test_a_page_that_was_read_has_the_file_name_that_the_search_gave() -> None:
+    turn, _ = read(
+        ToolResult(call_id="1", name="retrieve", result=[{"text": "x", "file_id": "f1", "file_name": "a.pdf"}]),
+        ToolCall(call_id="2", name="read", arguments={"file_id": "f1", "page": 3}),
+        ToolResult(call_id="2", name="read", result={"content": "page three"}),
+        ToolResult(call_id="3", name="read", result={"content": "other", "file_id": "f2"}),
+    )
+    assert [(s.file_name, s.page) for s in turn.sources] == [("a.pdf", None), ("a.pdf", 3), (None, None)]
+
+
 def test_a_short_final_after_a_long_segment_without_one_is_a_segment_of_its_own() -> None:
     long = TextDelta(content="x" * 500)
     call = ToolCall(call_id="1", name="t", arguments={})

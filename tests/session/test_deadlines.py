@@ -21,7 +21,7 @@ def test_the_first_event_has_a_deadline_of_its_own() -> None:
     assert clock.describe() == "no event within 10 s of sending the prompt (timeouts.first_event)"
     clock.event_arrived()
     assert clock.remaining() == 3
-    assert clock.describe() == "no event for 3 s (timeouts.idle)"
+    assert clock.describe() == "no event within 3 s (timeouts.idle)"
     time.now += 5
     assert clock.remaining() == 0
 
@@ -58,6 +58,13 @@ def test_the_total_counts_everything_and_comes_first_where_it_is_nearer() -> Non
     clock.start()
     assert clock.remaining() == 3
     assert clock.describe() == "the turn took longer than 12 s (timeouts.total)"
+
+
+def test_a_total_that_is_further_away_is_not_the_next_deadline() -> None:
+    clock = EventClock(Timeouts(first_event=10, total=12), Time())
+    assert (clock.remaining(), clock.describe()[:22]) == (10, "no event within 10 s o")
+    only_total = EventClock(Timeouts(first_event=None, total=12), Time())
+    assert (only_total.remaining(), only_total.describe()[:8]) == (12, "the turn")
 
 
 def test_without_deadlines_there_is_nothing_to_wait_for() -> None:

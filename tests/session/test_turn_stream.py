@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
+import json
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -155,6 +157,13 @@ async def test_what_comes_after_the_stop_is_not_read(chat: AnyChat, wire: WireSe
     wire.on("POST", "/messages/stream", stream_of(*HELLO, TextDelta(content="more"), then=Connection.wait_until_closed))
     async with entered(chat.stream("ses-1", "q", index_ids=["idx-1"])) as stream:
         assert (await do(stream.result())).text == "Hello"
+
+
+async def test_a_stream_that_is_compressed_though_nobody_asked_for_it_is_read(chat: AnyChat, wire: WireServer) -> None:
+    body = b"".join(b"data: " + json.dumps(dump_event(event)).encode() + b"\n\n" for event in HELLO)
+    headers = {"Content-Type": "text/event-stream", "Content-Encoding": "gzip"}
+    wire.on("POST", "/messages/stream", lambda _, c: c.respond(200, gzip.compress(body), headers=headers))
+    assert (await do(chat.stream("ses-1", "q", index_ids=["idx-1"]).result())).text == "Hello"
 
 
 async def test_a_server_that_keeps_the_stream_open_after_the_stop_is_not_waited_for(
@@ -404,15 +413,17 @@ async def test_the_same_words_answered_earlier_are_not_given_for_this_turns_answ
 
 
 async def test_a_session_that_counts_its_turns_knows_the_new_answer_from_the_old(
-    chat: AnyChat, wire: WireServer
+    chat: AnyChat, wire: WireServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     session: AnySession = chat.session()
     assert (await do(session.ask("q"))).text == "Hello"
+    monkeypatch.setattr(recovery, "_SETTLING", 30.0)
     wire.on("POST", "/messages/stream", break_off)
     old = (UserInput(content="q"), *HELLO[2:])
     wire.on("GET", "/ses-1", history_of(*old), history_of(*old, UserInput(content="q"), Text(content="new"), STOP))
     assert (await do(session.ask("q"))).text == "new"
     wire.on("POST", "/messages/stream", break_off)
+    monkeypatch.setattr(recovery, "_SETTLING", 0.0)
     new = (*old, UserInput(content="q"), Text(content="new"), STOP)
     wire.on("GET", "/ses-1", history_of(*new))
     with pytest.raises(APIConnectionError, match="can be sent again"):
@@ -498,7 +509,7 @@ async def test_no_event_within_the_idle_deadline_is_a_stalled_turn(
     wire.on("GET", "/ses-1", history_of(UserInput(content="q")))
     with client(wire, idle=0.1, recovery=0.05) as made:
         for chat in both(made):
-            with pytest.raises(TurnStalled, match=r"no event for 0.1 s \(timeouts.idle\)") as caught:
+            with pytest.raises(TurnStalled, match=r"no event within 0.1 s \(timeouts.idle\)") as caught:
                 await every(chat.stream("ses-1", "q", index_ids=["idx-1"]))
             assert caught.value.turn.text == "Hel"
 

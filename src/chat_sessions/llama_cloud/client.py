@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import weakref
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Self, TypeVar
@@ -107,6 +108,7 @@ class LlamaCloudChat(ClientBase):
         self._given_client = http_client
         self._aio = AsyncLlamaCloudChat.from_settings(self._settings, http_client=async_http_client)
         self._own_client: httpx.Client | None = None
+        self._close_own_client: weakref.finalize[..., LlamaCloudChat] | None = None
         self._making_client = threading.Lock()
 
     def __getstate__(self) -> dict[str, object]:
@@ -129,9 +131,9 @@ class LlamaCloudChat(ClientBase):
     def close(self) -> None:
         """Close the connections made here. The client may be used again: it makes new ones."""
         with self._making_client:
-            client, self._own_client = self._own_client, None
-        if client is not None:
-            client.close()
+            close, self._own_client, self._close_own_client = self._close_own_client, None, None
+        if close is not None:
+            close()
 
     def __enter__(self) -> Self:
         return self
@@ -268,6 +270,8 @@ class LlamaCloudChat(ClientBase):
         with self._making_client:
             if self._own_client is None:
                 self._own_client = httpx.Client()
+                # A client that nobody closes, as in most scripts, leaves no open socket behind.
+                self._close_own_client = weakref.finalize(self, self._own_client.close)
             return self._own_client
 
     def _attempts(self, call: Call) -> Iterable[stamina.Attempt]:

@@ -9,6 +9,7 @@ deadline is then noticed at the next bytes.
 
 from __future__ import annotations
 
+import socket
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import suppress
 from typing import Any, Protocol
@@ -76,6 +77,13 @@ class _BoundedReads:
         if self._stream is not None:
             self._stream.__dict__.pop("read", None)
 
+    def wake(self) -> None:
+        """End a read in another thread: closing a socket does not end the reads that wait for it."""
+        sock = self._stream.get_extra_info("socket") if self._stream is not None else None
+        if isinstance(sock, socket.socket):
+            with suppress(OSError):
+                sock.shutdown(socket.SHUT_RDWR)
+
 
 class ResponseEvents:
     """The events of an open response; an `EventConnection`."""
@@ -84,7 +92,8 @@ class ResponseEvents:
         self._response = response
         self._clock = clock
         self._reads = _BoundedReads(response, clock)
-        self._chunks = response.iter_bytes()
+        # Nothing to decode, as a rule: a compressed stream was not asked for.
+        self._chunks = response.iter_bytes() if "content-encoding" in response.headers else response.iter_raw()
         self._events = iter_events(self._timely(), max_event_bytes=max_event_bytes)
 
     def _timely(self) -> Iterator[bytes]:
@@ -110,6 +119,8 @@ class ResponseEvents:
     def close(self) -> None:
         """Close the response: its socket, unless the body was read to its end."""
         self._reads.undo()
+        if not self._response.is_closed:
+            self._reads.wake()
         self._response.close()
 
 
@@ -120,7 +131,7 @@ class AsyncResponseEvents:
         self._response = response
         self._clock = clock
         self._reads = _BoundedReads(response, clock)
-        self._chunks = response.aiter_bytes()
+        self._chunks = response.aiter_bytes() if "content-encoding" in response.headers else response.aiter_raw()
         self._events = aiter_events(self._timely(), max_event_bytes=max_event_bytes)
 
     async def _timely(self) -> AsyncIterator[bytes]:

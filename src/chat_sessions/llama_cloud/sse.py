@@ -14,10 +14,12 @@ by the standard (WHATWG HTML, 9.2.5).
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from codecs import getincrementaldecoder
+from collections.abc import AsyncIterator, Iterator, Mapping
+from typing import ClassVar, cast
 
 import httpx
-from httpx_sse import EventSource, ServerSentEvent
+from httpx_sse import EventSource
 
 from chat_sessions.core.errors import ProtocolError
 from chat_sessions.core.events import Event, parse_event_json
@@ -25,7 +27,6 @@ from chat_sessions.core.events import Event, parse_event_json
 __all__ = ["Framing", "aiter_events", "iter_events"]
 
 _BOM = b"\xef\xbb\xbf"
-_HEADERS = {"content-type": "text/event-stream; charset=utf-8"}
 
 
 class Framing:
@@ -78,22 +79,39 @@ class Framing:
             )
 
 
-class _Framed(httpx.SyncByteStream, httpx.AsyncByteStream):
-    """A chunk iterator as the stream of a response, which is what `httpx-sse` reads."""
+class _Response:
+    """What `EventSource` reads of a response: its headers, and its text as it comes."""
 
-    def __init__(self, chunks: Iterator[bytes] | AsyncIterator[bytes], framing: Framing) -> None:
+    headers: ClassVar[Mapping[str, str]] = {"content-type": "text/event-stream"}
+
+    def __init__(self, max_event_bytes: int) -> None:
+        self._framing = Framing(max_event_bytes)
+        self._decode = getincrementaldecoder("utf-8")("replace").decode
+
+    def text(self, chunk: bytes) -> str:
+        return self._decode(self._framing.feed(chunk))
+
+
+class _SyncResponse(_Response):
+    def __init__(self, chunks: Iterator[bytes], max_event_bytes: int) -> None:
+        super().__init__(max_event_bytes)
         self._chunks = chunks
-        self._framing = framing
 
-    def __iter__(self) -> Iterator[bytes]:
-        assert isinstance(self._chunks, Iterator)  # noqa: S101 - made by iter_events
+    def iter_text(self) -> Iterator[str]:
         for chunk in self._chunks:
-            yield self._framing.feed(chunk)
+            if text := self.text(chunk):
+                yield text
 
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        assert isinstance(self._chunks, AsyncIterator)  # noqa: S101 - made by aiter_events
+
+class _AsyncResponse(_Response):
+    def __init__(self, chunks: AsyncIterator[bytes], max_event_bytes: int) -> None:
+        super().__init__(max_event_bytes)
+        self._chunks = chunks
+
+    async def aiter_text(self) -> AsyncIterator[str]:
         async for chunk in self._chunks:
-            yield self._framing.feed(chunk)
+            if text := self.text(chunk):
+                yield text
 
 
 def iter_events(chunks: Iterator[bytes], *, max_event_bytes: int) -> Iterator[Event]:
@@ -101,20 +119,20 @@ def iter_events(chunks: Iterator[bytes], *, max_event_bytes: int) -> Iterator[Ev
 
     An event that the end of the stream cuts is not one, by the standard.
     """
-    response = httpx.Response(200, headers=_HEADERS, stream=_Framed(chunks, Framing(max_event_bytes)))
+    response = cast("httpx.Response", _SyncResponse(chunks, max_event_bytes))
     for sse in EventSource(response).iter_sse():
-        if _has_data(sse):
+        if _has_data(sse.data):
             yield parse_event_json(sse.data)
 
 
 async def aiter_events(chunks: AsyncIterator[bytes], *, max_event_bytes: int) -> AsyncIterator[Event]:
     """The async twin of `iter_events`."""
-    response = httpx.Response(200, headers=_HEADERS, stream=_Framed(chunks, Framing(max_event_bytes)))
+    response = cast("httpx.Response", _AsyncResponse(chunks, max_event_bytes))
     async for sse in EventSource(response).aiter_sse():
-        if _has_data(sse):
+        if _has_data(sse.data):
             yield parse_event_json(sse.data)
 
 
-def _has_data(sse: ServerSentEvent) -> bool:
+def _has_data(data: str) -> bool:
     # Some gateways end a stream with "[DONE]", as the completion APIs do.
-    return bool(sse.data.strip()) and sse.data.strip() != "[DONE]"
+    return data[:1] == "{" or data.strip() not in ("", "[DONE]")

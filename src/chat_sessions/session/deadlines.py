@@ -75,26 +75,24 @@ class EventClock:
 
     def remaining(self) -> float | None:
         """Seconds until the next deadline, 0 if it has passed, None if there is none."""
-        due = self._due()
-        return None if due is None else max(0.0, due[0])
+        limit = self._timeouts.idle if self._has_event else self._timeouts.first_event
+        now = self._now()
+        left = None if limit is None else limit - self._waited - now + self._since
+        if self._timeouts.total is not None:
+            in_all = self._began + self._timeouts.total - now
+            left = in_all if left is None else min(left, in_all)
+        return None if left is None else max(0.0, left)
 
     def describe(self) -> str:
-        """The deadline that comes next, as words for an error: "no event for 60 s (timeouts.idle)"."""
-        due = self._due()
-        return "the service did not answer in time" if due is None else due[1]
-
-    def _due(self) -> tuple[float, str] | None:
+        """The deadline that comes next, as words for an error: "no event within 60 s (timeouts.idle)"."""
         timeouts = self._timeouts
+        name, limit = ("idle", timeouts.idle) if self._has_event else ("first_event", timeouts.first_event)
         now = self._now()
-        waited = self._waited + now - self._since
-        due: list[tuple[float, str]] = []
-        if self._has_event:
-            if timeouts.idle is not None:
-                due.append((timeouts.idle - waited, f"no event for {timeouts.idle:g} s (timeouts.idle)"))
-        elif timeouts.first_event is not None:
-            text = f"no event within {timeouts.first_event:g} s of sending the prompt (timeouts.first_event)"
-            due.append((timeouts.first_event - waited, text))
         if timeouts.total is not None:
-            text = f"the turn took longer than {timeouts.total:g} s (timeouts.total)"
-            due.append((self._began + timeouts.total - now, text))
-        return min(due, default=None)
+            left = self._began + timeouts.total - now
+            if limit is None or left < limit - self._waited - now + self._since:
+                return f"the turn took longer than {timeouts.total:g} s (timeouts.total)"
+        if limit is None:
+            return "the service did not answer in time"
+        since = "" if self._has_event else " of sending the prompt"
+        return f"no event within {limit:g} s{since} (timeouts.{name})"

@@ -221,6 +221,8 @@ class TurnStream(_TurnState):
 
     def close(self) -> None:
         """Close the socket and let the session's next turn begin. Idempotent. The service may finish the turn."""
+        # First: a reader in another thread must not take this for a broken stream.
+        self._is_closed = True
         if self._connection is not None:
             self._connection.close()
         self._release()
