@@ -18,8 +18,8 @@ import httpx
 
 from chat_sessions.core.events import Event
 from chat_sessions.llama_cloud.sse import aiter_events, iter_events
-from chat_sessions.session.backend import ConnectionLost, DeadlinePassed
 from chat_sessions.session.deadlines import EventClock
+from chat_sessions.session.transport import ConnectionLost, DeadlinePassed
 
 __all__ = ["AsyncResponseEvents", "ResponseEvents", "lost"]
 

@@ -26,7 +26,7 @@ from chat_sessions.core.errors import (
     error_for_status,
 )
 from chat_sessions.core.models import ImageAttachment, SessionSummary, TitledSummary
-from chat_sessions.session.backend import TurnRequest
+from chat_sessions.session.transport import TurnRequest
 
 __all__ = [
     "NOT_SENT",

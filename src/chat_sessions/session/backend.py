@@ -7,92 +7,18 @@ this layer knows which service it talks to.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from chat_sessions.core.events import Event, Session
+from chat_sessions.core.events import Session
 from chat_sessions.core.models import ImageAttachment, PresignedUrl, SessionSummary, TitledSummary
-from chat_sessions.session.deadlines import EventClock, Timeouts
+from chat_sessions.session.deadlines import Timeouts
+from chat_sessions.session.transport import AsyncTurnTransport, TurnTransport
 
 if TYPE_CHECKING:
     from chat_sessions.session.chat_session import AsyncChatSession, ChatSession
     from chat_sessions.session.turn_stream import AsyncTurnStream, TurnStream
 
-__all__ = [
-    "AsyncBackend",
-    "AsyncEventConnection",
-    "AsyncTurnTransport",
-    "Backend",
-    "ConnectionLost",
-    "DeadlinePassed",
-    "EventConnection",
-    "TurnRequest",
-    "TurnTransport",
-]
-
-
-@dataclass(frozen=True, slots=True)
-class TurnRequest:
-    """One turn as it is sent: checked, complete, and the same each time it is looked at."""
-
-    session_id: str
-    prompt: str
-    index_ids: tuple[str, ...]
-    require_all_indexes: bool = False
-
-
-class ConnectionLost(Exception):
-    """The stream broke, or could not be opened after bytes of the request may have left."""
-
-
-class DeadlinePassed(Exception):
-    """No event came in time."""
-
-
-class EventConnection(Protocol):
-    """The live events of one turn. Ends when the service closes the stream.
-
-    `__next__` may raise `ConnectionLost`, `DeadlinePassed` or `ProtocolError`; `close` is
-    idempotent and closes the socket at once.
-    """
-
-    def __next__(self) -> Event: ...
-    def finish(self) -> None:
-        """The stop has come: let the connection be used again if the stream ends at once."""
-        ...
-
-    def close(self) -> None: ...
-
-
-class AsyncEventConnection(Protocol):
-    """The async twin of `EventConnection`."""
-
-    async def __anext__(self) -> Event: ...
-    async def finish(self) -> None: ...
-    async def close(self) -> None: ...
-
-
-class TurnTransport(Protocol):
-    """How a turn is sent, and how its session is read back when the stream broke."""
-
-    def open_turn(self, request: TurnRequest, clock: EventClock) -> EventConnection:
-        """Post the turn, once.
-
-        Raises `APIStatusError` for an error status, `APIConnectionError` if no byte left,
-        `ConnectionLost` or `DeadlinePassed` if some may have.
-        """
-        ...
-
-    def read_back(self, session_id: str, *, timeout: float | None) -> Sequence[Event]:
-        """The session's history, one attempt within `timeout` seconds. Raises `APIError`."""
-        ...
-
-
-class AsyncTurnTransport(Protocol):
-    """The async twin of `TurnTransport`."""
-
-    async def open_turn(self, request: TurnRequest, clock: EventClock) -> AsyncEventConnection: ...
-    async def read_back(self, session_id: str, *, timeout: float | None) -> Sequence[Event]: ...
+__all__ = ["AsyncBackend", "Backend"]
 
 
 class Backend(Protocol):

@@ -13,7 +13,8 @@ from chat_sessions.core.errors import ConfigurationError
 from chat_sessions.core.events import Session
 from chat_sessions.core.models import SessionSummary, TitledSummary
 from chat_sessions.core.turn import Turn, replay
-from chat_sessions.session.backend import AsyncBackend, Backend, TurnRequest
+from chat_sessions.session.backend import AsyncBackend, Backend
+from chat_sessions.session.transport import TurnRequest
 from chat_sessions.session.turn_queue import wait_for_turn, wait_for_turn_async
 from chat_sessions.session.turn_stream import AsyncTurnStream, PreparedTurn, TurnStream
 

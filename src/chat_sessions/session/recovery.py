@@ -21,7 +21,7 @@ from chat_sessions.core.errors import (
 )
 from chat_sessions.core.events import Event
 from chat_sessions.core.turn import TurnFold
-from chat_sessions.session.backend import DeadlinePassed
+from chat_sessions.session.transport import DeadlinePassed
 
 __all__ = ["Recovery"]
 

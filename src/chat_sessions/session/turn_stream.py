@@ -16,7 +16,9 @@ from typing import Self
 from chat_sessions.core.errors import APIError, ConfigurationError, InternalServerError, TurnFailed
 from chat_sessions.core.events import Event, TextDelta
 from chat_sessions.core.turn import Turn, TurnFold
-from chat_sessions.session.backend import (
+from chat_sessions.session.deadlines import EventClock, Timeouts
+from chat_sessions.session.recovery import Recovery
+from chat_sessions.session.transport import (
     AsyncEventConnection,
     AsyncTurnTransport,
     ConnectionLost,
@@ -25,8 +27,6 @@ from chat_sessions.session.backend import (
     TurnRequest,
     TurnTransport,
 )
-from chat_sessions.session.deadlines import EventClock, Timeouts
-from chat_sessions.session.recovery import Recovery
 from chat_sessions.session.turn_queue import TurnSlot, wait_for_turn, wait_for_turn_async
 
 __all__ = ["AsyncTurnStream", "PreparedTurn", "TurnStream"]
