@@ -56,8 +56,9 @@ coverage:
 		--include='src/chat_sessions/core/*,src/chat_sessions/session/*,src/chat_sessions/llama_cloud/*'
 
 lowest: | $(UV)  ## The tests of the core and both adapters on the lowest supported versions.
-	@rm -rf .venvs/lowest && $(UV) venv --quiet --python "$(PYTHON)" .venvs/lowest
-	$(UV) pip install --quiet --python .venvs/lowest --resolution lowest-direct --group test -e '.[all]'
+	@rm -rf .venvs/lowest && mkdir -p .venvs && $(UV) venv --quiet --python "$(PYTHON)" .venvs/lowest
+	@$(UV) pip compile --quiet --python .venvs/lowest --no-deps --resolution lowest-direct --extra all pyproject.toml -o .venvs/lowest.txt
+	$(UV) pip install --quiet --python .venvs/lowest --constraint .venvs/lowest.txt --group test -e '.[all]'
 	.venvs/lowest/bin/python -m pytest -q tests/core tests/session tests/llama_cloud tests/llama_index tests/langchain
 
 docs: .venv/.dev  ## Build the documentation into site/.

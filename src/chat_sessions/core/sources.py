@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import cast
 
 from pydantic import JsonValue, ValidationError
@@ -82,9 +82,17 @@ def sources_in(
 
 
 def distinct(sources: Iterable[Source]) -> tuple[Source, ...]:
-    """The sources without repetitions; of equal passages the best score is kept, in the first one's place."""
+    """The sources without repetitions; of equal passages the best score is kept, in the first one's place.
+
+    A passage that knows its file by id only gets the name that another gives that file: a tool that
+    reads a page answers with its text alone.
+    """
+    sources = tuple(sources)
+    names = {source.file_id: source.file_name for source in sources if source.file_id and source.file_name}
     found: dict[tuple[object, ...], Source] = {}
     for source in sources:
+        if source.file_name is None and source.file_id in names:
+            source = replace(source, file_name=names[source.file_id])
         key = (source.file_id or source.file_name, source.page, source.text)
         known = found.get(key)
         if known is None or (source.score is not None and (known.score is None or source.score > known.score)):

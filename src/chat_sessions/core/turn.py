@@ -16,7 +16,7 @@ arrives takes the place of the deltas it completes:
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Literal, TypeAlias, TypeGuard
 
@@ -120,18 +120,8 @@ class Turn:
 
     @cached_property
     def sources(self) -> tuple[Source, ...]:
-        """The passages that the tool results cite, each once, in the order in which they came.
-
-        A passage that knows its file by id only has the name that another result gives that file.
-        """
-        found = [source for run in self.tool_runs for source in run.sources]
-        names = {source.file_id: source.file_name for source in found if source.file_id and source.file_name}
-        return distinct(
-            replace(source, file_name=names[source.file_id])
-            if source.file_name is None and source.file_id in names
-            else source
-            for source in found
-        )
+        """The passages that the tool results cite, each once, in the order in which they came. See `distinct`."""
+        return distinct(source for run in self.tool_runs for source in run.sources)
 
     @property
     def stop(self) -> Stop | None:

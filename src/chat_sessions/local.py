@@ -1,0 +1,37 @@
+"""The Chat API on this machine, with a client of its own."""
+
+from __future__ import annotations
+
+from chat_sessions.llama_cloud import LlamaCloudChat
+from chat_sessions.server import ServerThread
+from chat_sessions.session import Timeouts
+
+__all__ = ["LocalServer"]
+
+
+class LocalServer(ServerThread):
+    """A real HTTP server on 127.0.0.1 that speaks the Chat API over your own files.
+
+    ```python
+    with LocalServer(indexes={"idx-docs": "docs/"}) as server:
+        chat = server.client()
+    ```
+
+    It needs no key, no account and no model. See `ServerThread` for the arguments and what they raise.
+    """
+
+    def client(
+        self, *, timeouts: Timeouts | None = None, max_retries: int = 2, max_event_bytes: int = 16 * 1024 * 1024
+    ) -> LlamaCloudChat:
+        """A client of this server. Its sessions ask all of its indexes, if they are 10 at most, unless they name others.
+
+        Raises `ConfigurationError` before the server is started.
+        """
+        return LlamaCloudChat(
+            api_key=self.api_key,
+            base_url=self.url,
+            index_ids=self.index_ids if len(self.index_ids) <= 10 else None,
+            timeouts=timeouts,
+            max_retries=max_retries,
+            max_event_bytes=max_event_bytes,
+        )

@@ -1,0 +1,414 @@
+"""The Chat API as an ASGI application."""
+
+from __future__ import annotations
+
+import hmac
+import json
+import logging
+import secrets
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from pydantic import BaseModel, JsonValue
+from sse_starlette import EventSourceResponse, ServerSentEvent
+from starlette.applications import Starlette
+from starlette.datastructures import Headers
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from chat_sessions.core.errors import ConfigurationError
+from chat_sessions.server import attachments
+from chat_sessions.server.agent import Agent
+from chat_sessions.server.attachments import LinkSigner
+from chat_sessions.server.behaviour import Behaviour
+from chat_sessions.server.library import IndexSource, Library
+from chat_sessions.server.openapi import document
+from chat_sessions.server.segments import event_name, hidden_in_history
+from chat_sessions.server.store import SessionRecord, SourcesLocked, Store, UnknownSession
+from chat_sessions.server.titles import title_of
+from chat_sessions.server.turns import RunningTurn, SessionBusy, ShuttingDown, Turns
+from chat_sessions.server.wire import (
+    ATTACHMENT_PAGE,
+    SESSION_PAGE,
+    AttachmentQuery,
+    CreateSession,
+    Health,
+    IndexInfo,
+    IndexList,
+    InvalidRequest,
+    PageQuery,
+    ScopeQuery,
+    SendMessage,
+    SetTitle,
+    SourceQuery,
+    body_of,
+    page_token,
+    query_of,
+    summary_of,
+)
+
+__all__ = ["create_app"]
+
+_log = logging.getLogger(__name__)
+
+_Endpoint: TypeAlias = Callable[[Request], Awaitable[Response]]
+
+_SHUTDOWN_MARGIN = 5.0
+
+
+def create_app(
+    *,
+    indexes: Mapping[str, IndexSource],
+    agent: Agent | None = None,
+    store: str | None = None,
+    api_key: str | None = None,
+    behaviour: Behaviour | None = None,
+    attachment_lifetime: float = 3600.0,
+    max_body_bytes: int = 1024 * 1024,
+    drain: float = 10.0,
+) -> Starlette:
+    """The Chat API over the given indexes, for any ASGI server that runs the lifespan.
+
+    `indexes` maps ids such as "idx-docs" to a folder, a file, or an `Index`; without `agent`
+    the default one answers, which needs no model. `store` is a URL such as `sqlite:///chat.db`,
+    None for a store that is removed at the end. `api_key` is the bearer key that every request
+    must carry; one is made if it is None, and is `app.state.api_key`. `attachment_lifetime` is
+    how long, in seconds, a link to a page image works. `drain` is how long, in seconds, turns
+    may run on when the server shuts down, before they are closed as errors.
+
+    One process per SQLite file: the store closes, when it opens, the turns that it finds running.
+
+    Raises `ConfigurationError` for what cannot be served. The lifespan raises it for a store
+    that cannot be opened, and what `open_index` raises for documents that cannot be read.
+    """
+    if not indexes:
+        raise ConfigurationError("there is no index to serve; give at least one, such as indexes={'idx-docs': 'docs/'}")
+    if api_key is not None and not (api_key.isascii() and api_key.isprintable() and api_key.strip() == api_key != ""):
+        raise ConfigurationError("the api_key is empty, or has characters that no HTTP header can carry")
+    for name, value in (("attachment_lifetime", attachment_lifetime), ("max_body_bytes", max_body_bytes)):
+        if not value > 0:
+            raise ConfigurationError(f"{name}={value!r}: use a number above 0")
+    if agent is None:
+        from chat_sessions.server.local_agent import LocalAgent
+
+        agent = LocalAgent()
+    api = _Api(
+        indexes=indexes,
+        agent=agent,
+        store_url=store,
+        api_key=api_key or f"llx-local-{secrets.token_urlsafe(24)}",
+        behaviour=behaviour or Behaviour(),
+        attachment_lifetime=attachment_lifetime,
+        max_body_bytes=max_body_bytes,
+        drain=drain,
+    )
+    return api.application()
+
+
+@dataclass(frozen=True, slots=True)
+class _Opened:
+    """What exists from the start of the lifespan to its end."""
+
+    store: Store
+    library: Library
+    turns: Turns
+    signer: LinkSigner
+
+
+class _Api:
+    def __init__(
+        self,
+        *,
+        indexes: Mapping[str, IndexSource],
+        agent: Agent,
+        store_url: str | None,
+        api_key: str,
+        behaviour: Behaviour,
+        attachment_lifetime: float,
+        max_body_bytes: int,
+        drain: float,
+    ) -> None:
+        self._indexes = indexes
+        self._agent = agent
+        self._store_url = store_url
+        self._api_key = api_key
+        self._behaviour = behaviour
+        self._attachment_lifetime = attachment_lifetime
+        self._max_body_bytes = max_body_bytes
+        self._drain = drain
+        self._document = document(title_route=behaviour.title_route == "present")
+        self._opened: _Opened | None = None
+
+    def application(self) -> Starlette:
+        session = "/api/v1/chat/{session_id}"
+        routes = [
+            _route("/api/v1/chat", GET=self.list_sessions, POST=self.create_session),
+            _route(session, GET=self.retrieve_session, DELETE=self.delete_session),
+            _route(f"{session}/summary", GET=self.session_summary),
+            _route(f"{session}/title", POST=self.set_title),
+            _route(f"{session}/messages/stream", POST=self.send_message),
+            _route("/api/v1/indexes", GET=self.list_indexes),
+            _route("/api/v1/beta/attachments", GET=self.list_attachments),
+            # The path arrives decoded, so that this takes `a/b` and `a%2Fb` alike.
+            _route("/api/v1/beta/attachments/{attachment_name:path}", GET=self.attachment_link),
+            _route("/attachments/{source_id}/{attachment_name:path}", GET=self.attachment),
+            _route("/openapi.json", GET=self.openapi),
+            _route("/health", GET=self.health),
+        ]
+        app = Starlette(
+            routes=routes,
+            lifespan=self.lifespan,
+            middleware=[Middleware(_BearerKey, api_key=self._api_key)],
+            exception_handlers={
+                HTTPException: _on_http_error,
+                InvalidRequest: _on_invalid_request,
+                UnknownSession: _on_unknown_session,
+                Exception: _on_failure,
+            },
+        )
+        # A path with a slash at its end is another path here, as it is in the service.
+        app.router.redirect_slashes = False
+        app.state.api_key = self._api_key
+        app.state.close_turns = self.close_turns
+        return app
+
+    @asynccontextmanager
+    async def lifespan(self, _app: Starlette) -> AsyncGenerator[None]:
+        store = await Store.open(self._store_url)
+        try:
+            library = await Library.open(self._indexes)
+            turns = Turns(store, library, self._agent, self._behaviour)
+            await turns.recover()
+            secret = await store.secret("attachment_links")
+            signer = LinkSigner(secret, lifetime=self._attachment_lifetime)
+            self._opened = _Opened(store, library, turns, signer)
+            try:
+                yield
+            finally:
+                await turns.close(drain=self._drain)
+        finally:
+            self._opened = None
+            await store.close()
+
+    async def close_turns(self) -> None:
+        """Ends what runs, before the connections are closed: clients get their stop."""
+        if self._opened is not None:
+            await self._opened.turns.close(drain=self._drain)
+
+    @property
+    def _parts(self) -> _Opened:
+        if self._opened is None:
+            raise HTTPException(503, "the server is not open; run the application with its lifespan")
+        return self._opened
+
+    async def list_sessions(self, request: Request) -> Response:
+        query = query_of(request, PageQuery)
+        size = query.size(SESSION_PAGE)
+        records = await self._parts.store.sessions(limit=size + 1, before=query.position)
+        return JSONResponse(
+            {
+                "items": [self._summary(record) for record in records[:size]],
+                "next_page_token": page_token(records[size - 1].number) if len(records) > size else None,
+            }
+        )
+
+    async def create_session(self, request: Request) -> Response:
+        query_of(request, ScopeQuery)
+        body = await body_of(request, CreateSession, limit=self._max_body_bytes, optional=True)
+        record = await self._parts.store.create_session(index_ids=body.index_ids, shared_access=body.shared_access)
+        return JSONResponse(self._summary(record), status_code=201)
+
+    async def retrieve_session(self, request: Request) -> Response:
+        query_of(request, ScopeQuery)
+        session_id = request.path_params["session_id"]
+        record = await self._parts.store.session(session_id)
+        events = await self._parts.store.events(
+            session_id,
+            without=hidden_in_history(self._behaviour),
+            running=self._behaviour.history_timing == "live",
+        )
+        # The stored events are JSON already, and go out as they were streamed.
+        summary = json.dumps(self._summary(record), ensure_ascii=False)
+        body = f'{summary[:-1]}, "events": [{", ".join(event.body for event in events)}]}}'
+        return Response(body, media_type="application/json")
+
+    async def delete_session(self, request: Request) -> Response:
+        query_of(request, ScopeQuery)
+        await self._parts.turns.delete(request.path_params["session_id"])
+        return Response(status_code=204)
+
+    async def session_summary(self, request: Request) -> Response:
+        query_of(request, ScopeQuery)
+        return JSONResponse(self._summary(await self._parts.store.session(request.path_params["session_id"])))
+
+    async def set_title(self, request: Request) -> Response:
+        if self._behaviour.title_route == "gone":
+            raise HTTPException(self._behaviour.title_status)
+        query_of(request, ScopeQuery)
+        body = await body_of(request, SetTitle, limit=self._max_body_bytes)
+        record = await self._parts.store.set_title(request.path_params["session_id"], title_of(body.first_message))
+        return JSONResponse(self._summary(record))
+
+    async def send_message(self, request: Request) -> Response:
+        query_of(request, ScopeQuery)
+        body = await body_of(request, SendMessage, limit=self._max_body_bytes)
+        session_id = request.path_params["session_id"]
+        try:
+            turn = await self._parts.turns.start(
+                session_id,
+                body.prompt,
+                index_ids=body.index_ids,
+                require_all_indexes=body.require_all_indexes,
+                is_gone=request.is_disconnected,
+            )
+        except SessionBusy:
+            raise HTTPException(409, f"session {session_id} is answering another message; wait for its stop") from None
+        except ShuttingDown:
+            raise HTTPException(503, "the server is shutting down") from None
+        except SourcesLocked as error:
+            # 422 and not 409: it is the one error that the API declares for this route, it is the
+            # request's content that is refused, and the official clients send a 409 six times.
+            raise InvalidRequest.at(
+                "body",
+                "index_ids",
+                msg=f"The sources of a session are locked after its first message; this one has {error.index_ids}",
+                type="sources_locked",
+                input=list(body.index_ids),
+            ) from None
+        if turn is None:
+            return Response(status_code=204)  # to nobody: the client left while its message was queued
+        return EventSourceResponse(
+            self._stream(turn),
+            ping=self._behaviour.keep_alive or 0,
+            client_close_handler_callable=lambda _message: self._left(turn),
+            # On shutdown the turns are ended first, and a stream ends with its turn; this is
+            # for a turn whose agent does not let itself be cancelled.
+            shutdown_grace_period=self._drain + 2 * _SHUTDOWN_MARGIN,
+        )
+
+    async def _stream(self, turn: RunningTurn) -> AsyncIterator[ServerSentEvent]:
+        number = 0
+        try:
+            async for event in turn.live():
+                number += 1
+                yield ServerSentEvent(
+                    event.body,
+                    event=event_name(event.type, self._behaviour),
+                    id=f"{turn.turn_id}-{number}" if self._behaviour.event_ids else None,
+                )
+        finally:
+            await self._left(turn)
+
+    async def _left(self, turn: RunningTurn) -> None:
+        """The client has gone, or has everything."""
+        turn.abandon()
+        if self._behaviour.on_disconnect == "cancel":
+            turn.cancel("the client disconnected")
+
+    async def list_indexes(self, request: Request) -> Response:
+        query_of(request, ScopeQuery)
+        items = [
+            IndexInfo(index_id=index_id, name=index.name) for index_id, index in self._parts.library.indexes.items()
+        ]
+        return _json(IndexList(items=items))
+
+    async def list_attachments(self, request: Request) -> Response:
+        query = query_of(request, AttachmentQuery)
+        found = await attachments.page(
+            self._parts.library,
+            query.source_id,
+            first=query.position or 0,
+            size=query.size(ATTACHMENT_PAGE),
+        )
+        return _json(found)
+
+    async def attachment_link(self, request: Request) -> Response:
+        query = query_of(request, SourceQuery)
+        name = request.path_params["attachment_name"]
+        form = "encoded" if b"%2f" in request.scope.get("raw_path", b"").lower() else "slash"
+        if "/" in name and self._behaviour.attachment_slash not in ("both", form):
+            raise HTTPException(404)
+        base_url = str(request.base_url)
+        return _json(
+            await attachments.link(self._parts.library, self._parts.signer, query.source_id, name, base_url=base_url)
+        )
+
+    async def attachment(self, request: Request) -> Response:
+        return await attachments.image(
+            self._parts.library,
+            self._parts.signer,
+            request.path_params["source_id"],
+            request.path_params["attachment_name"],
+            expires=request.query_params.get("expires", ""),
+            signature=request.query_params.get("signature", ""),
+        )
+
+    async def openapi(self, _request: Request) -> Response:
+        return JSONResponse(self._document)
+
+    async def health(self, _request: Request) -> Response:
+        return _json(Health())
+
+    def _summary(self, record: SessionRecord) -> dict[str, JsonValue]:
+        return summary_of(record, default_shared_access=self._behaviour.default_shared_access)
+
+
+class _BearerKey:
+    """Refuses every request to the API that does not carry the key."""
+
+    def __init__(self, app: ASGIApp, api_key: str) -> None:
+        self._app = app
+        self._expected = api_key.encode()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope["path"].startswith("/api/"):
+            scheme, _, key = Headers(scope=scope).get("authorization", "").partition(" ")
+            # Both sides as bytes: compare_digest takes no text beyond ASCII.
+            if scheme.lower() != "bearer" or not hmac.compare_digest(key.strip().encode(), self._expected):
+                problem = "the API key is missing" if not key else "the API key is not valid for this server"
+                refusal = JSONResponse({"detail": problem}, 401, headers={"WWW-Authenticate": "Bearer"})
+                await refusal(scope, receive, send)
+                return
+        await self._app(scope, receive, send)
+
+
+def _route(path: str, **endpoints: _Endpoint) -> Route:
+    """One route for all methods of a path: with one for each, a 405 would name the methods of the first alone."""
+    if "GET" in endpoints:
+        endpoints["HEAD"] = endpoints["GET"]
+
+    async def endpoint(request: Request) -> Response:
+        return await endpoints[request.method](request)
+
+    return Route(path, endpoint, methods=list(endpoints))
+
+
+def _json(body: BaseModel) -> Response:
+    return Response(body.model_dump_json(), media_type="application/json")
+
+
+async def _on_http_error(_request: Request, error: Exception) -> Response:
+    if not isinstance(error, HTTPException):  # pragma: no cover (Starlette's types do not say which error comes)
+        raise error
+    return JSONResponse({"detail": error.detail}, error.status_code, headers=error.headers)
+
+
+async def _on_invalid_request(_request: Request, error: Exception) -> Response:
+    if not isinstance(error, InvalidRequest):  # pragma: no cover
+        raise error
+    return JSONResponse({"detail": error.problems}, 422)
+
+
+async def _on_unknown_session(_request: Request, error: Exception) -> Response:
+    return JSONResponse({"detail": f"session {error} not found"}, 404)
+
+
+async def _on_failure(request: Request, error: Exception) -> Response:
+    _log.error("%s %s failed", request.method, request.url.path, exc_info=error)
+    return JSONResponse({"detail": "internal server error"}, 500)

@@ -1,0 +1,290 @@
+"""Runs the Chat API on this machine: in a thread beside the caller, or in the foreground."""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import contextlib
+import errno
+import ipaddress
+import logging
+import os
+import signal
+import socket
+import threading
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
+from types import FrameType, TracebackType
+from typing import Self
+
+import uvicorn
+from starlette.applications import Starlette
+
+from chat_sessions.core.errors import ConfigurationError
+from chat_sessions.server.agent import Agent
+from chat_sessions.server.app import create_app
+from chat_sessions.server.behaviour import Behaviour
+from chat_sessions.server.library import IndexSource
+
+__all__ = ["ServerThread", "serve"]
+
+_LOOPBACK = "127.0.0.1"
+# Connections whose client does not read any more are cut after this many seconds.
+_CLOSE_TIMEOUT = 1
+
+# Without a handler somewhere, Python prints warnings and tracebacks to the terminal.
+for _name in ("uvicorn", "chat_sessions"):
+    logging.getLogger(_name).addHandler(logging.NullHandler())
+
+
+class ServerThread:
+    """The Chat API on 127.0.0.1, in a thread with an event loop of its own.
+
+    ```python
+    with ServerThread(indexes={"idx-docs": "docs/"}) as server:
+        ...  # server.url, server.api_key
+    ```
+
+    `port` 0 takes a free one. The other arguments are those of `create_app`. `start` (or the
+    `with`) raises `ConfigurationError` for a port that is taken and for a store that cannot be
+    opened, and what the documents raise that cannot be read; nothing stays behind then.
+    """
+
+    def __init__(
+        self,
+        *,
+        indexes: Mapping[str, IndexSource],
+        agent: Agent | None = None,
+        store: str | None = None,
+        api_key: str | None = None,
+        behaviour: Behaviour | None = None,
+        port: int = 0,
+        attachment_lifetime: float = 3600.0,
+        max_body_bytes: int = 1024 * 1024,
+    ) -> None:
+        self._app = create_app(
+            indexes=indexes,
+            agent=agent,
+            store=store,
+            api_key=api_key,
+            behaviour=behaviour,
+            attachment_lifetime=attachment_lifetime,
+            max_body_bytes=max_body_bytes,
+            drain=0,
+        )
+        self._index_ids = tuple(indexes)
+        self._wanted_port = port
+        self._port: int | None = None
+        self._server: _Server | None = None
+        self._thread: threading.Thread | None = None
+        self._closed = False
+
+    @property
+    def api_key(self) -> str:
+        """The bearer key that requests must carry."""
+        return str(self._app.state.api_key)
+
+    @property
+    def index_ids(self) -> tuple[str, ...]:
+        """The ids of the indexes that it serves."""
+        return self._index_ids
+
+    @property
+    def port(self) -> int:
+        """The port it listens on. Raises `ConfigurationError` before `start`."""
+        if self._port is None:
+            raise ConfigurationError("the server is not running; use it in a with statement, or call start() first")
+        return self._port
+
+    @property
+    def url(self) -> str:
+        """The base URL, without a slash at its end. Raises `ConfigurationError` before `start`."""
+        return f"http://{_LOOPBACK}:{self.port}"
+
+    def start(self) -> Self:
+        """Starts the server and gives it back when it listens; does nothing to a running one."""
+        if self._closed:
+            raise ConfigurationError("the server was closed; make a new one")
+        if self._thread is not None:
+            return self
+        listener = _listen(_LOOPBACK, self._wanted_port)
+        started: Future[None] = Future()
+        self._server = _Server(self._app, on_listening=lambda: started.set_result(None))
+        self._thread = threading.Thread(
+            target=self._run, args=(self._server, listener, started), name="chat-sessions-server", daemon=True
+        )
+        self._thread.start()
+        try:
+            started.result()
+        except BaseException:
+            self.close()
+            raise
+        self._port = listener.getsockname()[1]
+        # A daemon thread is killed when the interpreter exits: the temporary store would stay.
+        atexit.register(self.close)
+        return self
+
+    def close(self) -> None:
+        """Ends the server: running turns are closed as errors, open streams end. May be called again."""
+        self._closed = True
+        if self._server is not None and self._thread is not None:
+            self._server.should_exit = True
+            self._thread.join()
+            self._thread = None
+            atexit.unregister(self.close)
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        state = "closed" if self._closed else "not started" if self._port is None else self.url
+        return f"<{type(self).__name__} {state}>"
+
+    @staticmethod
+    def _run(server: _Server, listener: socket.socket, started: Future[None]) -> None:
+        try:
+            asyncio.run(server.run_app(listener))
+        except BaseException as error:
+            if not started.done():
+                started.set_exception(error)
+            else:
+                logging.getLogger(__name__).exception("the server failed")
+        finally:
+            listener.close()
+
+
+def serve(
+    *,
+    indexes: Mapping[str, IndexSource],
+    agent: Agent | None = None,
+    store: str | None = None,
+    api_key: str | None = None,
+    behaviour: Behaviour | None = None,
+    host: str = _LOOPBACK,
+    port: int = 8765,
+    attachment_lifetime: float = 3600.0,
+    max_body_bytes: int = 1024 * 1024,
+    drain: float = 10.0,
+    on_listening: Callable[[str, str], None] | None = None,
+) -> None:
+    """Serves in the foreground until SIGINT or SIGTERM; then gives running turns `drain` seconds to end.
+
+    A second SIGINT ends it at once. `on_listening` is called with the base URL and the API key
+    when the server listens. Must run in the main thread, whose signals it takes for the time.
+
+    Raises `ConfigurationError` for a port that is taken, an address that is not this machine's,
+    a store that cannot be opened, and an address beyond this machine without an `api_key` of
+    the caller's own; and what the documents raise that cannot be read.
+    """
+    if not _is_loopback(host) and api_key is None:
+        raise ConfigurationError(
+            f"{host} can be reached from other machines: give an api_key of your own, or serve on {_LOOPBACK}"
+        )
+    app = create_app(
+        indexes=indexes,
+        agent=agent,
+        store=store,
+        api_key=api_key,
+        behaviour=behaviour,
+        attachment_lifetime=attachment_lifetime,
+        max_body_bytes=max_body_bytes,
+        drain=drain,
+    )
+    listener = _listen(host, port)
+
+    def listening() -> None:
+        if on_listening is not None:
+            on_listening(_url(host, listener.getsockname()[1]), str(app.state.api_key))
+
+    with contextlib.closing(listener):
+        asyncio.run(_Server(app, on_listening=listening).run_app(listener))
+
+
+class _Server(uvicorn.Server):
+    """uvicorn, with the application's lifespan around it and its turns ended before its connections."""
+
+    def __init__(self, app: Starlette, *, on_listening: Callable[[], None]) -> None:
+        # The lifespan is run here and not by uvicorn, which would log an error and exit: a caller
+        # gets the exception itself.
+        super().__init__(
+            uvicorn.Config(
+                app,
+                lifespan="off",
+                log_config=None,
+                access_log=False,
+                ws="none",
+                timeout_graceful_shutdown=_CLOSE_TIMEOUT,
+            )
+        )
+        self._application = app
+        self._on_listening = on_listening
+
+    async def run_app(self, listener: socket.socket) -> None:
+        async with self._application.router.lifespan_context(self._application):
+            await self.serve(sockets=[listener])
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self._on_listening()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        # First nothing new is taken, so that what sits in front of the server sends it elsewhere;
+        # then the turns end, and with them their streams; then uvicorn closes the connections.
+        for server in self.servers:
+            server.close()
+        await self._application.state.close_turns()
+        await super().shutdown(sockets)
+        for connection in list(self.server_state.connections):
+            connection.transport.abort()
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002 (uvicorn's signature)
+        # Unlike uvicorn's own, this does not raise the signal again when the server has ended:
+        # the caller goes on, and the store is closed.
+        self.force_exit = self.should_exit and sig == signal.SIGINT
+        self.should_exit = True
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    """A socket bound to the address. Bound before anything is opened: a second server on the same
+    port must not touch the first one's store."""
+    if not 0 <= port <= 65535:
+        raise ConfigurationError(f"port {port} is not between 0 and 65535")
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    except OSError as error:
+        raise ConfigurationError(f"the host {host!r} is not known: {error.strerror}") from None
+    listener = socket.socket(family, kind, protocol)
+    try:
+        # On Windows the option means that two servers may share the port.
+        if os.name == "posix":  # pragma: no branch
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+        listener.listen(2048)
+    except OSError as error:
+        listener.close()
+        if error.errno == errno.EADDRINUSE:
+            reason = f"port {port} is already in use on {host}; choose another, or 0 for a free one"
+        elif error.errno == errno.EACCES:
+            reason = f"port {port} may not be used by this user; choose one above 1023"
+        else:
+            reason = f"cannot listen on {host} port {port}: {error.strerror}"
+        raise ConfigurationError(reason) from None
+    return listener
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _url(host: str, port: int) -> str:
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

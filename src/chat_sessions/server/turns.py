@@ -1,0 +1,283 @@
+"""Turns: an agent's answer, stored as it comes and only then shown to the client."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
+from typing import Any
+from weakref import WeakValueDictionary
+
+from chat_sessions.core.events import Event, Stop, UserInput, parse_event_json
+from chat_sessions.core.models import JobMetadata, Usage
+from chat_sessions.server.agent import Agent, AgentTurn
+from chat_sessions.server.behaviour import Behaviour
+from chat_sessions.server.library import Library
+from chat_sessions.server.segments import DELTA_TYPES, Segments, is_live
+from chat_sessions.server.store import Store, StoredEvent
+from chat_sessions.server.titles import title_of
+
+__all__ = ["RunningTurn", "SessionBusy", "ShuttingDown", "Turns"]
+
+_log = logging.getLogger(__name__)
+
+# An agent that produces faster than the disk writes is held back after this many events.
+_AHEAD = 256
+# An agent that goes on after it was cancelled is left behind after this many seconds.
+_PATIENCE = 5.0
+
+
+class SessionBusy(Exception):
+    """The session is answering another message."""
+
+
+class ShuttingDown(Exception):
+    """The server takes no more messages."""
+
+
+class RunningTurn:
+    """A turn under way: its live events, and the way to end it early."""
+
+    def __init__(self, session_id: str, turn_id: int, order: asyncio.Lock) -> None:
+        self.session_id = session_id
+        self.turn_id = turn_id
+        self._order: asyncio.Lock | None = order
+        self.why_cancelled: str | None = None
+        self.answering: asyncio.Task[None] | None = None
+        self._live: asyncio.Queue[StoredEvent | None] = asyncio.Queue()
+        self._is_read = True
+
+    async def live(self) -> AsyncIterator[StoredEvent]:
+        """The events to stream, each as soon as it is stored; ends with the turn. For one reader."""
+        while (event := await self._live.get()) is not None:
+            yield event
+
+    def cancel(self, reason: str) -> None:
+        """Ends the turn with an error stop that says why; does nothing to one that is ending already."""
+        # A second cancellation would hit the task while it closes the turn.
+        if self.why_cancelled is None and self.answering is not None:
+            self.why_cancelled = reason
+            self.answering.cancel()
+
+    def abandon(self) -> None:
+        """Says that nobody reads `live` any more, so that nothing is kept for it."""
+        self._is_read = False
+
+    def release(self) -> None:
+        """Lets the session's next message begin."""
+        if self._order is not None:
+            self._order.release()
+            self._order = None
+
+    def show(self, event: StoredEvent | None) -> None:
+        """Hands an event to the reader of `live`; None is its end."""
+        if self._is_read:
+            self._live.put_nowait(event)
+
+
+class Turns:
+    """Starts turns, keeps their order within a session, and ends them all when the server closes."""
+
+    def __init__(self, store: Store, library: Library, agent: Agent, behaviour: Behaviour) -> None:
+        self._store = store
+        self._library = library
+        self._agent = agent
+        self._behaviour = behaviour
+        self._running: dict[asyncio.Task[None], RunningTurn] = {}
+        self._order: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        self._closing = False
+
+    async def recover(self) -> None:
+        """Ends, as errors, the turns that were running when the server last died."""
+        for session_id, turn_id, stored in await self._store.running_turns():
+            segments = Segments()
+            for event in stored:
+                segments.add(parse_event_json(event.body))
+            stop = _error_stop("the server stopped while it was answering")
+            events = [_stored(event) for event in (*segments.close(), stop)]
+            await self._store.append(session_id, turn_id, events, job_metadata=_job_metadata(stop))
+
+    async def start(
+        self,
+        session_id: str,
+        prompt: str,
+        *,
+        index_ids: Sequence[str],
+        require_all_indexes: bool,
+        is_gone: Callable[[], Awaitable[bool]],
+    ) -> RunningTurn | None:
+        """Records the message and begins to answer it.
+
+        Gives None, and records nothing, for a message that had to queue and whose client left
+        meanwhile (`is_gone`). Raises `SessionBusy`, `ShuttingDown`, and what `Store.begin_turn` raises.
+        """
+        order = self._order.setdefault(session_id, asyncio.Lock())
+        if self._behaviour.concurrent_turns == "parallel":
+            order = asyncio.Lock()
+        queued = order.locked()
+        if queued and self._behaviour.concurrent_turns == "conflict":
+            raise SessionBusy
+        await order.acquire()
+        try:
+            if queued and await is_gone():
+                order.release()
+                return None
+            if self._closing:
+                raise ShuttingDown
+            user_input = _stored(UserInput(content=prompt))
+            index_ids = list(dict.fromkeys(index_ids))
+            turn_id = await self._store.begin_turn(
+                session_id,
+                user_input,
+                index_ids=index_ids,
+                title=title_of(prompt) if self._behaviour.automatic_title else None,
+                locked=self._behaviour.sources == "locked",
+            )
+        except BaseException:
+            order.release()
+            raise
+        turn = RunningTurn(session_id, turn_id, order)
+        if is_live("user_input", self._behaviour):
+            turn.show(user_input)
+        events: asyncio.Queue[StoredEvent] = asyncio.Queue(_AHEAD)
+        # The task of a turn is the server's own: it outlives the request that began it.
+        turn.answering = asyncio.create_task(self._answer(turn, prompt, index_ids, require_all_indexes, events))
+        recording = asyncio.create_task(self._record(turn, events))
+        self._running[recording] = turn
+
+        def ended(_task: asyncio.Task[None]) -> None:
+            del self._running[recording]
+            turn.release()
+
+        recording.add_done_callback(ended)
+        return turn
+
+    async def delete(self, session_id: str) -> None:
+        """Removes a session; a turn that it is answering ends first. Raises `UnknownSession`."""
+        await self._store.session(session_id)
+        await self._end(
+            [task for task, turn in self._running.items() if turn.session_id == session_id], "the session was deleted"
+        )
+        await self._store.delete_session(session_id)
+
+    async def close(self, *, drain: float = 0.0) -> None:
+        """Takes no more messages, gives running turns `drain` seconds to end, and cancels the rest."""
+        self._closing = True
+        if self._running and drain > 0:
+            await asyncio.wait(list(self._running), timeout=drain)
+        await self._end(list(self._running), "the server is shutting down")
+
+    async def _end(self, recordings: list[asyncio.Task[None]], reason: str) -> None:
+        for recording in recordings:
+            self._running[recording].cancel(reason)
+        if recordings:
+            await asyncio.wait(recordings, timeout=_PATIENCE)
+
+    async def _answer(
+        self,
+        turn: RunningTurn,
+        prompt: str,
+        index_ids: Sequence[str],
+        require_all_indexes: bool,
+        events: asyncio.Queue[StoredEvent],
+    ) -> None:
+        """Asks the agent, and puts the events of the turn, the stop always last."""
+        started = time.monotonic()
+        segments = Segments()
+        skipped: list[str] = []
+        stop = Stop(usage=Usage(), is_error=False)
+        try:
+            indexes, skipped = await self._library.queryable(index_ids)
+            if skipped and (require_all_indexes or not indexes):
+                which = "not all" if indexes else "none"
+                stop = _error_stop(f"{which} of the requested indexes can be queried: no {', '.join(skipped)}")
+            else:
+                history = await self._store.events(turn.session_id, without=DELTA_TYPES, before_turn=turn.turn_id)
+                agent_turn = AgentTurn(
+                    session_id=turn.session_id,
+                    prompt=prompt,
+                    indexes=indexes,
+                    history=[parse_event_json(event.body) for event in history],
+                )
+                stop = await self._ask(agent_turn, segments, events) or stop
+        except asyncio.CancelledError:
+            stop = _error_stop(turn.why_cancelled or "the server is shutting down")
+        except Exception as error:  # noqa: BLE001 (the agent is the user's own; whatever it raises ends the turn alone)
+            _log.exception("the agent failed in session %s", turn.session_id)
+            stop = _error_stop(f"the agent failed: {type(error).__name__}: {error}")
+        usage = stop.usage
+        if not usage.duration_ms:
+            usage = usage.model_copy(update={"duration_ms": round((time.monotonic() - started) * 1000, 3)})
+        stop = stop.model_copy(update={"usage": usage, "skipped_index_ids": skipped or stop.skipped_index_ids})
+        for event in (*segments.close(), stop):
+            await events.put(_stored(event))
+
+    async def _ask(self, agent_turn: AgentTurn, segments: Segments, events: asyncio.Queue[StoredEvent]) -> Stop | None:
+        """Puts the agent's events, each segment completed; gives its own stop, if it has one."""
+        answer = self._agent.run(agent_turn)
+        try:
+            async for event in answer:
+                if isinstance(event, Stop):
+                    return event
+                if isinstance(event, UserInput):
+                    raise TypeError("user_input is the server's own event, an agent cannot give it")
+                # Before the event enters a segment: what cannot be written must not be part of its whole.
+                event.model_dump_json()
+                for completed in segments.add(event):
+                    await events.put(_stored(completed))
+            return None
+        finally:
+            if isinstance(answer, AsyncGenerator):
+                await answer.aclose()
+
+    async def _record(self, turn: RunningTurn, events: asyncio.Queue[StoredEvent]) -> None:
+        """Stores a turn's events, and shows each when it is stored.
+
+        What gathers while one write runs goes into the next: an agent at reading speed has each
+        event written by itself, a fast one is not slowed to the pace of the disk.
+        """
+        broken: str | None = None
+        ended = False
+        while not ended:
+            batch = [await events.get()]
+            while not events.empty():
+                batch.append(events.get_nowait())
+            ended = batch[-1].type == "stop"
+            if broken is None:
+                try:
+                    stop = parse_event_json(batch[-1].body) if ended else None
+                    await self._store.append(
+                        turn.session_id,
+                        turn.turn_id,
+                        batch,
+                        job_metadata=_job_metadata(stop) if isinstance(stop, Stop) else None,
+                    )
+                except Exception as error:  # noqa: BLE001 (a full disk, a lost connection: the client has to be told)
+                    _log.exception("the store failed in session %s", turn.session_id)
+                    broken = f"the answer could not be stored: {error}"
+                    turn.cancel(broken)
+            if ended:
+                # Before the stop is shown: a client that has read it may send its next message.
+                turn.release()
+            if broken is None:
+                for event in batch:
+                    if is_live(event.type, self._behaviour):
+                        turn.show(event)
+        if broken is not None:
+            turn.show(_stored(_error_stop(broken)))
+        turn.show(None)
+
+
+def _error_stop(error: str) -> Stop:
+    # An exception's text can hold halves of surrogate pairs, which no UTF-8 can.
+    return Stop(usage=Usage(), is_error=True, error=error.encode("utf-8", "replace").decode("utf-8"))
+
+
+def _stored(event: Event) -> StoredEvent:
+    return StoredEvent(event.type, event.model_dump_json())
+
+
+def _job_metadata(stop: Stop) -> dict[str, Any]:
+    usage = stop.usage.model_dump(mode="json")
+    return JobMetadata.model_validate({**usage, "is_error": stop.is_error, "error": stop.error}).model_dump(mode="json")

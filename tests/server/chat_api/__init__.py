@@ -1,0 +1,1 @@
+"""The Chat API of the local server, over real sockets."""
