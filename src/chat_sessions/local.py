@@ -23,7 +23,7 @@ class LocalServer(ServerThread):
     def client(
         self, *, timeouts: Timeouts | None = None, max_retries: int = 2, max_event_bytes: int = 16 * 1024 * 1024
     ) -> LlamaCloudChat:
-        """A client of this server. Its sessions ask all of its indexes, if they are 10 at most, unless they name others.
+        """A client of this server. Its sessions ask all of its indexes, 10 at most, unless they name others.
 
         Raises `ConfigurationError` before the server is started.
         """

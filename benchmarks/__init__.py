@@ -1,0 +1,1 @@
+"""What a token costs here, beside the floor: `python -m benchmarks`."""

@@ -1,0 +1,75 @@
+"""The main job on this machine, end to end: a question, an answer out of the files, a page to look at."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from io import BytesIO
+from pathlib import Path
+
+import httpx
+import pytest
+from PIL import Image
+
+from chat_sessions import ConfigurationError, LocalServer, NotFoundError, Timeouts, TurnFailed
+
+DOCUMENTS = Path(__file__).parents[1] / "examples" / "documents"
+QUESTION = "What was revenue in the third quarter of 2025?"
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[LocalServer]:
+    with LocalServer(indexes={"idx-docs": DOCUMENTS}) as running:
+        yield running
+
+
+def test_a_question_about_page_3_of_a_pdf_has_that_page_as_its_source_and_a_screenshot_that_opens(
+    server: LocalServer,
+) -> None:
+    chat = server.client()
+    turn = chat.session().ask(QUESTION)
+    assert "23.7" in turn.text
+    source = turn.sources[0]
+    assert (source.file_name, source.page) == ("annual-report-2025.pdf", 3)
+    assert source.image is not None
+    link = chat.attachment_url(source.image)
+    # The link needs no key: it is fetched without this client.
+    answer = httpx.get(link.url)
+    picture = Image.open(BytesIO(answer.content))
+    assert answer.headers["content-type"] == "image/jpeg"
+    assert picture.height > picture.width > 400
+    assert asyncio.run(chat.aio.attachment_url(source.image)).expires_at >= link.expires_at
+
+
+def test_a_session_is_the_same_from_another_client_sync_or_async(server: LocalServer) -> None:
+    first = server.client().session()
+    first.ask(QUESTION)
+    second = server.client()
+    again = asyncio.run(second.aio.session(first.id).ask("And in the fourth quarter?"))
+    assert "22.0" in again.text
+    assert [turn.prompt for turn in first.turns()] == [QUESTION, "And in the fourth quarter?"]
+    assert first.summary().generated_title
+
+
+def test_an_unknown_index_is_skipped_or_fails_the_turn_as_asked(server: LocalServer) -> None:
+    session = server.client().session(index_ids=["idx-docs", "idx-missing"])
+    assert session.ask(QUESTION).skipped_index_ids == ("idx-missing",)
+    with pytest.raises(TurnFailed, match="idx-missing"):
+        session.ask(QUESTION, require_all_indexes=True)
+
+
+def test_what_a_client_of_the_local_server_is_told_goes_with_it(server: LocalServer) -> None:
+    chat = server.client(timeouts=Timeouts(idle=7), max_retries=0)
+    assert (chat.timeouts.idle, chat.index_ids, chat.base_url) == (7, ("idx-docs",), server.url)
+    with pytest.raises(NotFoundError):
+        chat.get_summary("ses-nobody")
+
+
+def test_more_indexes_than_a_session_takes_have_to_be_named() -> None:
+    with LocalServer(indexes={f"idx-{number}": DOCUMENTS / "handbook.md" for number in range(11)}) as many:
+        assert many.client().index_ids is None
+
+
+def test_a_server_that_was_not_started_has_no_client() -> None:
+    with pytest.raises(ConfigurationError, match="not running"):
+        LocalServer(indexes={"idx-docs": DOCUMENTS}).client()
