@@ -70,8 +70,9 @@ class Behaviour:
     title_status: Literal[404, 405] = 404
     """What a title route that is gone answers."""
 
-    default_shared_access: Literal["query", "read_only"] | None = None
-    """What a session created without `shared_access` shows as its own."""
+    default_shared_access: Literal["query", "read_only"] | None = "read_only"
+    """What a session created without `shared_access` shows as its own. The published schema
+    requires one of the two; None is null, which a client that checks its answers refuses."""
 
     def __post_init__(self) -> None:
         hints = get_type_hints(type(self))

@@ -18,7 +18,7 @@ def test_a_session_is_created_without_a_body(api: LocalApi) -> None:
     body = response.json()
     assert re.fullmatch(r"ses-[0-9a-f]{24}", body.pop("session_id"))
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}", body.pop("last_updated_at"))
-    assert body == {"generated_title": None, "index_ids": None, "job_metadata": None, "shared_access": None}
+    assert body == {"generated_title": None, "index_ids": None, "job_metadata": None, "shared_access": "read_only"}
 
 
 @pytest.mark.parametrize("body", [b"null", b"{}", b" \n", b'{"index_ids": null, "shared_access": null}'])
@@ -34,8 +34,8 @@ def test_a_session_keeps_its_indexes_and_what_its_share_link_grants(api: LocalAp
 
 
 def test_a_session_without_shared_access_shows_the_default_of_the_deployment(start: Start) -> None:
-    api = start(behaviour=Behaviour(default_shared_access="read_only"))
-    assert api.retrieve(api.create())["shared_access"] == "read_only"
+    api = start(behaviour=Behaviour(default_shared_access="query"))
+    assert api.retrieve(api.create())["shared_access"] == "query"
 
 
 def test_summary_retrieve_and_list_agree(api: LocalApi) -> None:
