@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from chat_sessions.llama_cloud import LlamaCloudChat
+from chat_sessions.llama_cloud.settings import Settings
 from chat_sessions.server import ServerThread
 from chat_sessions.session import Timeouts
 
@@ -24,14 +25,23 @@ class LocalServer(ServerThread):
         self, *, timeouts: Timeouts | None = None, max_retries: int = 2, max_event_bytes: int = 16 * 1024 * 1024
     ) -> LlamaCloudChat:
         """A client of this server. Its sessions ask all of its indexes, 10 at most, unless they name others.
+        No proxy that the environment names is used.
 
         Raises `ConfigurationError` before the server is started.
         """
-        return LlamaCloudChat(
+        settings = Settings.resolve(
             api_key=self.api_key,
             base_url=self.url,
+            region=None,
+            project_id=None,
+            organization_id=None,
             index_ids=self.index_ids if len(self.index_ids) <= 10 else None,
+            headers=None,
             timeouts=timeouts,
             max_retries=max_retries,
             max_event_bytes=max_event_bytes,
+            max_prompt_chars=1000,
+            # A proxy of the environment would be given this machine's address, and the key.
+            trust_env=False,
         )
+        return LlamaCloudChat.from_settings(settings)

@@ -61,57 +61,77 @@ def test_a_history_that_trails_behind_the_stream_adds_nothing_twice(data: st.Dat
     told = data.draw(tellings(canonical))
     seen = told[: data.draw(st.integers(0, len(told) - 1))]
     trailing = seen[: data.draw(st.integers(0, len(seen)))]
-    delivery = decide(live=live(*seen), history=asked("q", *trailing), turns_before=0, accepted=True)
+    delivery = decide(live=live(*seen), history=asked("q", *trailing), turns_before=0)
     made = TurnFold.resume(live(*seen))
     shown = [new for event in delivery.missing for new in made.add(event)]
     assert [e for e in shown if isinstance(e, TextDelta | ThinkingDelta | ToolCall)] == []
 
 
-def test_a_prompt_that_the_session_does_not_show_did_not_land() -> None:
-    assert decide(live=live(), history=[], turns_before=0) == Delivery("not_landed")
-    assert decide(live=live(), history=asked("other", STOP)) == Delivery("not_landed")
-    assert decide(live=live(), history=asked("q", STOP), turns_before=1) == Delivery("not_landed")
-
-
-def test_a_prompt_that_the_service_had_begun_to_answer_landed_though_the_history_is_late() -> None:
-    assert decide(live=live(), history=[], turns_before=0, accepted=True) == Delivery("running")
-    assert decide(live=live(TextDelta(content="a")), history=[]) == Delivery("running")
+def test_a_prompt_that_the_session_does_not_show_is_not_shown() -> None:
+    assert decide(live=live(), history=[], turns_before=0) == Delivery("not_shown")
+    assert decide(live=live(), history=asked("other", STOP)) == Delivery("not_shown")
+    assert decide(live=live(), history=asked("q", STOP), turns_before=1) == Delivery("not_shown")
+    assert decide(live=live(TextDelta(content="a")), history=[]) == Delivery("not_shown")
 
 
 def test_a_turn_without_a_stop_is_still_running_and_gives_what_is_new() -> None:
     delivery = decide(live=live(TextDelta(content="a")), history=asked("q", TextDelta(content="ab")))
-    assert delivery == Delivery("running", (TextDelta(content="b"),))
+    assert delivery == Delivery("running", (TextDelta(content="b"),), 0)
 
 
 def test_the_same_prompt_sent_earlier_is_not_taken_for_this_one_where_nobody_counted() -> None:
-    history = asked("q", Text(content="old answer"), STOP)
+    history = asked("q", Thinking(content="hm, let me see"), Text(content="old answer"), STOP)
     assert decide(live=live(), history=history) == Delivery("unknown")
+    # An agent begins to think about the same question in the same way.
+    assert decide(live=live(ThinkingDelta(content="hm, ")), history=history) == Delivery("unknown")
     assert decide(live=live(), history=history, turns_before=0).outcome == "finished"
+
+
+def test_words_of_the_answer_or_a_call_id_tell_this_turn_from_an_earlier_one() -> None:
+    history = asked("q", CALL, RESULT, Text(content="An answer"), STOP)
+    assert decide(live=live(CALL), history=history).missing == (RESULT, Text(content="An answer"), STOP)
+    assert decide(live=live(CALL, RESULT, TextDelta(content="An ")), history=history).outcome == "finished"
+    assert (
+        decide(live=live(TextDelta(content="An ")), history=asked("q", Text(content="An answer"), STOP)).position == 0
+    )
 
 
 def test_the_same_prompt_still_unanswered_at_the_end_of_the_history_is_this_one() -> None:
     history = asked("q", Text(content="old answer"), STOP) + asked("q")
-    assert decide(live=live(), history=history) == Delivery("running")
+    assert decide(live=live(), history=history) == Delivery("running", (), 1)
+
+
+def test_a_turn_that_an_earlier_look_found_is_looked_at_in_its_place() -> None:
+    history = asked("q", Text(content="old"), STOP) + asked("q", Text(content="new"), STOP) + asked("q", STOP)
+    assert decide(live=live(), history=history, position=1).missing == (Text(content="new"), STOP)
+    assert decide(live=live(), history=history, position=9, turns_before=3) == Delivery("not_shown")
 
 
 def test_an_answer_that_differs_from_what_was_streamed_is_not_this_turn() -> None:
     history = asked("q", Text(content="another answer"), STOP)
-    assert decide(live=live(TextDelta(content="This one")), history=history) == Delivery("running")
+    assert decide(live=live(TextDelta(content="This one")), history=history) == Delivery("not_shown")
+    thoughts = asked("q", Thinking(content="other thoughts"), STOP)
+    assert decide(live=live(ThinkingDelta(content="These")), history=thoughts) == Delivery("not_shown")
     tools = asked("q", ToolCall(call_id="other", name="t", arguments={}), STOP)
-    assert decide(live=live(CALL), history=tools).missing == ()
+    assert decide(live=live(CALL), history=tools).outcome == "not_shown"
 
 
-def test_new_turns_of_a_history_without_user_inputs_cannot_be_told_apart() -> None:
+def test_new_turns_that_may_be_this_one_in_other_words_are_unknown() -> None:
     assert decide(live=live(), history=[Text(content="a"), STOP], turns_before=0) == Delivery("unknown")
+    assert decide(live=live(), history=asked("other", STOP), turns_before=0) == Delivery("unknown")
 
 
-def test_white_space_around_a_prompt_does_not_make_it_another() -> None:
-    assert decide(live=live(prompt=" q\n"), history=asked("q", STOP), turns_before=0).outcome == "finished"
+def test_white_space_in_a_prompt_does_not_make_it_another() -> None:
+    history = asked("a\nb", STOP)
+    assert decide(live=live(prompt=" a\r\nb\n"), history=history, turns_before=0).outcome == "finished"
 
 
-def test_another_writers_turn_in_between_is_passed_over() -> None:
-    history = asked("other", Text(content="x"), STOP) + asked("q", Text(content="y"), STOP)
-    assert decide(live=live(), history=history, turns_before=0).missing == (Text(content="y"), STOP)
+def test_where_others_write_too_only_the_answer_tells_which_turn_is_this_one() -> None:
+    theirs, mine = asked("q", Text(content="theirs"), STOP), asked("q", Text(content="mine"), STOP)
+    assert decide(live=live(), history=theirs + mine, turns_before=0) == Delivery("unknown")
+    assert decide(live=live(), history=asked("other", STOP) + mine, turns_before=0) == Delivery("unknown")
+    assert decide(live=live(TextDelta(content="mi")), history=theirs + mine, turns_before=0).position == 1
+    assert decide(live=live(TextDelta(content="m")), history=mine + mine, turns_before=0) == Delivery("unknown")
 
 
 @pytest.mark.parametrize(
@@ -130,6 +150,30 @@ def test_another_writers_turn_in_between_is_passed_over() -> None:
     ],
 )
 def test_only_what_was_not_seen_is_missing(
+    seen: tuple[Event, ...], stored: tuple[Event, ...], missing: tuple[Event, ...]
+) -> None:
+    assert missing_events(Turn("q", seen), Turn("q", stored)) == missing
+
+
+@pytest.mark.parametrize(
+    ("seen", "stored", "missing"),
+    [
+        # One run of deltas that the history holds as two segments, and the reverse.
+        ((TextDelta(content="AB"),), (Text(content="A"), Text(content="B"), CALL), (CALL,)),
+        ((TextDelta(content="AB"),), (Text(content="A"), Text(content="BC")), (TextDelta(content="C"),)),
+        ((TextDelta(content="A"),), (Text(content="A"), Text(content="B")), (Text(content="A"), Text(content="B"))),
+        ((Text(content="A"), Text(content="B")), (Text(content="AB"), CALL), (CALL,)),
+        ((Text(content="A"), TextDelta(content="B")), (Text(content="ABC"),), (TextDelta(content="C"),)),
+        ((Thinking(content="A"),), (Thinking(content="AB"),), (ThinkingDelta(content="B"),)),
+        (
+            (TextDelta(content="x"),),
+            (Text(content="A"), Text(content="B")),
+            (TextDelta(content="A"), TextDelta(content="B")),
+        ),
+        ((Text(content="A"),), (Text(content="A "), Text(content=" ")), (Text(content=" "),)),
+    ],
+)
+def test_segments_that_are_cut_in_other_places_are_not_shown_twice(
     seen: tuple[Event, ...], stored: tuple[Event, ...], missing: tuple[Event, ...]
 ) -> None:
     assert missing_events(Turn("q", seen), Turn("q", stored)) == missing

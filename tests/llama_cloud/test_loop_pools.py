@@ -6,7 +6,7 @@ import asyncio
 import gc
 
 from chat_sessions import AsyncLlamaCloudChat
-from chat_sessions.llama_cloud import loop_pools
+from chat_sessions.http import loop_pools
 from tests.llama_cloud.test_client import SUMMARY, answer
 from tests.wire_server import WireServer
 

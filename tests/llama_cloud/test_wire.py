@@ -10,7 +10,8 @@ import pytest
 
 from chat_sessions import APIConnectionError, ProtocolError, RateLimitError
 from chat_sessions.core.errors import error_for_status
-from chat_sessions.llama_cloud.wire import create_call, read_error, retry_delay, summary_call
+from chat_sessions.http.calls import read_error, retry_delay
+from chat_sessions.llama_cloud.wire import create_call, summary_call
 
 READ, CREATE = summary_call("ses-1"), create_call(None, None)
 

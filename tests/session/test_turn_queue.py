@@ -27,7 +27,7 @@ def in_thread(function: Callable[[], object]) -> threading.Thread:
     return thread
 
 
-def until_waiting(key: str, count: int) -> None:
+def until_waiting(key: object, count: int) -> None:
     """Return when so many stand in the line; each look gives the other threads their turn."""
     while len(turn_queue._lines.get(key, ())) < count:
         threading.Event().wait(0.001)
@@ -114,6 +114,23 @@ def test_a_slot_that_is_dropped_is_released_even_while_the_lines_are_being_chang
         assert len(turn_queue._lines["k"]) == 1
     assert slot is None
     assert turn_queue._lines == {}
+
+
+def test_a_slot_can_be_released_by_a_signal_handler_at_any_moment() -> None:
+    slot, other = wait_for_turn("k"), wait_for_turn("other")
+    with turn_queue._lines_locked():
+        # What a handler does that runs just here, in this thread.
+        slot.release()
+        assert len(turn_queue._lines) == 2
+    other.release()
+
+
+def test_a_forked_child_waits_for_none_of_its_parents_turns() -> None:
+    slot = wait_for_turn("k")
+    turn_queue._after_fork()
+    again = wait_for_turn("k")
+    slot.release()
+    again.release()
 
 
 async def test_the_thread_or_task_that_reads_a_turn_may_not_wait_for_it() -> None:

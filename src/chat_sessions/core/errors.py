@@ -133,11 +133,11 @@ class InternalServerError(APIStatusError):
 
 
 class APIConnectionError(APIError):
-    """The service could not be reached. Nothing was sent, or it was a read: it may be repeated."""
+    """The service could not be reached. Of a turn nothing was sent; a read may be repeated."""
 
 
 class APITimeoutError(APIConnectionError):
-    """The service did not answer within the deadline. It was no turn, or no byte of it had left."""
+    """The service did not answer within the deadline. It was no turn, or no byte of it had left: see `TurnError`."""
 
 
 class ProtocolError(ChatSessionsError):

@@ -28,6 +28,7 @@ __all__ = [
     "UnknownEvent",
     "UserInput",
     "dump_event",
+    "load_json",
     "parse_event",
     "parse_event_json",
 ]
@@ -143,12 +144,28 @@ def parse_event_json(data: str | bytes) -> Event:
     except ValidationError:
         pass
     try:
-        body: Any = json.loads(data)
+        body = load_json(data)
     except ValueError as error:
-        raise ProtocolError(f"the service sent an event that is not JSON: {_quote(data)}") from error
+        raise ProtocolError(f"the service sent an event that is not JSON: {_quote(data)} ({error})") from error
     if not isinstance(body, dict):
         raise ProtocolError(f"the service sent an event that is not a JSON object: {_quote(data)}")
-    return parse_event(cast("dict[str, JsonValue]", _without_lone_surrogates(body)))
+    try:
+        return parse_event(cast("dict[str, JsonValue]", body))
+    except (RecursionError, ValidationError) as error:
+        raise ProtocolError(f"the service sent an event that is nested too deep: {_quote(data)}") from error
+
+
+def load_json(data: str | bytes) -> Any:
+    r"""The value in a JSON text, each lone surrogate in it as U+FFFD.
+
+    A server that cuts its answer by UTF-16 units can send half of a pair (`"\ud83d"`) in a
+    delta: JSON allows it, no Unicode string does. The whole text follows in the final event.
+    Raises `ValueError` for what is no JSON, or is nested too deep to be read.
+    """
+    try:
+        return _without_lone_surrogates(json.loads(data))
+    except RecursionError:
+        raise ValueError("nested too deep") from None
 
 
 def parse_event(body: Mapping[str, JsonValue]) -> Event:
@@ -184,11 +201,6 @@ def _quote(data: str | bytes) -> str:
 
 
 def _without_lone_surrogates(value: Any) -> Any:
-    r"""The value with each lone surrogate as U+FFFD.
-
-    A server that cuts its answer by UTF-16 units can send half of a pair (`"\ud83d"`) in a
-    delta: JSON allows it, no Unicode string does. The whole text follows in the final event.
-    """
     if isinstance(value, str):
         return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
     if isinstance(value, list):

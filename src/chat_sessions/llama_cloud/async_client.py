@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
+from copy import copy
 from types import TracebackType
 from typing import Self, TypeVar
 
@@ -13,28 +14,23 @@ from pydantic import BaseModel, SecretStr
 from chat_sessions.core.errors import APIStatusError, NotFoundError, ProtocolError
 from chat_sessions.core.events import Event, Session
 from chat_sessions.core.models import ImageAttachment, PresignedUrl, SessionPage, SessionSummary, TitledSummary
-from chat_sessions.llama_cloud.base import ERROR_BODY_LIMIT, ClientBase
+from chat_sessions.http.bounds import abeginning, abody, bounded_async
+from chat_sessions.http.calls import NOT_SENT, Call, transport_error
+from chat_sessions.http.loop_pools import LoopPools
+from chat_sessions.llama_cloud.base import ClientBase, remaining
 from chat_sessions.llama_cloud.connection import AsyncResponseEvents, lost
-from chat_sessions.llama_cloud.loop_pools import LoopPools
 from chat_sessions.llama_cloud.settings import Region, Settings
 from chat_sessions.llama_cloud.wire import (
-    NOT_SENT,
-    Call,
-    attachment_call,
     create_call,
     delete_call,
     is_event_stream,
     is_route_gone,
     list_call,
     not_an_event_stream,
-    read_error,
-    read_model,
     retrieve_call,
-    retry_delay,
     summary_call,
     title_call,
     titled,
-    transport_error,
     turn_call,
 )
 from chat_sessions.session.chat_session import AsyncChatSession
@@ -97,7 +93,13 @@ class AsyncLlamaCloudChat(ClientBase):
 
     def _connect(self, http_client: httpx.AsyncClient | None) -> None:
         self._given_client = http_client
-        self._pools = LoopPools()
+        self._pools = LoopPools(trust_env=self._settings.trust_env)
+
+    def __copy__(self) -> Self:
+        return self.from_settings(self._settings, http_client=self._given_client)
+
+    def __deepcopy__(self, memo: object) -> Self:
+        return copy(self)
 
     def __getstate__(self) -> dict[str, object]:
         return {"_settings": self._settings}
@@ -191,7 +193,7 @@ class AsyncLlamaCloudChat(ClientBase):
 
     async def attachment_url(self, attachment: ImageAttachment) -> PresignedUrl:
         """A link to a page screenshot; it needs no key and expires."""
-        return await self._model(attachment_call(attachment), PresignedUrl)
+        return await self._model(self._attachment_call(attachment), PresignedUrl)
 
     def session(self, session_id: str | None = None, *, index_ids: Sequence[str] | None = None) -> AsyncChatSession:
         """A session to hold: an existing one, or, with None, one that is created at the first send."""
@@ -217,74 +219,71 @@ class AsyncLlamaCloudChat(ClientBase):
     async def open_turn(self, request: TurnRequest, clock: EventClock) -> AsyncResponseEvents:
         """Post a turn. For `TurnStream`; see `TurnTransport`."""
         call = turn_call(request)
-        async for attempt in self._attempts(call):
+        async for attempt in self._attempts(call, total=self.timeouts.total):
             with attempt:
                 return await self._post(call, clock)
         raise AssertionError  # pragma: no cover - the last attempt returns or raises
 
     async def _post(self, call: Call, clock: EventClock) -> AsyncResponseEvents:
         client = await self._client()
-        request = self._request(client, call, timeout=self._turn_timeout(), accept="text/event-stream")
+        request = self._request(client, call, answer=self._turn_timeout(), accept="text/event-stream")
         clock.start(afresh=True)
-        try:
-            response = await client.send(request, stream=True, follow_redirects=False)
-        except NOT_SENT as error:
-            raise transport_error(call, error, self.base_url) from error
-        except httpx.TransportError as error:
-            raise lost(error, clock) from error
-        try:
-            if response.status_code != 200:
-                raise read_error(call, response.status_code, response.headers, await _beginning(response))
-            if not is_event_stream(response.headers):
-                raise not_an_event_stream(call, response.headers, await _beginning(response))
-        except BaseException:
-            await response.aclose()
-            raise
+        with bounded_async(request, clock.remaining):
+            try:
+                response = await client.send(request, stream=True, follow_redirects=False)
+            except NOT_SENT as error:
+                raise transport_error(call, error, self.base_url) from error
+            except httpx.TransportError as error:
+                raise lost(error, clock) from error
+            try:
+                if not response.is_success:
+                    start = await abeginning(response, clock.remaining)
+                    raise self._refusal(call, response, start)
+                if not is_event_stream(response.headers):
+                    start = await abeginning(response, clock.remaining)
+                    raise not_an_event_stream(call, response.headers, start, self._settings.secrets)
+            except BaseException:
+                await response.aclose()
+                raise
         return AsyncResponseEvents(response, clock, max_event_bytes=self._settings.max_event_bytes)
 
     async def read_back(self, session_id: str, *, timeout: float | None) -> Sequence[Event]:
         """The session's history, one attempt. For `TurnStream`; see `TurnTransport`."""
         call = retrieve_call(session_id)
-        return read_model(call, await self._send(call, limit=timeout), Session).events
+        return self._read(call, await self._send(call, limit=timeout), Session).events
 
     async def _client(self) -> httpx.AsyncClient:
         return self._given_client or await self._pools.of_running_loop()
 
-    def _attempts(self, call: Call) -> AsyncIterator[stamina.Attempt]:
+    def _attempts(self, call: Call, *, total: float | None = None) -> AsyncIterator[stamina.Attempt]:
         return stamina.retry_context(
-            on=lambda error: retry_delay(call, error),
+            on=self._retry_on(call, total),
             attempts=self._settings.max_retries + 1,
             timeout=None,
             wait_initial=0.5,
-            wait_max=8.0,
+            wait_max=self._longest_wait(total),
         )
 
     async def _model(self, call: Call, model: type[_Model]) -> _Model:
         async for attempt in self._attempts(call):
             with attempt:
-                return read_model(call, await self._send(call), model)
+                return self._read(call, await self._send(call), model)
         raise AssertionError  # pragma: no cover - the last attempt returns or raises
 
-    async def _send(self, call: Call, limit: float | None = None) -> httpx.Response:
+    async def _send(self, call: Call, limit: float | None = None) -> bytes:
+        """The body of a successful answer."""
         client = await self._client()
-        request = self._request(client, call, timeout=self._plain_timeout(limit))
-        try:
-            response = await client.send(request, follow_redirects=False)
-        except httpx.TransportError as error:
-            raise transport_error(call, error, self.base_url) from error
-        if not response.is_success:
-            raise read_error(call, response.status_code, response.headers, response.content[:ERROR_BODY_LIMIT])
-        return response
-
-
-async def _beginning(response: httpx.Response) -> bytes:
-    """The first bytes of a body that is not a stream of events."""
-    body = b""
-    try:
-        async for chunk in response.aiter_bytes():
-            body += chunk
-            if len(body) >= ERROR_BODY_LIMIT:
-                break
-    except (httpx.TransportError, httpx.DecodingError):
-        pass
-    return body[:ERROR_BODY_LIMIT]
+        answer = self._answer_timeout(limit)
+        request = self._request(client, call, answer=answer)
+        left = remaining(answer)
+        with bounded_async(request, left):
+            try:
+                response = await client.send(request, stream=True, follow_redirects=False)
+                try:
+                    if response.is_success:
+                        return await abody(response, left)
+                    raise self._refusal(call, response, await abeginning(response, left))
+                finally:
+                    await response.aclose()
+            except httpx.RequestError as error:
+                raise transport_error(call, error, self.base_url) from error

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import weakref
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from copy import copy
 from types import TracebackType
 from typing import Self, TypeVar
 
@@ -15,28 +17,24 @@ from pydantic import BaseModel, SecretStr
 from chat_sessions.core.errors import APIStatusError, NotFoundError, ProtocolError
 from chat_sessions.core.events import Event, Session
 from chat_sessions.core.models import ImageAttachment, PresignedUrl, SessionPage, SessionSummary, TitledSummary
+from chat_sessions.http.bounds import beginning, body, bounded
+from chat_sessions.http.calls import NOT_SENT, Call, transport_error
+from chat_sessions.http.loop_pools import OWN_LIMITS
 from chat_sessions.llama_cloud.async_client import AsyncLlamaCloudChat
-from chat_sessions.llama_cloud.base import ERROR_BODY_LIMIT, ClientBase
-from chat_sessions.llama_cloud.connection import ResponseEvents, lost
+from chat_sessions.llama_cloud.base import ClientBase, remaining
+from chat_sessions.llama_cloud.connection import ResponseEvents, close_dropped, lost
 from chat_sessions.llama_cloud.settings import Region, Settings
 from chat_sessions.llama_cloud.wire import (
-    NOT_SENT,
-    Call,
-    attachment_call,
     create_call,
     delete_call,
     is_event_stream,
     is_route_gone,
     list_call,
     not_an_event_stream,
-    read_error,
-    read_model,
     retrieve_call,
-    retry_delay,
     summary_call,
     title_call,
     titled,
-    transport_error,
     turn_call,
 )
 from chat_sessions.session.chat_session import ChatSession
@@ -104,12 +102,35 @@ class LlamaCloudChat(ClientBase):
         )
         self._connect(http_client, async_http_client)
 
+    @classmethod
+    def from_settings(
+        cls,
+        settings: Settings,
+        *,
+        http_client: httpx.Client | None = None,
+        async_http_client: httpx.AsyncClient | None = None,
+    ) -> Self:
+        """A client with the settings of another."""
+        made = cls.__new__(cls)
+        made._settings = settings
+        made._connect(http_client, async_http_client)
+        return made
+
     def _connect(self, http_client: httpx.Client | None, async_http_client: httpx.AsyncClient | None) -> None:
         self._given_client = http_client
         self._aio = AsyncLlamaCloudChat.from_settings(self._settings, http_client=async_http_client)
         self._own_client: httpx.Client | None = None
+        self._made_in_process = os.getpid()
         self._close_own_client: weakref.finalize[..., LlamaCloudChat] | None = None
         self._making_client = threading.Lock()
+
+    def __copy__(self) -> Self:
+        return self.from_settings(
+            self._settings, http_client=self._given_client, async_http_client=self._aio._given_client
+        )
+
+    def __deepcopy__(self, memo: object) -> Self:
+        return copy(self)
 
     def __getstate__(self) -> dict[str, object]:
         return {"_settings": self._settings}
@@ -208,7 +229,7 @@ class LlamaCloudChat(ClientBase):
 
     def attachment_url(self, attachment: ImageAttachment) -> PresignedUrl:
         """A link to a page screenshot; it needs no key and expires."""
-        return self._model(attachment_call(attachment), PresignedUrl)
+        return self._model(self._attachment_call(attachment), PresignedUrl)
 
     def session(self, session_id: str | None = None, *, index_ids: Sequence[str] | None = None) -> ChatSession:
         """A session to hold: an existing one, or, with None, one that is created at the first send."""
@@ -234,81 +255,84 @@ class LlamaCloudChat(ClientBase):
     def open_turn(self, request: TurnRequest, clock: EventClock) -> ResponseEvents:
         """Post a turn. For `TurnStream`; see `TurnTransport`."""
         call = turn_call(request)
-        for attempt in self._attempts(call):
+        for attempt in self._attempts(call, total=self.timeouts.total):
             with attempt:
                 return self._post(call, clock)
         raise AssertionError  # pragma: no cover - the last attempt returns or raises
 
     def _post(self, call: Call, clock: EventClock) -> ResponseEvents:
         client = self._client()
-        request = self._request(client, call, timeout=self._turn_timeout(), accept="text/event-stream")
+        request = self._request(client, call, answer=self._turn_timeout(), accept="text/event-stream")
         clock.start(afresh=True)
-        try:
-            response = client.send(request, stream=True, follow_redirects=False)
-        except NOT_SENT as error:
-            raise transport_error(call, error, self.base_url) from error
-        except httpx.TransportError as error:
-            raise lost(error, clock) from error
-        try:
-            if response.status_code != 200:
-                raise read_error(call, response.status_code, response.headers, _beginning(response))
-            if not is_event_stream(response.headers):
-                raise not_an_event_stream(call, response.headers, _beginning(response))
-        except BaseException:
-            response.close()
-            raise
+        with bounded(request, clock.remaining):
+            try:
+                response = client.send(request, stream=True, follow_redirects=False)
+            except NOT_SENT as error:
+                raise transport_error(call, error, self.base_url) from error
+            except httpx.TransportError as error:
+                raise lost(error, clock) from error
+            try:
+                if not response.is_success:
+                    start = beginning(response, clock.remaining)
+                    raise self._refusal(call, response, start)
+                if not is_event_stream(response.headers):
+                    start = beginning(response, clock.remaining)
+                    raise not_an_event_stream(call, response.headers, start, self._settings.secrets)
+            except BaseException:
+                response.close()
+                raise
         return ResponseEvents(response, clock, max_event_bytes=self._settings.max_event_bytes)
 
     def read_back(self, session_id: str, *, timeout: float | None) -> Sequence[Event]:
         """The session's history, one attempt. For `TurnStream`; see `TurnTransport`."""
         call = retrieve_call(session_id)
-        return read_model(call, self._send(call, limit=timeout), Session).events
+        return self._read(call, self._send(call, limit=timeout), Session).events
 
     def _client(self) -> httpx.Client:
+        close_dropped()
         if self._given_client is not None:
             return self._given_client
         with self._making_client:
+            if self._close_own_client is not None and self._made_in_process != os.getpid():
+                # A fork shares the sockets: parent and child would read each other's answers.
+                self._close_own_client.detach()
+                self._own_client = None
             if self._own_client is None:
-                self._own_client = httpx.Client()
+                self._made_in_process = os.getpid()
+                self._own_client = httpx.Client(limits=OWN_LIMITS, trust_env=self._settings.trust_env)
                 # A client that nobody closes, as in most scripts, leaves no open socket behind.
                 self._close_own_client = weakref.finalize(self, self._own_client.close)
             return self._own_client
 
-    def _attempts(self, call: Call) -> Iterable[stamina.Attempt]:
+    def _attempts(self, call: Call, *, total: float | None = None) -> Iterable[stamina.Attempt]:
         return stamina.retry_context(
-            on=lambda error: retry_delay(call, error),
+            on=self._retry_on(call, total),
             attempts=self._settings.max_retries + 1,
             timeout=None,
             wait_initial=0.5,
-            wait_max=8.0,
+            wait_max=self._longest_wait(total),
         )
 
     def _model(self, call: Call, model: type[_Model]) -> _Model:
         for attempt in self._attempts(call):
             with attempt:
-                return read_model(call, self._send(call), model)
+                return self._read(call, self._send(call), model)
         raise AssertionError  # pragma: no cover - the last attempt returns or raises
 
-    def _send(self, call: Call, limit: float | None = None) -> httpx.Response:
+    def _send(self, call: Call, limit: float | None = None) -> bytes:
+        """The body of a successful answer."""
         client = self._client()
-        request = self._request(client, call, timeout=self._plain_timeout(limit))
-        try:
-            response = client.send(request, follow_redirects=False)
-        except httpx.TransportError as error:
-            raise transport_error(call, error, self.base_url) from error
-        if not response.is_success:
-            raise read_error(call, response.status_code, response.headers, response.content[:ERROR_BODY_LIMIT])
-        return response
-
-
-def _beginning(response: httpx.Response) -> bytes:
-    """The first bytes of a body that is not a stream of events."""
-    body = b""
-    try:
-        for chunk in response.iter_bytes():
-            body += chunk
-            if len(body) >= ERROR_BODY_LIMIT:
-                break
-    except (httpx.TransportError, httpx.DecodingError):
-        pass
-    return body[:ERROR_BODY_LIMIT]
+        answer = self._answer_timeout(limit)
+        request = self._request(client, call, answer=answer)
+        left = remaining(answer)
+        with bounded(request, left):
+            try:
+                response = client.send(request, stream=True, follow_redirects=False)
+                try:
+                    if response.is_success:
+                        return body(response, left)
+                    raise self._refusal(call, response, beginning(response, left))
+                finally:
+                    response.close()
+            except httpx.RequestError as error:
+                raise transport_error(call, error, self.base_url) from error

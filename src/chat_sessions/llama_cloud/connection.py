@@ -4,12 +4,15 @@ httpx's read timeout is fixed per response and starts anew with each byte, so a 
 comment moves it on. The transport's socket stream is part of httpx's documented extensions
 (`network_stream`): its `read` is bounded here by what is left until the next event is due. A
 transport without one (in-process, or another library's) keeps httpx's own timeout, and the
-deadline is then noticed at the next bytes.
+deadline is then noticed at the next bytes. So does HTTP/2, which an injected client may speak: its
+streams share one socket, which is not one turn's to bound or to shut down.
 """
 
 from __future__ import annotations
 
+import asyncio
 import socket
+from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import suppress
 from typing import Any, Protocol
@@ -21,7 +24,7 @@ from chat_sessions.llama_cloud.sse import aiter_events, iter_events
 from chat_sessions.session.deadlines import EventClock
 from chat_sessions.session.transport import ConnectionLost, DeadlinePassed
 
-__all__ = ["AsyncResponseEvents", "ResponseEvents", "lost"]
+__all__ = ["AsyncResponseEvents", "ResponseEvents", "close_dropped", "lost"]
 
 # How long the end of the body may take after the stop, in seconds: long enough for bytes that
 # are on their way, too short to be noticed. Then the connection is not used again.
@@ -56,13 +59,16 @@ class _BoundedReads:
 
     def __init__(self, response: httpx.Response, clock: EventClock) -> None:
         self.bound: _Closing = clock
-        stream: Any = response.extensions.get("network_stream")
+        is_own = response.http_version.startswith("HTTP/1")
+        stream: Any = response.extensions.get("network_stream") if is_own else None
         self._stream: Any = stream
+        self._unbounded: Callable[..., Any] | None = None
         if stream is None:
             return
         # From here on only the bound counts; the transport looks this up when the body is first read.
         response.request.extensions["timeout"]["read"] = None
         read: Callable[..., Any] = stream.read
+        self._unbounded = read
 
         def bounded(max_bytes: int, timeout: float | None = None) -> Any:  # noqa: ARG001 - the signature is httpcore's
             return read(max_bytes, timeout=self._timeout())
@@ -74,8 +80,9 @@ class _BoundedReads:
         return None if left is None else max(left, _SHORTEST_READ)
 
     def undo(self) -> None:
-        if self._stream is not None:
-            self._stream.__dict__.pop("read", None)
+        # Once: the socket may be another request's by the time of a second call.
+        if self._unbounded is not None:
+            self._stream.read, self._unbounded = self._unbounded, None
 
     def wake(self) -> None:
         """End a read in another thread: closing a socket does not end the reads that wait for it."""
@@ -94,13 +101,7 @@ class ResponseEvents:
         self._reads = _BoundedReads(response, clock)
         # Nothing to decode, as a rule: a compressed stream was not asked for.
         self._chunks = response.iter_bytes() if "content-encoding" in response.headers else response.iter_raw()
-        self._events = iter_events(self._timely(), max_event_bytes=max_event_bytes)
-
-    def _timely(self) -> Iterator[bytes]:
-        for chunk in self._chunks:
-            yield chunk
-            if self._clock.remaining() == 0:
-                raise DeadlinePassed(self._clock.describe())
+        self._events = iter_events(_timely(self._chunks, clock), max_event_bytes=max_event_bytes)
 
     def __next__(self) -> Event:
         try:
@@ -123,6 +124,24 @@ class ResponseEvents:
             self._reads.wake()
         self._response.close()
 
+    def __del__(self) -> None:
+        # The garbage collector may be at work inside the connection pool, under a lock of its own: so the
+        # socket is shut down, which needs none, and the pool is told at the client's next request.
+        if not self._response.is_closed:
+            self._reads.undo()
+            self._reads.wake()
+            _dropped.append((self._response, self._chunks, self._events))
+
+
+_dropped: deque[tuple[httpx.Response, Iterator[bytes], Iterator[Event]]] = deque()
+
+
+def close_dropped() -> None:
+    """Give back the connections of streams that were dropped without being closed."""
+    with suppress(IndexError):
+        while True:
+            _dropped.popleft()[0].close()
+
 
 class AsyncResponseEvents:
     """The async twin of `ResponseEvents`; an `AsyncEventConnection`."""
@@ -132,13 +151,8 @@ class AsyncResponseEvents:
         self._clock = clock
         self._reads = _BoundedReads(response, clock)
         self._chunks = response.aiter_bytes() if "content-encoding" in response.headers else response.aiter_raw()
-        self._events = aiter_events(self._timely(), max_event_bytes=max_event_bytes)
-
-    async def _timely(self) -> AsyncIterator[bytes]:
-        async for chunk in self._chunks:
-            yield chunk
-            if self._clock.remaining() == 0:
-                raise DeadlinePassed(self._clock.describe())
+        self._events = aiter_events(_atimely(self._chunks, clock), max_event_bytes=max_event_bytes)
+        self._loop = asyncio.get_running_loop()
 
     async def __anext__(self) -> Event:
         try:
@@ -157,3 +171,34 @@ class AsyncResponseEvents:
         """Close the response: its socket, unless the body was read to its end."""
         self._reads.undo()
         await self._response.aclose()
+
+    def __del__(self) -> None:
+        # Its loop closes what was dropped, at its next step; a loop that has ended has closed it already.
+        if not self._response.is_closed and not self._loop.is_closed():
+            self._reads.undo()
+            self._loop.call_soon_threadsafe(_close_soon, self._response)
+
+
+_closing: set[asyncio.Task[None]] = set()
+
+
+def _close_soon(response: httpx.Response) -> None:
+    _closing.add(task := asyncio.ensure_future(response.aclose()))
+    task.add_done_callback(_closing.discard)
+
+
+# No methods: a generator that holds its own object is a cycle, which only the garbage collector ends.
+
+
+def _timely(chunks: Iterator[bytes], clock: EventClock) -> Iterator[bytes]:
+    for chunk in chunks:
+        yield chunk
+        if clock.remaining() == 0:
+            raise DeadlinePassed(clock.describe())
+
+
+async def _atimely(chunks: AsyncIterator[bytes], clock: EventClock) -> AsyncIterator[bytes]:
+    async for chunk in chunks:
+        yield chunk
+        if clock.remaining() == 0:
+            raise DeadlinePassed(clock.describe())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
@@ -25,11 +26,20 @@ _KEY_NAMES = ("LLAMA_CLOUD_API_KEY", "LLAMA_PARSE_API_KEY")
 _MOST_INDEXES = 10
 _LONGEST_PROMPT = 1000
 _LARGEST_EVENT = 16 * 1024 * 1024
+# RFC 9110, 5.1 and 5.5; httpx encodes a value as ASCII.
+_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_HEADER_VALUE = re.compile(r"[\t\x20-\x7e]*")
+# Shorter words are no secrets, and blotting them out would spoil an error's text.
+_SHORTEST_KEY = 4
+_SHORTEST_HEADER_SECRET = 8
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """Everything about a client but its connections. The key is in no repr and no pickle."""
+    """Everything about a client but its connections. The key is in no repr and no pickle.
+
+    `trust_env` as in httpx: whether proxies are taken from the environment.
+    """
 
     base_url: str
     api_key: SecretStr | None = field(repr=False)
@@ -41,6 +51,7 @@ class Settings:
     max_retries: int
     max_event_bytes: int
     max_prompt_chars: int | None
+    trust_env: bool = True
 
     @classmethod
     def resolve(
@@ -57,16 +68,18 @@ class Settings:
         max_retries: int,
         max_event_bytes: int,
         max_prompt_chars: int | None,
+        trust_env: bool = True,
     ) -> Self:
         """The settings that these arguments and the environment make. Raises `ConfigurationError`."""
-        key = api_key.get_secret_value() if isinstance(api_key, SecretStr) else api_key
+        # A key from the environment is in no local variable here: a traceback may show those.
+        key = SecretStr(api_key) if isinstance(api_key, str) else api_key
         key = key or _key_from_environment()
         if key is None:
             raise ConfigurationError(
                 "no API key: pass api_key=, or set LLAMA_CLOUD_API_KEY (or LLAMA_PARSE_API_KEY). Without an account, "
                 "chat_sessions.LocalServer serves the same API over your own files"
             )
-        if any(character.isspace() or not character.isprintable() for character in key) or not key.isascii():
+        if not _can_be_sent(key):
             raise ConfigurationError("the API key holds white space or characters that no key has; copy it again")
         cls.check_indexes(index_ids)
         if max_retries < 0:
@@ -75,28 +88,25 @@ class Settings:
             raise ConfigurationError(f"max_event_bytes must be more than 0; got {max_event_bytes}")
         return cls(
             base_url=_base_url(base_url, region),
-            api_key=SecretStr(key),
+            api_key=key,
             project_id=project_id or os.environ.get("LLAMA_CLOUD_PROJECT_ID") or None,
             organization_id=organization_id or os.environ.get("LLAMA_CLOUD_ORGANIZATION_ID") or None,
             index_ids=None if index_ids is None else tuple(index_ids),
-            headers=tuple({**_headers_from_environment(), **(headers or {})}.items()),
+            headers=_headers(headers),
             timeouts=timeouts or Timeouts(),
             max_retries=max_retries,
             max_event_bytes=max_event_bytes,
             max_prompt_chars=max_prompt_chars,
+            trust_env=trust_env,
         )
 
     def __getstate__(self) -> dict[str, object]:
         # The key and the headers, which may hold another, stay in this process.
         names = ("base_url", "project_id", "organization_id", "index_ids", "timeouts", "max_retries")
-        return {name: getattr(self, name) for name in (*names, "max_event_bytes", "max_prompt_chars")}
+        return {name: getattr(self, name) for name in (*names, "max_event_bytes", "max_prompt_chars", "trust_env")}
 
     def __setstate__(self, state: dict[str, object]) -> None:
-        key = _key_from_environment()
-        state |= {
-            "api_key": SecretStr(key) if key else None,
-            "headers": tuple(_headers_from_environment().items()),
-        }
+        state |= {"api_key": _key_from_environment(), "headers": _headers(None)}
         for name, value in state.items():
             object.__setattr__(self, name, value)
 
@@ -117,8 +127,19 @@ class Settings:
             "Authorization": f"Bearer {self.api_key.get_secret_value()}",
         }
 
-    def check_prompt(self, prompt: str) -> None:
+    @property
+    def secrets(self) -> tuple[SecretStr, ...]:
+        """What no error may repeat: the key, and the words of the headers, which may hold another."""
+        words = [word for _, value in self.headers for word in value.split() if len(word) >= _SHORTEST_HEADER_SECRET]
+        found = [SecretStr(word) for word in sorted(words, key=len, reverse=True)]
+        if self.api_key is not None and len(self.api_key) >= _SHORTEST_KEY:
+            found.insert(0, self.api_key)
+        return tuple(found)
+
+    def check_prompt(self, prompt: object) -> None:
         """Raise `ConfigurationError` for a prompt that the service would refuse."""
+        if not isinstance(prompt, str):
+            raise ConfigurationError(f"the prompt must be a string; got {type(prompt).__name__}")
         if not prompt.strip():
             raise ConfigurationError("the prompt is empty")
         if self.max_prompt_chars is not None and len(prompt) > self.max_prompt_chars:
@@ -150,9 +171,33 @@ class Settings:
             raise ConfigurationError(f"{session_id!r} is no session id")
         return session_id
 
+    @staticmethod
+    def check_attachment(name: str) -> None:
+        """Raise `ConfigurationError` for an attachment's name that cannot stand in a path."""
+        if not name or name in (".", "..") or not name.isprintable():
+            raise ConfigurationError(f"{name!r} is no attachment name")
 
-def _key_from_environment() -> str | None:
-    return next((value for name in _KEY_NAMES if (value := os.environ.get(name, "").strip())), None)
+
+def _key_from_environment() -> SecretStr | None:
+    return next((SecretStr(value) for name in _KEY_NAMES if (value := os.environ.get(name, "").strip())), None)
+
+
+def _can_be_sent(key: SecretStr) -> bool:
+    value = key.get_secret_value()
+    return value.isascii() and value.isprintable() and " " not in value
+
+
+def _headers(given: Mapping[str, str] | None) -> tuple[tuple[str, str], ...]:
+    """The user's headers, white space around the values left out. The error names a header, never its value."""
+    named = {**_headers_from_environment(), **(given or {})}
+    for name, value in named.items():
+        if not isinstance(name, str) or not _HEADER_NAME.fullmatch(name):
+            raise ConfigurationError(f"headers: {name!r} is no header name")
+        if not isinstance(value, str) or not _HEADER_VALUE.fullmatch(value.strip()):
+            raise ConfigurationError(
+                f"headers[{name!r}] cannot be sent: a value is a string of one line, of printable ASCII characters"
+            )
+    return tuple((name, value.strip()) for name, value in named.items())
 
 
 def _headers_from_environment() -> dict[str, str]:

@@ -33,7 +33,7 @@ class Backend(Protocol):
     def timeouts(self) -> Timeouts: ...
     @property
     def index_ids(self) -> tuple[str, ...] | None:
-        """The indexes of sessions that have none of their own."""
+        """The indexes of sessions that have none of their own; None if not given, empty if the service has none."""
         ...
 
     @property

@@ -15,6 +15,7 @@ from chat_sessions.core.models import SessionSummary, TitledSummary
 from chat_sessions.core.turn import Turn, replay
 from chat_sessions.session.backend import AsyncBackend, Backend
 from chat_sessions.session.transport import TurnRequest
+from chat_sessions.session.turn_count import TurnCount
 from chat_sessions.session.turn_queue import wait_for_turn, wait_for_turn_async
 from chat_sessions.session.turn_stream import AsyncTurnStream, PreparedTurn, TurnStream
 
@@ -27,7 +28,7 @@ class _Facts:
 
     id: str | None
     index_ids: tuple[str, ...] | None
-    turn_count: int | None = None
+    count: TurnCount | None = None
     # Two first sends at once must create one session: they stand in a line of their own.
     creation: object = field(default_factory=object)
 
@@ -55,38 +56,30 @@ class _SessionState:
             raise ConfigurationError("this session does not exist yet: it is created at the first send, or by create()")
         return self._facts.id
 
+    def _count(self, backend: Backend | AsyncBackend) -> TurnCount:
+        if self._facts.count is None:
+            self._facts.count = TurnCount.of(backend.queue_key(self._known_id()))
+        return self._facts.count
+
     def _adopt(self, summary: SessionSummary) -> None:
         self._facts.id = summary.session_id
         if self._facts.index_ids is None and summary.index_ids:
             self._facts.index_ids = tuple(summary.index_ids)
 
-    def _created(self, summary: SessionSummary) -> None:
+    def _created(self, summary: SessionSummary, backend: Backend | AsyncBackend) -> None:
         self._adopt(summary)
-        self._facts.turn_count = 0
-
-    def _read(self, session: Session) -> list[Turn]:
-        self._adopt(session)
-        turns = replay(session.events)
-        self._facts.turn_count = len(turns)
-        return turns
-
-    def _count_turn(self, turn: Turn) -> None:
-        # A turn that did not end here may or may not have landed: then nothing is known any more.
-        if self._facts.turn_count is not None:
-            self._facts.turn_count = self._facts.turn_count + 1 if turn.is_complete else None
+        self._count(backend).created()
 
     def _prepared(
         self, prompt: str, index_ids: tuple[str, ...], require_all_indexes: bool, backend: Backend | AsyncBackend
     ) -> PreparedTurn:
         backend.check_turn(prompt, index_ids)
         request = TurnRequest(self._known_id(), prompt, index_ids, require_all_indexes)
-        return PreparedTurn(
-            request, queue_key=backend.queue_key(request.session_id), turns_before=lambda: self._facts.turn_count
-        )
+        return PreparedTurn(request, backend.queue_key(request.session_id), self._count(backend))
 
 
 def _require_indexes(index_ids: tuple[str, ...] | None) -> tuple[str, ...]:
-    if not index_ids:
+    if index_ids is None:
         raise ConfigurationError(
             "no index to ask: the service needs index_ids with each turn; give them to the call, to the session or to "
             "the client"
@@ -119,7 +112,9 @@ class ChatSession(_SessionState):
             slot = wait_for_turn(self._facts.creation)
             try:
                 if self._facts.id is None:
-                    self._created(self.client.create(index_ids=self._facts.index_ids or self.client.index_ids))
+                    self._created(
+                        self.client.create(index_ids=self._facts.index_ids or self.client.index_ids), self.client
+                    )
             finally:
                 slot.release()
         return self._known_id()
@@ -138,14 +133,13 @@ class ChatSession(_SessionState):
         def prepare() -> PreparedTurn:
             self.create()
             indexes = wanted or self._facts.index_ids
-            if indexes is None:
+            if indexes is None and self.client.index_ids != ():
                 self._adopt(self.client.get_summary(self._known_id()))
-                indexes = self._facts.index_ids or self.client.index_ids
-            return self._prepared(prompt, _require_indexes(indexes), require_all_indexes, self.client)
+                indexes = self._facts.index_ids
+            indexes = _require_indexes(indexes or self.client.index_ids)
+            return self._prepared(prompt, indexes, require_all_indexes, self.client)
 
-        return TurnStream(
-            self.client.transport, prepare, prompt=prompt, timeouts=self.client.timeouts, on_end=self._count_turn
-        )
+        return TurnStream(self.client.transport, prepare, prompt=prompt, timeouts=self.client.timeouts)
 
     def ask(self, prompt: str, *, index_ids: Sequence[str] | None = None, require_all_indexes: bool = False) -> Turn:
         """One whole turn. Raises what `TurnStream` raises."""
@@ -154,13 +148,16 @@ class ChatSession(_SessionState):
 
     def retrieve(self) -> Session:
         """The session with its events."""
-        session = self.client.retrieve(self._known_id())
-        self._read(session)
+        session_id, count = self._known_id(), self._count(self.client)
+        reading = count.reading()
+        session = self.client.retrieve(session_id)
+        self._adopt(session)
+        count.read(reading, len(replay(session.events)))
         return session
 
     def turns(self) -> list[Turn]:
         """The turns so far, oldest first, read from the service; empty for a session not created yet."""
-        return [] if self._facts.id is None else self._read(self.client.retrieve(self._facts.id))
+        return [] if self._facts.id is None else replay((self.retrieve()).events)
 
     def summary(self) -> SessionSummary:
         """What the service says of the session."""
@@ -196,7 +193,9 @@ class AsyncChatSession(_SessionState):
             slot = await wait_for_turn_async(self._facts.creation)
             try:
                 if self._facts.id is None:
-                    self._created(await self.client.create(index_ids=self._facts.index_ids or self.client.index_ids))
+                    self._created(
+                        await self.client.create(index_ids=self._facts.index_ids or self.client.index_ids), self.client
+                    )
             finally:
                 slot.release()
         return self._known_id()
@@ -211,14 +210,13 @@ class AsyncChatSession(_SessionState):
         async def prepare() -> PreparedTurn:
             await self.create()
             indexes = wanted or self._facts.index_ids
-            if indexes is None:
+            if indexes is None and self.client.index_ids != ():
                 self._adopt(await self.client.get_summary(self._known_id()))
-                indexes = self._facts.index_ids or self.client.index_ids
-            return self._prepared(prompt, _require_indexes(indexes), require_all_indexes, self.client)
+                indexes = self._facts.index_ids
+            indexes = _require_indexes(indexes or self.client.index_ids)
+            return self._prepared(prompt, indexes, require_all_indexes, self.client)
 
-        return AsyncTurnStream(
-            self.client.transport, prepare, prompt=prompt, timeouts=self.client.timeouts, on_end=self._count_turn
-        )
+        return AsyncTurnStream(self.client.transport, prepare, prompt=prompt, timeouts=self.client.timeouts)
 
     async def ask(
         self, prompt: str, *, index_ids: Sequence[str] | None = None, require_all_indexes: bool = False
@@ -229,13 +227,16 @@ class AsyncChatSession(_SessionState):
 
     async def retrieve(self) -> Session:
         """The session with its events."""
-        session = await self.client.retrieve(self._known_id())
-        self._read(session)
+        session_id, count = self._known_id(), self._count(self.client)
+        reading = count.reading()
+        session = await self.client.retrieve(session_id)
+        self._adopt(session)
+        count.read(reading, len(replay(session.events)))
         return session
 
     async def turns(self) -> list[Turn]:
         """The turns so far, oldest first, read from the service; empty for a session not created yet."""
-        return [] if self._facts.id is None else self._read(await self.client.retrieve(self._facts.id))
+        return [] if self._facts.id is None else replay((await self.retrieve()).events)
 
     async def summary(self) -> SessionSummary:
         """What the service says of the session."""

@@ -15,10 +15,13 @@ from chat_sessions.core.errors import ConfigurationError
 
 __all__ = ["EventClock", "Timeouts"]
 
+# About what a socket's timeout can hold, in seconds: 23 days.
+_LONGEST = 2_000_000
+
 
 @dataclass(frozen=True, slots=True)
 class Timeouts:
-    """Deadlines in seconds; None means no deadline.
+    """Deadlines in seconds, up to 2,000,000 (23 days); None means no deadline.
 
     `connect`: until the connection stands. `first_event`: from sending the prompt to the first
     event. `idle`: between two events. `total`: for the whole turn, None because a healthy agent
@@ -40,6 +43,12 @@ class Timeouts:
                 continue
             if not isinstance(value, int | float) or math.isnan(value) or value < 0:
                 raise ConfigurationError(f"timeouts.{item.name} must be seconds, 0 or more, or None; got {value!r}")
+            if value > _LONGEST:
+                raise ConfigurationError(
+                    f"timeouts.{item.name} must be {_LONGEST:,} s at most, or None for no deadline; got {value!r}"
+                )
+            if value == 0 and item.name != "recovery":
+                raise ConfigurationError(f"timeouts.{item.name} must be more than 0: nothing can come in no time")
 
 
 class EventClock:

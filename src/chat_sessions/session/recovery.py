@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from typing import Literal
 
-from chat_sessions.core.delivery import decide
+from chat_sessions.core.delivery import Outcome, decide
 from chat_sessions.core.errors import (
-    APIConnectionError,
     APIError,
     APIStatusError,
-    APITimeoutError,
     ChatSessionsError,
+    InternalServerError,
+    ProtocolError,
     TurnInterrupted,
     TurnOutcomeUnknown,
     TurnStalled,
@@ -27,9 +28,12 @@ __all__ = ["Recovery"]
 
 _FIRST_WAIT = 0.25
 _LONGEST_WAIT = 3.0
-# A history may trail behind what the service accepted. How long it may, before a prompt
-# that it does not show counts as not landed, in seconds.
+# How long a prompt is looked for after the service itself said that it failed, in seconds. A gateway's
+# word (502, 504) is none of the service's: behind it the turn may well run.
 _SETTLING = 3.0
+_GATEWAY_STATUS = (502, 504)
+# How long a turn is looked for that the session does not show, in seconds, even where there is no other limit.
+_LONGEST_SEARCH = 60.0
 
 
 class Recovery:
@@ -55,11 +59,12 @@ class Recovery:
         self._session_id = session_id
         self._budget = budget
         self._turns_before = turns_before
-        self._accepted = accepted or bool(fold.turn.events)
+        self._landed = accepted or bool(fold.turn.events)
+        self._position: int | None = None
         self._now = now
         self._started = now()
         self._wait = 0.0
-        self._outcome: str = "unread"
+        self._outcome: Outcome | Literal["unread"] = "unread"
         self._gone = False
 
     @property
@@ -67,8 +72,11 @@ class Recovery:
         """Whether there is nothing more to look for, or no time to."""
         if self._fold.is_complete or self._gone or self.time_left == 0:
             return True
+        if self._position is None and self._now() - self._started >= _LONGEST_SEARCH:
+            return True
+        is_refusal = isinstance(self.cause, InternalServerError) and self.cause.status_code not in _GATEWAY_STATUS
         settled = self._now() - self._started >= _SETTLING
-        return self._outcome in ("not_landed", "unknown") and settled
+        return is_refusal and settled and self._outcome == "not_shown"
 
     @property
     def time_left(self) -> float | None:
@@ -87,17 +95,18 @@ class Recovery:
     def look(self, history: Sequence[Event]) -> list[Event]:
         """Take in what the session shows now; gives back the events that the reader has not had."""
         delivery = decide(
-            live=self._fold.turn, history=history, turns_before=self._turns_before, accepted=self._accepted
+            live=self._fold.turn, history=history, turns_before=self._turns_before, position=self._position
         )
         self._outcome = delivery.outcome
-        if delivery.outcome == "running":
-            self._accepted = True
+        if delivery.position is not None:
+            # Found once, it is this one for good: its place in the history does not change.
+            self._landed, self._position = True, delivery.position
         shown: list[Event] = []
         for event in delivery.missing:
             shown += self._fold.add(event)
         return shown
 
-    def failed(self, error: APIError) -> None:
+    def failed(self, error: APIError | ProtocolError) -> None:
         """Take in that the session could not be read; a refusal is final, anything else is not."""
         if isinstance(error, APIStatusError) and error.status_code < 500 and error.status_code not in (408, 429):
             self._gone = True
@@ -105,21 +114,24 @@ class Recovery:
     def verdict(self) -> ChatSessionsError:
         """The one error that is true, the turn so far on it."""
         turn, session_id, why = self._fold.turn, self._session_id, str(self.cause)
-        if self._outcome == "not_landed":
-            if isinstance(self.cause, ChatSessionsError):
+        if not self._landed:
+            if isinstance(self.cause, ChatSessionsError) and (self._budget == 0 or self._outcome == "not_shown"):
                 return self.cause
-            error_type = APITimeoutError if isinstance(self.cause, DeadlinePassed) else APIConnectionError
-            return error_type(f"{why}; session {session_id} does not show the prompt: it can be sent again")
-        if not self._accepted and self._outcome in ("unread", "unknown"):
-            if self._budget == 0 and isinstance(self.cause, ChatSessionsError):
-                return self.cause
+            shows = {
+                "not_shown": "has not shown the prompt",
+                "unknown": "shows turns that may or may not be this one",
+                "unread": "was not looked up (timeouts.recovery is 0)" if self._budget == 0 else "could not be read",
+            }[self._outcome]
             return TurnOutcomeUnknown(
-                f"{why}; whether the prompt landed in session {session_id} is not known: look at the session "
+                f"{why}; session {session_id} {shows}, so whether the prompt landed is not known: look at the session "
                 "before sending it again",
                 turn=turn,
                 session_id=session_id,
             )
-        shows = "could not be read" if self._outcome == "unread" else "shows no end of the turn yet"
+        shows = {
+            "unread": "could not be read",
+            "unknown": "shows an answer to the same words, which may be an earlier one",
+        }.get(self._outcome, "shows no end of the turn yet")
         if self._budget == 0:
             shows = "was not looked up (timeouts.recovery is 0)"
         error = TurnStalled if isinstance(self.cause, DeadlinePassed) else TurnInterrupted

@@ -9,6 +9,7 @@ each other's turns: there the service's answer (a 409, perhaps) is the only guar
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 from collections import deque
 from collections.abc import Callable, Generator, Hashable
@@ -31,9 +32,10 @@ class _Place:
 
 
 _lines: dict[Hashable, deque[_Place]] = {}
-_lock = threading.Lock()
+# Reentrant: a signal handler or the garbage collector may release a slot while this thread holds it.
+_lock = threading.RLock()
 _lock_holder: int | None = None
-# Places whose slot the garbage collector found while this very thread was at work on the lines.
+# Places that were given up while this very thread was at work on the lines.
 _abandoned: deque[_Place] = deque()
 
 
@@ -49,16 +51,16 @@ class TurnSlot:
         self._place.task = _current_task()
 
     def release(self) -> None:
-        """Let the next turn begin. Idempotent, and safe from any thread."""
+        """Let the next turn begin. Idempotent, and safe from any thread, signal handlers included."""
+        if _lock_holder == threading.get_ident():
+            _abandoned.append(self._place)
+            return
         with _lines_locked():
             _leave(self._place)
 
     def __del__(self) -> None:
         # A stream that was dropped without being closed must not block its session for ever.
-        if _lock_holder == threading.get_ident():
-            _abandoned.append(self._place)
-        else:
-            self.release()
+        self.release()
 
 
 def wait_for_turn(key: Hashable) -> TurnSlot:
@@ -142,6 +144,18 @@ def _lines_locked() -> Generator[None]:
                 _leave(_abandoned.popleft())
         finally:
             _lock_holder = None
+
+
+def _after_fork() -> None:
+    """The child has none of the parent's threads: nobody in it will ever end the parent's turns."""
+    global _lock, _lock_holder
+    _lock, _lock_holder = threading.RLock(), None
+    _lines.clear()
+    _abandoned.clear()
+
+
+if hasattr(os, "register_at_fork"):  # pragma: no branch - not on Windows
+    os.register_at_fork(after_in_child=_after_fork)
 
 
 def _current_task() -> asyncio.Task[object] | None:

@@ -10,10 +10,11 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
-from chat_sessions.core.errors import APIError, ConfigurationError, InternalServerError, TurnFailed
+from chat_sessions.core.errors import APIError, ConfigurationError, InternalServerError, ProtocolError, TurnFailed
 from chat_sessions.core.events import Event, TextDelta
 from chat_sessions.core.turn import Turn, TurnFold
 from chat_sessions.session.deadlines import EventClock, Timeouts
@@ -27,42 +28,37 @@ from chat_sessions.session.transport import (
     TurnRequest,
     TurnTransport,
 )
+from chat_sessions.session.turn_count import TurnCount
 from chat_sessions.session.turn_queue import TurnSlot, wait_for_turn, wait_for_turn_async
 
 __all__ = ["AsyncTurnStream", "PreparedTurn", "TurnStream"]
 
 
+@dataclass(frozen=True, slots=True)
 class PreparedTurn:
-    """A turn that is about to be posted: the request, its session's line, and what is known of its history."""
+    """A turn that is about to be posted: the request, its session's line and count of turns."""
 
-    def __init__(
-        self,
-        request: TurnRequest,
-        *,
-        queue_key: tuple[str, ...],
-        turns_before: Callable[[], int | None],
-    ) -> None:
-        self.request = request
-        self.queue_key = queue_key
-        # Asked when the turn's time has come: the turns it waited for count.
-        self.turns_before = turns_before
+    request: TurnRequest
+    queue_key: tuple[str, ...]
+    count: TurnCount
 
 
 class _TurnState:
     """What both shells keep of a turn."""
 
-    def __init__(self, prompt: str, timeouts: Timeouts, on_end: Callable[[Turn], None]) -> None:
+    def __init__(self, prompt: str, timeouts: Timeouts) -> None:
         self._timeouts = timeouts
         self._fold = TurnFold(prompt)
         self._ready: deque[Event] = deque()
         self._prepared: PreparedTurn | None = None
         self._turns_before: int | None = None
+        # Whether the session holds the prompt; None where that is not known.
+        self._landed: bool | None = False
         self._slot: TurnSlot | None = None
         self._clock: EventClock | None = None
         self._recovery: Recovery | None = None
         self._is_open = False
         self._is_closed = False
-        self._on_end = on_end
 
     @property
     def turn(self) -> Turn:
@@ -99,10 +95,11 @@ class _TurnState:
 
     def _release(self) -> None:
         self._is_closed = True
-        if self._slot is not None:
+        if self._slot is not None and self._prepared is not None:
+            # The next turn begins with the release, and must find this one counted.
+            self._prepared.count.end(landed=True if self._fold.is_complete else self._landed)
             self._slot.release()
             self._slot = None
-            self._on_end(self._fold.turn)
 
 
 class TurnStream(_TurnState):
@@ -123,9 +120,8 @@ class TurnStream(_TurnState):
         *,
         prompt: str,
         timeouts: Timeouts,
-        on_end: Callable[[Turn], None],
     ) -> None:
-        super().__init__(prompt, timeouts, on_end)
+        super().__init__(prompt, timeouts)
         self._transport = transport
         self._prepare = prepare
         self._connection: EventConnection | None = None
@@ -138,16 +134,24 @@ class TurnStream(_TurnState):
         """
         if self._is_open:
             return self
+        if self._is_closed:
+            raise ConfigurationError("this stream was closed before it was opened: nothing was sent")
         self._is_open = True
         try:
             self._prepared = self._prepare()
-            self._slot = wait_for_turn(self._prepared.queue_key)
-            self._turns_before = self._prepared.turns_before()
+            slot = wait_for_turn(self._prepared.queue_key)
+            if self._is_closed:
+                slot.release()
+                raise ConfigurationError("this stream was closed while its turn waited for another: nothing was sent")
+            self._slot = slot
+            self._turns_before = self._prepared.count.begin()
             self._clock = EventClock(self._timeouts)
             try:
                 self._connection = self._transport.open_turn(self._prepared.request, self._clock)
+                self._landed = None
                 self._clock.pause()
             except (ConnectionLost, DeadlinePassed, InternalServerError) as error:
+                self._landed = None
                 self._recover(error, accepted=False)
                 while not self._ready and not self._is_closed:
                     self._pull()
@@ -168,7 +172,8 @@ class TurnStream(_TurnState):
         return self
 
     def __next__(self) -> Event:
-        self.open()
+        if not self._is_closed:
+            self.open()
         if self._slot is not None:
             self._slot.touch()
         while not self._ready:
@@ -214,7 +219,7 @@ class TurnStream(_TurnState):
             time.sleep(wait)
         try:
             history = self._transport.read_back(self.session_id or "", timeout=recovery.time_left)
-        except APIError as error:
+        except (APIError, ProtocolError) as error:
             recovery.failed(error)
         else:
             self._ready.extend(recovery.look(history))
@@ -252,9 +257,8 @@ class AsyncTurnStream(_TurnState):
         *,
         prompt: str,
         timeouts: Timeouts,
-        on_end: Callable[[Turn], None],
     ) -> None:
-        super().__init__(prompt, timeouts, on_end)
+        super().__init__(prompt, timeouts)
         self._transport = transport
         self._prepare = prepare
         self._connection: AsyncEventConnection | None = None
@@ -263,16 +267,24 @@ class AsyncTurnStream(_TurnState):
         """Send the prompt, if it is not sent yet. See `TurnStream.open`."""
         if self._is_open:
             return self
+        if self._is_closed:
+            raise ConfigurationError("this stream was closed before it was opened: nothing was sent")
         self._is_open = True
         try:
             self._prepared = await self._prepare()
-            self._slot = await wait_for_turn_async(self._prepared.queue_key)
-            self._turns_before = self._prepared.turns_before()
+            slot = await wait_for_turn_async(self._prepared.queue_key)
+            if self._is_closed:
+                slot.release()
+                raise ConfigurationError("this stream was closed while its turn waited for another: nothing was sent")
+            self._slot = slot
+            self._turns_before = self._prepared.count.begin()
             self._clock = EventClock(self._timeouts)
             try:
                 self._connection = await self._transport.open_turn(self._prepared.request, self._clock)
+                self._landed = None
                 self._clock.pause()
             except (ConnectionLost, DeadlinePassed, InternalServerError) as error:
+                self._landed = None
                 self._recover(error, accepted=False)
                 while not self._ready and not self._is_closed:
                     await self._pull()
@@ -293,7 +305,8 @@ class AsyncTurnStream(_TurnState):
         return self
 
     async def __anext__(self) -> Event:
-        await self.open()
+        if not self._is_closed:
+            await self.open()
         if self._slot is not None:
             self._slot.touch()
         while not self._ready:
@@ -339,7 +352,7 @@ class AsyncTurnStream(_TurnState):
             await asyncio.sleep(wait)
         try:
             history = await self._transport.read_back(self.session_id or "", timeout=recovery.time_left)
-        except APIError as error:
+        except (APIError, ProtocolError) as error:
             recovery.failed(error)
         else:
             self._ready.extend(recovery.look(history))

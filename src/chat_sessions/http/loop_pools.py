@@ -13,13 +13,20 @@ from collections.abc import AsyncGenerator
 
 import httpx
 
-__all__ = ["LoopPools"]
+__all__ = ["OWN_LIMITS", "LoopPools"]
+
+# A turn holds its connection until it ends: how many there are is the application's to say, not the pool's.
+OWN_LIMITS = httpx.Limits(max_connections=None, max_keepalive_connections=20)
 
 
 class LoopPools:
-    """The pools of one client, one per event loop in which it was used."""
+    """The pools of one client, one per event loop in which it was used.
 
-    def __init__(self) -> None:
+    `trust_env` as in httpx: whether proxies are taken from the environment.
+    """
+
+    def __init__(self, *, trust_env: bool = True) -> None:
+        self._trust_env = trust_env
         self._pools: dict[asyncio.AbstractEventLoop, _Pool] = {}
         weakref.finalize(self, _abandon, self._pools).atexit = False
 
@@ -30,7 +37,7 @@ class LoopPools:
         if pool is None:
             for other in [known for known in self._pools if known.is_closed()]:
                 del self._pools[other]
-            pool = self._pools[loop] = _Pool()
+            pool = self._pools[loop] = _Pool(trust_env=self._trust_env)
             await pool.open()
         return pool.client
 
@@ -47,8 +54,8 @@ class _Pool:
     A loop tells nobody that it ends but its async generators, so the pool's life is one.
     """
 
-    def __init__(self) -> None:
-        self.client = httpx.AsyncClient()
+    def __init__(self, *, trust_env: bool) -> None:
+        self.client = httpx.AsyncClient(limits=OWN_LIMITS, trust_env=trust_env)
         self._life = self._live()
 
     async def open(self) -> None:

@@ -1,0 +1,142 @@
+"""A request bounded as a whole, from its first header line to the end of its answer.
+
+httpx's read timeout starts anew with each byte, so a server that drips header lines, early hints or a
+body holds a request for as long as it likes. Two of httpx's documented extensions set that right: `trace`
+hands out each new connection's stream, whose reads are bounded from then on while a request asks for it,
+and tells when an HTTP/1.1 answer is awaited. HTTP/2 streams share a connection, whose reads are nobody's
+own: they keep httpx's timeouts, and so does a connection of an injected client that was made without a
+trace. What is overdue there is noticed at the next piece of the body.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar
+from typing import Any, TypeAlias
+
+import httpx
+
+__all__ = ["ERROR_BODY_LIMIT", "abeginning", "abody", "beginning", "body", "bounded", "bounded_async"]
+
+# How much of an error's body is read, in bytes: a proxy's page may be of any size.
+ERROR_BODY_LIMIT = 64 * 1024
+# A socket timeout of 0 means non-blocking; a deadline that has passed must still be a timeout.
+_SHORTEST_READ = 0.001
+
+# Seconds left, or None for no deadline.
+Remaining: TypeAlias = Callable[[], float | None]
+
+
+class _Bound:
+    """The deadline of one request; it counts once its HTTP/1.1 answer is awaited."""
+
+    def __init__(self, remaining: Remaining) -> None:
+        self._remaining = remaining
+        self._counts = False
+
+    def on_trace(self, event: str, info: Mapping[str, Any]) -> None:
+        if event == "http11.receive_response_headers.started":
+            self._counts = True
+        elif event.endswith((".connect_tcp.complete", ".connect_unix_socket.complete", ".start_tls.complete")):
+            _wrap(info["return_value"])
+
+    def shorten(self, timeout: float | None) -> float | None:
+        left = self._remaining() if self._counts else None
+        if left is None:
+            return timeout
+        left = max(left, _SHORTEST_READ)
+        return left if timeout is None else min(left, timeout)
+
+
+_bound: ContextVar[_Bound | None] = ContextVar("chat_sessions_read_bound", default=None)
+
+
+def _wrap(stream: Any) -> None:
+    read: Callable[..., Any] = stream.read
+
+    def bounded_read(max_bytes: int, timeout: float | None = None) -> Any:
+        bound = _bound.get()
+        return read(max_bytes, timeout=timeout if bound is None else bound.shorten(timeout))
+
+    stream.read = bounded_read
+
+
+@contextmanager
+def bounded(request: httpx.Request, remaining: Remaining) -> Iterator[None]:
+    """Within this block the reads of the request end with `httpx.ReadTimeout` when nothing remains."""
+    bound = _Bound(remaining)
+    request.extensions["trace"] = bound.on_trace
+    with _in_force(bound):
+        yield
+
+
+@contextmanager
+def bounded_async(request: httpx.Request, remaining: Remaining) -> Iterator[None]:
+    """`bounded` for a request of an async client. Nothing in it is awaited."""
+    bound = _Bound(remaining)
+
+    async def on_trace(event: str, info: Mapping[str, Any]) -> None:
+        bound.on_trace(event, info)
+
+    trace: Callable[[str, Mapping[str, Any]], Awaitable[None]] = on_trace
+    request.extensions["trace"] = trace
+    with _in_force(bound):
+        yield
+
+
+@contextmanager
+def _in_force(bound: _Bound) -> Iterator[None]:
+    token = _bound.set(bound)
+    try:
+        yield
+    finally:
+        _bound.reset(token)
+
+
+def body(response: httpx.Response, remaining: Remaining) -> bytes:
+    """The whole body. Raises `httpx.RequestError`: `ReadTimeout` when nothing remains."""
+    return b"".join(_timely(response.iter_bytes(), remaining))
+
+
+async def abody(response: httpx.Response, remaining: Remaining) -> bytes:
+    """The async twin of `body`."""
+    pieces: list[bytes] = []
+    async for piece in response.aiter_bytes():
+        pieces.append(piece)
+        _check(remaining)
+    return b"".join(pieces)
+
+
+def beginning(response: httpx.Response, remaining: Remaining) -> bytes:
+    """What an error's body begins with: as much as comes in time and without an error, up to the limit."""
+    start = bytearray()
+    with suppress(httpx.RequestError):
+        for piece in _timely(response.iter_bytes(), remaining):
+            start += piece
+            if len(start) >= ERROR_BODY_LIMIT:
+                break
+    return bytes(start[:ERROR_BODY_LIMIT])
+
+
+async def abeginning(response: httpx.Response, remaining: Remaining) -> bytes:
+    """The async twin of `beginning`."""
+    start = bytearray()
+    with suppress(httpx.RequestError):
+        async for piece in response.aiter_bytes():
+            start += piece
+            if len(start) >= ERROR_BODY_LIMIT:
+                break
+            _check(remaining)
+    return bytes(start[:ERROR_BODY_LIMIT])
+
+
+def _timely(pieces: Iterable[bytes], remaining: Remaining) -> Iterator[bytes]:
+    for piece in pieces:
+        yield piece
+        _check(remaining)
+
+
+def _check(remaining: Remaining) -> None:
+    if remaining() == 0:
+        raise httpx.ReadTimeout("the answer took too long")

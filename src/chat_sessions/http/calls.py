@@ -1,0 +1,156 @@
+"""Requests as values, and answers as models or errors: what HTTP is to every backend. No I/O."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from email.utils import parsedate_to_datetime
+from typing import TypeVar, cast
+
+import httpx
+from pydantic import BaseModel, JsonValue, SecretStr, ValidationError
+
+from chat_sessions.core.errors import (
+    APIConnectionError,
+    APIStatusError,
+    APITimeoutError,
+    ProtocolError,
+    RateLimitError,
+    error_for_status,
+)
+from chat_sessions.core.events import load_json
+
+__all__ = ["NOT_SENT", "Call", "quoted", "read_error", "read_model", "retry_delay", "transport_error"]
+
+_QUOTE_LIMIT = 300
+_LONGEST_RETRY_AFTER = 60.0
+
+# Errors of httpx after which no byte of the request can have left.
+NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.UnsupportedProtocol)
+
+_Model = TypeVar("_Model", bound=BaseModel)
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One request, without the service's address. `may_repeat`: sending it twice does no harm."""
+
+    method: str
+    path: str
+    may_repeat: bool
+    params: Mapping[str, str | int] = field(default_factory=dict[str, str | int])
+    body: Mapping[str, JsonValue] | None = None
+
+    def __str__(self) -> str:
+        return f"{self.method} {self.path}"
+
+
+def read_model(call: Call, content: bytes, model: type[_Model], *, secrets: Sequence[SecretStr] = ()) -> _Model:
+    """The answer's body as this model. Raises `ProtocolError` if it is none.
+
+    `secrets` are not repeated in the error, should the body hold one.
+    """
+    try:
+        return model.model_validate_json(content)
+    except ValidationError as error:
+        first = error.errors(include_input=False, include_context=False)[0]
+    try:
+        # A second reader, slower and more tolerant: the one that live events have.
+        return model.model_validate(load_json(content))
+    except (ValueError, RecursionError):
+        pass
+    where = ".".join(str(part) for part in first["loc"])
+    # No cause: the validation's own error repeats its input.
+    raise ProtocolError(
+        f"{call} answered with a body that is no {model.__name__} ({where or 'body'}: {first['msg']}): "
+        + quoted(content, secrets)
+    )
+
+
+def read_error(
+    call: Call, status_code: int, headers: httpx.Headers, content: bytes, *, secrets: Sequence[SecretStr] = ()
+) -> APIStatusError:
+    """The error for an answer that is no success; `content` is its body, or the beginning of it.
+
+    `secrets` are not repeated in the error: some services and proxies send the request's headers back.
+    """
+    content = _without(content, secrets)
+    try:
+        body = cast("JsonValue", load_json(content)) if content else None
+    except ValueError:
+        body = content[:_QUOTE_LIMIT].decode("utf-8", "replace")
+    return error_for_status(
+        status_code,
+        body,
+        request=str(call),
+        request_id=headers.get("x-request-id"),
+        retry_after=_retry_after(headers),
+    )
+
+
+def transport_error(call: Call, error: httpx.RequestError, base_url: str) -> APIConnectionError:
+    """The error for a request that found no answer, or none that can be read."""
+    name = type(error).__name__
+    if isinstance(error, httpx.PoolTimeout):
+        return APITimeoutError(
+            f"{call}: no connection of the http_client's pool became free in time ({name}); its "
+            "httpx.Limits(max_connections=...) is how many turns and requests it can run at once"
+        )
+    if isinstance(error, httpx.TimeoutException):
+        return APITimeoutError(f"{call}: {base_url} did not answer in time ({name})")
+    if isinstance(error, httpx.DecodingError):
+        return APIConnectionError(f"{call}: the answer of {base_url} is not encoded as it says ({error})")
+    if isinstance(error, httpx.LocalProtocolError):
+        # Its text may quote a header.
+        return APIConnectionError(f"{call}: the request to {base_url} breaks the rules of HTTP ({name})")
+    return APIConnectionError(f"{call}: cannot reach {base_url} ({str(error) or name})")
+
+
+def retry_delay(call: Call, error: Exception) -> bool | float:
+    """Whether the call may be sent again after this error: no, yes, or in how many seconds.
+
+    A call that changes the session is sent again only if it provably was not taken: no byte
+    of it left, or the service refused it with a 429.
+    """
+    if isinstance(error, RateLimitError):
+        if error.retry_after is None:
+            return True
+        return error.retry_after if error.retry_after <= _LONGEST_RETRY_AFTER else False
+    if isinstance(error, APIStatusError):
+        return call.may_repeat and (error.status_code >= 500 or error.status_code == 408)
+    if isinstance(error, APIConnectionError):
+        if isinstance(error.__cause__, httpx.LocalProtocolError):
+            return False
+        return call.may_repeat or isinstance(error.__cause__, NOT_SENT)
+    return False
+
+
+def _retry_after(headers: httpx.Headers) -> float | None:
+    """Seconds to wait, from `retry-after-ms` or `Retry-After` (seconds or a date), or None."""
+    for name, scale in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
+        try:
+            seconds = float(headers.get(name, "")) * scale
+        except ValueError:
+            continue
+        return seconds if math.isfinite(seconds) and seconds >= 0 else None
+    try:
+        return max(0.0, parsedate_to_datetime(headers.get("retry-after", "")).timestamp() - time.time())
+    except (ValueError, TypeError):
+        return None
+
+
+def quoted(data: bytes, secrets: Sequence[SecretStr] = ()) -> str:
+    """The beginning of a body, as an error shows it, without the secrets in it."""
+    text = _without(data, secrets)[: _QUOTE_LIMIT * 4].decode("utf-8", "replace")
+    return repr(text if len(text) <= _QUOTE_LIMIT else text[:_QUOTE_LIMIT] + "…")
+
+
+def _without(data: bytes, secrets: Sequence[SecretStr]) -> bytes:
+    for secret in secrets:
+        value = secret.get_secret_value()
+        for form in (value, json.dumps(value)[1:-1]):
+            data = data.replace(form.encode(), b"[secret]")
+    return data

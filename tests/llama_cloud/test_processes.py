@@ -1,0 +1,60 @@
+"""Parent and child of a fork do not read each other's answers."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from chat_sessions import LlamaCloudChat
+from tests.llama_cloud.test_client import SUMMARY
+from tests.wire_server import Connection, Request, WireServer
+
+FORKING = """
+import os, sys
+from chat_sessions import LlamaCloudChat
+chat = LlamaCloudChat(api_key="k", base_url=sys.argv[1])
+chat.get_summary("ses-parent")
+children = []
+for name in ("ses-one", "ses-two"):
+    child = os.fork()
+    if not child:
+        os._exit(0 if all(chat.get_summary(name).session_id == name for _ in range(20)) else 1)
+    children.append(child)
+assert all(chat.get_summary("ses-parent").session_id == "ses-parent" for _ in range(20))
+sys.exit(max(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children))
+"""
+
+
+def echo(request: Request, connection: Connection) -> None:
+    session_id = request.target.split("/")[4]
+    connection.respond(200, {**SUMMARY, "session_id": session_id})
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+def test_a_client_that_was_made_before_a_fork_serves_parent_and_children(wire: WireServer) -> None:
+    wire.on("GET", "/summary", echo)
+    run = subprocess.run([sys.executable, "-c", FORKING, wire.url], capture_output=True, text=True, timeout=50)
+    assert (run.returncode, run.stderr) == (0, "")
+
+
+def test_in_another_process_a_client_opens_connections_of_its_own(
+    wire: WireServer, sync_chat: LlamaCloudChat, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ports: list[int] = []
+
+    def note(request: Request, connection: Connection) -> None:
+        ports.append(connection.client_port)
+        echo(request, connection)
+
+    wire.on("GET", "/summary", note)
+    sync_chat.get_summary("ses-1")
+    inherited = sync_chat._own_client
+    with monkeypatch.context() as child:
+        child.setattr(os, "getpid", lambda: -1)
+        sync_chat.get_summary("ses-1")
+    assert len(set(ports)) == 2
+    assert inherited is not None
+    inherited.close()

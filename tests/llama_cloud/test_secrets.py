@@ -1,0 +1,118 @@
+"""The key is in no error, whatever a service or a proxy sends back."""
+
+from __future__ import annotations
+
+import copy
+import json
+import traceback
+
+import httpx
+import pytest
+
+from chat_sessions import APIConnectionError, APIStatusError, ConfigurationError, LlamaCloudChat, ProtocolError
+from chat_sessions.http.calls import retry_delay, transport_error
+from chat_sessions.llama_cloud.settings import Settings
+from chat_sessions.llama_cloud.wire import summary_call
+from tests.faces import do
+from tests.llama_cloud.test_client import SUMMARY, answer
+from tests.wire_server import Connection, Request, WireServer
+
+KEY = 'llx-"secret"'
+TOKEN = "tunnel-secret"
+
+
+def shown(error: BaseException) -> str:
+    """All that a log or a console could show of it."""
+    lines = traceback.TracebackException.from_exception(error).format()
+    return "".join(lines) + repr(error) + repr(vars(error))
+
+
+@pytest.mark.parametrize("status", [200, 401, 502])
+@pytest.mark.parametrize("form", ["json", "page", "escaped"])
+@pytest.mark.parametrize("face", ["sync", "async"])
+async def test_an_answer_that_repeats_the_requests_headers_is_told_without_what_is_secret_in_them(
+    wire: WireServer, status: int, form: str, face: str
+) -> None:
+    def repeat(request: Request, connection: Connection) -> None:
+        said = f"{request.headers['authorization']} {request.headers['x-tunnel']}"
+        bodies = {"json": {"detail": said}, "page": f"<html>{said}".encode(), "escaped": {"detail": json.dumps(said)}}
+        connection.respond(status, bodies[form])
+
+    wire.on("GET", "/summary", repeat)
+    wire.on("POST", "/messages/stream", repeat)
+    headers = {"X-Tunnel": f"Basic {TOKEN}"}
+    with LlamaCloudChat(api_key=KEY, base_url=wire.url, headers=headers, max_retries=0) as chat:
+        one = chat if face == "sync" else chat.aio
+        with pytest.raises((APIStatusError, ProtocolError), match="secret") as caught:
+            await do(one.get_summary("ses-1"))
+        assert "secret" not in shown(caught.value).replace("[secret]", "").replace("test_secrets", "")
+        if status != 502:
+            with pytest.raises((APIStatusError, ProtocolError), match="secret") as caught:
+                await do(one.session("ses-1", index_ids=["i"]).ask("q"))
+            assert "secret" not in shown(caught.value).replace("[secret]", "").replace("test_secrets", "")
+
+
+def test_words_too_short_to_be_secret_are_left_in_what_an_error_says() -> None:
+    settings = LlamaCloudChat(api_key="k", headers={"X-Team": "blue"})._settings
+    assert settings.secrets == ()
+
+
+@pytest.mark.parametrize(
+    ("headers", "said"),
+    [
+        ({"X-Team": "secret\nmore"}, r"headers\['X-Team'\] cannot be sent"),
+        ({"X-Team": "secrét"}, r"headers\['X-Team'\] cannot be sent"),
+        ({"X-Team": 5}, r"headers\['X-Team'\] cannot be sent"),
+        ({"X Team": "secret"}, r"'X Team' is no header name"),
+        ({"": "secret"}, r"'' is no header name"),
+        ({5: "secret"}, r"5 is no header name"),
+    ],
+)
+def test_a_header_that_cannot_be_sent_is_refused_by_its_name_alone(headers: dict[str, str], said: str) -> None:
+    with pytest.raises(ConfigurationError, match=said) as caught:
+        LlamaCloudChat(api_key="k", headers=headers)
+    assert "secr" not in str(caught.value)
+
+
+def test_white_space_around_a_headers_value_is_no_part_of_it() -> None:
+    assert LlamaCloudChat(api_key="k", headers={"X-A": " a b\t\n"})._settings.headers == (("X-A", "a b"),)
+
+
+def test_a_request_that_breaks_the_rules_of_http_is_not_sent_again_and_not_quoted() -> None:
+    call, cause = summary_call("ses-1"), httpx.LocalProtocolError("Illegal header value b'secret'")
+    error = transport_error(call, cause, "http://x")
+    error.__cause__ = cause
+    assert isinstance(error, APIConnectionError)
+    assert "secret" not in str(error)
+    assert retry_delay(call, error) is False
+
+
+@pytest.mark.parametrize("wrong", [{"max_retries": -1}, {"base_url": "ftp://x"}])
+def test_a_key_from_the_environment_is_in_no_frame_of_an_error(
+    monkeypatch: pytest.MonkeyPatch, wrong: dict[str, object]
+) -> None:
+    monkeypatch.setenv("LLAMA_CLOUD_API_KEY", "llx-secret")
+    with pytest.raises(ConfigurationError) as caught:
+        LlamaCloudChat(**wrong)  # type: ignore[arg-type]
+    found = traceback.TracebackException.from_exception(caught.value, capture_locals=True)
+    assert [frame.name for frame in found.stack if "llx-secret" in str(frame.locals)] == [
+        test_a_key_from_the_environment_is_in_no_frame_of_an_error.__name__
+    ] * any("llx-secret" in str(frame.locals) for frame in found.stack)
+
+
+async def test_a_copied_client_has_the_same_settings_key_included(wire: WireServer) -> None:
+    wire.on("GET", "/summary", answer(200, SUMMARY))
+    with httpx.Client(headers={"X-Mine": "1"}) as mine:
+        async with httpx.AsyncClient(headers={"X-Mine": "2"}) as twin:
+            original = LlamaCloudChat(api_key="key-1", base_url=wire.url, http_client=mine, async_http_client=twin)
+            for copied in (copy.copy(original), copy.deepcopy(original)):
+                copied.get_summary("ses-1")
+                await copied.aio.get_summary("ses-1")
+            for copied in (copy.copy(original.aio), copy.deepcopy(original.aio)):
+                await copied.get_summary("ses-1")
+    assert {request.headers["authorization"] for request in wire.requests} == {"Bearer key-1"}
+    assert [request.headers["x-mine"] for request in wire.requests] == ["1", "2", "1", "2", "2", "2"]
+
+
+def test_settings_are_checked_where_they_are_made() -> None:
+    assert Settings.check_id("ses-1") == "ses-1"
