@@ -1,0 +1,24 @@
+"""What an adapter does with a history that is given to it while the service keeps its own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Literal, TypeAlias
+
+from llama_index.core.base.llms.types import ChatMessage
+
+from chat_sessions.llama_index.messages import same_talk
+
+__all__ = ["ChatHistoryPolicy", "history_problem"]
+
+ChatHistoryPolicy: TypeAlias = Literal["error", "warn", "ignore"]
+
+
+def history_problem(given: Iterable[ChatMessage], own: Iterable[ChatMessage], session_id: str | None) -> str | None:
+    """Why this history cannot be used; None if it is the session's own."""
+    if same_talk(given, own):
+        return None
+    return (
+        f"chat_history differs from what session {session_id or '(not created yet)'} holds. The service keeps the "
+        'history and it cannot be replaced: leave chat_history out, or set on_chat_history to "warn" or "ignore".'
+    )

@@ -1,0 +1,73 @@
+"""Page screenshots: a reference that lasts, and a link that does not."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+
+from llama_index.core.base.llms.types import ChatMessage
+from llama_index.core.base.response.schema import Response
+from llama_index.core.schema import BaseNode, NodeWithScore
+from llama_index.core.tools import ToolOutput
+from pydantic import ValidationError
+
+from chat_sessions.core.models import ImageAttachment, PresignedUrl
+from chat_sessions.session.backend import Backend
+
+__all__ = ["PageImage"]
+
+# A link is asked for anew this long before it expires: it has to last until the picture is loaded.
+_MARGIN = timedelta(seconds=30)
+
+
+class PageImage:
+    """A page screenshot on the service.
+
+    `url()` asks the service for a link that needs no key, keeps it, and asks again once it has
+    expired. What is stored in histories and nodes is the reference, `attachment`.
+    """
+
+    def __init__(self, attachment: ImageAttachment, *, client: Backend) -> None:
+        self.attachment = attachment
+        self._client = client
+        self._link: PresignedUrl | None = None
+
+    def __repr__(self) -> str:
+        return f"PageImage({self.attachment.attachment_name!r}, source_id={self.attachment.source_id!r})"
+
+    @classmethod
+    def of(cls, holder: NodeWithScore | BaseNode | ChatMessage | ToolOutput, *, client: Backend) -> PageImage | None:
+        """The screenshot that a node, a tool message or a tool output refers to, or None. Sends nothing."""
+        value = _details(holder).get("image_attachment")
+        try:
+            return None if value is None else cls(ImageAttachment.model_validate(value), client=client)
+        except ValidationError:
+            return None
+
+    def url(self) -> str:
+        """A link that works now. Raises `APIError`, `NotFoundError` if the screenshot is gone."""
+        link = self._fresh_link()
+        if link is None:
+            link = self._link = self._client.attachment_url(self.attachment)
+        return link.url
+
+    async def aurl(self) -> str:
+        """A link that works now. Raises `APIError`, `NotFoundError` if the screenshot is gone."""
+        link = self._fresh_link()
+        if link is None:
+            link = self._link = await self._client.aio.attachment_url(self.attachment)
+        return link.url
+
+    def _fresh_link(self) -> PresignedUrl | None:
+        if self._link is None or self._link.expires_at - datetime.now(UTC) < _MARGIN:
+            return None
+        return self._link
+
+
+def _details(holder: NodeWithScore | BaseNode | ChatMessage | ToolOutput) -> Mapping[str, object]:
+    if isinstance(holder, ChatMessage):
+        return holder.additional_kwargs
+    if isinstance(holder, ToolOutput):
+        output = holder.raw_output
+        return output.metadata or {} if isinstance(output, Response) else {}
+    return holder.metadata

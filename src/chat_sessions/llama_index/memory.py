@@ -1,0 +1,264 @@
+"""The session as LlamaIndex memory: what was said is read from the service, and nothing is written past it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator, Sequence
+from datetime import datetime
+from typing import Any, TypeAlias
+
+from llama_index.core.base.llms.types import ChatMessage
+from llama_index.core.bridge.pydantic import Field, PrivateAttr, field_serializer
+from llama_index.core.memory import BaseMemory
+from pydantic import BaseModel
+
+from chat_sessions.core.errors import ChatSessionsError
+from chat_sessions.core.models import JobMetadata, SessionSummary
+from chat_sessions.llama_index.client import client_or_default
+from chat_sessions.llama_index.messages import messages_of, same_talk, talk
+from chat_sessions.session.backend import Backend
+from chat_sessions.session.chat_session import ChatSession
+
+__all__ = ["RemoteHistoryAppendOnlyError", "SessionMemory"]
+
+# `list` is a method below.
+Messages: TypeAlias = list[ChatMessage]
+
+
+class RemoteHistoryAppendOnlyError(ChatSessionsError, NotImplementedError):
+    """A history on the service grows by turns only: messages cannot be put, replaced or removed there."""
+
+
+class SessionMemory(BaseMemory):
+    """A session's history as memory.
+
+    `get` reads the session: its messages are those that the service has, also after a turn that was
+    abandoned. What may be put is what is there already; all else raises `RemoteHistoryAppendOnlyError`
+    and sends nothing. `reset()` and `set([])` begin a new session, created at its first turn; the old
+    one stays on the service.
+
+    The fields are those of a session's summary. They are what `to_dict`, `to_json` and pickle keep:
+    never the client or its key. Give a client to `from_dict(data, client=...)`; without one it is made
+    from the environment when it is first needed.
+    """
+
+    session_id: str | None = Field(default=None, description="The session; None until it is created.")
+    index_ids: tuple[str, ...] | None = Field(default=None, description="The indexes that its turns query.")
+    generated_title: str | None = Field(default=None, description="The title that the service gave it.")
+    last_updated_at: datetime | None = Field(default=None, description="When it last changed.")
+    job_metadata: JobMetadata | None = Field(default=None, description="Usage and status of its last run.")
+    shared_access: str | None = Field(default=None, description="How it is shared.")
+
+    _client: Backend | None = PrivateAttr(default=None)
+    _session: ChatSession | None = PrivateAttr(default=None)
+
+    def __init__(self, *, client: Backend | None = None, **data: object) -> None:
+        super().__init__(**data)
+        self._client = client
+
+    @classmethod
+    def class_name(cls) -> str:
+        """The name under which it is serialised."""
+        return "SessionMemory"
+
+    @classmethod
+    def from_defaults(
+        cls,
+        *,
+        client: Backend | None = None,
+        session_id: str | None = None,
+        index_ids: Sequence[str] | None = None,
+        **kwargs: object,
+    ) -> SessionMemory:
+        """The memory of this session, or of one that is created at its first turn."""
+        return cls(client=client, session_id=session_id, index_ids=index_ids, **kwargs)
+
+    @classmethod
+    def from_summary(cls, summary: SessionSummary, *, client: Backend | None = None) -> SessionMemory:
+        """The memory of a session that the service has told about. Sends nothing."""
+        memory = cls(client=client)
+        memory._adopt(summary)
+        return memory
+
+    @classmethod
+    def from_session(cls, session: ChatSession) -> SessionMemory:
+        """The memory of the session that you hold."""
+        memory = cls(client=session.client)
+        memory._session = session
+        memory.note()
+        return memory
+
+    @classmethod
+    def list(cls, client: Backend, *, page_size: int | None = None) -> Iterator[SessionMemory]:
+        """A memory per session of the project, pages fetched as they are needed."""
+        for summary in client.list(page_size=page_size):
+            yield cls.from_summary(summary, client=client)
+
+    @classmethod
+    async def alist(cls, client: Backend, *, page_size: int | None = None) -> AsyncIterator[SessionMemory]:
+        """A memory per session of the project, pages fetched as they are needed."""
+        async for summary in client.aio.list(page_size=page_size):
+            yield cls.from_summary(summary, client=client)
+
+    @property
+    def client(self) -> Backend:
+        """The client; made from the environment at first use if none was given."""
+        self._client = client_or_default(self._client)
+        return self._client
+
+    @property
+    def session(self) -> ChatSession:
+        """The session itself."""
+        if self._session is None:
+            self._session = self.client.session(self.session_id, index_ids=self.index_ids)
+        return self._session
+
+    def get(self, input: str | None = None, **kwargs: object) -> Messages:  # noqa: ARG002 - the base class's signature
+        """Every message of the session, read from the service. Raises `APIError`."""
+        return self.get_all()
+
+    async def aget(self, input: str | None = None, **kwargs: object) -> Messages:  # noqa: ARG002 - as above
+        """Every message of the session, read from the service. Raises `APIError`."""
+        return await self.aget_all()
+
+    def get_all(self) -> Messages:
+        """Every message of the session, read from the service. Raises `APIError`."""
+        messages = messages_of(self.session.turns())
+        self.note()
+        return messages
+
+    async def aget_all(self) -> Messages:
+        """Every message of the session, read from the service. Raises `APIError`."""
+        messages = messages_of(await self.session.aio.turns())
+        self.note()
+        return messages
+
+    def put(self, message: ChatMessage) -> None:
+        """Nothing, if this is the session's last message; else raise `RemoteHistoryAppendOnlyError`."""
+        self.put_messages([message])
+
+    async def aput(self, message: ChatMessage) -> None:
+        """Nothing, if this is the session's last message; else raise `RemoteHistoryAppendOnlyError`."""
+        await self.aput_messages([message])
+
+    def put_messages(self, messages: Messages) -> None:
+        """Nothing, if the session ends with these; else raise `RemoteHistoryAppendOnlyError`."""
+        self._require_tail(messages, self.get_all())
+
+    async def aput_messages(self, messages: Messages) -> None:
+        """Nothing, if the session ends with these; else raise `RemoteHistoryAppendOnlyError`."""
+        self._require_tail(messages, await self.aget_all())
+
+    def set(self, messages: Messages) -> None:
+        """Begin a new session for `[]`, nothing for the history as it is; else raise `RemoteHistoryAppendOnlyError`."""
+        if not messages:
+            self.reset()
+        else:
+            self._require_same(messages, self.get_all())
+
+    async def aset(self, messages: Messages) -> None:
+        """As `set`."""
+        if not messages:
+            await self.areset()
+        else:
+            self._require_same(messages, await self.aget_all())
+
+    def reset(self) -> None:
+        """Begin a new session over the same indexes, created at its first turn; the old one stays.
+
+        Sends nothing, unless it has to ask which indexes the old one has.
+        """
+        self._replace(self.new_session())
+
+    async def areset(self) -> None:
+        """As `reset`."""
+        self._replace(await self.anew_session())
+
+    def new_session(self) -> ChatSession:
+        """A session of its own over the same indexes, created at its first turn."""
+        if self._lacks_indexes():
+            self.session.summary()
+        return self.client.session(index_ids=self.session.index_ids)
+
+    async def anew_session(self) -> ChatSession:
+        """As `new_session`."""
+        if self._lacks_indexes():
+            await self.session.aio.summary()
+        return self.client.session(index_ids=self.session.index_ids)
+
+    def _lacks_indexes(self) -> bool:
+        return self.session.id is not None and self.session.index_ids is None and self.client.index_ids is None
+
+    def _replace(self, session: ChatSession) -> None:
+        self._adopt(None)
+        self._session = session
+        self.note()
+
+    def refresh(self) -> SessionMemory:
+        """This memory, with what the service says of the session now. Raises `APIError`."""
+        self._adopt(self.session.summary())
+        return self
+
+    async def arefresh(self) -> SessionMemory:
+        """This memory, with what the service says of the session now. Raises `APIError`."""
+        self._adopt(await self.session.aio.summary())
+        return self
+
+    def note(self) -> None:
+        """Take over what `session` has learned without asking: its id once it is created, and its indexes."""
+        if self._session is not None:
+            self.session_id = self._session.id
+            self.index_ids = self._session.index_ids
+
+    def delete(self) -> None:
+        """Delete the session on the service, which cannot be undone, and begin a new one. Raises `APIError`."""
+        successor = self.new_session()
+        self.session.delete()
+        self._replace(successor)
+
+    async def adelete(self) -> None:
+        """Delete the session on the service, which cannot be undone, and begin a new one. Raises `APIError`."""
+        successor = await self.anew_session()
+        await self.session.aio.delete()
+        self._replace(successor)
+
+    def to_dict(self, **kwargs: object) -> dict[str, object]:
+        """What `from_dict` reads: the summary's fields, without the client."""
+        self.note()
+        return super().to_dict(**kwargs)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, SessionMemory) and self.to_dict() == other.to_dict()
+
+    def __getstate__(self) -> dict[str, Any]:
+        self.note()
+        # The base component would try to pickle the client, which holds the key.
+        return {**BaseModel.__getstate__(self), "__pydantic_private__": {"_client": None, "_session": None}}
+
+    @field_serializer("last_updated_at")
+    def _serialize_time(self, value: datetime | None) -> str | None:
+        # So that json.dumps takes what to_dict gives.
+        return value.isoformat() if value else None
+
+    def _adopt(self, summary: SessionSummary | None) -> None:
+        """Take over what a summary says; None is a session that does not exist yet."""
+        self.session_id = summary.session_id if summary else None
+        self.index_ids = tuple(summary.index_ids) if summary and summary.index_ids else None
+        self.generated_title = summary.generated_title if summary else None
+        self.last_updated_at = summary.last_updated_at if summary else None
+        self.job_metadata = summary.job_metadata if summary else None
+        self.shared_access = summary.shared_access if summary else None
+
+    def _require_tail(self, messages: Messages, history: Messages) -> None:
+        wanted = talk(messages)
+        if not wanted or wanted != talk(history)[-len(wanted) :]:
+            raise RemoteHistoryAppendOnlyError(
+                "the history of a session grows by its turns only, and these are not its last messages: send a prompt "
+                "with SessionChatEngine instead, or use another memory for messages of other models"
+            )
+
+    def _require_same(self, messages: Messages, history: Messages) -> None:
+        if not same_talk(messages, history):
+            raise RemoteHistoryAppendOnlyError(
+                "the history of a session cannot be replaced, and these messages differ from it: use reset() or "
+                "set([]) for a new session"
+            )

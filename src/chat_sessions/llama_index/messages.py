@@ -1,0 +1,212 @@
+"""Turns as LlamaIndex chat messages: one mapping for live turns and for replayed history.
+
+Both go through `Turn`, whose events are canonical, so a turn just streamed and the same turn
+read back from its session give equal messages.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from llama_index.core.base.llms.types import (
+    ChatMessage,
+    ChatResponse,
+    ContentBlock,
+    MessageRole,
+    TextBlock,
+    ThinkingBlock,
+    ToolCallBlock,
+)
+from llama_index.core.chat_engine.types import AgentChatResponse
+from llama_index.core.schema import NodeWithScore
+from llama_index.core.tools import ToolOutput
+
+from chat_sessions.core.events import Text, TextDelta, Thinking, ThinkingDelta, ToolCall, ToolResult
+from chat_sessions.core.models import Usage
+from chat_sessions.core.turn import ToolRun, Turn
+from chat_sessions.llama_index.tools import RunPositions, result_text
+
+__all__ = [
+    "agent_response",
+    "answer_message",
+    "chat_response",
+    "messages_of",
+    "response_metadata",
+    "same_talk",
+    "talk",
+    "token_counts",
+]
+
+_NO_RESULT = {
+    "running": "This tool has not given a result yet.",
+    "unanswered": "The turn ended before this tool gave a result.",
+}
+
+
+@dataclass(slots=True)
+class _Step:
+    """An assistant message, and the tool runs that it began."""
+
+    blocks: list[ContentBlock] = field(default_factory=list[ContentBlock])
+    runs: list[tuple[int, ToolRun]] = field(default_factory=list[tuple[int, ToolRun]])
+    is_answered: bool = False
+
+
+def messages_of(turns: Iterable[Turn]) -> list[ChatMessage]:
+    """The messages of a history, new objects at each call.
+
+    A turn is the user's message and then, once per round of tools, an assistant message (thinking,
+    text and tool calls) followed at once by a tool message per call, which is the order that LLM
+    adapters accept. A call without a result has a tool message that says so; a result without a call
+    gets one with no arguments.
+    """
+    return [message for turn in turns for message in _messages(turn)]
+
+
+def _messages(turn: Turn) -> Iterable[ChatMessage]:
+    if turn.prompt is not None:
+        yield ChatMessage(role=MessageRole.USER, blocks=[TextBlock(text=turn.prompt)])
+    for step in _steps(turn):
+        yield ChatMessage(role=MessageRole.ASSISTANT, blocks=step.blocks)
+        for _, run in step.runs:
+            yield _tool_message(run)
+
+
+def _steps(turn: Turn) -> list[_Step]:
+    steps: list[_Step] = []
+    positions = RunPositions()
+
+    def current() -> _Step:
+        # What the agent does after a result belongs to its next round.
+        if not steps or steps[-1].is_answered:
+            steps.append(_Step())
+        return steps[-1]
+
+    for event in turn.events:
+        match event:
+            case Text() | TextDelta():
+                _append_text(current().blocks, event.content)
+            case Thinking() | ThinkingDelta():
+                current().blocks.append(ThinkingBlock(content=event.content))
+            case ToolCall():
+                if any(run.call_id == event.call_id for _, run in current().runs):
+                    steps.append(_Step())
+                _append_call(current(), positions.called(event), turn)
+            case ToolResult():
+                position = positions.answered(event)
+                owner = next((step for step in steps for known, _ in step.runs if known == position), None)
+                if owner is None:
+                    owner = current()
+                    _append_call(owner, position, turn)
+                owner.is_answered = True
+            case _:
+                pass
+    return steps
+
+
+def _append_text(blocks: list[ContentBlock], text: str) -> None:
+    """`ChatMessage.content` puts a line break between text blocks; the answer has none there."""
+    last = blocks[-1] if blocks else None
+    if isinstance(last, TextBlock):
+        last.text += text
+    else:
+        blocks.append(TextBlock(text=text))
+
+
+def _append_call(step: _Step, position: int, turn: Turn) -> None:
+    run = turn.tool_runs[position]
+    step.blocks.append(ToolCallBlock(tool_call_id=run.call_id, tool_name=run.name, tool_kwargs=dict(run.arguments)))
+    step.runs.append((position, run))
+
+
+def _tool_message(run: ToolRun) -> ChatMessage:
+    details: dict[str, object] = {"tool_call_id": run.call_id, "name": run.name}
+    if run.status != "completed":
+        details["status"] = run.status
+    if run.image_attachment:
+        details["image_attachment"] = run.image_attachment.model_dump()
+    text = _NO_RESULT.get(run.status) or result_text(run.result)
+    return ChatMessage(role=MessageRole.TOOL, blocks=[TextBlock(text=text)], additional_kwargs=details)
+
+
+def answer_message(turn: Turn) -> ChatMessage:
+    """The whole answer as one assistant message: its thinking, and its text without white space around it."""
+    blocks: list[ContentBlock] = []
+    if turn.thinking:
+        blocks.append(ThinkingBlock(content=turn.thinking))
+    blocks.append(TextBlock(text=turn.text.strip()))
+    return ChatMessage(role=MessageRole.ASSISTANT, blocks=blocks)
+
+
+def token_counts(usage: Usage | None) -> dict[str, int]:
+    """What a turn cost, under the names that LlamaIndex's counters and tracers read.
+
+    A count that the service does not tell is left out: those counters take a None for a number.
+    """
+    if usage is None:
+        return {}
+    counts: dict[str, int] = {}
+    if usage.input_tokens is not None:
+        counts["prompt_tokens"] = usage.input_tokens
+    if usage.output_tokens is not None:
+        counts["completion_tokens"] = usage.output_tokens
+    if len(counts) == 2:
+        counts["total_tokens"] = sum(counts.values())
+    return counts
+
+
+def chat_response(turn: Turn, session_id: str | None) -> ChatResponse:
+    """The turn as an LLM's response; `raw["usage"]` has its token counts."""
+    counts = token_counts(turn.usage)
+    return ChatResponse(
+        message=answer_message(turn),
+        raw={"usage": counts, "session_id": session_id},
+        additional_kwargs={**counts},
+    )
+
+
+def response_metadata(turn: Turn, session_id: str | None) -> dict[str, object]:
+    """What a response says beside its text: `session_id, usage, thinking, skipped_index_ids`.
+
+    `usage` has `input_tokens, output_tokens, turns, duration_ms`, or is None before the turn's end.
+    """
+    return {
+        "session_id": session_id,
+        "usage": turn.usage.model_dump(by_alias=False) if turn.usage else None,
+        "thinking": turn.thinking,
+        "skipped_index_ids": list(turn.skipped_index_ids),
+    }
+
+
+def agent_response(
+    turn: Turn, session_id: str | None, *, sources: Sequence[ToolOutput], source_nodes: Sequence[NodeWithScore]
+) -> AgentChatResponse:
+    """The turn as what `chat` gives back."""
+    return AgentChatResponse(
+        response=turn.text.strip(),
+        sources=list(sources),
+        source_nodes=list(source_nodes),
+        metadata=response_metadata(turn, session_id),
+    )
+
+
+def talk(messages: Iterable[ChatMessage]) -> list[tuple[MessageRole, str]]:
+    """Who said what: roles and words, with tool messages left out and an answer in pieces joined.
+
+    White space does not count: a UI that keeps a history of its own trims and joins as it likes.
+    """
+    said: list[tuple[MessageRole, str]] = []
+    for message in messages:
+        words = "".join((message.content or "").split())
+        if message.role is MessageRole.TOOL or not words:
+            continue
+        if said and said[-1][0] is message.role is MessageRole.ASSISTANT:
+            words = said.pop()[1] + words
+        said.append((message.role, words))
+    return said
+
+
+def same_talk(one: Iterable[ChatMessage], other: Iterable[ChatMessage]) -> bool:
+    """Whether two histories are the same conversation to those who took part in it."""
+    return talk(one) == talk(other)
