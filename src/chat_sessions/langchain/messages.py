@@ -1,0 +1,110 @@
+"""A session's history as LangChain messages, and what its messages rest on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any, cast
+
+from langchain_core.documents import Document
+from langchain_core.messages import BaseMessage, HumanMessage
+from pydantic import JsonValue, ValidationError
+
+from chat_sessions.core.events import Event
+from chat_sessions.core.models import ImageAttachment, PresignedUrl
+from chat_sessions.core.sources import Source, distinct, sources_in
+from chat_sessions.core.turn import replay
+from chat_sessions.langchain.backend import DEFAULT_SERVICE
+from chat_sessions.langchain.content import MessageForm, default_model_name, source_fields
+from chat_sessions.session import Backend
+
+__all__ = ["aimage_blocks", "events_to_messages", "image_blocks", "source_documents"]
+
+
+def events_to_messages(
+    events: Iterable[Event],
+    *,
+    session_id: str | None = None,
+    service: str = DEFAULT_SERVICE,
+    model_name: str | None = None,
+    output_version: str | None = None,
+) -> list[BaseMessage]:
+    """The messages of a session's events: for each turn the user's `HumanMessage` and one `AIMessage`.
+
+    The same turn gives the same message whether it was read live or from the history, and whatever
+    the history holds of it, deltas or finals; only the message id differs. A turn that failed or has
+    not ended is there as far as it came, without `finish_reason="stop"`. `session_id`, `service` and
+    `model_name` go into `response_metadata`; `output_version` is that of `SessionChatModel`.
+    """
+    form = MessageForm(service, model_name or default_model_name(service), output_version == "v1")
+    messages: list[BaseMessage] = []
+    for turn in replay(events):
+        if turn.prompt is not None:
+            messages.append(HumanMessage(turn.prompt))
+        if turn.events:
+            messages.append(form.message(turn, session_id))
+    return messages
+
+
+def source_documents(message: BaseMessage) -> list[Document]:
+    """The passages that an answer rests on, each once, in the order in which its tools found them.
+
+    Read from the message itself, so it works on streamed, stored and loaded ones. The metadata are
+    `file_name`, `page`, `page_end` (from 1), `score`, `index_id` and the like, where they are known.
+    """
+    found: list[Source] = []
+    arguments: dict[str, dict[str, JsonValue]] = {}
+    for block in _blocks(message):
+        if block.get("type") == "server_tool_call":
+            arguments[str(block.get("id"))] = block.get("args") or {}
+        elif block.get("type") == "server_tool_result":
+            found += sources_in(
+                block.get("output"), arguments=arguments.get(str(block.get("tool_call_id"))), image=_attachment(block)
+            )
+    return [
+        Document(source.text, id=source.passage_id, metadata={**source.metadata, **source_fields(source)})
+        for source in distinct(found)
+    ]
+
+
+def image_blocks(message: BaseMessage, client: Backend) -> list[dict[str, Any]]:
+    """The page screenshots of an answer as `image` blocks with a link, which a model that sees can be sent.
+
+    One request for each; `extras` has `expires_at`, after which the link is dead, and the attachment.
+    Raises `APIError`.
+    """
+    return [_image_block(attachment, client.attachment_url(attachment)) for attachment in _attachments(message)]
+
+
+async def aimage_blocks(message: BaseMessage, client: Backend) -> list[dict[str, Any]]:
+    """The async twin of `image_blocks`; takes the same client."""
+    return [
+        _image_block(attachment, await client.aio.attachment_url(attachment)) for attachment in _attachments(message)
+    ]
+
+
+def _blocks(message: BaseMessage) -> Iterator[dict[str, Any]]:
+    content = cast("str | list[str | dict[str, Any]]", message.content)
+    return (block for block in content if isinstance(block, dict))
+
+
+def _attachments(message: BaseMessage) -> list[ImageAttachment]:
+    """The screenshots that tool results came with, and those of the passages in them, each once."""
+    found: dict[tuple[str, str], ImageAttachment] = {}
+    for block in _blocks(message):
+        if block.get("type") == "server_tool_result":
+            images = [_attachment(block), *(source.image for source in sources_in(block.get("output")))]
+            found.update({(image.source_id, image.attachment_name): image for image in images if image is not None})
+    return list(found.values())
+
+
+def _attachment(block: dict[str, Any]) -> ImageAttachment | None:
+    try:
+        extras: dict[str, Any] = block.get("extras") or {}
+        return ImageAttachment.model_validate(extras.get("image_attachment"))
+    except ValidationError:
+        return None
+
+
+def _image_block(attachment: ImageAttachment, link: PresignedUrl) -> dict[str, Any]:
+    extras = {**attachment.model_dump(mode="json"), "expires_at": link.expires_at.isoformat()}
+    return {"type": "image", "url": link.url, "extras": extras}

@@ -1,0 +1,86 @@
+"""A live turn as LangChain's content-block protocol (`stream_events(version="v3")`).
+
+Without a producer of its own, LangChain would hold back every tool's arguments and result until
+the whole message has ended.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, cast
+
+from chat_sessions.core.events import Event
+from chat_sessions.core.turn import Turn
+from chat_sessions.langchain.content import Block, BlockWriter, MessageForm, is_delta, usage_metadata
+
+if TYPE_CHECKING:
+    from langchain_protocol.protocol import MessagesData
+
+__all__ = ["ProtocolWriter"]
+
+
+class ProtocolWriter:
+    """Makes the protocol events of one message. At most one block is open at a time."""
+
+    def __init__(self, form: MessageForm) -> None:
+        self._form = form
+        self._blocks = BlockWriter()
+        self._open: Block | None = None
+        self._pieces: list[str] = []
+
+    def start(self) -> Iterator[MessagesData]:
+        """The event that begins the message; an empty id leaves it to LangChain."""
+        yield _made(
+            event="message-start",
+            role="ai",
+            id=self._form.message_id or "",
+            metadata={"provider": self._form.service, "model": self._form.model_name},
+        )
+
+    def add(self, event: Event) -> Iterator[MessagesData]:
+        """What one live event adds; nothing for a stop."""
+        block = self._blocks.block(event) if is_delta(event) else None
+        if block is None:
+            return
+        kind, index = block["type"], block["index"]
+        if self._open is None or self._open["index"] != index:
+            yield from self._finish_block()
+            yield _made(event="content-block-start", index=index, content=_skeleton(block))
+            if kind not in ("text", "reasoning"):
+                yield _made(event="content-block-finish", index=index, content=block)
+                return
+            self._open = block
+        self._pieces.append(block[kind])
+        yield _made(event="content-block-delta", index=index, delta={"type": f"{kind}-delta", kind: block[kind]})
+
+    def _finish_block(self) -> Iterator[MessagesData]:
+        if self._open is not None:
+            block, kind = self._open, self._open["type"]
+            whole = {**block, kind: "".join(self._pieces)}
+            self._open, self._pieces = None, []
+            yield _made(event="content-block-finish", index=block["index"], content=whole)
+
+    def end(self, turn: Turn, session_id: str | None) -> Iterator[MessagesData]:
+        """The events that end the message of this turn."""
+        yield from self._finish_block()
+        usage = usage_metadata(turn.usage)
+        metadata = self._form.metadata(turn, session_id)
+        if usage is None:
+            yield _made(event="message-finish", metadata=metadata)
+        else:
+            yield _made(event="message-finish", usage=usage, metadata=metadata)
+
+
+def _skeleton(block: Block) -> Block:
+    """A block as it starts: without what its deltas or its finish bring."""
+    kind = block["type"]
+    if kind in ("text", "reasoning"):
+        return {"type": kind, kind: ""}
+    if kind == "server_tool_call":
+        return {**block, "args": {}}
+    return {key: value for key, value in block.items() if key != "output"}
+
+
+def _made(**fields: Any) -> MessagesData:
+    # The protocol's TypedDicts are closed, and newer LangChain versions add fields to them.
+    return cast("MessagesData", fields)

@@ -1,0 +1,54 @@
+"""The session as a tool of another agent."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from langchain_core.documents import Document
+from langchain_core.messages import AIMessage
+from langchain_core.tools import ArgsSchema, BaseTool
+from pydantic import BaseModel, Field, SkipValidation
+
+from chat_sessions.langchain.messages import source_documents
+from chat_sessions.langchain.own_runs import OwnRunsChatModel
+
+__all__ = ["TOOL_DESCRIPTION", "TOOL_NAME", "SessionTool"]
+
+TOOL_NAME = "ask_documents"
+TOOL_DESCRIPTION = (
+    "Ask an assistant that searches and reads the indexed documents. Takes a question, returns an answer that "
+    "names the files and pages it comes from."
+)
+
+
+class _Question(BaseModel):
+    question: str = Field(description="One complete question in plain words, understandable on its own.")
+
+
+class SessionTool(BaseTool):
+    """Asks a hosted session; its answer is the tool's result, the passages it rests on are the artifact.
+
+    Made by `SessionChatModel.as_tool`. The model's run, and those of the remote tools, are below the
+    tool's own. Each call is a turn of the model's session, or of `configurable.session_id`; where there
+    is neither, of a new session.
+    """
+
+    name: str = TOOL_NAME
+    description: str = TOOL_DESCRIPTION
+    args_schema: ArgsSchema | None = _Question
+    response_format: Literal["content", "content_and_artifact"] = "content_and_artifact"
+    model: SkipValidation[OwnRunsChatModel] = Field(exclude=True, repr=False)
+    """The session that is asked."""
+
+    # Without a config of its own the model takes that of the context, where it is below the tool's run: the one
+    # that LangChain would pass as an argument is the caller's.
+
+    def _run(self, question: str) -> tuple[str, list[Document]]:
+        return _answer(self.model.invoke(question))
+
+    async def _arun(self, question: str) -> tuple[str, list[Document]]:
+        return _answer(await self.model.ainvoke(question))
+
+
+def _answer(message: AIMessage) -> tuple[str, list[Document]]:
+    return str(message.text), source_documents(message)
