@@ -1,0 +1,84 @@
+"""`demo`: one session through both frameworks, on this machine."""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+
+import pytest
+
+import chat_sessions
+from tests.cli.conftest import DOCUMENTS, Commands, Program
+
+QUESTIONS = ["What was the operating margin in the third quarter of 2025?", "And in the fourth quarter?"]
+DEMO = ["demo", str(DOCUMENTS), "-q", QUESTIONS[0], "-q", QUESTIONS[1]]
+
+
+def test_it_asks_one_session_through_both_frameworks(program: Program) -> None:
+    result = program(*DEMO)
+    assert (result.code, result.err) == (0, "")
+    first, second = result.out.split("2. LangChain: ")
+    assert "1. LlamaIndex: SessionChatEngine.stream_chat" in first
+    for part, margin in ((first, "14.3 %"), (second, "11.8 %")):
+        assert "→ retrieve(" in part
+        assert margin in part
+        assert "annual-report-2025.pdf  p. 3" in part
+        assert "tokens in" in part
+    assert len(set(re.findall("ses-[0-9a-f]+", result.out))) == 1
+    assert "title  What was the operating margin in the third quarter of 2025?" in second
+    assert "turns  2" in second
+
+
+def test_its_session_can_be_gone_on_with(command: Commands) -> None:
+    session_id = command(*DEMO).session_id
+    assert "10.9 %" in command("ask", "And in the second quarter?", "-s", session_id).out
+
+
+@pytest.mark.skipif(
+    not Path(chat_sessions.__file__).parents[2].joinpath("examples").is_dir(), reason="the package is not a checkout"
+)
+def test_in_a_checkout_the_example_documents_are_asked(command: Commands) -> None:
+    result = command("demo")
+    assert f"you> {QUESTIONS[0]}" in result.out
+    assert f"you> {QUESTIONS[1]}" in result.out
+
+
+def test_a_folder_of_ones_own_is_asked_ones_own_questions(command: Commands, tmp_path: Path) -> None:
+    (tmp_path / "tea.md").write_text("# Tea\n\nGreen tea is brewed with water of 80 degrees.\n")
+    result = command("demo", str(tmp_path), "-q", "How is green tea brewed?", "-q", "What is green tea brewed with?")
+    assert result.code == 0
+    assert result.out.count("80 degrees") == 2
+
+
+def without(*modules: str) -> str:
+    """A program that runs the demo where these modules are not installed."""
+    return (
+        f"import sys\nfor name in {modules!r}: sys.modules[name] = None\n"
+        f"sys.argv = ['chat-sessions', *{DEMO!r}]\nfrom chat_sessions.cli import main; main()"
+    )
+
+
+def test_a_framework_that_is_not_installed_is_passed_over_with_a_line(program: Program) -> None:
+    result = program.python(without("llama_index", "llama_index.core"))
+    assert result.code == 0
+    assert "pip install 'chat-sessions[llama-index]'" in result.out
+    assert "2. LangChain: " in result.out
+
+
+def test_without_any_framework_it_says_what_to_install(program: Program) -> None:
+    result = program.python(without("llama_index", "llama_index.core", "langchain_core"))
+    assert result.code == 2
+    assert "pip install 'chat-sessions[all]'" in result.err
+
+
+def test_from_a_wheel_it_asks_for_a_folder(program: Program, tmp_path: Path) -> None:
+    """An installed package has no example documents beside it; here it is a copy of the package alone."""
+    package = Path(sys.modules["chat_sessions"].__path__[0])
+    (tmp_path / "chat_sessions").symlink_to(package)
+    result = program.python(
+        f"import sys; sys.path.insert(0, {str(tmp_path)!r})\n"
+        "sys.argv = ['chat-sessions', 'demo']\nfrom chat_sessions.cli import main; main()"
+    )
+    assert result.code == 2
+    assert "name a folder of your own: chat-sessions demo FOLDER --question TEXT" in result.err
