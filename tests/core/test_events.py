@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from hypothesis import given
+from pydantic import JsonValue
 
 from chat_sessions.core.errors import ProtocolError
 from chat_sessions.core.events import (
@@ -50,6 +51,11 @@ def test_an_event_without_type_is_known_by_fields_that_only_it_has(body: dict[st
     assert parse_event(body) == expected  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("kind", [7, [], {"a": 1}, True])
+def test_a_type_that_is_no_name_is_unknown(kind: JsonValue) -> None:
+    assert parse_event({"type": kind, "content": "hi"}).type == "unknown"
+
+
 def test_an_event_without_type_that_could_be_any_of_five_is_unknown() -> None:
     event = parse_event({"content": "hi"})
     assert isinstance(event, UnknownEvent)
@@ -78,6 +84,15 @@ def test_a_long_event_is_quoted_shortened() -> None:
     with pytest.raises(ProtocolError) as caught:
         parse_event_json("x" * 10_000)
     assert len(str(caught.value)) < 500
+
+
+@pytest.mark.parametrize("kind", ["tool_result", "of_tomorrow"])
+@pytest.mark.parametrize("depth", [400, 1500, 100_000])
+def test_an_event_that_is_nested_too_deep_is_a_protocol_error(kind: str, depth: int) -> None:
+    data = f'{{"type": "{kind}", "call_id": "c", "name": "t", "result": {"[" * depth}{"]" * depth}}}'
+    with pytest.raises(ProtocolError, match=kind) as caught:
+        parse_event_json(data)
+    assert len(str(caught.value)) < 5000
 
 
 def test_half_of_a_surrogate_pair_becomes_the_replacement_character() -> None:

@@ -177,6 +177,12 @@ def test_a_tool_call_without_result_is_running_and_then_unanswered() -> None:
     assert read(call, STOP)[0].sources == ()
 
 
+def test_a_call_id_that_is_used_twice_leaves_no_run_running() -> None:
+    first, second = (ToolCall(call_id="1", name="t", arguments={"n": n}) for n in (1, 2))
+    turn, _ = read(first, second, ToolResult(call_id="1", name="t", result=2), STOP)
+    assert [run.status for run in turn.tool_runs] == ["unanswered", "completed"]
+
+
 def test_a_result_without_a_call_is_a_tool_run_of_its_own() -> None:
     turn, _ = read(ToolResult(call_id="9", name="grep", result=[]), STOP)
     assert turn.tool_runs == (ToolRun("9", "grep", {}, [], status="completed"),)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from chat_sessions import Timeouts
+import pytest
+
+from chat_sessions import ConfigurationError, Timeouts
 from chat_sessions.session.deadlines import EventClock
 
 
@@ -73,3 +75,16 @@ def test_without_deadlines_there_is_nothing_to_wait_for() -> None:
     assert clock.describe() == "the service did not answer in time"
     clock.event_arrived()
     assert clock.remaining() is None
+
+
+@pytest.mark.parametrize("value", [float("inf"), 1e10])
+def test_a_deadline_that_no_socket_can_hold_is_refused(value: float) -> None:
+    with pytest.raises(ConfigurationError, match=r"timeouts\.idle must be 2,000,000 s at most, or None"):
+        Timeouts(idle=value)
+
+
+@pytest.mark.parametrize("name", ["connect", "first_event", "idle", "total"])
+def test_only_the_look_up_of_a_broken_turn_may_have_no_time_at_all(name: str) -> None:
+    with pytest.raises(ConfigurationError, match=rf"timeouts\.{name} must be more than 0"):
+        Timeouts(**{name: 0})
+    assert Timeouts(recovery=0).recovery == 0

@@ -6,6 +6,7 @@ import asyncio
 import gc
 import gzip
 import json
+import pickle
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -455,6 +456,21 @@ async def test_reading_a_session_while_its_turn_runs_does_not_miscount(chat: Any
     wire.on("POST", "/messages/stream", break_off)
     wire.on("GET", "/ses-1", history_of(*one, UserInput(content="q"), Text(content="second"), STOP))
     assert (await do(session.ask("q"))).text == "second"
+
+
+async def test_a_session_that_was_pickled_does_not_take_its_count_along(
+    wire: WireServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LLAMA_CLOUD_API_KEY", "k")
+    with client(wire, recovery=0.05) as made:
+        session = made.session()
+        session.ask("q")
+        copy = pickle.loads(pickle.dumps(session))
+        wire.on("POST", "/messages/stream", break_off)
+        wire.on("GET", "/ses-1", history_of(UserInput(content="q"), *HELLO[2:]))
+        assert (copy.id, copy.index_ids) == ("ses-1", ("idx-own",))
+        with pytest.raises(TurnOutcomeUnknown):
+            copy.ask("q")
 
 
 async def test_a_turn_that_was_refused_is_not_counted(chat: AnyChat, wire: WireServer) -> None:

@@ -176,7 +176,7 @@ def parse_event(body: Mapping[str, JsonValue]) -> Event:
     fields = dict(body)
     if fields.get("type") is None:
         fields["type"] = next((name for name, keys in _TYPE_BY_FIELDS if keys <= fields.keys()), None)
-    if fields["type"] not in _KNOWN_TYPES:
+    if not isinstance(fields["type"], str) or fields["type"] not in _KNOWN_TYPES:
         return UnknownEvent(raw=dict(body))
     try:
         return _known.validate_python(fields)

@@ -114,9 +114,10 @@ class Turn:
                 else:
                     runs[position] = run
         if self.is_complete:
-            for position in open_runs.values():
-                run = runs[position]
-                runs[position] = ToolRun(run.call_id, run.name, run.arguments, status="unanswered")
+            # Not only the calls still open: a call id may have been used again before its first result.
+            for position, run in enumerate(runs):
+                if run.status == "running":
+                    runs[position] = ToolRun(run.call_id, run.name, run.arguments, status="unanswered")
         return tuple(runs)
 
     @cached_property

@@ -24,6 +24,10 @@ class TurnCount:
         self._changes = 0
         self._is_running = False
 
+    def __reduce__(self) -> tuple[type[TurnCount], tuple[()]]:
+        # What this process counted is no news in another, or at another time.
+        return TurnCount, ()
+
     @classmethod
     def of(cls, key: tuple[str, ...]) -> TurnCount:
         """The one count of the session with this key."""
