@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import re
+import sys
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -108,6 +110,17 @@ class TestFindingFiles:
     def test_one_file_can_be_given_instead_of_a_folder(self, tmp_path: Path) -> None:
         assert names(write(tmp_path / "notes.md", "text")) == ["notes.md"]
 
+    @pytest.mark.skipif(sys.platform != "linux", reason="the file system takes no name that is not text")
+    def test_a_name_that_is_not_utf8_is_written_so_that_an_answer_can_hold_it(self, tmp_path: Path) -> None:
+        for name in (b"caf\xe8.md", b"caf\xe9.md"):
+            write(tmp_path / os.fsdecode(name), "text")
+        (tmp_path / os.fsdecode(b"\xe8.md")).symlink_to(tmp_path)
+        files, warnings = find_files(tmp_path)
+        assert [file.name for file in files] == ["caf\\xe8.md", "caf\\xe9.md"]
+        assert len({file.file_id("idx-docs") for file in files}) == 2
+        assert warnings == ["\\xe8.md: skipped, it is a symbolic link"]
+        assert names(files[0].path) == ["caf\\xe8.md"]
+
     def test_a_missing_folder_is_named_in_the_error(self, tmp_path: Path) -> None:
         with pytest.raises(DocumentError, match=r"cannot read .*nowhere: there is no such file or folder"):
             find_files(tmp_path / "nowhere")
@@ -195,6 +208,25 @@ class TestText:
     def test_a_text_made_to_be_slow_is_read_all_the_same(self, text: str) -> None:
         read_text(text)
 
+    @pytest.mark.parametrize(
+        ("text", "ends"),
+        [
+            ("It is one line. " * 3000, r"line\."),
+            ("Is it one line? No! " * 3000, r"(line\?|No!)"),
+            ("a word and " * 5000, r"(a|word|and)"),
+            ("x" * 50_000, "x"),
+            ("```\n" + "two words\n" * 5000 + "```\n", "two words"),
+            ("a" + " " * 60_000 + "b", "(a|b)"),
+        ],
+    )
+    def test_a_paragraph_without_end_becomes_several_pages(self, text: str, ends: str) -> None:
+        pages = read_text(text)
+        assert len(pages) > 1 or len(text.split()) == 2
+        assert max(len(page.text) for page in pages) <= 41_000
+        blocks = [block.text for page in pages for block in page.blocks]
+        assert all(re.search(ends + r"\Z", block) for block in blocks)
+        assert "".join("".join(blocks).split()) == "".join(text.replace("```", "").split())
+
     def test_bytes_that_are_not_utf8_are_replaced(self, tmp_path: Path) -> None:
         assert read(write(tmp_path / "latin.txt", b"\xef\xbb\xbfCaf\xe9 open.")).pages[0].text == "Caf� open."
 
@@ -220,6 +252,10 @@ class TestText:
             "See Table 2. Results follow.",
             "It ends",
         ]
+
+    def test_a_text_of_nothing_but_table_numbers_is_read_without_looking_back_at_all_of_it(self) -> None:
+        text = "Table 1. " * 100_000
+        assert "".join(sentences(text)).replace(" ", "") == "Table1." * 100_000
 
 
 class TestPdf:
@@ -291,6 +327,27 @@ class TestPdf:
         ]
         (page,) = read(write(tmp_path / "a.pdf", pdf(cells))).pages
         assert page.blocks == (Table("", ("Boat", "Built"), (("Ferry", "1970"), ("Tug", "1984"))),)
+
+    def test_a_table_of_a_hundred_columns_is_found_and_a_wider_one_is_lines(self, tmp_path: Path) -> None:
+        def rows(count: int) -> list[Placed]:
+            return [(40 + 40 * at, y, f"c{at}") for y in (700, 688) for at in range(count)]
+
+        path = write(tmp_path / "a.pdf", pdf(rows(100), rows(101), size=(4200, 842)))
+        table, lines = (page.blocks[0] for page in read(path).pages)
+        assert isinstance(table, Table)
+        assert len(table.header) == 100
+        assert not isinstance(lines, Table)
+        assert lines.text.split()[:3] == ["c0", "c1", "c2"]
+
+    def test_a_page_too_dense_to_take_apart_is_read_as_plain_text(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        cells: list[Placed] = [(72 + 100 * at, y, f"cell {at}") for y in (700, 688) for at in range(3)]
+        path = write(tmp_path / "a.pdf", pdf(cells))
+        monkeypatch.setattr("chat_sessions.server.pdf._MAX_LOOKED_AT", 50)
+        (page,) = read(path).pages
+        assert not any(isinstance(block, Table) for block in page.blocks)
+        assert sorted(page.text.split()) == sorted(word for _, _, text in cells for word in text.split())
 
     def test_a_page_without_text_is_named_and_the_others_are_read(self, tmp_path: Path) -> None:
         path = write(tmp_path / "a.pdf", pdf([(72, 700, "Text.")], [], [(72, 700, "More text.")]))

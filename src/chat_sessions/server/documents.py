@@ -55,8 +55,7 @@ class DocumentFile:
 
     def file_id(self, index_id: str) -> str:
         """An id that stays the same as long as the file keeps its name and its index."""
-        key = f"{index_id}\0{self.name}".encode("utf-8", "surrogateescape")
-        return "dfl-" + hashlib.sha256(key).hexdigest()[:16]
+        return "dfl-" + hashlib.sha256(f"{index_id}\0{self.name}".encode()).hexdigest()[:16]
 
 
 class _Converted(Protocol):
@@ -81,7 +80,7 @@ def find_files(root: Path) -> tuple[list[DocumentFile], list[str]]:
         if root.suffix.lower() not in _KINDS:
             raise DocumentError(f"cannot read {root}: {root.suffix or 'a file without an ending'} is {_KNOWN_KINDS}")
         status = root.stat()
-        return [DocumentFile(root, root.name, status.st_size, status.st_mtime_ns)], []
+        return [DocumentFile(root, _relative(root, root.parent), status.st_size, status.st_mtime_ns)], []
     if not stat.S_ISDIR(mode):
         raise DocumentError(f"cannot read {root}: it is neither a folder nor a file")
     warnings: list[str] = []
@@ -144,7 +143,9 @@ def _walk(root: Path, warnings: list[str]) -> Iterator[DocumentFile]:
 
 
 def _relative(path: Path, root: Path) -> str:
-    return path.relative_to(root).as_posix()
+    """The name within the folder; bytes of it that are not UTF-8 as `\\xe9`, so that two names stay two."""
+    # As Python has such a name, with lone surrogates, no answer could hold it.
+    return os.fsencode(path.relative_to(root).as_posix()).decode("utf-8", "backslashreplace")
 
 
 def _read_text_file(file: DocumentFile) -> list[Page]:

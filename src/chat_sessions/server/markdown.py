@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Iterator
 
@@ -26,7 +27,8 @@ def read_text(text: str) -> list[Page]:
     """The sections of a text, in order; those with nothing but a heading are left out.
 
     A section's title is its heading, or the question that a paragraph of plain text begins with.
-    A section of more than 20,000 characters becomes several pages with the same title.
+    A section of more than 20,000 characters becomes several pages with the same title, and so does
+    a paragraph: an answer reads whole pages.
     """
     pages: list[Page] = []
     section: list[Block] = []
@@ -38,7 +40,8 @@ def read_text(text: str) -> list[Page]:
             pages.append(Page(None, title, tuple(section)))
         section.clear()
 
-    for block in _blocks(_FRONT_MATTER.sub("", text.replace("\r\n", "\n"))):
+    blocks = _blocks(_FRONT_MATTER.sub("", text.replace("\r\n", "\n")))
+    for block in itertools.chain.from_iterable(map(_bounded, blocks)):
         if isinstance(block, Heading):
             end_section()
             title, length = block.text, 0
@@ -101,6 +104,22 @@ def _blocks(text: str) -> Iterator[Block]:
             paragraph.append(line.strip().removeprefix("> "))
         at += 1
     yield from ended()
+
+
+def _bounded(block: Block) -> Iterator[Block]:
+    """The block; a paragraph of more than 20,000 characters in parts, cut after a sentence or a line if it has one."""
+    if not isinstance(block, Paragraph) or len(block.text) <= _LONG_SECTION:
+        yield block
+        return
+    text, start = block.text, 0
+    while start < len(text):
+        end = start + _LONG_SECTION
+        if end < len(text):
+            after = max(text.rfind(mark, start, end) for mark in (". ", "? ", "! ", "\n")) + 1
+            end = after or text.rfind(" ", start, end) + 1 or end
+        if part := text[start:end].strip():
+            yield Paragraph(part)
+        start = end
 
 
 def _without_closing(heading: str) -> str:

@@ -16,6 +16,8 @@ _ABBREVIATIONS = (
 _SENTENCE_END = re.compile(r"(?:(?<=[.!?])" + _ABBREVIATIONS + r"|(?<=[.!?][\"\u201d\u2019)\]]))\s+(?=[^a-z\s])")
 _LONGEST_SENTENCE = 900
 _TABLE_NUMBER = re.compile(r"(?:Table|Figure) \d+\.\Z")
+# No table has a longer number. To look further back would make a text of such numbers take hours.
+_LONGEST_TABLE_NUMBER = 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +91,7 @@ def sentences(text: str) -> Iterator[str]:
     """The sentences of a paragraph, each exactly as it stands there; one without end is cut between words."""
     start = 0
     for end in _SENTENCE_END.finditer(text):
-        if not _TABLE_NUMBER.search(text, start, end.start()):
+        if not _TABLE_NUMBER.search(text, max(start, end.start() - _LONGEST_TABLE_NUMBER), end.start()):
             yield from _pieces(text[start : end.start()])
             start = end.end()
     yield from _pieces(text[start:])

@@ -28,7 +28,9 @@ MAX_PAGES = 2000
 _LONG_SIDE_PIXELS = 1600
 _SCALE = 2.0
 _JPEG_QUALITY = 80
-_MAX_BOXES = 20_000
+# PDFium looks for the text of a box among all characters of the page: some seconds for this many.
+_MAX_LOOKED_AT = 100_000_000
+_MAX_COLUMNS = 100
 _MARGIN = 0.08
 _TOLERANCE = 5.0
 _BULLETS = frozenset("•◦▪●○‣\u2013-*·")
@@ -156,7 +158,7 @@ def _read_sheet(document: Any, number: int) -> _Sheet:
         height = float(page.get_height())
         plain: str = re.sub(f"{_HYPHEN}\\s*", "", text_page.get_text_bounded())
         boxes = text_page.count_rects() if plain.strip() else 0
-        lines = _lines_by_box(text_page, boxes) if boxes <= _MAX_BOXES else []
+        lines = _lines_by_box(text_page, boxes) if boxes * len(plain) <= _MAX_LOOKED_AT else []
         # Text that is turned, or set letter by letter on top of itself, defeats the boxes: then
         # the plain text counts, without its tables.
         read, known = (Counter(filter(str.isalnum, text)) for text in ("".join(line.text for line in lines), plain))
@@ -193,7 +195,7 @@ def _add(lines: list[_Line], cell: _Cell) -> None:
             else:
                 row.append(cell)
             return
-        for above in row[1:]:
+        for above in row[1:_MAX_COLUMNS]:
             # A cell that is wrapped continues straight below itself, close by.
             if abs(above.left - cell.left) < 3 and 0 < above.bottom - cell.top < 0.8 * high:
                 above.text += " " + cell.text
@@ -278,10 +280,13 @@ def _page(sheet: _Sheet, step: float) -> Page:
 
 
 def _mark_tables(lines: list[_Line]) -> None:
-    """Lines with cells are a table where at least two that follow each other have their cells in line."""
+    """Lines with cells are a table where at least two that follow each other have their cells in line.
+
+    A line of more than 100 cells is none: what is made of a table grows with the square of its width.
+    """
     for above, below in itertools.pairwise(lines):
         shorter, longer = sorted((above.cells, below.cells), key=len)
-        if len(shorter) < 2 or not 0 < above.top - below.top < 5 * below.height:
+        if len(shorter) < 2 or len(longer) > _MAX_COLUMNS or not 0 < above.top - below.top < 5 * below.height:
             continue
         aligned = sum(any(_aligned(cell, other) for other in longer) for cell in shorter)
         if aligned >= max(2, 0.6 * len(shorter)):
@@ -308,11 +313,14 @@ def _has_letters(text: str) -> bool:
 
 def _joined(lines: list[str]) -> str:
     """The lines of a paragraph as one; a word that was divided at the end of a line is made whole."""
-    text = ""
+    pieces: list[str] = []
     for line in lines:
-        divided = re.search(r"[a-z]-\Z", text) and line[:1].islower()
-        text = text[:-1] + line if divided else f"{text} {line}".strip()
-    return text
+        if pieces and line[:1].islower() and re.search(r"[a-z]-\Z", pieces[-1][-2:]):
+            pieces[-1] = pieces[-1][:-1]
+        elif pieces:
+            pieces.append(" ")
+        pieces.append(line)
+    return "".join(pieces)
 
 
 def _table(rows: list[_Line], blocks: list[Block]) -> Table:

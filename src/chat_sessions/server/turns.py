@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import threading
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from typing import Any
 from weakref import WeakValueDictionary
 
-from chat_sessions.core.events import Event, Stop, UserInput, parse_event_json
+from chat_sessions.core.errors import ProtocolError
+from chat_sessions.core.events import Event, Stop, UnknownEvent, UserInput, parse_event, parse_event_json
 from chat_sessions.core.models import JobMetadata, Usage
 from chat_sessions.server.agent import Agent, AgentTurn
 from chat_sessions.server.behaviour import Behaviour
@@ -201,11 +203,16 @@ class Turns:
                     history=[parse_event_json(event.body) for event in history],
                 )
                 stop = await self._ask(agent_turn, segments, events) or stop
-        except asyncio.CancelledError:
-            stop = _error_stop(turn.why_cancelled or "the server is shutting down")
-        except Exception as error:  # noqa: BLE001 (the agent is the user's own; whatever it raises ends the turn alone)
-            _log.exception("the agent failed in session %s", turn.session_id)
-            stop = _error_stop(f"the agent failed: {type(error).__name__}: {error}")
+        except BaseException as error:
+            # The agent is the user's own: whatever it raises ends the turn alone. Unless caught
+            # here, a SystemExit would end the event loop, and with it every other turn.
+            if isinstance(error, KeyboardInterrupt) and threading.current_thread() is threading.main_thread():
+                raise  # Ctrl-C, and not the agent's
+            if isinstance(error, asyncio.CancelledError) and _is_cancelled():
+                stop = _error_stop(turn.why_cancelled or "the server is shutting down")
+            else:
+                _log.exception("the agent failed in session %s", turn.session_id)
+                stop = _error_stop("the agent failed: " + ": ".join(filter(None, (type(error).__name__, str(error)))))
         usage = stop.usage
         if not usage.duration_ms:
             usage = usage.model_copy(update={"duration_ms": round((time.monotonic() - started) * 1000, 3)})
@@ -222,6 +229,8 @@ class Turns:
                     return event
                 if isinstance(event, UserInput):
                     raise TypeError("user_input is the server's own event, an agent cannot give it")
+                if isinstance(event, UnknownEvent) and _is_known(event):
+                    raise TypeError(f"an UnknownEvent cannot stand for a {event.type} event; give the event itself")
                 # Before the event enters a segment: what cannot be written must not be part of its whole.
                 event.model_dump_json()
                 for completed in segments.add(event):
@@ -267,6 +276,20 @@ class Turns:
         if broken is not None:
             turn.show(_stored(_error_stop(broken)))
         turn.show(None)
+
+
+def _is_cancelled() -> bool:
+    """Whether somebody cancelled this task: an agent may raise `CancelledError` of its own accord."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
+
+
+def _is_known(event: UnknownEvent) -> bool:
+    """Whether a client would take the event for one of a known type, well-formed or not."""
+    try:
+        return not isinstance(parse_event(event.raw), UnknownEvent)
+    except ProtocolError:
+        return True
 
 
 def _error_stop(error: str) -> Stop:

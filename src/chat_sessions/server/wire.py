@@ -289,8 +289,9 @@ async def body_of(request: Request, model: type[_Model], *, limit: int, optional
 
 
 def _invalid(error: ValidationError, where: str) -> InvalidRequest:
-    # By way of JSON: what was sent may hold values (NaN, bytes) that an answer cannot.
-    problems = json.loads(error.json(include_url=False, include_context=False))
+    # By way of JSON: what was sent may hold values that an answer cannot. NaN and the infinities,
+    # which pydantic reads and writes and no JSON has, come back by name.
+    problems = json.loads(error.json(include_url=False, include_context=False), parse_constant=str)
     return InvalidRequest([{**problem, "loc": [where, *problem["loc"]]} for problem in problems])
 
 

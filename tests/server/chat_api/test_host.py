@@ -1,14 +1,17 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import json
 import logging
 import os
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +19,9 @@ import httpx
 import pytest
 
 from chat_sessions.core.errors import ConfigurationError
-from chat_sessions.core.events import Text, TextDelta
+from chat_sessions.core.events import Event, Text, TextDelta
 from chat_sessions.server import host
+from chat_sessions.server.agent import AgentTurn
 from chat_sessions.server.host import ServerThread, serve
 from tests.server.chat_api.scripted import ANSWER, Api, Gate, LocalApi, PaperIndex, ScriptedAgent, types
 
@@ -168,6 +172,79 @@ def test_a_port_that_only_root_may_use_is_an_error(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(socket.socket, "bind", refuse)
     with pytest.raises(ConfigurationError, match="port 80 may not be used by this user"):
         server(port=80).start()
+
+
+class Interrupted:
+    """An agent that raises what Ctrl-C raises, in a thread that no Ctrl-C reaches."""
+
+    async def run(self, turn: AgentTurn) -> AsyncIterator[Event]:
+        yield TextDelta(content="a")
+        raise KeyboardInterrupt
+
+
+def test_a_keyboard_interrupt_of_an_agent_does_not_end_a_server_in_a_thread(start: Start) -> None:
+    api = start(agent=Interrupted())
+    session_id = api.create()
+    for _ in range(2):
+        assert api.ask(session_id)[-1]["error"] == "the agent failed: KeyboardInterrupt"
+
+
+_INTERRUPTED = """
+import sys, threading
+sys.path.insert(0, sys.argv[1])
+from chat_sessions.server import serve
+from tests.server.chat_api.scripted import Api, PaperIndex
+from tests.server.chat_api.test_host import Interrupted
+
+def ask(url, key):
+    api = Api(url, key)
+    threading.Thread(target=lambda: api.ask(api.create()), daemon=True).start()
+
+serve(indexes={"idx-docs": PaperIndex()}, agent=Interrupted(), port=0, on_listening=ask)
+"""
+
+
+def test_a_keyboard_interrupt_in_the_main_thread_is_ctrl_c_and_ends_the_server() -> None:
+    command = [sys.executable, "-c", _INTERRUPTED, str(Path(__file__).parents[3])]
+    done = subprocess.run(command, capture_output=True, timeout=50, check=False)
+    assert done.returncode == -signal.SIGINT
+
+
+_LEFT_OPEN = """
+import sys
+sys.path.insert(0, sys.argv[1])
+from chat_sessions.core.events import TextDelta
+from chat_sessions.server import ServerThread
+from tests.server.chat_api.scripted import Api, Gate, PaperIndex, ScriptedAgent
+
+agent = ScriptedAgent(TextDelta(content="a"), Gate())
+server = ServerThread(indexes={"idx-docs": PaperIndex()}, agent=agent, store=sys.argv[2] or None).start()
+api = Api(server.url, server.api_key)
+stream = api.stream(api.create())
+stream.__enter__().event()
+"""
+
+
+@pytest.mark.parametrize("stored", [False, True])
+def test_a_server_that_nobody_closed_is_closed_when_the_interpreter_exits(tmp_path: Path, stored: bool) -> None:
+    temporary, database = tmp_path / "tmp", tmp_path / "chat.db"
+    temporary.mkdir()
+    store = f"sqlite:///{database}" if stored else ""
+    done = subprocess.run(
+        [sys.executable, "-c", _LEFT_OPEN, str(Path(__file__).parents[3]), store],
+        env={**os.environ, "TMPDIR": str(temporary)},
+        capture_output=True,
+        text=True,
+        timeout=50,
+        check=False,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert list(temporary.iterdir()) == []
+    if stored:
+        with contextlib.closing(sqlite3.connect(database)) as connection:
+            assert connection.execute("SELECT running FROM turns").fetchall() == [(0,)]
+            (stop,) = connection.execute("SELECT body FROM events WHERE type = 'stop'").fetchone()
+        assert json.loads(stop)["error"] == "the server is shutting down"
 
 
 @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])

@@ -107,6 +107,16 @@ def test_a_body_that_is_no_json_is_refused(api: LocalApi, content: bytes, kind: 
     assert problem(api.http.post(STREAM, content=content))["type"] == kind
 
 
+@pytest.mark.parametrize(
+    ("number", "echoed"), [("NaN", "NaN"), ("1e999", "Infinity"), ("-1e999", "-Infinity"), ("[NaN]", ["NaN"])]
+)
+def test_a_number_that_json_has_not_is_refused_and_echoed_by_its_name(
+    api: LocalApi, number: str, echoed: object
+) -> None:
+    found = problem(api.http.post(STREAM, content=f'{{"index_ids": ["idx-docs"], "prompt": {number}}}'.encode()))
+    assert (found["loc"], found["type"], found["input"]) == (["body", "prompt"], "string_type", echoed)
+
+
 def test_a_prompt_of_a_thousand_characters_is_taken(api: LocalApi) -> None:
     assert api.ask(api.create(), "ä\U0001f600" * 500)[-1]["is_error"] is False
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
@@ -33,9 +33,12 @@ def test_a_session_keeps_its_indexes_and_what_its_share_link_grants(api: LocalAp
     assert (summary["index_ids"], summary["shared_access"]) == (["idx-a", "idx-b"], access)
 
 
-def test_a_session_without_shared_access_shows_the_default_of_the_deployment(start: Start) -> None:
-    api = start(behaviour=Behaviour(default_shared_access="query"))
-    assert api.retrieve(api.create())["shared_access"] == "query"
+@pytest.mark.parametrize("default", ["query", "read_only", None])
+def test_a_session_without_shared_access_shows_the_default_of_the_deployment(
+    start: Start, default: Literal["query", "read_only"] | None
+) -> None:
+    api = start(behaviour=Behaviour(default_shared_access=default))
+    assert api.retrieve(api.create())["shared_access"] == default
 
 
 def test_summary_retrieve_and_list_agree(api: LocalApi) -> None:

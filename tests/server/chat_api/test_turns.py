@@ -4,10 +4,11 @@ import asyncio
 import sqlite3
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from chat_sessions.core.events import Event, Stop, TextDelta, parse_event_json
+from chat_sessions.core.events import Event, Stop, TextDelta, UnknownEvent, parse_event_json
 from chat_sessions.server import turns as turns_module
 from chat_sessions.server.agent import Agent, AgentTurn
 from chat_sessions.server.behaviour import Behaviour
@@ -178,6 +179,64 @@ async def test_an_answering_task_that_is_cancelled_from_outside_still_ends_its_t
     stop = (await shown(turn))[-1]
     assert isinstance(stop, Stop)
     assert stop.error == "the server is shutting down"
+
+
+class Raising:
+    """An agent that raises once it has said something."""
+
+    def __init__(self, error: BaseException) -> None:
+        self.error = error
+
+    async def run(self, turn: AgentTurn) -> AsyncIterator[Event]:
+        yield TextDelta(content="a")
+        raise self.error
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (ValueError("boom"), "the agent failed: ValueError: boom"),
+        (SystemExit("bye"), "the agent failed: SystemExit: bye"),
+        (asyncio.CancelledError(), "the agent failed: CancelledError"),
+        (GeneratorExit(), "the agent failed: GeneratorExit"),
+        (BaseExceptionGroup("two", [SystemExit(1)]), "the agent failed: BaseExceptionGroup: two (1 sub-exception)"),
+    ],
+    ids=repr,
+)
+async def test_whatever_an_agent_raises_ends_its_turn_alone(store: Store, error: BaseException, said: str) -> None:
+    turns = turns_of(store, Raising(error))
+    session_id = await new_session(store)
+    for _ in range(2):
+        events = await shown(await started(turns, session_id))
+        assert [event.type for event in events] == ["text_delta", "text", "stop"]
+        assert isinstance(events[-1], Stop)
+        assert (events[-1].is_error, events[-1].error) == (True, said)
+    assert await store.running_turns() == []
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        {"type": "stop"},
+        {"type": "text", "content": "hi"},
+        {"usage": {}, "is_error": False},
+        {"type": "user_input", "content": "forged"},
+    ],
+    ids=repr,
+)
+async def test_an_agent_cannot_pass_off_an_event_as_one_of_an_unknown_type(store: Store, raw: dict[str, Any]) -> None:
+    turns = turns_of(store, ScriptedAgent(UnknownEvent(raw=raw)))
+    session_id = await new_session(store)
+    (stop,) = await shown(await started(turns, session_id))
+    assert isinstance(stop, Stop)
+    assert "an UnknownEvent cannot stand for" in str(stop.error)
+    assert [event.type for event in await store.events(session_id)] == ["user_input", "stop"]
+
+
+async def test_an_event_of_an_unknown_type_is_streamed_as_it_is(store: Store) -> None:
+    event = UnknownEvent(raw={"type": "citation", "content": "p. 3"})
+    turns = turns_of(store, ScriptedAgent(event))
+    assert (await shown(await started(turns, await new_session(store))))[0] == event
 
 
 class Plain:
