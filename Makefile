@@ -1,6 +1,6 @@
 # Needs Python 3.11 or later and make; everything else is set up here, inside this folder.
 .DEFAULT_GOAL := help
-.PHONY: help demo test check lint format types layers coverage lowest docs docs-serve build bench clean
+.PHONY: help demo test check lint format types layers coverage lowest beside docs docs-serve build bench clean
 
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python3.14 python; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
@@ -32,7 +32,7 @@ test: .venv/.dev  ## Run the tests (ARGS="-k name" for some of them).
 	@$(BIN)/coverage erase
 	$(BIN)/coverage run -m pytest $(ARGS)
 
-check: lint types layers test coverage lowest docs build  ## Everything that must be green before a commit lands.
+check: lint types layers test coverage lowest beside docs build  ## Everything that must be green before a commit lands.
 
 lint: .venv/.dev
 	$(UV) lock --check --quiet
@@ -53,13 +53,18 @@ layers: .venv/.dev
 coverage:
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report --fail-under=100 \
-		--include='src/chat_sessions/core/*,src/chat_sessions/session/*,src/chat_sessions/llama_cloud/*'
+		--include='src/chat_sessions/core/*,src/chat_sessions/session/*,src/chat_sessions/llama_cloud/*,src/chat_sessions/http/*'
 
 lowest: | $(UV)  ## The tests of the core and both adapters on the lowest supported versions.
 	@rm -rf .venvs/lowest && mkdir -p .venvs && $(UV) venv --quiet --python "$(PYTHON)" .venvs/lowest
 	@$(UV) pip compile --quiet --python .venvs/lowest --no-deps --resolution lowest-direct --extra all pyproject.toml -o .venvs/lowest.txt
 	$(UV) pip install --quiet --python .venvs/lowest --constraint .venvs/lowest.txt --group test -e '.[all]'
 	.venvs/lowest/bin/python -m pytest -q tests/core tests/session tests/llama_cloud tests/llama_index tests/langchain
+
+beside: | $(UV)  ## The LlamaIndex adapter beside LlamaIndex's own package for LlamaCloud, which holds the old SDK.
+	@rm -rf .venvs/beside && mkdir -p .venvs && $(UV) venv --quiet --python "$(PYTHON)" .venvs/beside
+	$(UV) pip install --quiet --python .venvs/beside --group test -e '.[all]' llama-index-indices-managed-llama-cloud
+	.venvs/beside/bin/python -m pytest -q tests/llama_index
 
 docs: .venv/.dev  ## Build the documentation into site/.
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet

@@ -7,9 +7,9 @@ import os
 import pytest
 from hypothesis import settings
 
-# A slow machine is no failure of the code. CI looks at more examples than a developer waits for.
+# A slow machine is no failure of the code. HYPOTHESIS_PROFILE=long looks at more examples than one waits for.
 settings.register_profile("default", deadline=None)
-settings.register_profile("ci", deadline=None, max_examples=300)
+settings.register_profile("long", deadline=None, max_examples=2000)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 
 

@@ -65,6 +65,16 @@ def test_what_a_client_of_the_local_server_is_told_goes_with_it(server: LocalSer
         chat.get_summary("ses-nobody")
 
 
+def test_no_proxy_of_the_environment_comes_between(server: LocalServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    monkeypatch.delenv("no_proxy", raising=False)
+    chat = server.client(max_retries=0)
+    session = chat.create()
+    assert asyncio.run(chat.aio.get_summary(session.session_id)).session_id == session.session_id
+
+
 def test_more_indexes_than_a_session_takes_have_to_be_named() -> None:
     with LocalServer(indexes={f"idx-{number}": DOCUMENTS / "handbook.md" for number in range(11)}) as many:
         assert many.client().index_ids is None

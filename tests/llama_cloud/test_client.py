@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pickle
+import subprocess
+import sys
 from pathlib import Path
 
 import httpx
@@ -348,3 +350,40 @@ def test_one_client_serves_event_loops_one_after_the_other(sync_chat: LlamaCloud
     for _ in range(3):
         assert asyncio.run(sync_chat.aio.get_summary("ses-1")).session_id == "ses-1"
     assert sync_chat.aio is sync_chat.aio
+
+
+async def test_half_of_a_surrogate_pair_in_a_history_does_not_hide_it(chat: AnyChat, wire: WireServer) -> None:
+    body = (
+        b'{"session_id":"s","last_updated_at":"2026-04-22T12:34:41Z","events":[{"type":"text","content":"a\\ud83d"}]}'
+    )
+    wire.on("GET", "/chat/ses-1", answer(200, body))
+    assert (await do(chat.retrieve("ses-1"))).events == [Text(content="a\ufffd")]
+
+
+async def test_an_answer_that_is_nested_too_deep_is_quoted_shortened(chat: AnyChat, wire: WireServer) -> None:
+    wire.on("GET", "/chat/ses-1", answer(404, b"[" * 30_000))
+    with pytest.raises(NotFoundError, match=r"\(\[\[\["):
+        await do(chat.retrieve("ses-1"))
+    deep = b"[" * 700 + b"]" * 700
+    wire.on("GET", "/chat/ses-1", answer(200, b'{"session_id":"s","events":[{"type":"new","a":' + deep + b"}]}"))
+    with pytest.raises(ProtocolError, match="no Session"):
+        await do(chat.retrieve("ses-1"))
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", "a\nb"])
+async def test_what_is_no_attachment_name_is_refused_before_any_request(
+    chat: AnyChat, wire: WireServer, name: str
+) -> None:
+    with pytest.raises(ConfigurationError, match="is no attachment name"):
+        await do(chat.attachment_url(ImageAttachment(attachment_name=name, source_id="dfl-1")))
+    assert wire.requests == []
+
+
+def test_a_retry_prints_nothing_where_no_logging_is_set_up(wire: WireServer) -> None:
+    code = (
+        "import sys; from chat_sessions import LlamaCloudChat\n"
+        "print(LlamaCloudChat(api_key='k', base_url=sys.argv[1]).get_summary('ses-1').session_id)"
+    )
+    wire.on("GET", "/summary", answer(429, None, retry_after="0"), answer(200, SUMMARY))
+    done = subprocess.run([sys.executable, "-c", code, wire.url], capture_output=True, text=True, check=True)
+    assert (done.stdout, done.stderr) == ("ses-1\n", "")

@@ -101,6 +101,7 @@ def test_a_deadline_that_is_no_time_is_refused(value: object) -> None:
         (" \n", "the prompt is empty"),
         ("x" * 1001, "1,001 characters long"),
         ("\ud83d", "surrogate"),
+        (5, "must be a string; got int"),
     ],
 )
 def test_a_prompt_that_cannot_be_sent_is_refused_before_any_request(prompt: str, said: str) -> None:

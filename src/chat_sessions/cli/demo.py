@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib
+import shutil
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -57,7 +59,9 @@ def run_demo(folder: str | None, questions: Sequence[str], terminal: Terminal) -
     terminal.line(f"  title  {one_line(summary.generated_title or '(none)')}")
     terminal.line(f"  turns  {turns}")
     terminal.line()
-    terminal.line(f"Go on with it: chat-sessions chat --local --session {session_id}")
+    # In an environment that is not active, the command has to be typed as it was here.
+    program = "chat-sessions" if shutil.which("chat-sessions") else sys.argv[0]
+    terminal.line(f"Go on with it: {program} chat --local --session {session_id}")
 
 
 def _examples() -> Path:

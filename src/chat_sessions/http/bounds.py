@@ -10,7 +10,7 @@ trace. What is overdue there is noticed at the next piece of the body.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from typing import Any, TypeAlias
@@ -63,7 +63,7 @@ def _wrap(stream: Any) -> None:
 
 
 @contextmanager
-def bounded(request: httpx.Request, remaining: Remaining) -> Iterator[None]:
+def bounded(request: httpx.Request, remaining: Remaining) -> Generator[None]:
     """Within this block the reads of the request end with `httpx.ReadTimeout` when nothing remains."""
     bound = _Bound(remaining)
     request.extensions["trace"] = bound.on_trace
@@ -72,7 +72,7 @@ def bounded(request: httpx.Request, remaining: Remaining) -> Iterator[None]:
 
 
 @contextmanager
-def bounded_async(request: httpx.Request, remaining: Remaining) -> Iterator[None]:
+def bounded_async(request: httpx.Request, remaining: Remaining) -> Generator[None]:
     """`bounded` for a request of an async client. Nothing in it is awaited."""
     bound = _Bound(remaining)
 
@@ -86,7 +86,7 @@ def bounded_async(request: httpx.Request, remaining: Remaining) -> Iterator[None
 
 
 @contextmanager
-def _in_force(bound: _Bound) -> Iterator[None]:
+def _in_force(bound: _Bound) -> Generator[None]:
     token = _bound.set(bound)
     try:
         yield

@@ -118,6 +118,7 @@ class LlamaCloudChat(ClientBase):
 
     def _connect(self, http_client: httpx.Client | None, async_http_client: httpx.AsyncClient | None) -> None:
         self._given_client = http_client
+        self._given_async_client = async_http_client
         self._aio = AsyncLlamaCloudChat.from_settings(self._settings, http_client=async_http_client)
         self._own_client: httpx.Client | None = None
         self._made_in_process = os.getpid()
@@ -126,7 +127,7 @@ class LlamaCloudChat(ClientBase):
 
     def __copy__(self) -> Self:
         return self.from_settings(
-            self._settings, http_client=self._given_client, async_http_client=self._aio._given_client
+            self._settings, http_client=self._given_client, async_http_client=self._given_async_client
         )
 
     def __deepcopy__(self, memo: object) -> Self:

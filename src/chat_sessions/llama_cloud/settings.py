@@ -191,13 +191,17 @@ def _headers(given: Mapping[str, str] | None) -> tuple[tuple[str, str], ...]:
     """The user's headers, white space around the values left out. The error names a header, never its value."""
     named = {**_headers_from_environment(), **(given or {})}
     for name, value in named.items():
-        if not isinstance(name, str) or not _HEADER_NAME.fullmatch(name):
-            raise ConfigurationError(f"headers: {name!r} is no header name")
-        if not isinstance(value, str) or not _HEADER_VALUE.fullmatch(value.strip()):
-            raise ConfigurationError(
-                f"headers[{name!r}] cannot be sent: a value is a string of one line, of printable ASCII characters"
-            )
+        _check_header(name, value)
     return tuple((name, value.strip()) for name, value in named.items())
+
+
+def _check_header(name: object, value: object) -> None:
+    if not isinstance(name, str) or not _HEADER_NAME.fullmatch(name):
+        raise ConfigurationError(f"headers: {name!r} is no header name")
+    if not isinstance(value, str) or not _HEADER_VALUE.fullmatch(value.strip()):
+        raise ConfigurationError(
+            f"headers[{name!r}] cannot be sent: a value is a string of one line, of printable ASCII characters"
+        )
 
 
 def _headers_from_environment() -> dict[str, str]:
