@@ -1,0 +1,22 @@
+"""The OpenHands Agent Server as a backend: its conversations are sessions. Needs the extra `openhands`."""
+
+from importlib.util import find_spec
+
+from chat_sessions.core.errors import ConfigurationError
+
+if find_spec("websockets") is None:  # pragma: no cover - needs an environment without the extra
+    raise ConfigurationError("the OpenHands backend needs websockets: pip install 'chat-sessions[openhands]'")
+
+from chat_sessions.openhands.async_client import AsyncOpenHandsChat
+from chat_sessions.openhands.client import OpenHandsChat
+from chat_sessions.openhands.confirmation import ConfirmAction, ConfirmationRequest, OnConfirmation
+from chat_sessions.openhands.titles import GeneratedTitle
+
+__all__ = [
+    "AsyncOpenHandsChat",
+    "ConfirmAction",
+    "ConfirmationRequest",
+    "GeneratedTitle",
+    "OnConfirmation",
+    "OpenHandsChat",
+]

@@ -1,0 +1,350 @@
+"""The sync client of the OpenHands Agent Server."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from types import TracebackType
+from typing import Self
+
+import httpx
+from pydantic import JsonValue, SecretStr
+
+from chat_sessions.core.errors import APIStatusError, ConfigurationError
+from chat_sessions.core.events import Event, Session
+from chat_sessions.core.models import ImageAttachment, PresignedUrl, SessionSummary, TitledSummary
+from chat_sessions.http.bounds import bounded
+from chat_sessions.http.calls import Call, retry_delay
+from chat_sessions.openhands.async_client import AsyncOpenHandsChat
+from chat_sessions.openhands.base import Interruption, no_attachments, was_not_sent
+from chat_sessions.openhands.caller import Caller
+from chat_sessions.openhands.confirmation import OnConfirmation
+from chat_sessions.openhands.connection import ConversationEvents
+from chat_sessions.openhands.history import history_of, is_settled
+from chat_sessions.openhands.json_values import JsonObject
+from chat_sessions.openhands.settings import Settings, check_id
+from chat_sessions.openhands.titles import (
+    TITLE_WAITS,
+    GeneratedTitle,
+    automatic,
+    check_length,
+    generated,
+    question,
+    title_llm,
+    titled,
+)
+from chat_sessions.openhands.wire import (
+    ask_call,
+    confirmation_call,
+    create_call,
+    delete_call,
+    events_call,
+    info_call,
+    interrupt_call,
+    is_absence,
+    is_route_gone,
+    list_call,
+    pause_call,
+    read_object,
+    read_summary,
+    rename_call,
+    run_call,
+    send_call,
+    title_call,
+)
+from chat_sessions.session.chat_session import ChatSession
+from chat_sessions.session.deadlines import EventClock, Timeouts
+from chat_sessions.session.transport import TurnRequest
+from chat_sessions.session.turn_stream import TurnStream
+
+__all__ = ["OpenHandsChat"]
+
+
+class OpenHandsChat(Caller):
+    """A client of an OpenHands Agent Server: its conversations as sessions.
+
+    - `base_url`: where the server is, else `OPENHANDS_BASE_URL`.
+    - `api_key`: the server's session key, else `OPENHANDS_API_KEY`; a server may ask for none.
+    - `llm`: the model of new conversations: a name (with `LLM_API_KEY`, `LLM_BASE_URL`) or the server's own
+      settings as a dict; else `LLM_MODEL`. It streams unless `"stream": False` is among them.
+    - `agent`: the agent of new conversations: its settings as a dict, or the id of a profile on the server.
+    - `tools`: names (or settings) of the server's tools, e.g. `["terminal", "file_editor"]`; default none.
+    - `workspace`: the folder on the server's machine that the agent works in, or a workspace's settings.
+    - `conversation`: more fields of `POST /api/conversations`, as they are: `max_iterations`,
+      `confirmation_policy`, `autotitle`, `tags`, `agent_settings`, ...
+    - `on_confirmation`: asked where a policy makes the agent wait for leave to act. True allows the actions,
+      False or a reason refuses them, and the turn goes on; without it the turn ends with an error that says so.
+    - `http_client`, `async_http_client`: clients of yours to use instead of one made here; you close them.
+    - `timeouts`: as for every client, but that `idle` is 600 s: a tool may be silent for minutes.
+    - `max_retries`: how often a request that may be repeated is tried again, with backoff.
+    - `max_event_bytes`: the largest event accepted, default 16 MiB.
+
+    Raises `ConfigurationError` for settings that cannot work. Thread-safe. Needs the extra `openhands`.
+    """
+
+    def __init__(
+        self,
+        *,
+        base_url: str | None = None,
+        api_key: str | SecretStr | None = None,
+        llm: Mapping[str, JsonValue] | str | None = None,
+        agent: Mapping[str, JsonValue] | str | None = None,
+        tools: Sequence[str | Mapping[str, JsonValue]] | None = None,
+        workspace: Mapping[str, JsonValue] | str | os.PathLike[str] | None = None,
+        conversation: Mapping[str, JsonValue] | None = None,
+        on_confirmation: OnConfirmation | None = None,
+        http_client: httpx.Client | None = None,
+        async_http_client: httpx.AsyncClient | None = None,
+        timeouts: Timeouts | None = None,
+        max_retries: int = 2,
+        max_event_bytes: int = 16 * 1024 * 1024,
+    ) -> None:
+        self._settings = Settings.resolve(
+            base_url=base_url,
+            api_key=api_key,
+            llm=llm,
+            agent=agent,
+            tools=tools,
+            workspace=workspace,
+            conversation=conversation,
+            timeouts=timeouts,
+            max_retries=max_retries,
+            max_event_bytes=max_event_bytes,
+        )
+        self._on_confirmation = on_confirmation
+        self._connect(http_client, async_http_client)
+
+    def _connect(self, http_client: httpx.Client | None, async_http_client: httpx.AsyncClient | None) -> None:
+        self._kinds = ("session", "events")
+        self._open(http_client)
+        self._aio = AsyncOpenHandsChat.from_settings(
+            self._settings, on_confirmation=self._on_confirmation, http_client=async_http_client
+        )
+
+    def __getstate__(self) -> dict[str, object]:
+        return {"_settings": self._settings}
+
+    def __setstate__(self, state: dict[str, Settings]) -> None:
+        self._settings = state["_settings"]
+        self._on_confirmation = None
+        self._connect(None, None)
+
+    @property
+    def aio(self) -> AsyncOpenHandsChat:
+        """The async twin with the same settings, always the same one; it keeps one connection pool per event loop."""
+        return self._aio
+
+    @property
+    def transport(self) -> Self:
+        """Itself: it sends turns and reads sessions back."""
+        return self
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def create(self, *, index_ids: Sequence[str] | None = None) -> SessionSummary:
+        """Create a conversation with the client's agent (`POST /api/conversations`).
+
+        Its id is made here, so that a create whose answer was lost is repeated without a second one. An
+        agent with a tool that the server does not have is refused at the first message only, with a 500.
+        """
+        self._check_indexes(index_ids)
+        call = create_call(self._settings.new_conversation())
+        return read_summary(call, self._object(call))
+
+    def list(self, *, page_size: int | None = None) -> Iterator[SessionSummary]:
+        """The server's conversations, the newest first, each page (100 at most) fetched when it is needed."""
+        self._check_page_size(page_size)
+        return self._listed(page_size)
+
+    def _listed(self, page_size: int | None) -> Iterator[SessionSummary]:
+        for call, item in self._items(lambda page_id: list_call(page_size, page_id)):
+            yield read_summary(call, item)
+
+    def retrieve(self, session_id: str) -> Session:
+        """The conversation with its events, as a session's."""
+        session_id = check_id(session_id)
+        events, info = self._history(session_id, limit=None)
+        summary = read_summary(info_call(session_id), info)
+        return Session.model_validate({**summary.model_dump(), "events": events})
+
+    def get_summary(self, session_id: str) -> SessionSummary:
+        """The conversation without its events."""
+        call = info_call(check_id(session_id))
+        return read_summary(call, self._object(call))
+
+    def set_title(self, session_id: str, *, first_message: str) -> TitledSummary:
+        """Have a title made, as `generate_title` does.
+
+        The server makes it from the conversation itself: `first_message`, which other services make it from,
+        is not sent. `title_origin` is "automatic" where the server had chosen it already.
+        """
+        del first_message
+        title = self.generate_title(session_id)
+        return titled(self.get_summary(session_id), title)
+
+    def rename(self, session_id: str, title: str) -> None:
+        """Give the conversation this title."""
+        if not title.strip():
+            raise ConfigurationError("the title is empty")
+        self._object(rename_call(check_id(session_id), title))
+
+    def generate_title(
+        self, session_id: str, max_length: int = 50, llm: Mapping[str, JsonValue] | str | None = None
+    ) -> GeneratedTitle:
+        """A title of at most `max_length` (1 to 200) characters, which the conversation then has.
+
+        Up to server 1.18, `POST .../generate_title` makes it, with `llm` or the client's own. Later servers have
+        no such route: there it is the title that the server makes by itself, for which this waits a few
+        seconds, and where it makes none the agent is asked. `origin` says which; only the first uses `llm`.
+        """
+        session_id = check_id(session_id)
+        check_length(max_length)
+        try:
+            call = title_call(session_id, max_length, title_llm(llm, self._settings.llm))
+            title = generated(self._object(call), "title", max_length, "generated")
+        except APIStatusError as error:
+            if error.status_code >= 500:
+                # An unknown conversation breaks the old route: this says so.
+                self.read_info(session_id)
+            if not is_route_gone(error):
+                raise
+            if (given := self._automatic_title(session_id, max_length)) is not None:
+                return given
+            title = generated(self._object(ask_call(session_id, question(max_length))), "response", max_length, "asked")
+        if title.title:
+            self.rename(session_id, title.title)
+        return title
+
+    def _automatic_title(self, session_id: str, max_length: int) -> GeneratedTitle | None:
+        for wait in TITLE_WAITS if self._settings.titles_itself else TITLE_WAITS[:1]:
+            time.sleep(wait)
+            info = self._object(info_call(session_id))
+            if (title := automatic(info, max_length)) is not None:
+                return title
+            if not info.get("last_user_message_id"):
+                raise ConfigurationError("this session has no message yet to make a title from")
+        return None
+
+    def interrupt(self, session_id: str) -> Interruption:
+        """End the run of a conversation, and so its turn, which ends as a failed one.
+
+        Gives back "interrupted", or "paused" on a server before 1.23: that one answers, and stops, only when
+        the model's call that is under way has ended. Leaving a stream does not end the run.
+        """
+        session_id = check_id(session_id)
+        try:
+            self._object(interrupt_call(session_id))
+        except APIStatusError as error:
+            if not is_route_gone(error):
+                raise
+            # An unknown conversation is a 404 here too.
+            self._object(pause_call(session_id))
+            return "paused"
+        return "interrupted"
+
+    def respond_to_confirmation(self, session_id: str, *, accept: bool, reason: str | None = None) -> None:
+        """Allow or refuse the actions that a conversation waits with; either way its run goes on.
+
+        `reason` is for the agent. Read the rest of the turn from the session, when its run has ended.
+        """
+        session_id = check_id(session_id)
+        self._object(confirmation_call(session_id, accept=accept, reason=reason or "the user refused"))
+        if not accept:
+            # The server takes a refusal for an answer to the agent, but does not let it go on by itself.
+            self._object(run_call(session_id))
+
+    def delete(self, session_id: str) -> None:
+        """Delete the conversation; a run of it is ended first."""
+        call = delete_call(check_id(session_id))
+        for attempt in self._attempts(lambda error: retry_delay(call, error)):
+            with attempt:
+                try:
+                    self._send(call)
+                except APIStatusError as error:
+                    if not is_absence(error):
+                        raise
+                    # The first try may have deleted it before its answer was lost.
+                    if attempt.num == 1:
+                        self.read_info(call.path.rpartition("/")[2])
+                        raise
+
+    def attachment_url(self, attachment: ImageAttachment) -> PresignedUrl:
+        """Raises `ConfigurationError`: an agent server has no attachments."""
+        raise no_attachments(attachment)
+
+    def session(self, session_id: str | None = None, *, index_ids: Sequence[str] | None = None) -> ChatSession:
+        """A session to hold: an existing one, or, with None, one that is created at the first send."""
+        self._check_indexes(index_ids)
+        return ChatSession(self, None if session_id is None else check_id(session_id))
+
+    def stream(
+        self,
+        session_id: str,
+        prompt: str,
+        *,
+        index_ids: Sequence[str] | None = None,
+        require_all_indexes: bool = False,
+    ) -> TurnStream:
+        """One turn, sent when the stream is entered. A run that goes on is waited for first."""
+        return self.session(check_id(session_id)).stream(
+            prompt, index_ids=index_ids, require_all_indexes=require_all_indexes
+        )
+
+    def open_turn(self, request: TurnRequest, clock: EventClock) -> ConversationEvents:
+        """Listen, and send the message. For `TurnStream`; see `TurnTransport`."""
+        events = self._listen(request, clock)
+        try:
+            self._post(send_call(request.session_id, request.prompt), clock)
+        except BaseException:
+            events.close()
+            raise
+        return events
+
+    def _listen(self, request: TurnRequest, clock: EventClock) -> ConversationEvents:
+        for attempt in self._attempts(was_not_sent):
+            with attempt:
+                clock.start(afresh=True)
+                events = ConversationEvents(self, self._settings, request, clock, self._on_confirmation)
+                self._found(events.listen(self._kinds))
+                return events
+        raise AssertionError  # pragma: no cover - the last attempt returns or raises
+
+    def _post(self, call: Call, clock: EventClock) -> None:
+        for attempt in self._attempts(lambda error: retry_delay(call, error)):
+            with attempt:
+                client = self._client()
+                clock.start(afresh=True)
+                request = self._request(client, call, clock.remaining())
+                with bounded(request, clock.remaining):
+                    try:
+                        self._answer(client, request, call, clock.remaining)
+                    except httpx.RequestError as error:
+                        raise self._send_error(call, error, clock) from error
+
+    def read_back(self, session_id: str, *, timeout: float | None) -> Sequence[Event]:
+        """The session's history, one attempt. For `TurnStream`; see `TurnTransport`."""
+        return self._history(session_id, limit=timeout)[0]
+
+    def read_info(self, session_id: str, *, limit: float | None = None) -> JsonObject:
+        """The conversation as the server tells it, one attempt within `limit` seconds."""
+        call = info_call(session_id)
+        return read_object(call, self._send(call, limit))
+
+    def _history(self, session_id: str, *, limit: float | None) -> tuple[Sequence[Event], JsonObject]:
+        deadline = None if limit is None else time.monotonic() + limit
+        items, info = self._read(session_id, deadline)
+        if not is_settled(items, info):
+            # The run has ended between the two requests.
+            items, info = self._read(session_id, deadline)
+        return history_of(items, info), info
+
+    def _read(self, session_id: str, deadline: float | None) -> tuple[Sequence[JsonObject], JsonObject]:
+        items = [item for _, item in self._items(lambda page_id: events_call(session_id, page_id), deadline)]
+        return items, self._object(info_call(session_id), deadline)

@@ -1,0 +1,100 @@
+"""A stored conversation as the events of a session: turn after turn, each with the stop that it has come to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from chat_sessions.core.events import Event, UnknownEvent
+from chat_sessions.core.models import JobMetadata, SessionSummary
+from chat_sessions.openhands.json_values import JsonObject, as_object, as_text
+from chat_sessions.openhands.mapping import events_of, is_user_message
+from chat_sessions.openhands.turn_facts import ENDED, TurnFacts
+
+__all__ = ["history_of", "is_settled", "summary_of"]
+
+
+def history_of(items: Iterable[JsonObject], info: JsonObject) -> list[Event]:
+    """The session's events, in their order.
+
+    `items` are the conversation's events, `info` the conversation, read after them. A message that was
+    sent during a run begins a turn here, where the server lets it join the run that goes on.
+    """
+    events: list[Event] = []
+    early: list[Event] = []
+    turn: TurnFacts | None = None
+    for item in _once(items):
+        if is_user_message(item):
+            if turn is not None:
+                events.append(turn.stop(info))
+            turn = TurnFacts()
+            # What has no counterpart and came before the first message would make a turn of its own.
+            events += [*turn.read(item), *early]
+            early.clear()
+        elif turn is not None:
+            events += turn.read(item)
+        else:
+            for event in events_of(item):
+                (early if isinstance(event, UnknownEvent) else events).append(event)
+    status = as_text(info.get("execution_status"))
+    if turn is not None and (turn.has_ended or status in ENDED):
+        events.append(turn.stop(info, status))
+    return events
+
+
+def is_settled(items: Iterable[JsonObject], info: JsonObject) -> bool:
+    """Whether `items` hold the end of the last run where `info` says that it has ended.
+
+    The run may end between the two requests; the events are then to be read again.
+    """
+    if as_text(info.get("execution_status")) not in ENDED:
+        return True
+    turn = TurnFacts()
+    for item in items:
+        if is_user_message(item):
+            turn = TurnFacts()
+        turn.read(item)
+    return turn.has_ended
+
+
+def _once(items: Iterable[JsonObject]) -> Iterable[JsonObject]:
+    seen: set[str] = set()
+    for item in items:
+        event_id = as_text(item.get("id"))
+        if event_id and event_id in seen:
+            continue
+        seen.add(event_id)
+        yield item
+
+
+def summary_of(info: JsonObject) -> SessionSummary:
+    """The conversation as a session's summary; `execution_status` is kept as a field of its own.
+
+    Its usage is that of all its turns, titles and side questions included. Raises `ValidationError`
+    if it is no conversation.
+    """
+    status = as_text(info.get("execution_status"))
+    return SessionSummary.model_validate(
+        {
+            "session_id": info.get("id"),
+            "last_updated_at": info.get("updated_at") or info.get("created_at"),
+            "generated_title": info.get("title"),
+            "job_metadata": _usage(info, status),
+            "execution_status": status,
+        }
+    )
+
+
+def _usage(info: JsonObject, status: str) -> JobMetadata:
+    by_usage = as_object(as_object(info.get("stats")).get("usage_to_metrics"))
+    spent = [as_object(as_object(metrics).get("accumulated_token_usage")) for metrics in by_usage.values()]
+    totals = {
+        name: sum(value for item in spent if isinstance(value := item.get(name), int))
+        for name in ("prompt_tokens", "completion_tokens")
+    }
+    return JobMetadata(
+        input_tokens=totals["prompt_tokens"],
+        output_tokens=totals["completion_tokens"],
+        turns=None,
+        duration_ms=None,
+        is_error=status in ("error", "stuck"),
+    )

@@ -1,0 +1,33 @@
+"""What the connection of a turn asks of its client, beside the socket."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from chat_sessions.openhands.json_values import JsonObject
+
+__all__ = ["AsyncConversationPort", "ConversationPort"]
+
+
+class ConversationPort(Protocol):
+    """A conversation's own requests."""
+
+    def read_info(self, session_id: str, *, limit: float | None = None) -> JsonObject:
+        """The conversation without its events, one attempt within `limit` seconds. Raises `APIError`."""
+        ...
+
+    def respond_to_confirmation(self, session_id: str, *, accept: bool, reason: str | None = None) -> None:
+        """Allow or refuse the actions that wait."""
+        ...
+
+
+class AsyncConversationPort(Protocol):
+    """The async twin of `ConversationPort`."""
+
+    async def read_info(self, session_id: str, *, limit: float | None = None) -> JsonObject:
+        """See `ConversationPort.read_info`."""
+        ...
+
+    async def respond_to_confirmation(self, session_id: str, *, accept: bool, reason: str | None = None) -> None:
+        """See `ConversationPort.respond_to_confirmation`."""
+        ...

@@ -1,0 +1,115 @@
+"""What the sync and the async connection of a turn decide alike: pure, but for the clock."""
+
+from __future__ import annotations
+
+from collections import deque
+
+from websockets.exceptions import ConnectionClosed
+
+from chat_sessions.core.errors import APIConnectionError, APIError, ConflictError, ProtocolError
+from chat_sessions.core.events import Event
+from chat_sessions.openhands.confirmation import ConfirmationRequest, request_of
+from chat_sessions.openhands.json_values import JsonObject, as_text
+from chat_sessions.openhands.live_turn import LiveTurn
+from chat_sessions.openhands.settings import Settings
+from chat_sessions.openhands.sockets import SocketKind, closing_error, decode
+from chat_sessions.openhands.turn_facts import ENDED, status_of
+from chat_sessions.session.deadlines import EventClock
+from chat_sessions.session.transport import ConnectionLost, TurnRequest
+
+__all__ = ["RECONNECT_WAITS", "STATE_WAIT", "Reading", "not_idle"]
+
+# How long the server may take to tell the state of a conversation, in seconds, before it is
+# asked: what it tells to whoever connects may be late, or left out, while a run goes on.
+STATE_WAIT = 2.0
+# Seconds before each try to go on with a socket that broke; then the conversation is read back.
+RECONNECT_WAITS = (0.0, 0.25, 0.5, 1.0, 2.0, 4.0)
+# How long after a hint that the run is over the server may take to say so, in seconds, before it
+# is asked. Servers that do say so do it within milliseconds; 1.18.1 does not at all.
+_SETTLING = {"session": 2.0, "events": 0.1}
+
+
+def not_idle(session_id: str, status: str) -> ConflictError:
+    """The error for a conversation that cannot take a message now. Nothing was sent."""
+    if status == "waiting_for_confirmation":
+        # A message would let the waiting actions run, without anybody having allowed them.
+        why = "waits for a confirmation of its next action: answer with respond_to_confirmation() first"
+    else:
+        why = "is still at work on an earlier message: wait for its end, or interrupt() it"
+    return ConflictError(f"conversation {session_id} {why}", status_code=409)
+
+
+class Reading:
+    """A turn being read: frames in, events ready to be given out."""
+
+    def __init__(self, settings: Settings, request: TurnRequest, clock: EventClock) -> None:
+        self._settings = settings
+        self.session_id = request.session_id
+        self.turn = LiveTurn(request.prompt)
+        self.ready: deque[Event] = deque()
+        self.kind: SocketKind = "session"
+        self.is_closed = False
+        self.has_stopped = False
+        self._clock = clock
+        self._awaits_state = False
+        self._has_waited_for_reason = False
+
+    def take(self, data: str | bytes) -> None:
+        """Take in one frame. Raises `ProtocolError` for one that cannot be read."""
+        frame = decode(data)
+        if self.kind == "session":
+            self.ready.extend(self.turn.envelope(frame))
+            return
+        if self._awaits_state and frame.get("key") == "full_state":
+            self._awaits_state = False
+            if status_of(frame) in ENDED:
+                # It comes before the events that were missed, and nothing comes after them.
+                raise ConnectionLost("the turn ended while the connection was cut")
+        self.ready.extend(self.turn.event(frame))
+
+    def reconnected(self) -> None:
+        """A new socket goes on where the last one broke."""
+        self.turn.reconnected()
+        self._awaits_state = self.kind == "events"
+
+    def wait_limit(self) -> float | None:
+        """Seconds to wait for the next frame."""
+        left = self._clock.remaining()
+        if not self.turn.needs_look:
+            return left
+        settling = _SETTLING[self.kind]
+        return settling if left is None else min(settling, left)
+
+    def not_open(self, error: ConnectionClosed) -> APIError | ProtocolError:
+        """The error for a socket that was closed before the message was sent."""
+        meaning = closing_error(error, self.session_id, self._settings.max_event_bytes)
+        return meaning or APIConnectionError(f"the server closed the websocket of {self.session_id} ({error})")
+
+    def must_reconnect(self, error: ConnectionClosed) -> None:
+        """Return if the stream can go on with a new socket; else raise what its end means."""
+        if (meaning := closing_error(error, self.session_id, self._settings.max_event_bytes)) is not None:
+            raise meaning from error
+        if self.is_closed or not self.turn.has_landed:
+            raise ConnectionLost(f"the connection broke ({error})") from error
+
+    def looked(self, info: JsonObject) -> None:
+        """Take in what the conversation says of itself, after a hint that the run is over."""
+        if as_text(info.get("execution_status")) in ENDED:
+            if self.turn.facts.lacks_reason and not self._has_waited_for_reason:
+                # It follows the status at once, but may lie unread while the server was asked.
+                self._has_waited_for_reason = True
+                return
+            self.turn.confirmed()
+        else:
+            self.turn.goes_on()
+
+    def stop(self, info: JsonObject | APIError) -> None:
+        """The turn is over."""
+        self.ready.append(self.turn.facts.stop(None if isinstance(info, APIError) else info))
+        self.has_stopped = True
+
+    @property
+    def confirmation(self) -> ConfirmationRequest | None:
+        """What the run, which has stopped, waits to be allowed; None if that is not why it stopped."""
+        facts = self.turn.facts
+        return request_of(self.session_id, facts.unanswered) if facts.waits_for_confirmation else None

@@ -1,0 +1,212 @@
+"""Where the agent server is, and the agent that its conversations get."""
+
+from __future__ import annotations
+
+import copy
+import os
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from typing import Self
+
+import httpx
+from pydantic import JsonValue, SecretStr
+
+from chat_sessions.core.errors import ConfigurationError
+from chat_sessions.session.deadlines import Timeouts
+
+__all__ = ["DEFAULT_TIMEOUTS", "Settings", "check_id", "check_prompt", "llm_settings"]
+
+# A tool of an agent may be silent for minutes (a build, a test run), and so may a model that does not stream.
+DEFAULT_TIMEOUTS = Timeouts(idle=600.0)
+_DEFAULT_WORKSPACE = "workspace/project"
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Everything about a client but its connections. Keys are in no repr and no pickle."""
+
+    base_url: str
+    api_key: SecretStr | None = field(repr=False)
+    # The body of a create, without the conversation's id. It may hold the model's key.
+    conversation: Mapping[str, JsonValue] = field(repr=False)
+    llm: Mapping[str, JsonValue] | None = field(repr=False)
+    timeouts: Timeouts
+    max_retries: int
+    max_event_bytes: int
+
+    @classmethod
+    def resolve(
+        cls,
+        *,
+        base_url: str | None,
+        api_key: str | SecretStr | None,
+        llm: Mapping[str, JsonValue] | str | None,
+        agent: Mapping[str, JsonValue] | str | None,
+        tools: Sequence[str | Mapping[str, JsonValue]] | None,
+        workspace: Mapping[str, JsonValue] | str | os.PathLike[str] | None,
+        conversation: Mapping[str, JsonValue] | None,
+        timeouts: Timeouts | None,
+        max_retries: int,
+        max_event_bytes: int,
+    ) -> Self:
+        """The settings that these arguments and the environment make. Raises `ConfigurationError`."""
+        if max_retries < 0:
+            raise ConfigurationError(f"max_retries must be 0 or more; got {max_retries}")
+        if max_event_bytes <= 0:
+            raise ConfigurationError(f"max_event_bytes must be more than 0; got {max_event_bytes}")
+        model = llm_settings(llm)
+        return cls(
+            base_url=_base_url(base_url),
+            api_key=_key(api_key),
+            conversation={
+                "workspace": _workspace(workspace),
+                **_agent(agent, model, tools),
+                **copy.deepcopy(dict(conversation or {})),
+            },
+            llm=model,
+            timeouts=timeouts or DEFAULT_TIMEOUTS,
+            max_retries=max_retries,
+            max_event_bytes=max_event_bytes,
+        )
+
+    def __getstate__(self) -> dict[str, object]:
+        # What may hold a key stays in this process: the agent's settings too.
+        names = ("base_url", "timeouts", "max_retries", "max_event_bytes")
+        return {name: getattr(self, name) for name in names}
+
+    def __setstate__(self, state: dict[str, object]) -> None:
+        model = llm_settings(None)
+        state |= {"api_key": _key(None), "llm": model}
+        state["conversation"] = {"workspace": _workspace(None), **_agent(None, model, None)}
+        for name, value in state.items():
+            object.__setattr__(self, name, value)
+
+    @property
+    def socket_url(self) -> str:
+        """The address of the server's websockets, without a path."""
+        return "ws" + self.base_url.removeprefix("http")
+
+    @property
+    def titles_itself(self) -> bool:
+        """Whether conversations made with these settings get a title by themselves."""
+        return self.conversation.get("autotitle") is not False
+
+    def request_headers(self) -> dict[str, str]:
+        """The headers that go with each request, the key included."""
+        headers = {"User-Agent": f"chat-sessions/{version('chat-sessions')}", "Accept": "application/json"}
+        if self.api_key is not None:
+            headers["X-Session-API-Key"] = self.api_key.get_secret_value()
+        return headers
+
+    def new_conversation(self) -> dict[str, JsonValue]:
+        """The body of a create, with an id of its own. Raises `ConfigurationError` if no agent is known."""
+        body = dict(self.conversation)
+        if not any(name in body for name in ("agent", "agent_settings", "agent_profile_id")):
+            raise ConfigurationError(
+                "no agent to create a conversation with: pass llm= (a model name, or its settings), agent= (its "
+                "settings, or the id of a profile on the server), or set LLM_MODEL"
+            )
+        body.setdefault("conversation_id", str(uuid.uuid4()))
+        return body
+
+
+def llm_settings(llm: Mapping[str, JsonValue] | str | None) -> dict[str, JsonValue] | None:
+    """The settings of a model: those given, a name with the environment's key, or the environment's alone.
+
+    `LLM_MODEL`, `LLM_API_KEY` and `LLM_BASE_URL` are the names of the OpenHands SDK's examples. A model
+    streams unless it is told not to; the server's own default is not to.
+    """
+    given: dict[str, JsonValue]
+    if isinstance(llm, Mapping):
+        given = copy.deepcopy(dict(llm))
+        if not isinstance(given.get("model"), str):
+            raise ConfigurationError('llm has no "model", e.g. {"model": "openai/gpt-5", "api_key": "..."}')
+    else:
+        model = llm or os.environ.get("LLM_MODEL", "").strip()
+        if not model:
+            return None
+        given = {"model": model}
+        for name in ("api_key", "base_url"):
+            if value := os.environ.get(f"LLM_{name.upper()}", "").strip():
+                given[name] = value
+    return {"usage_id": "agent", "stream": True, **given}
+
+
+def check_id(session_id: str) -> str:
+    """The session id, in the form in which the server writes it. Raises `ConfigurationError`."""
+    try:
+        return str(uuid.UUID(session_id))
+    except ValueError:
+        raise ConfigurationError(f"{session_id!r} is no id of an OpenHands conversation: they are UUIDs") from None
+
+
+def check_prompt(prompt: str) -> None:
+    """Raise `ConfigurationError` for a prompt that cannot be sent."""
+    if not prompt.strip():
+        raise ConfigurationError("the prompt is empty")
+    try:
+        prompt.encode()
+    except UnicodeEncodeError as error:
+        raise ConfigurationError("the prompt holds half of a surrogate pair, which no JSON can carry") from error
+
+
+def _key(given: str | SecretStr | None) -> SecretStr | None:
+    """The server's key; None for a server that asks for none, as one on this machine may."""
+    key = given.get_secret_value() if isinstance(given, SecretStr) else given
+    key = key or os.environ.get("OPENHANDS_API_KEY", "").strip()
+    if not key:
+        return None
+    if any(character.isspace() or not character.isprintable() for character in key) or not key.isascii():
+        raise ConfigurationError("the API key holds white space or characters that no key has; copy it again")
+    return SecretStr(key)
+
+
+def _agent(
+    agent: Mapping[str, JsonValue] | str | None,
+    llm: dict[str, JsonValue] | None,
+    tools: Sequence[str | Mapping[str, JsonValue]] | None,
+) -> dict[str, JsonValue]:
+    """The part of a create that says who answers."""
+    named: list[JsonValue] = [
+        {"name": tool} if isinstance(tool, str) else copy.deepcopy(dict(tool)) for tool in tools or ()
+    ]
+    if isinstance(tools, str):
+        raise ConfigurationError(f"tools must be a list of names or settings; got the string {tools!r}")
+    if isinstance(agent, str):
+        if tools is not None:
+            raise ConfigurationError("a profile on the server has its own tools: pass agent= or tools=, not both")
+        return {"agent_profile_id": agent}
+    if agent is None:
+        return {} if llm is None else {"agent": {"kind": "Agent", "llm": llm, "tools": named}}
+    given = copy.deepcopy(dict(agent))
+    if llm is not None:
+        given.setdefault("llm", llm)
+    if tools is not None:
+        given["tools"] = named
+    return {"agent": {"kind": "Agent", **given}}
+
+
+def _workspace(given: Mapping[str, JsonValue] | str | os.PathLike[str] | None) -> dict[str, JsonValue]:
+    if isinstance(given, Mapping):
+        return {"kind": "LocalWorkspace", **copy.deepcopy(dict(given))}
+    return {"kind": "LocalWorkspace", "working_dir": os.fspath(given) if given else _DEFAULT_WORKSPACE}
+
+
+def _base_url(given: str | None) -> str:
+    value = (given or os.environ.get("OPENHANDS_BASE_URL", "")).strip()
+    if not value:
+        raise ConfigurationError(
+            "no server: pass base_url=, or set OPENHANDS_BASE_URL, e.g. http://127.0.0.1:8000 for one on this machine"
+        )
+    value = value if "://" in value else f"https://{value}"
+    try:
+        url = httpx.URL(value)
+    except (httpx.InvalidURL, ValueError) as error:
+        raise ConfigurationError(f"base_url is no address: {value!r} ({error})") from error
+    if url.scheme not in ("http", "https") or not url.host:
+        raise ConfigurationError(f"base_url must be an http or https address; got {value!r}")
+    if url.userinfo or url.query or url.fragment:
+        raise ConfigurationError("base_url must hold no user, query or fragment")
+    return value.rstrip("/").removesuffix("/api")

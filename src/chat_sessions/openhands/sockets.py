@@ -1,0 +1,90 @@
+"""The server's websockets: their addresses, the key's frame, and what their ends mean. No I/O."""
+
+from __future__ import annotations
+
+import json
+import logging
+from typing import Literal, TypeAlias
+from urllib.parse import quote
+
+import httpx
+from pydantic import JsonValue
+from websockets.exceptions import ConnectionClosed, InvalidStatus
+
+from chat_sessions.core.errors import APIConnectionError, APIError, APITimeoutError, ProtocolError, error_for_status
+from chat_sessions.openhands.json_values import JsonObject
+from chat_sessions.openhands.live_turn import LiveTurn
+from chat_sessions.openhands.settings import Settings
+
+__all__ = ["CLOSE_TIMEOUT", "LOGGER", "SocketKind", "address", "check_host", "closing_error", "decode", "key_frame"]
+__all__ += ["opening_error"]
+
+SocketKind: TypeAlias = Literal["session", "events"]
+
+# Frames, the key's among them, are what websockets logs at DEBUG.
+LOGGER = logging.getLogger("chat_sessions.openhands.socket")
+LOGGER.setLevel(logging.INFO)
+# How long the server may take to say goodbye, in seconds, before the socket is closed without it.
+CLOSE_TIMEOUT = 0.5
+_QUOTE_LIMIT = 300
+_UNAUTHORIZED, _NOT_FOUND, _TOO_BIG = 4001, 4004, 1009
+
+
+def address(settings: Settings, session_id: str, kind: SocketKind, turn: LiveTurn | None = None) -> str:
+    """Where to listen to a conversation; with a turn, from what it has heard last."""
+    url = f"{settings.socket_url}/sockets/{kind}/{session_id}"
+    if turn is None:
+        return url
+    if kind == "session":
+        return f"{url}?after_seq={-1 if turn.last_seq is None else turn.last_seq}"
+    # The times are the server's own, without a zone, and go back as they came.
+    return f"{url}?resend_mode=since&after_timestamp={quote(turn.last_time or '', safe='')}"
+
+
+def key_frame(settings: Settings) -> str | None:
+    """The first frame to send: the key, so that it is in no address and no header. None without a key."""
+    if settings.api_key is None:
+        return None
+    return json.dumps({"type": "auth", "session_api_key": settings.api_key.get_secret_value()})
+
+
+def check_host(settings: Settings, host: str | None) -> None:
+    """Raise `ProtocolError` if the handshake was redirected to another host: the key is not for it."""
+    expected = httpx.URL(settings.base_url).netloc.decode()
+    if host is not None and host.lower() != expected.lower():
+        raise ProtocolError(f"the websocket was redirected to {host}; set base_url to the final address")
+
+
+def decode(data: str | bytes) -> JsonObject:
+    """The object in a frame. Raises `ProtocolError` if it is none."""
+    text = data if isinstance(data, str) else data.decode("utf-8", "replace")
+    try:
+        frame: JsonValue = json.loads(text)
+    except ValueError as error:
+        raise ProtocolError(f"the server sent a frame that is not JSON: {text[:_QUOTE_LIMIT]!r}") from error
+    if not isinstance(frame, dict):
+        raise ProtocolError(f"the server sent a frame that is no JSON object: {text[:_QUOTE_LIMIT]!r}")
+    return frame
+
+
+def opening_error(error: Exception, url: str) -> APIError:
+    """The error for a socket that could not be opened. Nothing of the turn was sent."""
+    where = url.partition("?")[0]
+    if isinstance(error, InvalidStatus):
+        return error_for_status(error.response.status_code, None, request=f"WEBSOCKET {where}")
+    if isinstance(error, TimeoutError):
+        return APITimeoutError(f"WEBSOCKET {where}: the server did not answer in time")
+    return APIConnectionError(f"WEBSOCKET {where}: cannot be opened ({str(error) or type(error).__name__})")
+
+
+def closing_error(error: ConnectionClosed, session_id: str, max_event_bytes: int) -> APIError | ProtocolError | None:
+    """The error that the end of a socket means, or None where it is only that the connection broke."""
+    if error.sent is not None and error.sent.code == _TOO_BIG and error.rcvd_then_sent is not True:
+        return ProtocolError(
+            f"the server sent an event of more than {max_event_bytes:,} bytes; max_event_bytes= allows larger ones"
+        )
+    code = None if error.rcvd is None else error.rcvd.code
+    status = {_UNAUTHORIZED: 401, _NOT_FOUND: 404}.get(code or 0)
+    if status is None:
+        return None
+    return error_for_status(status, None, request=f"WEBSOCKET of conversation {session_id}")

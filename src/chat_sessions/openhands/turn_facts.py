@@ -1,0 +1,168 @@
+"""A turn of a conversation: its events one by one, and its end, which the server does not send as an event."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from pydantic import JsonValue
+
+from chat_sessions.core.events import Event, Stop
+from chat_sessions.core.models import Usage
+from chat_sessions.openhands.json_values import JsonObject, as_list, as_object, as_text
+from chat_sessions.openhands.mapping import events_of
+
+__all__ = ["ENDED", "TurnFacts", "status_of", "token_usages"]
+
+# What the server calls a run that does not go on by itself. "idle" is not among them: it also
+# stands between a message and its run.
+ENDED = frozenset(("finished", "error", "stuck", "paused", "waiting_for_confirmation"))
+
+
+def status_of(event: JsonObject) -> str | None:
+    """The execution status that this event tells, or None."""
+    if event.get("kind") != "ConversationStateUpdateEvent":
+        return None
+    if event.get("key") == "execution_status":
+        return as_text(event.get("value"))
+    if event.get("key") == "full_state":
+        return as_text(as_object(event.get("value")).get("execution_status"))
+    return None
+
+
+def token_usages(info: JsonObject) -> list[JsonObject]:
+    """What each call of a model cost, in one conversation: `ConversationInfo.stats`."""
+    by_usage = as_object(as_object(info.get("stats")).get("usage_to_metrics"))
+    return [
+        as_object(item) for metrics in by_usage.values() for item in as_list(as_object(metrics).get("token_usages"))
+    ]
+
+
+class TurnFacts:
+    """One turn, live or stored. `read` its events in their order; `stop` is its end, and what it cost."""
+
+    def __init__(self) -> None:
+        self.status: str | None = None
+        self._error: str | None = None
+        self._response_ids: set[str] = set()
+        self._began: datetime | None = None
+        self._ended: datetime | None = None
+        self._last_call: str | None = None
+        self._acp_calls: set[str] = set()
+        self._unanswered: dict[str, JsonObject] = {}
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether the run is over, as far as its own events tell."""
+        return self.status in ENDED or self.status == "rejected"
+
+    @property
+    def lacks_reason(self) -> bool:
+        """Whether the run has failed and nothing has said why."""
+        return self.status == "error" and self._error is None
+
+    @property
+    def waits_for_confirmation(self) -> bool:
+        """Whether the run has stopped for somebody to allow its next actions."""
+        return self.status == "waiting_for_confirmation"
+
+    @property
+    def unanswered(self) -> tuple[JsonObject, ...]:
+        """The actions without a result, as the server sent them."""
+        return tuple(self._unanswered.values())
+
+    def read(self, event: JsonObject) -> list[Event]:
+        """Take in one event of the turn, from the user's message on; gives back what it is in a turn."""
+        self._note(event)
+        if event.get("kind") == "ACPToolCallEvent":
+            # Its progress is told as the call again, with what has become known of its arguments.
+            call_id = as_text(event.get("tool_call_id"))
+            if call_id in self._acp_calls and event.get("status") not in ("completed", "failed"):
+                return []
+            self._acp_calls.add(call_id)
+        return events_of(event)
+
+    def _note(self, event: JsonObject) -> None:
+        self._began = self._began or _time(event)
+        if event.get("kind") in ("ObservationEvent", "AgentErrorEvent", "UserRejectObservation"):
+            self._unanswered.pop(as_text(event.get("tool_call_id")), None)
+        if response_id := as_text(event.get("llm_response_id")):
+            self._response_ids.add(response_id)
+        match event.get("kind"):
+            case "ConversationErrorEvent":
+                parts = (as_text(event.get("code")), as_text(event.get("detail")))
+                self._error = ": ".join(part for part in parts if part)
+            case "ActionEvent":
+                self._last_call = as_text(event.get("tool_name"))
+                self._unanswered[as_text(event.get("tool_call_id"))] = event
+            case "UserRejectObservation" if self.waits_for_confirmation:
+                self.status = "rejected"
+            case _:
+                self._note_status(event)
+
+    def _note_status(self, event: JsonObject) -> None:
+        status = status_of(event)
+        if status is None or status == "idle":
+            # The next message sets a conversation that has ended to idle before it is in the history.
+            return
+        self.status = status
+        # The whole state repeats it, at other times.
+        if event.get("key") == "execution_status":
+            self._ended = _time(event) if status in ENDED else None
+
+    def stop(self, info: JsonObject | None, status: str | None = None) -> Stop:
+        """The end of the turn. `info` is the conversation as it is now, None if it could not be read.
+
+        `status` is the conversation's own, for a turn whose events do not tell one.
+        """
+        if not self.has_ended and status is not None:
+            self.status = status
+        error = self._why()
+        return Stop(usage=self._usage(info), is_error=error is not None, error=error)
+
+    def _why(self) -> str | None:
+        """Why the turn is no whole answer, or None if it is."""
+        match self.status:
+            case "error":
+                return self._error or "the agent server was stopped during the run, or gave no reason"
+            case "stuck":
+                return self._error or "the agent repeats itself without coming further, and the server has stopped it"
+            case "paused":
+                return "the run was interrupted"
+            case "waiting_for_confirmation":
+                return (
+                    f"the agent waits for a confirmation of {self._last_call or 'its next action'}: answer with "
+                    "respond_to_confirmation(), or give the client on_confirmation="
+                )
+            case "rejected":
+                return f"the action {self._last_call or ''} was rejected, and the run has not gone on".replace(
+                    "  ", " "
+                )
+            case _:
+                return None
+
+    def _usage(self, info: JsonObject | None) -> Usage:
+        duration: float | None = None
+        if self._began is not None and self._ended is not None:
+            duration = round((self._ended - self._began).total_seconds() * 1000, 3)
+        turns = len(self._response_ids)
+        if info is None or "stats" not in info:
+            return Usage(turns=turns, duration_ms=duration)
+        mine = [item for item in token_usages(info) if item.get("response_id") in self._response_ids]
+        return Usage(
+            input_tokens=sum(_count(item.get("prompt_tokens")) for item in mine),
+            output_tokens=sum(_count(item.get("completion_tokens")) for item in mine),
+            turns=turns,
+            duration_ms=duration,
+        )
+
+
+def _count(value: JsonValue) -> int:
+    return value if isinstance(value, int) else 0
+
+
+def _time(event: JsonObject) -> datetime | None:
+    """When it was, by the server's clock. It writes local times without a zone: good for differences only."""
+    try:
+        return datetime.fromisoformat(as_text(event.get("timestamp"))).replace(tzinfo=None)
+    except ValueError:
+        return None

@@ -1,0 +1,164 @@
+"""The agent server's requests as values, and its answers read. No I/O.
+
+Endpoints: `/api/conversations` of the server's own OpenAPI document (`GET /openapi.json`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import httpx
+from pydantic import JsonValue, TypeAdapter, ValidationError
+
+from chat_sessions.core.errors import APIStatusError, ProtocolError
+from chat_sessions.core.models import SessionSummary
+from chat_sessions.http.calls import Call, quoted, read_error
+from chat_sessions.openhands.history import summary_of
+from chat_sessions.openhands.json_values import JsonObject, as_object, as_text
+
+__all__ = [
+    "PAGE_SIZE",
+    "ask_call",
+    "confirmation_call",
+    "create_call",
+    "delete_call",
+    "events_call",
+    "info_call",
+    "interrupt_call",
+    "is_absence",
+    "is_route_gone",
+    "list_call",
+    "pause_call",
+    "read_object",
+    "read_summary",
+    "refusal",
+    "rename_call",
+    "run_call",
+    "send_call",
+    "title_call",
+]
+
+# The most that the server gives at once, of events and of conversations.
+PAGE_SIZE = 100
+_ROOT = "/api/conversations"
+# How much of an error's reason is told, in characters.
+_QUOTE_LIMIT = 300
+
+_object: TypeAdapter[JsonObject] = TypeAdapter(JsonObject)
+
+
+def create_call(body: Mapping[str, JsonValue]) -> Call:
+    """Create a conversation. It has an id of its own: where that exists, the server gives back what it has."""
+    return Call("POST", _ROOT, may_repeat=True, body=body)
+
+
+def list_call(page_size: int | None, page_id: str | None) -> Call:
+    """One page of the server's conversations, the newest first."""
+    params: dict[str, str | int] = {"limit": min(page_size or PAGE_SIZE, PAGE_SIZE)}
+    if page_id is not None:
+        params["page_id"] = page_id
+    return Call("GET", f"{_ROOT}/search", may_repeat=True, params=params)
+
+
+def info_call(session_id: str) -> Call:
+    """The conversation without its events."""
+    return Call("GET", f"{_ROOT}/{session_id}", may_repeat=True)
+
+
+def events_call(session_id: str, page_id: str | None) -> Call:
+    """One page of the conversation's events, from `page_id` on, that event included."""
+    params: dict[str, str | int] = {"limit": PAGE_SIZE}
+    if page_id is not None:
+        params["page_id"] = page_id
+    return Call("GET", f"{_ROOT}/{session_id}/events/search", may_repeat=True, params=params)
+
+
+def send_call(session_id: str, prompt: str) -> Call:
+    """Send a message and run the agent. No id comes back, and none can be sent: a second post is a second message."""
+    content: list[JsonValue] = [{"type": "text", "text": prompt}]
+    body: dict[str, JsonValue] = {"role": "user", "content": content, "run": True}
+    return Call("POST", f"{_ROOT}/{session_id}/events", may_repeat=False, body=body)
+
+
+def run_call(session_id: str) -> Call:
+    """Let the agent go on. While it runs, this is refused with a 409."""
+    return Call("POST", f"{_ROOT}/{session_id}/run", may_repeat=False)
+
+
+def interrupt_call(session_id: str) -> Call:
+    """End the run at once, the model's call included. Since server 1.23."""
+    return Call("POST", f"{_ROOT}/{session_id}/interrupt", may_repeat=True)
+
+
+def pause_call(session_id: str) -> Call:
+    """End the run after the model's call that is under way."""
+    return Call("POST", f"{_ROOT}/{session_id}/pause", may_repeat=True)
+
+
+def confirmation_call(session_id: str, *, accept: bool, reason: str) -> Call:
+    """Allow or refuse the actions that wait."""
+    body: dict[str, JsonValue] = {"accept": accept, "reason": reason}
+    return Call("POST", f"{_ROOT}/{session_id}/events/respond_to_confirmation", may_repeat=False, body=body)
+
+
+def title_call(session_id: str, max_length: int, llm: Mapping[str, JsonValue] | None) -> Call:
+    """Have a title made. The route was removed in server 1.19."""
+    body: dict[str, JsonValue] = {"max_length": max_length}
+    if llm is not None:
+        body["llm"] = dict(llm)
+    return Call("POST", f"{_ROOT}/{session_id}/generate_title", may_repeat=True, body=body)
+
+
+def ask_call(session_id: str, question: str) -> Call:
+    """Ask the agent something that does not become part of the conversation."""
+    return Call("POST", f"{_ROOT}/{session_id}/ask_agent", may_repeat=True, body={"question": question})
+
+
+def rename_call(session_id: str, title: str) -> Call:
+    """Give the conversation this title."""
+    return Call("PATCH", f"{_ROOT}/{session_id}", may_repeat=True, body={"title": title})
+
+
+def delete_call(session_id: str) -> Call:
+    """Delete the conversation; a run of it is ended first."""
+    return Call("DELETE", f"{_ROOT}/{session_id}", may_repeat=True)
+
+
+def is_route_gone(error: APIStatusError) -> bool:
+    """Whether the server may not have this route at all: an unknown conversation looks the same."""
+    return error.status_code in (404, 405)
+
+
+def is_absence(error: APIStatusError) -> bool:
+    """Whether a delete may have found nothing to delete; 1.18.1 answers 400 then."""
+    return error.status_code in (400, 404)
+
+
+def refusal(call: Call, response: httpx.Response, content: bytes) -> APIStatusError:
+    """The error for an answer that is no success, with the exception that the server tells of a 500."""
+    error = read_error(call, response.status_code, response.headers, content)
+    told = as_text(as_object(error.body).get("exception"))
+    if told:
+        error.args = (f"{error.args[0]}: {told[:_QUOTE_LIMIT]}",)
+    return error
+
+
+def read_object(call: Call, content: bytes) -> JsonObject:
+    """The answer's JSON object. Raises `ProtocolError` if it is none."""
+    try:
+        return _object.validate_json(content)
+    except ValidationError as error:
+        raise ProtocolError(
+            f"{call} answered with a body that is no JSON object; is base_url an OpenHands Agent Server? It begins "
+            + quoted(content)
+        ) from error
+
+
+def read_summary(call: Call, info: JsonObject) -> SessionSummary:
+    """A conversation as a summary. Raises `ProtocolError` if it is none."""
+    try:
+        return summary_of(info)
+    except ValidationError as error:
+        raise ProtocolError(
+            f"{call} answered with an object that is no conversation: {error.errors()[0]['loc']}"
+        ) from error

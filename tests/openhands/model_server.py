@@ -1,0 +1,171 @@
+"""A language model on loopback that does what the last word of its prompt tells it.
+
+It speaks the OpenAI completions API, streamed and whole. The words are the first of the user's
+last message: see `_SCRIPT`. A request without tools is one for a title or a side question.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import TracebackType
+from typing import Any, Self
+
+TITLE = "A scripted title"
+# What each answer costs, whatever it says.
+INPUT_TOKENS, OUTPUT_TOKENS = 100, 20
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the model says: reasoning, text, then tool calls."""
+
+    text: tuple[str, ...] = ()
+    thinking: tuple[str, ...] = ()
+    calls: tuple[tuple[str, dict[str, Any]], ...] = ()
+    status: int = 200
+    # After this many pieces of text the answer waits until the test lets it go on.
+    held_after: int | None = None
+
+
+_PLAIN = Answer(("Plain ", "answer ", "in ", "pieces."), ("No ", "tool ", "needed."))
+_AFTER_TOOL = Answer(("The ", "tool ", "has ", "answered."), ("It ", "worked."))
+_SCRIPT = {
+    "TEXT": _PLAIN,
+    "TOOL": Answer(("I ", "will ", "think."), ("A ", "thought."), (("think", {"thought": "one"}),)),
+    "SHELL": Answer(("I ", "will ", "look."), ("A ", "command."), (("terminal", {"command": "echo from-the-shell"}),)),
+    "PARALLEL": Answer((), ("Two ", "thoughts."), (("think", {"thought": "one"}), ("think", {"thought": "two"}))),
+    "FINISH": Answer(("Wrapping ", "up. "), (), (("finish", {"message": "Finished by the tool."}),)),
+    "BADTOOL": Answer((), (), (("no_such_tool", {"x": 1}),)),
+    "BADARGS": Answer((), (), (("think", {"nope": 1}),)),
+    "HELD": Answer(("Half ", "of ", "it, ", "and ", "the ", "rest."), (), (), 200, 2),
+    "FAIL500": Answer(status=500),
+    "FAIL401": Answer(status=401),
+}
+
+
+@dataclass
+class ModelServer:
+    """The server. `held` is set while an answer waits for `release`."""
+
+    requests: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
+    held: threading.Event = field(default_factory=threading.Event)
+    _go_on: threading.Event = field(default_factory=threading.Event)
+
+    def __enter__(self) -> Self:
+        model = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                body: dict[str, Any] = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+                model.requests.append(body)
+                answer = model.answer(body)
+                if answer.status != 200:
+                    self._send(answer.status, {"error": {"message": "scripted failure", "type": "scripted"}})
+                elif body.get("stream"):
+                    self.send_response(200)
+                    self.send_header("Content-Type", "text/event-stream")
+                    self.end_headers()
+                    try:
+                        for chunk in model.chunks(answer, len(model.requests)):
+                            self.wfile.write(b"data: " + json.dumps(chunk).encode() + b"\n\n")
+                            self.wfile.flush()
+                        self.wfile.write(b"data: [DONE]\n\n")
+                    except OSError:
+                        return
+                else:
+                    self._send(200, model.whole(answer, len(model.requests)))
+
+            def _send(self, status: int, body: object) -> None:
+                content = json.dumps(body).encode()
+                self.send_response(status)
+                self.send_header("Content-Type", "application/json")
+                self.send_header("Content-Length", str(len(content)))
+                self.end_headers()
+                self.wfile.write(content)
+
+            def log_message(self, format: str, *args: object) -> None:
+                pass
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server.daemon_threads = True
+        self.url = f"http://127.0.0.1:{self._server.server_address[1]}/v1"
+        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02})
+        self._thread.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, e: BaseException | None, tb: TracebackType | None) -> None:
+        self._go_on.set()
+        self._server.shutdown()
+        self._thread.join()
+        self._server.server_close()
+
+    def hold(self) -> None:
+        """Make the next held answer wait again."""
+        self.held.clear()
+        self._go_on.clear()
+
+    def release(self) -> None:
+        self._go_on.set()
+
+    def answer(self, body: dict[str, Any]) -> Answer:
+        messages: list[dict[str, Any]] = body["messages"]
+        if not body.get("tools"):
+            return Answer((TITLE,))
+        if messages[-1]["role"] == "tool":
+            return _AFTER_TOOL
+        last = next(message for message in reversed(messages) if message["role"] == "user")["content"]
+        words = (last if isinstance(last, str) else str(last[-1]["text"])).split()
+        return _SCRIPT.get(words[0], _PLAIN)
+
+    def chunks(self, answer: Answer, number: int) -> Iterator[dict[str, Any]]:
+        def chunk(delta: dict[str, Any], reason: str | None = None) -> dict[str, Any]:
+            choice = {"index": 0, "delta": delta, "finish_reason": reason}
+            return {
+                "id": f"scripted-{number}",
+                "object": "chat.completion.chunk",
+                "created": 1,
+                "model": "scripted",
+            } | {"choices": [choice]}
+
+        yield chunk({"role": "assistant", "content": ""})
+        for piece in answer.thinking:
+            yield chunk({"reasoning_content": piece})
+        for position, piece in enumerate(answer.text):
+            if position == answer.held_after:
+                self.held.set()
+                self._go_on.wait()
+            yield chunk({"content": piece})
+        for position, (name, arguments) in enumerate(answer.calls):
+            function = {"name": name, "arguments": json.dumps(arguments)}
+            call = {"index": position, "id": f"call_{number}_{position}", "type": "function", "function": function}
+            yield chunk({"tool_calls": [call]})
+        yield chunk({}, "tool_calls" if answer.calls else "stop")
+        yield chunk({}) | {"choices": [], "usage": _USAGE}
+
+    def whole(self, answer: Answer, number: int) -> dict[str, Any]:
+        message: dict[str, Any] = {"role": "assistant", "content": "".join(answer.text) or None}
+        if answer.thinking:
+            message["reasoning_content"] = "".join(answer.thinking)
+        if answer.calls:
+            message["tool_calls"] = [
+                {
+                    "id": f"call_{number}_{position}",
+                    "type": "function",
+                    "function": {"name": name, "arguments": json.dumps(arguments)},
+                }
+                for position, (name, arguments) in enumerate(answer.calls)
+            ]
+        choice = {"index": 0, "message": message, "finish_reason": "tool_calls" if answer.calls else "stop"}
+        base = {"id": f"scripted-{number}", "object": "chat.completion", "created": 1, "model": "scripted"}
+        return {**base, "choices": [choice], "usage": _USAGE}
+
+
+_USAGE = {
+    "prompt_tokens": INPUT_TOKENS,
+    "completion_tokens": OUTPUT_TOKENS,
+    "total_tokens": INPUT_TOKENS + OUTPUT_TOKENS,
+}

@@ -1,0 +1,173 @@
+"""Conversations of real agent servers as sessions: made, listed, read, titled, deleted."""
+
+from __future__ import annotations
+
+import pickle
+import uuid
+from typing import Any
+
+import pytest
+
+from chat_sessions.core.errors import (
+    APIConnectionError,
+    AuthenticationError,
+    ConfigurationError,
+    InternalServerError,
+    NotFoundError,
+    UnprocessableEntityError,
+)
+from chat_sessions.openhands import OpenHandsChat
+from tests.faces import do, every
+from tests.openhands.agent_server import API_KEY, AgentServer
+from tests.openhands.model_server import TITLE
+
+pytestmark = pytest.mark.openhands
+
+
+async def test_a_session_is_created_read_and_deleted(chat: Any) -> None:
+    summary = await do(chat.create())
+    assert (summary.generated_title, summary.index_ids, summary.execution_status) == (None, None, "idle")
+    session = await do(chat.retrieve(summary.session_id))
+    assert (session.session_id, session.events) == (summary.session_id, [])
+    assert summary.session_id in [item.session_id for item in await every(chat.list())]
+    await do(chat.delete(summary.session_id))
+    with pytest.raises(NotFoundError):
+        await do(chat.get_summary(summary.session_id))
+    with pytest.raises(NotFoundError):
+        await do(chat.delete(summary.session_id))
+
+
+async def test_a_create_that_is_repeated_makes_one_conversation(server: AgentServer, face: str) -> None:
+    own = str(uuid.uuid4())
+    with server.client(conversation={"conversation_id": own}) as made:
+        chat: Any = made if face == "sync" else made.aio
+        assert [(await do(chat.create())).session_id for _ in range(2)] == [own, own]
+        await do(chat.close())
+
+
+async def test_a_list_is_read_page_by_page(chat: Any) -> None:
+    made = {(await do(chat.create())).session_id for _ in range(3)}
+    listed = [item.session_id for item in await every(chat.list(page_size=1))]
+    assert made <= set(listed)
+    assert len(listed) == len(set(listed))
+
+
+async def test_a_history_of_many_pages_is_read_whole(chat: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("chat_sessions.openhands.wire.PAGE_SIZE", 3)
+    session = chat.session()
+    turns = [await do(session.ask(prompt)) for prompt in ("TOOL one", "TEXT two")]
+    assert await do(session.turns()) == turns
+
+
+async def test_a_title_is_made_and_says_how(chat: Any, server: AgentServer) -> None:
+    session = chat.session()
+    await do(session.ask("TEXT please"))
+    title = await do(chat.generate_title(session.id, max_length=20))
+    if server.is_new:
+        # No title comes by itself here (autotitle is off), so the agent is asked.
+        assert (title.title, title.origin) == ("Plain answer in piec"[:19] + "…", "asked")
+    else:
+        assert (title.title, title.origin) == (TITLE, "generated")
+    assert (await do(session.summary())).generated_title == title.title
+    named = await do(session.set_title())
+    assert named.title_origin == ("automatic" if server.is_new else "requested")
+
+
+async def test_the_servers_own_title_is_waited_for(server: AgentServer, face: str) -> None:
+    with server.client(conversation={"autotitle": True}) as made:
+        chat: Any = made if face == "sync" else made.aio
+        session = chat.session()
+        await do(session.ask("TEXT please"))
+        title = await do(chat.generate_title(session.id))
+        assert title.title
+        assert title.origin == ("automatic" if server.is_new else "generated")
+        await do(chat.close())
+
+
+async def test_a_title_can_be_made_by_another_model_where_the_server_can(chat: Any, server: AgentServer) -> None:
+    session = chat.session()
+    await do(session.ask("TEXT please"))
+    title = await do(chat.generate_title(session.id, llm={**server.llm, "stream": True}))
+    assert title.origin == ("asked" if server.is_new else "generated")
+
+
+@pytest.mark.parametrize("length", [0, 201])
+async def test_a_length_that_the_server_refuses_is_refused_here(chat: Any, length: int) -> None:
+    with pytest.raises(ConfigurationError, match="1 to 200"):
+        await do(chat.generate_title(str(uuid.uuid4()), length))
+
+
+async def test_a_title_of_an_unknown_conversation_is_a_404(chat: Any) -> None:
+    with pytest.raises(NotFoundError):
+        await do(chat.generate_title(str(uuid.uuid4())))
+
+
+async def test_a_session_can_be_renamed(chat: Any) -> None:
+    session_id = (await do(chat.create())).session_id
+    await do(chat.rename(session_id, "My own"))
+    assert (await do(chat.get_summary(session_id))).generated_title == "My own"
+
+
+async def test_a_wrong_key_is_a_401_everywhere(server: AgentServer, face: str) -> None:
+    with server.client() as right, server.client(api_key="wrong") as made:
+        session_id = right.create().session_id
+        chat: Any = made if face == "sync" else made.aio
+        with pytest.raises(AuthenticationError):
+            await do(chat.create())
+        with pytest.raises(AuthenticationError) as caught:
+            await do(chat.session(session_id).ask("TEXT"))
+        assert API_KEY not in str(caught.value)
+        assert right.session(session_id).turns() == []
+        await do(chat.close())
+
+
+async def test_an_agent_that_the_server_does_not_know_is_refused_at_once(server: AgentServer, face: str) -> None:
+    with server.client(agent={"kind": "NoSuchAgent"}, max_retries=0) as made:
+        chat: Any = made if face == "sync" else made.aio
+        # The old server fails over its own refusal.
+        error, says = (
+            (UnprocessableEntityError, "NoSuchAgent") if server.is_new else (InternalServerError, "answered 500")
+        )
+        with pytest.raises(error, match=says):
+            await do(chat.create())
+        await do(chat.close())
+
+
+async def test_after_an_answer_of_500_the_client_goes_on(server: AgentServer, face: str) -> None:
+    # The server then closes the connection without a word, and the next request would meet that.
+    with server.client(tools=["no_such_tool"], max_retries=0) as made:
+        chat: Any = made if face == "sync" else made.aio
+        try:
+            session = chat.session((await do(chat.create())).session_id)
+        except InternalServerError:
+            session = None
+        if session is not None:
+            with pytest.raises((InternalServerError, APIConnectionError)):
+                await do(session.ask("TEXT"))
+        for _ in range(5):
+            await every(chat.list())
+        await do(chat.close())
+
+
+async def test_a_server_that_is_not_there_is_a_connection_error() -> None:
+    chat = OpenHandsChat(base_url="http://127.0.0.1:1", llm="openai/none", max_retries=0)
+    with pytest.raises(APIConnectionError, match="cannot reach"):
+        chat.create()
+    with pytest.raises(APIConnectionError, match="WEBSOCKET"):
+        chat.session(str(uuid.uuid4())).ask("TEXT")
+    with pytest.raises(APIConnectionError, match="WEBSOCKET"):
+        await chat.aio.session(str(uuid.uuid4())).ask("TEXT")
+    chat.close()
+
+
+def test_a_pickled_client_holds_no_key(version: str, server: AgentServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    with server.client() as chat:
+        data = pickle.dumps(chat)
+        assert API_KEY.encode() not in data
+        assert b"sk-none" not in data
+        monkeypatch.setenv("OPENHANDS_API_KEY", API_KEY)
+        with pickle.loads(data) as again:
+            session_id = chat.create().session_id
+            assert again.get_summary(session_id).session_id == session_id
+            with pytest.raises(ConfigurationError, match="no agent"):
+                again.create()

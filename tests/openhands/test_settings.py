@@ -1,0 +1,245 @@
+"""What a client is made of, and what it refuses, before anything is sent."""
+
+from __future__ import annotations
+
+import inspect
+import pickle
+from typing import Any
+
+import httpx
+import pytest
+from websockets.exceptions import ConnectionClosedError
+from websockets.frames import Close
+
+from chat_sessions.core.errors import AuthenticationError, ConfigurationError, NotFoundError, ProtocolError
+from chat_sessions.core.models import ImageAttachment
+from chat_sessions.http.calls import Call
+from chat_sessions.openhands import AsyncOpenHandsChat, OpenHandsChat
+from chat_sessions.openhands.live_turn import LiveTurn
+from chat_sessions.openhands.settings import Settings, check_id
+from chat_sessions.openhands.sockets import address, check_host, closing_error, decode
+from chat_sessions.openhands.titles import automatic, generated, title_llm
+from chat_sessions.openhands.wire import read_object, read_summary, refusal
+from chat_sessions.session import AsyncBackend, Backend
+
+_KEY = "key-1234"
+
+
+def settings(**arguments: Any) -> Settings:
+    given = {
+        "base_url": "http://127.0.0.1:8000",
+        "api_key": _KEY,
+        **dict.fromkeys(("llm", "agent", "tools", "workspace", "conversation", "timeouts")),
+        "max_retries": 2,
+        "max_event_bytes": 1024,
+    }
+    return Settings.resolve(**{**given, **arguments})
+
+
+def test_a_model_a_workspace_and_tools_make_an_agent() -> None:
+    made = settings(
+        llm={"model": "openai/gpt", "api_key": "sk"},
+        tools=["terminal", {"name": "file_editor", "params": {"a": 1}}],
+        workspace="/srv/project",
+        conversation={"max_iterations": 5},
+    )
+    body = made.new_conversation()
+    assert body.pop("conversation_id")
+    assert body == {
+        "workspace": {"kind": "LocalWorkspace", "working_dir": "/srv/project"},
+        "agent": {
+            "kind": "Agent",
+            "llm": {"usage_id": "agent", "stream": True, "model": "openai/gpt", "api_key": "sk"},
+            "tools": [{"name": "terminal"}, {"name": "file_editor", "params": {"a": 1}}],
+        },
+        "max_iterations": 5,
+    }
+
+
+def test_an_agent_of_ones_own_keeps_what_it_says() -> None:
+    body = settings(agent={"kind": "MyAgent", "llm": {"model": "m"}, "x": 1}, llm="openai/other").new_conversation()
+    assert body["agent"] == {"kind": "MyAgent", "llm": {"model": "m"}, "x": 1}
+
+
+def test_an_agent_of_the_server_is_named_by_its_profile() -> None:
+    body = settings(agent="8c6f").new_conversation()
+    assert body["agent_profile_id"] == "8c6f"
+    assert "agent" not in body
+
+
+def test_the_environment_names_the_server_the_key_and_the_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {
+        "OPENHANDS_BASE_URL": "https://agents.example/api/",
+        "OPENHANDS_API_KEY": _KEY,
+        "LLM_MODEL": "openai/gpt",
+        "LLM_API_KEY": "sk",
+        "LLM_BASE_URL": "http://127.0.0.1:1/v1",
+    }.items():
+        monkeypatch.setenv(name, value)
+    made = settings(base_url=None, api_key=None)
+    assert made.base_url == "https://agents.example"
+    assert made.request_headers()["X-Session-API-Key"] == _KEY
+    assert made.llm == {
+        "usage_id": "agent",
+        "stream": True,
+        "model": "openai/gpt",
+        "api_key": "sk",
+        "base_url": "http://127.0.0.1:1/v1",
+    }
+
+
+def test_each_new_conversation_has_an_id_of_its_own() -> None:
+    made = settings(llm="m")
+    assert made.new_conversation()["conversation_id"] != made.new_conversation()["conversation_id"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ({"base_url": None}, "OPENHANDS_BASE_URL"),
+        ({"base_url": "ftp://x"}, "http or https"),
+        ({"base_url": "http://user:pw@x"}, "no user"),
+        ({"base_url": "http://x:port"}, "no address"),
+        ({"api_key": "a b"}, "white space"),
+        ({"llm": {"api_key": "sk"}}, 'no "model"'),
+        ({"llm": "m", "tools": "terminal"}, "list of names"),
+        ({"agent": "8c6f", "tools": ["terminal"]}, "not both"),
+        ({"max_retries": -1}, "max_retries"),
+        ({"max_event_bytes": 0}, "max_event_bytes"),
+    ],
+)
+def test_settings_that_cannot_work_are_refused(arguments: dict[str, Any], says: str) -> None:
+    with pytest.raises(ConfigurationError, match=says):
+        settings(**arguments)
+
+
+def test_without_an_agent_a_create_says_what_to_give() -> None:
+    with pytest.raises(ConfigurationError, match="pass llm="):
+        OpenHandsChat(base_url="http://127.0.0.1:1").create()
+
+
+@pytest.mark.parametrize("prompt", ["", " \n", "half a \ud83d"])
+def test_a_prompt_that_cannot_be_sent_is_refused(prompt: str) -> None:
+    with pytest.raises(ConfigurationError):
+        OpenHandsChat(base_url="http://127.0.0.1:1").session().stream(prompt)
+
+
+def test_an_id_that_is_none_is_refused_and_one_without_hyphens_is_read() -> None:
+    with pytest.raises(ConfigurationError, match="UUIDs"):
+        check_id("../secrets")
+    assert check_id("11111111111141118111111111111111") == "11111111-1111-4111-8111-111111111111"
+
+
+def test_no_key_is_in_a_repr() -> None:
+    chat = OpenHandsChat(base_url="http://127.0.0.1:1", api_key=_KEY, llm={"model": "m", "api_key": "sk-secret"})
+    for thing in (chat, chat.aio, chat._settings, chat.session()):
+        assert _KEY not in repr(thing)
+        assert "sk-secret" not in repr(thing)
+
+
+def test_the_key_is_in_no_address_of_a_socket() -> None:
+    made = settings(base_url="https://agents.example:8443/prefix")
+    turn = LiveTurn("x")
+    assert address(made, "id", "session") == "wss://agents.example:8443/prefix/sockets/session/id"
+    assert address(made, "id", "session", turn).endswith("?after_seq=-1")
+    turn.last_seq, turn.last_time = 4, "2026-11-21T19:32:34.149071"
+    assert address(made, "id", "session", turn).endswith("?after_seq=4")
+    assert address(made, "id", "events", turn).endswith(
+        "?resend_mode=since&after_timestamp=2026-11-21T19%3A32%3A34.149071"
+    )
+
+
+def test_a_socket_that_was_redirected_elsewhere_gets_no_key() -> None:
+    made = settings(base_url="https://agents.example")
+    check_host(made, "agents.example")
+    with pytest.raises(ProtocolError, match="redirected to evil"):
+        check_host(made, "evil.example")
+
+
+@pytest.mark.parametrize("data", ["{", "[1]", b"\xff"])
+def test_a_frame_that_is_no_object_is_a_protocol_error_that_quotes_it(data: str | bytes) -> None:
+    with pytest.raises(ProtocolError, match="frame"):
+        decode(data)
+
+
+def test_a_title_is_one_line_without_quotes_and_not_too_long() -> None:
+    made = generated({"response": '"A long title"\nand more'}, "response", 8, "asked")
+    assert (made.title, made.origin) == ("A long…", "asked")
+    assert generated({}, "response", 8, "asked").title == ""
+    assert automatic({"title": None}, 8) is None
+
+
+def test_a_title_is_made_by_a_model_that_does_not_stream() -> None:
+    assert title_llm(None, None) is None
+    made = title_llm("openai/other", {"model": "m", "stream": True})
+    assert made == {"usage_id": "title", "stream": False, "model": "openai/other"}
+
+
+def test_a_client_is_a_backend_and_its_twin_an_async_one() -> None:
+    chat = OpenHandsChat(base_url="http://127.0.0.1:1")
+    # What is checked here is checked by the type checkers.
+    backend: Backend = chat
+    twin: AsyncBackend = chat.aio
+    assert (backend.service, twin.service, backend.index_ids) == ("openhands", "openhands", ())
+    assert backend.queue_key("x") == twin.queue_key("x")
+
+
+@pytest.mark.parametrize(
+    "name",
+    sorted(
+        name
+        for name, value in inspect.getmembers(OpenHandsChat, inspect.isfunction)
+        if not name.startswith("_") and name != "open_turn"
+    ),
+)
+def test_the_async_twin_takes_the_same_arguments(name: str) -> None:
+    ours = inspect.signature(getattr(OpenHandsChat, name)).parameters
+    twins = inspect.signature(getattr(AsyncOpenHandsChat, name)).parameters
+    assert list(ours.values()) == list(twins.values())
+
+
+def test_a_client_for_both_kinds_of_code_is_made_with_the_same_settings() -> None:
+    ours = set(inspect.signature(OpenHandsChat).parameters)
+    assert ours - set(inspect.signature(AsyncOpenHandsChat).parameters) == {"async_http_client"}
+
+
+def test_a_service_without_attachments_says_so() -> None:
+    with pytest.raises(ConfigurationError, match="no attachments"):
+        OpenHandsChat(base_url="http://127.0.0.1:1").attachment_url(
+            ImageAttachment(attachment_name="page.png", source_id="s")
+        )
+
+
+def test_an_error_tells_what_the_server_says_of_it() -> None:
+    body = {"detail": "Internal Server Error", "exception": "ToolDefinition 'x' is not registered"}
+    answer = httpx.Response(500, json=body)
+    made = refusal(Call("POST", "/api/conversations", may_repeat=True), answer, answer.content)
+    assert "ToolDefinition 'x' is not registered" in str(made)
+    assert made.body == body
+
+
+@pytest.mark.parametrize("content", [b"<html>", b"[]"])
+def test_an_answer_that_is_no_object_is_a_protocol_error(content: bytes) -> None:
+    call = Call("GET", "/api/conversations/x", may_repeat=True)
+    with pytest.raises(ProtocolError, match="is base_url an OpenHands Agent Server"):
+        read_object(call, content)
+    with pytest.raises(ProtocolError, match="no conversation"):
+        read_summary(call, {"id": 1})
+
+
+@pytest.mark.parametrize(("code", "error"), [(4001, AuthenticationError), (4004, NotFoundError), (1012, None)])
+def test_the_code_of_a_socket_that_the_server_closed_is_an_error(code: int, error: type[Exception] | None) -> None:
+    meaning = closing_error(ConnectionClosedError(Close(code, ""), Close(code, ""), rcvd_then_sent=True), "id", 10)
+    assert meaning is None if error is None else isinstance(meaning, error)
+
+
+def test_an_event_over_the_limit_is_a_protocol_error_that_names_the_limit() -> None:
+    closed = ConnectionClosedError(None, Close(1009, "frame exceeds limit"), rcvd_then_sent=None)
+    assert "max_event_bytes" in str(closing_error(closed, "id", 10))
+
+
+def test_a_pickle_holds_no_key_of_any_kind() -> None:
+    made = settings(llm={"model": "m", "api_key": "sk-secret"}, conversation={"secrets": {"x": "sk-other"}})
+    data = pickle.dumps(made)
+    assert not any(secret in data for secret in (_KEY.encode(), b"sk-secret", b"sk-other"))
+    assert pickle.loads(data).base_url == made.base_url
