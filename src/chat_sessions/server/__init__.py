@@ -5,10 +5,12 @@ from __future__ import annotations
 from chat_sessions.core.errors import ConfigurationError
 
 try:
+    from chat_sessions.server import faults
     from chat_sessions.server.agent import Agent, AgentTurn
     from chat_sessions.server.app import create_app
     from chat_sessions.server.behaviour import Behaviour
     from chat_sessions.server.documents import DocumentError
+    from chat_sessions.server.fault_proxy import Faults, SeenRequest
     from chat_sessions.server.host import ServerThread, serve
     from chat_sessions.server.indexes import Index, open_index
     from chat_sessions.server.local_agent import LocalAgent
@@ -24,10 +26,13 @@ __all__ = [
     "AgentTurn",
     "Behaviour",
     "DocumentError",
+    "Faults",
     "Index",
     "LocalAgent",
+    "SeenRequest",
     "ServerThread",
     "create_app",
+    "faults",
     "open_index",
     "serve",
 ]

@@ -12,7 +12,7 @@ import os
 import signal
 import socket
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from types import FrameType, TracebackType
 from typing import Self
@@ -24,6 +24,8 @@ from chat_sessions.core.errors import ConfigurationError
 from chat_sessions.server.agent import Agent
 from chat_sessions.server.app import create_app
 from chat_sessions.server.behaviour import Behaviour
+from chat_sessions.server.fault import Fault
+from chat_sessions.server.fault_proxy import FaultProxy, Faults
 from chat_sessions.server.library import IndexSource
 
 __all__ = ["ServerThread", "serve"]
@@ -45,9 +47,11 @@ class ServerThread:
         ...  # server.url, server.api_key
     ```
 
-    `port` 0 takes a free one. The other arguments are those of `create_app`. `start` (or the
-    `with`) raises `ConfigurationError` for a port that is taken and for a store that cannot be
-    opened, and what the documents raise that cannot be read; nothing stays behind then.
+    `port` 0 takes a free one. `faults` are what goes wrong with its answers (see
+    `chat_sessions.server.faults`); without them, nothing stands before the server. The other
+    arguments are those of `create_app`. `start` (or the `with`) raises `ConfigurationError` for a
+    port that is taken and for a store that cannot be opened, and what the documents raise that
+    cannot be read; nothing stays behind then.
     """
 
     def __init__(
@@ -58,6 +62,7 @@ class ServerThread:
         store: str | None = None,
         api_key: str | None = None,
         behaviour: Behaviour | None = None,
+        faults: Sequence[Fault | Sequence[Fault]] | None = None,
         port: int = 0,
         attachment_lifetime: float = 3600.0,
         max_body_bytes: int = 1024 * 1024,
@@ -73,6 +78,7 @@ class ServerThread:
             drain=0,
         )
         self._index_ids = tuple(indexes)
+        self._faults = None if faults is None else Faults(*faults)
         self._wanted_port = port
         self._port: int | None = None
         self._server: _Server | None = None
@@ -88,6 +94,13 @@ class ServerThread:
     def index_ids(self) -> tuple[str, ...]:
         """The ids of the indexes that it serves."""
         return self._index_ids
+
+    @property
+    def faults(self) -> Faults:
+        """The script of faults, and what it saw. Raises `ConfigurationError` for a server made without `faults`."""
+        if self._faults is None:
+            raise ConfigurationError("this server has no faults: make it with faults=[...], an empty list will do")
+        return self._faults
 
     @property
     def port(self) -> int:
@@ -120,8 +133,7 @@ class ServerThread:
             self.close()
             raise
         self._port = listener.getsockname()[1]
-        # A daemon thread is killed when the interpreter exits: the temporary store would stay.
-        atexit.register(self.close)
+        _running.add(self)
         return self
 
     def close(self) -> None:
@@ -131,7 +143,7 @@ class ServerThread:
             self._server.should_exit = True
             self._thread.join()
             self._thread = None
-            atexit.unregister(self.close)
+            _running.discard(self)
 
     def __enter__(self) -> Self:
         return self.start()
@@ -145,10 +157,9 @@ class ServerThread:
         state = "closed" if self._closed else "not started" if self._port is None else self.url
         return f"<{type(self).__name__} {state}>"
 
-    @staticmethod
-    def _run(server: _Server, listener: socket.socket, started: Future[None]) -> None:
+    def _run(self, server: _Server, listener: socket.socket, started: Future[None]) -> None:
         try:
-            asyncio.run(server.run_app(listener))
+            asyncio.run(server.run_app(listener) if self._faults is None else self._run_behind(server, listener))
         except BaseException as error:
             if not started.done():
                 started.set_exception(error)
@@ -156,6 +167,27 @@ class ServerThread:
                 logging.getLogger(__name__).exception("the server failed")
         finally:
             listener.close()
+
+    async def _run_behind(self, server: _Server, listener: socket.socket) -> None:
+        """Runs the server on a port of its own, with the faults on the one that clients know."""
+        with contextlib.closing(_listen(_LOOPBACK, 0)) as inner:
+            async with FaultProxy(listener, inner.getsockname()[1], self.faults):
+                await server.run_app(inner)
+
+
+_running: set[ServerThread] = set()
+
+
+def _close_all() -> None:
+    """Closes the servers that nobody closed: their threads, daemons, would be killed with the stores left behind."""
+    for server in list(_running):
+        server.close()
+
+
+# When `atexit` calls, executors take no more work and, from Python 3.12 on, no thread can be started; closing
+# needs both. `concurrent.futures` ends its executors with this hook, of which the last registered comes first.
+_call_at_exit: Callable[[Callable[[], None]], object] = getattr(threading, "_register_atexit", atexit.register)
+_call_at_exit(_close_all)
 
 
 def serve(

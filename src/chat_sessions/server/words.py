@@ -99,26 +99,28 @@ def terms(text: str) -> list[str]:
 def terms_and_words(text: str) -> list[tuple[str, str]]:
     """As `terms`, each with the word of the text that it stands for."""
     text = _QUARTER.sub(lambda match: _QUARTERS[match[1].lower()], text)
-    found: list[tuple[str, str]] = []
-    for match in _WORD.finditer(text):
-        word = match[0].lower().replace("\u2019", "'").removesuffix("'s")
-        if word in _STOP_WORDS:
-            continue
-        if word.replace(",", "").replace(".", "").isdigit():
-            found.append((word.replace(",", ""), match[0]))
-        elif any(character.isdigit() for character in word) or word[1:2] == "-":
-            # RG-4, RG4 and rg-4 are one name; so are e-mail and email.
-            found.append((_term(word.replace("-", "")), match[0]))
-        else:
-            found += [
-                (_term(part), part if "-" in word else match[0]) for part in word.split("-") if part not in _STOP_WORDS
-            ]
-    return found
+    return [pair for written in _WORD.findall(text) for pair in _terms_of(written)]
 
 
 def count_words(text: str) -> int:
     """The words and numbers in `text`: what the local agent reports as tokens."""
     return sum(1 for _ in _WORD.finditer(text))
+
+
+# A text has few words that it does not repeat.
+@lru_cache(maxsize=65536)
+def _terms_of(written: str) -> tuple[tuple[str, str], ...]:
+    """The terms of one word, each with the word, or the part of it, that it stands for."""
+    word = written.lower().replace("\u2019", "'").removesuffix("'s")
+    if word in _STOP_WORDS:
+        return ()
+    if word.replace(",", "").replace(".", "").isdigit():
+        return ((word.replace(",", ""), written),)
+    if any(character.isdigit() for character in word) or word[1:2] == "-":
+        # RG-4, RG4 and rg-4 are one name; so are e-mail and email.
+        return ((_term(word.replace("-", "")), written),)
+    parts = [part for part in word.split("-") if part not in _STOP_WORDS]
+    return tuple((_term(part), part if "-" in word else written) for part in parts)
 
 
 def _stem(word: str) -> str:
@@ -144,7 +146,6 @@ def _stem(word: str) -> str:
 _CANONICAL = {_stem(word): _stem(group.split()[0]) for group in _SYNONYMS for word in group.split()}
 
 
-@lru_cache(maxsize=65536)
 def _term(word: str) -> str:
     stem = _stem(_IRREGULAR.get(word, word))
     return _CANONICAL.get(stem, stem)
