@@ -1,6 +1,6 @@
 # Needs Python 3.11 or later and make; everything else is set up here, inside this folder.
 .DEFAULT_GOAL := help
-.PHONY: help demo test check lint format types layers coverage lowest beside docs docs-serve build bench clean
+.PHONY: help demo test openhands check lint format types layers coverage lowest beside docs docs-serve build bench clean
 
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python3.14 python; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
@@ -30,7 +30,10 @@ demo: .venv/.run  ## Ask example documents a question, on this machine, through 
 
 test: .venv/.dev  ## Run the tests (ARGS="-k name" for some of them).
 	@$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest $(ARGS)
+	$(BIN)/coverage run -m pytest -m "not openhands" $(ARGS)
+
+openhands: .venv/.dev  ## The tests against two released OpenHands Agent Servers (installs 1.5 GB, needs Python 3.12).
+	$(BIN)/python -m pytest -q -m openhands
 
 check: lint types layers test coverage lowest beside docs build  ## Everything that must be green before a commit lands.
 

@@ -6,7 +6,8 @@ The clients and what they give back are here. The adapters are in `chat_sessions
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 from chat_sessions.core.errors import (
     APIConnectionError,
@@ -57,6 +58,7 @@ from chat_sessions.session import AsyncChatSession, AsyncTurnStream, ChatSession
 
 if TYPE_CHECKING:
     from chat_sessions.local import LocalServer
+    from chat_sessions.openhands import AsyncOpenHandsChat, OpenHandsChat
 
 __all__ = [
     "APIConnectionError",
@@ -65,6 +67,7 @@ __all__ = [
     "APITimeoutError",
     "AsyncChatSession",
     "AsyncLlamaCloudChat",
+    "AsyncOpenHandsChat",
     "AsyncTurnStream",
     "AuthenticationError",
     "ChatSession",
@@ -78,6 +81,7 @@ __all__ = [
     "LlamaCloudChat",
     "LocalServer",
     "NotFoundError",
+    "OpenHandsChat",
     "PermissionDeniedError",
     "PresignedUrl",
     "ProtocolError",
@@ -112,11 +116,17 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> object:
-    if name == "LocalServer":
-        from chat_sessions.local import LocalServer
+# What needs an extra is loaded when it is asked for.
+_LAZY = {
+    "AsyncOpenHandsChat": "chat_sessions.openhands",
+    "LocalServer": "chat_sessions.local",
+    "OpenHandsChat": "chat_sessions.openhands",
+}
 
-        return LocalServer
+
+def __getattr__(name: str) -> Any:
+    if name in _LAZY:
+        return getattr(import_module(_LAZY[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

@@ -149,13 +149,6 @@ def test_the_same_words_said_twice_are_kept_twice() -> None:
     assert turn.text == displayed(shown) == "okok"
 
 
-def test_a_final_that_is_delivered_twice_counts_once() -> None:
-    for final in (Text(content="ok"), Thinking(content="ok")):
-        assert read(final, final, STOP)[0].events == (final, STOP)
-    turn, shown = read(TextDelta(content="o"), TextDelta(content="k"), Text(content="ok"), Text(content="ok"), STOP)
-    assert turn.text == displayed(shown) == "ok"
-
-
 def test_overlapping_tool_runs_are_told_apart_by_their_call_id() -> None:
     turn, _ = read(
         ToolCall(call_id="1", name="search", arguments={"q": "a"}),

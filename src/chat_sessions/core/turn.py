@@ -10,8 +10,7 @@ arrives takes the place of the deltas it completes:
 
 - deltas that equal it, even if tools ran in between (finals may come late);
 - else the deltas still open before it: it extends them, or corrects them;
-- else it is a segment of its own, for which no deltas were sent; but one that equals the
-  final right before it is that one, delivered twice.
+- else it is a segment of its own, for which no deltas were sent.
 """
 
 from __future__ import annotations
@@ -206,16 +205,13 @@ class TurnFold:
         self._running: dict[str, ToolCall] = {}
         self._answered: dict[str, ToolResult] = {}
         self._stop: Stop | None = None
-        self._is_resuming = False
 
     @classmethod
     def resume(cls, turn: Turn) -> TurnFold:
         """A fold that goes on where this turn stands."""
         made = cls(turn.prompt)
-        made._is_resuming = True
         for event in turn.events:
             made.add(event)
-        made._is_resuming = False
         return made
 
     @property
@@ -298,9 +294,6 @@ class TurnFold:
             if len(covered) > 1:
                 self._drop(covered[1:])
         else:
-            last = self._items[-1] if self._items else None
-            if isinstance(last, _Segment) and last.final == event and not self._is_resuming:
-                return ()
             self._close()
             first = _Segment(lane.is_text)
             self._items.append(first)

@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from importlib.metadata import version
 from typing import Literal, Self
 
@@ -121,7 +122,7 @@ class Settings:
         if self.api_key is None:
             raise ConfigurationError("no API key: a client that was pickled takes it from LLAMA_CLOUD_API_KEY again")
         return {
-            "User-Agent": f"chat-sessions/{version('chat-sessions')}",
+            "User-Agent": _user_agent(),
             "Accept": "application/json",
             **dict(self.headers),
             "Authorization": f"Bearer {self.api_key.get_secret_value()}",
@@ -176,6 +177,11 @@ class Settings:
         """Raise `ConfigurationError` for an attachment's name that cannot stand in a path."""
         if not name or name in (".", "..") or not name.isprintable():
             raise ConfigurationError(f"{name!r} is no attachment name")
+
+
+@cache
+def _user_agent() -> str:
+    return f"chat-sessions/{version('chat-sessions')}"
 
 
 def _key_from_environment() -> SecretStr | None:
