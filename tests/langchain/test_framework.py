@@ -179,7 +179,7 @@ def test_a_long_answer_is_not_kept_in_pieces(stage: Stage) -> None:
     for _ in range(pieces - 5):
         next(chunks)
     gc.collect()
-    alive = sum(isinstance(found, AIMessageChunk) for found in gc.get_objects())
+    alive = sum(type(found) is AIMessageChunk for found in gc.get_objects())
     chunks.close()  # type: ignore[attr-defined]
     assert alive < 10
 
