@@ -29,8 +29,9 @@ def test_questions_from_a_pipe_are_one_conversation(program: Program) -> None:
     assert f"chat-sessions chat --session {result.session_id}" in result.err
 
 
-def test_quit_ends_it_before_the_input_does(command: Commands) -> None:
-    result = command("chat", "-i", str(DOCUMENTS), stdin=f"/quit\n{MARGIN}\n")
+@pytest.mark.parametrize("word", ["/quit", "/exit"])
+def test_quit_and_exit_end_it_before_the_input_does(command: Commands, word: str) -> None:
+    result = command("chat", "-i", str(DOCUMENTS), stdin=f"{word}\n{MARGIN}\n")
     assert (result.code, result.out) == (0, "")
 
 

@@ -52,6 +52,7 @@ def test_of_several_sessions_none_is_deleted_if_one_is_unknown(command: Commands
         kept = chat.create().session_id
         result = command("sessions", "delete", kept, "ses-nowhere", "--yes", *at(server))
         assert result.code == 4
+        assert f"there is no session 'ses-nowhere' at Chat API at {server.url}" in result.err.replace("\n", " ")
         assert [summary.session_id for summary in chat.list()] == [kept]
 
 

@@ -7,6 +7,7 @@ from typing import Any, NotRequired
 
 import pytest
 from langchain.agents import create_agent
+from langchain.agents.structured_output import ProviderStrategy
 from langchain_core.messages import AIMessageChunk, BaseMessage, HumanMessage
 from langchain_core.tools import tool
 from langgraph.checkpoint.memory import InMemorySaver
@@ -106,6 +107,22 @@ async def test_the_state_may_be_a_dataclass_or_a_pydantic_model(stage: Stage, st
     assert second["messages"][0].text == "Hello world"
 
 
+@pytest.mark.checklist(41)
+async def test_a_graph_whose_state_has_no_place_for_the_session_is_told_what_it_needs(stage: Stage) -> None:
+    graph = StateGraph(MessagesState)
+    graph.add_node("ask", session_node(stage.play(*TEXT).model()))
+    graph.add_edge(START, "ask")
+    compiled: Any = graph.compile(checkpointer=InMemorySaver())
+    thread: Any = {"configurable": {"thread_id": "ada"}}
+    compiled.invoke({"messages": "one"}, thread)
+    remedy = r"`session_id: NotRequired\[str\]` in its state"
+    with pytest.warns(SessionInputWarning, match=remedy) as warned:
+        compiled.invoke({"messages": "two"}, thread)
+    assert warned[0].filename == __file__
+    with pytest.warns(SessionInputWarning, match=remedy):
+        await compiled.ainvoke({"messages": "three"}, thread)
+
+
 @pytest.mark.checklist(31)
 def test_create_agent_without_tools_runs_and_streams(stage: Stage) -> None:
     agent: Any = create_agent(stage.play(*TURN).model(), tools=[])
@@ -146,7 +163,12 @@ class _Schema(BaseModel):
 @pytest.mark.checklist(31)
 @pytest.mark.parametrize(
     ("arguments", "says"),
-    [({"tools": [add]}, "give your tools to an agent"), ({"tools": [], "response_format": _Schema}, "give your tools")],
+    [
+        ({"tools": [add]}, "give your tools to an agent"),
+        ({"tools": [], "response_format": _Schema}, "takes no schema"),
+        ({"tools": [add], "response_format": _Schema}, "give your tools to an agent"),
+        ({"tools": [], "response_format": ProviderStrategy(_Schema)}, "takes no schema"),
+    ],
 )
 def test_create_agent_with_tools_or_a_schema_is_refused_with_what_to_do_instead(
     stage: Stage, arguments: dict[str, Any], says: str

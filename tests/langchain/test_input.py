@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from langchain_core.messages import AIMessage, HumanMessage, SystemMessage, ToolMessage
-from langchain_core.runnables import ConfigurableField
+from langchain_core.runnables import ConfigurableField, RunnableLambda
 from pydantic import BaseModel
 
 from chat_sessions import AuthenticationError, ConfigurationError, LlamaCloudChat
@@ -270,6 +270,67 @@ def test_tools_and_schemas_are_refused_with_what_to_do_instead(stage: Stage) -> 
         model.invoke("q", tools=[{"name": "t"}])
     with pytest.raises(NotImplementedError, match="takes no schema"):
         model.with_structured_output(_Answer)
+    with pytest.raises(NotImplementedError, match="leave bind_tools out"):
+        model.bind_tools([])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ({"index_id": ["idx-docs"]}, "no argument index_id; did you mean index_ids?"),
+        ({"sesion_id": "ses-1"}, "no argument sesion_id; did you mean session_id?"),
+        ({"api_key": "llx-secret"}, "api_key belongs to the client"),
+        ({"base_url": "http://127.0.0.1"}, "base_url belongs to the client"),
+        ({"client": None, "api_key": "llx-secret"}, "api_key belongs to the client"),
+        ({"client": "llx-secret"}, "client is of type str: give the sync client"),
+    ],
+)
+def test_an_argument_that_a_model_does_not_have_is_named_and_its_value_is_not(
+    arguments: dict[str, Any], says: str
+) -> None:
+    with pytest.raises(ConfigurationError) as raised:
+        SessionChatModel(**arguments)
+    assert says in str(raised.value)
+    assert "llx-secret" not in str(raised.value)
+
+
+def test_what_any_chat_model_of_langchain_is_given_is_accepted(stage: Stage) -> None:
+    standard: dict[str, Any] = {
+        "temperature": 0,
+        "max_tokens": 9,
+        "timeout": 9,
+        "stop": [],
+        "max_retries": 2,
+        "model": "m",
+    }
+    assert stage.model(**standard, streaming=True, top_p=0.5).invoke("q").text == "Hello world"
+
+
+@pytest.mark.checklist(43)
+async def test_a_warning_points_at_the_line_that_asks(stage: Stage) -> None:
+    model = stage.model()
+    given = [SystemMessage("be brief"), HumanMessage("q")]
+    chain: Any = RunnableLambda(lambda _: given) | model
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always", SessionInputWarning)
+        model.invoke(given)
+        list(model.stream(given))
+        _ = model.stream_events(given, version="v3").output
+        chain.invoke("q")
+        model.invoke("q", stop=["x"])
+        await model.ainvoke(given)
+        _ = [chunk async for chunk in model.astream(given)]
+    assert [warning.filename for warning in warned] == [__file__] * 7
+
+
+@pytest.mark.checklist(43)
+def test_a_warning_of_a_task_points_at_the_line_that_runs_the_loop(stage: Stage) -> None:
+    # LangChain runs each step of an async chain as a task, which knows nobody who awaits it.
+    given = [SystemMessage("be brief"), HumanMessage("q")]
+    chain: Any = RunnableLambda(lambda _: given) | stage.model()
+    with pytest.warns(SessionInputWarning) as warned:
+        asyncio.run(chain.ainvoke("q"))
+    assert warned[0].filename == __file__
 
 
 @pytest.mark.parametrize("kwargs", [{"sesion_id": "x"}, {"temperature": 0}])

@@ -15,6 +15,7 @@ from chat_sessions import (
     AuthenticationError,
     ConfigurationError,
     ConflictError,
+    LlamaCloudChat,
     NotFoundError,
     Stop,
     Text,
@@ -41,6 +42,29 @@ def test_an_engine_is_a_base_chat_engine_with_a_callback_manager(serve: Serve) -
     assert SessionChatEngine(client=chat).callback_manager is Settings.callback_manager
     assert SessionChatEngine(client=chat, callback_manager=manager).callback_manager is manager
     assert SessionChatEngine(client=chat).session_id is None
+
+
+@pytest.mark.parametrize(
+    ("make", "says"),
+    [
+        (
+            lambda engine, chat: engine.from_session("ses-abc"),
+            r"not str; .* SessionChatEngine\(client=chat, session_id=",
+        ),
+        (lambda engine, chat: engine(client="llx-secret"), "client is of type str: give a client"),
+        (
+            lambda engine, chat: engine(client=chat, system_prompt="Be brief."),
+            "takes no system_prompt: it takes client",
+        ),
+        (lambda engine, chat: engine.from_defaults(llm=None), "no from_defaults: make it by its constructor"),
+    ],
+)
+def test_an_engine_that_cannot_be_made_so_says_how_it_can(
+    serve: Serve, make: Callable[[Any, LlamaCloudChat], object], says: str
+) -> None:
+    with pytest.raises(ConfigurationError, match=says) as raised:
+        make(SessionChatEngine, serve())
+    assert "llx-secret" not in str(raised.value)
 
 
 def test_an_engine_without_a_client_is_made_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,10 +15,10 @@ from typing import Annotated, NoReturn, ParamSpec
 import typer
 
 from chat_sessions.cli import asking, keeping
-from chat_sessions.cli.exits import HELP, ExitCode, UnknownName, exit_code
+from chat_sessions.cli.exits import HELP, ExitCode, exit_code
 from chat_sessions.cli.service import Service, Where, open_service
 from chat_sessions.cli.terminal import Terminal
-from chat_sessions.core.errors import ChatSessionsError, ConfigurationError, NotFoundError
+from chat_sessions.core.errors import ChatSessionsError, ConfigurationError
 
 __all__ = ["app", "run"]
 
@@ -353,14 +353,7 @@ def doctor(
 def _sessions_of(where: Where, *, quiet: bool = False) -> Generator[tuple[Service, Terminal]]:
     terminal = Terminal(quiet=quiet)
     with open_service(where, terminal=terminal, documents=False) as service:
-        try:
-            yield service, terminal
-        except NotFoundError:
-            if not service.is_local:
-                raise
-            raise UnknownName(
-                "there is no such session on this machine; `chat-sessions sessions list` shows those that are"
-            ) from None
+        yield service, terminal
 
 
 def run() -> NoReturn:

@@ -23,11 +23,11 @@ _HELP = """\
 /title    the session's title
 /session  the session's id
 /help     this list
-/quit     end; so does Ctrl-D. Ctrl-C ends the running turn alone"""
+/quit     end; so do /exit and Ctrl-D. Ctrl-C ends the running turn alone"""
 
 
 def chat(service: Service, session: ChatSession, terminal: Terminal) -> ExitCode:
-    """Read questions until /quit or the end of the input; gives the code of the last one that failed.
+    """Read questions until /quit, /exit or the end of the input; gives the code of the last one that failed.
 
     Someone at a terminal is told of an error and asks on. Raises only what makes every further
     question fail too: a key that is refused, a session that does not exist.
@@ -39,7 +39,7 @@ def chat(service: Service, session: ChatSession, terminal: Terminal) -> ExitCode
     for line in _lines(terminal):
         if not line.strip():
             continue
-        if line.strip() == "/quit":
+        if line.strip() in ("/quit", "/exit"):
             break
         conversation.take(line)
     if session.id is not None:

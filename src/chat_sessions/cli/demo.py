@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from chat_sessions.cli.answers import AnswerPrinter, show_cost, show_outcome, show_sources
+from chat_sessions.cli.exits import UnknownName
 from chat_sessions.cli.service import Service, Where, open_service
 from chat_sessions.cli.terminal import Terminal, one_line
 from chat_sessions.core.errors import ConfigurationError
@@ -29,6 +30,8 @@ def run_demo(folder: str | None, questions: Sequence[str], terminal: Terminal) -
     neither is, where there are no documents, and for a folder of the caller's own without a question.
     """
     path = Path(folder) if folder else _examples()
+    if not path.exists():
+        raise UnknownName(f"there is no folder or file {str(path)!r}")
     if folder and not questions:
         raise ConfigurationError(f"what is {folder} to be asked? Give --question TEXT, once or twice")
     if len(questions) > 2:

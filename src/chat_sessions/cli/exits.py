@@ -48,7 +48,7 @@ Exit codes:
 
 
 class UnknownName(ConfigurationError):
-    """A folder, file or index that was named does not exist."""
+    """A folder, file, index or session that was named does not exist."""
 
 
 _CODES: tuple[tuple[type[BaseException] | tuple[type[BaseException], ...], ExitCode], ...] = (

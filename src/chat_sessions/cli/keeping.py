@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
 
 from chat_sessions.cli.answers import AnswerPrinter, show_outcome
+from chat_sessions.cli.exits import UnknownName
 from chat_sessions.cli.folders import Folders, data_folder
 from chat_sessions.cli.reports import dump, summary_report, turn_report
 from chat_sessions.cli.service import Service
 from chat_sessions.cli.terminal import Terminal, clean, one_line
-from chat_sessions.core.errors import ConfigurationError
+from chat_sessions.core.errors import ConfigurationError, NotFoundError
 from chat_sessions.core.models import SessionSummary
 from chat_sessions.core.turn import Turn, TurnFold, replay
 
@@ -40,8 +42,9 @@ def list_sessions(service: Service, terminal: Terminal, *, limit: int, as_json: 
 
 
 def show_session(service: Service, session_id: str, terminal: Terminal, *, as_json: bool) -> None:
-    """A session with its turns, oldest first. Raises `NotFoundError`."""
-    session = service.client.retrieve(session_id)
+    """A session with its turns, oldest first. Raises `UnknownName`."""
+    with _looking_up(service, session_id):
+        session = service.client.retrieve(session_id)
     turns = replay(session.events)
     if as_json:
         reports = [turn_report(turn, session_id=session_id, service=service.name) for turn in turns]
@@ -58,23 +61,29 @@ def show_session(service: Service, session_id: str, terminal: Terminal, *, as_js
 def title_session(service: Service, session_id: str, terminal: Terminal, *, message: str | None) -> None:
     """Have a title made from `message`, or from the session's first question, and print it.
 
-    Raises `NotFoundError`, and `ConfigurationError` for a session without a question.
+    Raises `UnknownName`, and `ConfigurationError` for a session without a question.
     """
     session = service.client.session(session_id)
-    if message is None and not session.turns():
-        raise ConfigurationError("nothing has been asked in this session yet; give --message TEXT to make a title from")
-    titled = session.set_title(message)
+    with _looking_up(service, session_id):
+        if message is None and not session.turns():
+            raise ConfigurationError(
+                "nothing has been asked in this session yet; give --message TEXT to make a title from"
+            )
+        titled = session.set_title(message)
     if titled.title_origin == "automatic":
         terminal.warn("this service makes titles by itself alone; this is the one that the session has")
     terminal.line(one_line(titled.generated_title) if titled.generated_title else "(no title)")
 
 
 def delete_sessions(service: Service, session_ids: Sequence[str], terminal: Terminal, *, sure: bool) -> None:
-    """Delete sessions, after a question where nobody said `sure`. Raises `NotFoundError` for the first unknown one.
+    """Delete sessions, after a question where nobody said `sure`. Raises `UnknownName` for the first unknown one.
 
     All are looked up before the first is deleted.
     """
-    summaries = [service.client.get_summary(session_id) for session_id in dict.fromkeys(session_ids)]
+    summaries: list[SessionSummary] = []
+    for session_id in dict.fromkeys(session_ids):
+        with _looking_up(service, session_id):
+            summaries.append(service.client.get_summary(session_id))
     if not sure:
         if not terminal.is_interactive:
             raise ConfigurationError("deleting cannot be undone: say --yes where nobody can be asked")
@@ -86,6 +95,19 @@ def delete_sessions(service: Service, session_ids: Sequence[str], terminal: Term
     for summary in summaries:
         service.client.delete(summary.session_id)
         terminal.note(f"Deleted {summary.session_id}")
+
+
+@contextmanager
+def _looking_up(service: Service, session_id: str) -> Generator[None]:
+    """Turns the service's 404 into an error that names the session: several may have been asked for."""
+    try:
+        yield
+    except NotFoundError:
+        place = "on this machine" if service.is_local else f"at {service.name}"
+        raise UnknownName(
+            f"there is no session {one_line(session_id, 80)!r} {place}; `chat-sessions sessions list` shows those that "
+            "are"
+        ) from None
 
 
 def _columns(summary: SessionSummary, index_name: Callable[[str], str]) -> tuple[str, str, str, str]:

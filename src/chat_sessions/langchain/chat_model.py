@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import threading
-import warnings
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal, NoReturn, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 from uuid import UUID
 
 from langchain_core.caches import BaseCache
@@ -26,7 +25,8 @@ from chat_sessions.langchain.backend import DEFAULT_SERVICE, backend_or_default
 from chat_sessions.langchain.content import MessageForm, default_model_name
 from chat_sessions.langchain.live_turn import AsyncLiveTurn, LiveTurn
 from chat_sessions.langchain.own_runs import OwnRunsChatModel
-from chat_sessions.langchain.prompt import PriorPolicy, Prompt, SessionInputWarning, SystemPolicy
+from chat_sessions.langchain.prompt import PriorPolicy, Prompt, SystemPolicy, warn_of_input
+from chat_sessions.langchain.refusals import check_arguments, is_schema, refuse_schema, refuse_tools
 from chat_sessions.langchain.tool import TOOL_DESCRIPTION, TOOL_NAME, SessionTool
 from chat_sessions.langchain.tool_runs import AsyncToolRuns, ToolRuns
 from chat_sessions.session import Backend, ChatSession
@@ -108,6 +108,14 @@ class SessionChatModel(OwnRunsChatModel):
     # before each turn, and tells a new turn from an old one when a stream broke.
     _recent: OrderedDict[str, ChatSession] = PrivateAttr(default_factory=OrderedDict)
 
+    if not TYPE_CHECKING:  # for a type checker, the fields are the arguments
+
+        def __init__(self, *args, **fields):
+            """Raise `ConfigurationError` for an argument that is misspelt or the client's, and for no sync client."""
+            # Not in a validator: pydantic's errors quote the input, and there may be a key in it.
+            check_arguments(fields, type(self).model_fields)
+            super().__init__(*args, **fields)
+
     @classmethod
     def from_session(cls, session: ChatSession, **fields: Any) -> Self:
         """The model of a session that you hold; it is created at its first turn if it does not exist yet."""
@@ -119,13 +127,6 @@ class SessionChatModel(OwnRunsChatModel):
         if value not in (None, False):
             raise ValueError("a session cannot be cached: the turn would never reach it; leave cache at False")
         return False
-
-    @field_validator("client", "session")
-    @classmethod
-    def _has_async_twin(cls, value: object) -> object:
-        if value is not None and not hasattr(value, "aio"):
-            raise ValueError(f"give the sync client or session, whose async twin is reached by it, not {value!r}")
-        return value
 
     # What LangChain asks of a model about itself.
 
@@ -199,17 +200,21 @@ class SessionChatModel(OwnRunsChatModel):
         **kwargs: Any,
     ) -> Runnable[LanguageModelInput, AIMessage]:
         """Raise `NotImplementedError`: the tools of a session are its service's."""
-        _refuse_tools()
+        # `create_agent` asks for its `response_format` by a tool that nobody can run, or by an argument.
+        if (tools or "response_format" in kwargs) and all(is_schema(tool) for tool in tools):
+            refuse_schema()
+        if not tools:
+            raise NotImplementedError(
+                "a hosted session takes no tools, and this list has none: leave bind_tools out and use the model itself"
+            )
+        refuse_tools()
 
     @override
     def with_structured_output(
         self, schema: dict[str, Any] | type, *, include_raw: bool = False, **kwargs: Any
     ) -> Runnable[LanguageModelInput, Any]:
         """Raise `NotImplementedError`: a session answers in words."""
-        raise NotImplementedError(
-            "a hosted session answers in words and takes no schema: pass its answer to a model that has "
-            "with_structured_output, or ask for JSON in the prompt and use JsonOutputParser"
-        )
+        refuse_schema()
 
     def bind(self, **kwargs: Any) -> Any:
         """The model with arguments for each call; a bound `session_id` still gives way to the config's."""
@@ -274,7 +279,7 @@ class SessionChatModel(OwnRunsChatModel):
     ) -> tuple[Prompt, str | None]:
         """The prompt and the session it goes to, None for a new one; all that is wrong is told here."""
         if kwargs.get("tools"):
-            _refuse_tools()
+            refuse_tools()
         unknown = sorted(kwargs.keys() - _CALL_ARGUMENTS)
         if unknown:
             raise ConfigurationError(
@@ -282,7 +287,7 @@ class SessionChatModel(OwnRunsChatModel):
                 "require_all_indexes"
             )
         if stop:
-            warnings.warn("stop is not sent: a session has no stop sequences", SessionInputWarning, stacklevel=2)
+            warn_of_input("stop is not sent: a session has no stop sequences")
         prompt = Prompt.read(messages)
         session_id = kwargs.get("session_id")
         if session_id is None:
@@ -375,10 +380,3 @@ class SessionChatModel(OwnRunsChatModel):
         self._remember(held)
         tools = AsyncToolRuns(run if self.trace_tools else None)
         return AsyncLiveTurn(stream, tools, self._form(run.run_id if run else None, v1=v1))
-
-
-def _refuse_tools() -> NoReturn:
-    raise NotImplementedError(
-        "a hosted session runs the tools of its service and cannot call yours: give your tools to an agent of your "
-        "own, and the session to that agent as one of them (SessionChatModel.as_tool)"
-    )

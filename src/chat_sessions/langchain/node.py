@@ -24,7 +24,8 @@ def session_node(
 
     The state is a mapping, a dataclass or a pydantic model. The node returns the answer under
     `messages_key` and the session's id under `session_key`: the first turn of a thread creates the
-    session, the checkpointer keeps its id, and the next turn goes on with it.
+    session, the checkpointer keeps its id, and the next turn goes on with it. The state needs a place
+    for the id, such as `session_id: NotRequired[str]`: LangGraph drops what a state does not have.
     """
 
     def arguments(state: Any) -> tuple[Any, dict[str, Any]]:

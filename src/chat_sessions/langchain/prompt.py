@@ -7,6 +7,7 @@ without anyone knowing why.
 
 from __future__ import annotations
 
+import inspect
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, System
 
 from chat_sessions.core.errors import ConfigurationError
 
-__all__ = ["PriorPolicy", "Prompt", "SessionInputWarning", "SystemPolicy"]
+__all__ = ["PriorPolicy", "Prompt", "SessionInputWarning", "SystemPolicy", "warn_of_input"]
 
 SystemPolicy: TypeAlias = Literal["warn", "prepend", "error"]
 PriorPolicy: TypeAlias = Literal["warn", "ignore", "error"]
@@ -24,6 +25,21 @@ PriorPolicy: TypeAlias = Literal["warn", "ignore", "error"]
 
 class SessionInputWarning(UserWarning):
     """A part of the input does not reach the remote session. Filter it to silence all such warnings."""
+
+
+# Between the line that asks and the turn.
+_BETWEEN = frozenset(
+    ("asyncio", "chat_sessions", "concurrent", "contextvars", "langchain", "langchain_core", "langgraph")
+)
+
+
+def warn_of_input(message: str) -> None:
+    """Warn of input that does not reach the session, at the line outside this package and LangChain that asks."""
+    # As `skip_file_prefixes` does from Python 3.12 on.
+    level, frame = 1, inspect.currentframe()
+    while frame and frame.f_back and frame.f_globals.get("__name__", "").partition(".")[0] in _BETWEEN:
+        level, frame = level + 1, frame.f_back
+    warnings.warn(message, SessionInputWarning, stacklevel=level)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,10 +86,14 @@ class Prompt:
             return
         whose = f"session {self.prior_session_id!r}" if self.prior_session_id else "no session"
         here = f"session {session_id!r}" if session_id else "a new session"
+        # The only sign of a graph whose state has no place for the id: LangGraph drops what a state does not have.
+        lost = self.prior_session_id is not None and session_id is None
+        state = "; a graph with session_node needs `session_id: NotRequired[str]` in its state for that" if lost else ""
         self._tell(
             policy,
             f"the messages before the prompt are not sent: the last answer among them comes from {whose}, and this "
-            f"turn runs in {here}, which does not know them. Pass the session_id of that answer to go on with it; "
+            f"turn runs in {here}, which does not know them. Pass the session_id of that answer to go on with "
+            f"it{state}. "
             'on_prior_messages="ignore" silences this',
         )
 
@@ -94,7 +114,7 @@ class Prompt:
     def _tell(policy: Literal["warn", "error"], message: str) -> None:
         if policy == "error":
             raise ConfigurationError(message)
-        warnings.warn(message, SessionInputWarning, stacklevel=2)
+        warn_of_input(message)
 
 
 def _text(message: BaseMessage) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from typing import get_args
+from typing import Never, NoReturn, get_args
 
 from llama_index.core import Settings
 from llama_index.core.base.llms.types import ChatMessage
@@ -26,6 +26,11 @@ from chat_sessions.session.backend import Backend
 from chat_sessions.session.chat_session import ChatSession
 
 __all__ = ["SessionChatEngine"]
+
+_TAKES = (
+    "it takes client, session_id, index_ids, callback_manager and on_chat_history. The hosted agent has its own model, "
+    "prompt, tools and memory; a key or an address is given to the client"
+)
 
 
 class SessionChatEngine(BaseChatEngine):
@@ -53,7 +58,10 @@ class SessionChatEngine(BaseChatEngine):
         *,
         callback_manager: CallbackManager | None = None,
         on_chat_history: ChatHistoryPolicy = "error",
+        **meaningless: Never,
     ) -> None:
+        if meaningless:
+            raise ConfigurationError(f"SessionChatEngine takes no {', '.join(meaningless)}: {_TAKES}")
         session = client_or_default(client).session(session_id, index_ids=index_ids)
         self._set_up(session, callback_manager, on_chat_history)
 
@@ -65,10 +73,23 @@ class SessionChatEngine(BaseChatEngine):
         callback_manager: CallbackManager | None = None,
         on_chat_history: ChatHistoryPolicy = "error",
     ) -> SessionChatEngine:
-        """An engine over the session that you hold; both know its id once it is created."""
+        """An engine over the session that you hold; both know its id once it is created.
+
+        Raises `ConfigurationError` for an id: `SessionChatEngine(session_id=...)` takes that.
+        """
+        if not hasattr(session, "client"):
+            raise ConfigurationError(
+                f"from_session takes a session such as chat.session(...), not {type(session).__name__}; to go on with "
+                "the session of an id, use SessionChatEngine(client=chat, session_id=...)"
+            )
         engine = cls.__new__(cls)
         engine._set_up(session, callback_manager, on_chat_history)
         return engine
+
+    @classmethod
+    def from_defaults(cls, *_: Never, **__: Never) -> NoReturn:
+        """Raise `ConfigurationError`: what stock engines take here, a hosted agent has itself."""
+        raise ConfigurationError(f"SessionChatEngine has no from_defaults: make it by its constructor, for {_TAKES}")
 
     def _set_up(
         self, session: ChatSession, callback_manager: CallbackManager | None, on_chat_history: ChatHistoryPolicy

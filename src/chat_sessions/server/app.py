@@ -87,6 +87,10 @@ def create_app(
     Raises `ConfigurationError` for what cannot be served. The lifespan raises it for a store
     that cannot be opened, and what `open_index` raises for documents that cannot be read.
     """
+    if not isinstance(indexes, Mapping):  # pyright: ignore[reportUnnecessaryIsInstance] - a folder alone is tempting
+        raise ConfigurationError(
+            f"indexes={indexes!r}: name an index for each folder or file, such as indexes={{'idx-docs': 'docs/'}}"
+        )
     if not indexes:
         raise ConfigurationError("there is no index to serve; give at least one, such as indexes={'idx-docs': 'docs/'}")
     if api_key is not None and not (api_key.isascii() and api_key.isprintable() and api_key.strip() == api_key != ""):

@@ -51,6 +51,12 @@ def test_a_port_that_is_none_is_an_error() -> None:
         server(port=70000).start()
 
 
+@pytest.mark.parametrize("indexes", ["files", ["files"]])
+def test_indexes_without_names_are_an_error_that_shows_the_form(indexes: Any) -> None:
+    with pytest.raises(ConfigurationError, match=r"files.*name an index.*indexes=\{'idx-docs': 'docs/'\}"):
+        server(indexes=indexes)
+
+
 def test_a_server_that_was_not_started_has_no_url() -> None:
     unstarted = server(api_key="secret")
     assert repr(unstarted) == "<ServerThread not started>"
