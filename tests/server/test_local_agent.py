@@ -134,6 +134,13 @@ ANSWERS = [
         "First look at",
     ),
     ("which soil probe for orchards", FAQ, "Which soil probe should I order?", "The SP-2L is 150 cm long"),
+    # what a thing is, what a document is about, how many there are, a whole row
+    ("What is the RG-4?", REPORT, 5, "The RG-4 replaces the RG-3 that had been sold since 2017. It measures"),
+    ("What is this report about?", REPORT, 1, "Tarnwick Instruments makes gauges, probes and masts"),
+    ("Summarise the handbook", HANDBOOK, "Employee handbook", "It applies at all sites."),
+    ("How many employees are there?", REPORT, 7, "| Total |  | 366 | 330 |"),
+    ("How did revenue develop by quarter?", REPORT, 3, "| Revenue | 18.4 | 20.1 | 23.7 | 22.0 | 84.2 |"),
+    ("What was the revenue for the year as a whole?", REPORT, 3, "| Revenue | 84.2 |"),
     # a page named by its number
     ("What does page 3 say about orders received in Q4?", REPORT, 3, "| Orders received | 24.1 |"),
     ("What is on page 6?", REPORT, 6, "twelve RG-4 gauges"),
@@ -157,6 +164,23 @@ FOLLOW_UPS = [
         "How long is the warranty?",
         "have 24 months",
     ),
+    (["What is the RG-4?", "How long is its warranty?"], FAQ, "How long is the warranty?", "36 months"),
+    (["What is the RG-4?", "How long is its warranty?", "And its price?"], REPORT, 5, "| List price | EUR 2,450 |"),
+    (
+        ["What is the RG-4?", "What does it weigh?", "And the RG-3?"],
+        REPORT,
+        5,
+        "| RG-3 |\n|---|---|\n| Weight | 4.2 kg |",
+    ),
+    (["What was the revenue in Q3 2025?", "And for the year as a whole?"], REPORT, 3, "| Revenue | 84.2 |"),
+    (["What was the revenue in Q3 2025?", "And what about Q4?"], REPORT, 3, "| Revenue | 22.0 |"),
+    (
+        ["What was the revenue in Q3 2025?", "And what was the operating profit?"],
+        REPORT,
+        3,
+        "| Operating profit | 3.4 |",
+    ),
+    (["How many employees are there?", "And in 2024?"], REPORT, 2, "| Employees at year end | 330 |"),
     (["What were the scope 2 emissions?", "And in 2024?"], REPORT, 8, "| Scope 2: electricity bought | 247 |"),
     (
         ["What was the revenue in Q3 2025?", "How many vacation days do I get?"],
@@ -180,6 +204,8 @@ ABSENT = [
     ("How many parking spaces are there?", "parking"),
     ("What was the share price?", None),
     ("What is on page 99?", None),
+    ("Who runs the company?", None),
+    ("Which figures does it give?", None),
     ("hello", "hello"),
     ("?", None),
 ]
@@ -214,6 +240,86 @@ async def test_what_no_document_says_is_not_answered(examples: Index, prompt: st
     assert ("They never mention" in text) == (unknown is not None)
     assert unknown is None or f"“{unknown}”" in text
     assert [event.name for event in events if isinstance(event, ToolCall)] == ["retrieve"]
+
+
+BAKERY = """# Rolls and bread
+
+A rye roll is EUR 1.20 and a white roll EUR 0.90.
+
+# Opening hours
+
+The bakery opens at 7 on weekdays and at 9 on Sundays.
+
+# Delivery
+
+Bread is delivered in Ormsay on weekdays.
+"""
+
+
+@pytest.mark.parametrize(
+    ("prompts", "phrase"),
+    [
+        (["When does the bakery open on Sundays?", "And how much is a rye roll?"], "EUR 1.20"),
+        (["When does the bakery open on Sundays?", "And what about the rye roll?"], "EUR 1.20"),
+        (["How much is a rye roll?", "And a white roll?"], "EUR 0.90"),
+        (["How much is a rye roll?", "And when does the bakery open?"], "at 7 on weekdays"),
+    ],
+)
+async def test_a_change_of_topic_that_sounds_like_a_follow_up_is_answered(
+    tmp_path: Path, prompts: list[str], phrase: str
+) -> None:
+    (tmp_path / "bakery.md").write_text(BAKERY)
+    assert phrase in text_of(await conversation(prompts, [open_index("idx-bakery", tmp_path)]))
+
+
+@pytest.mark.parametrize(
+    "prompts",
+    [
+        ["What were the main findings in Q3?", "And in 2024?"],
+        ["What were the main findings in Q3?", "And for the year as a whole?"],
+        ["What was the revenue in Q3 2025?", "And in Japan?"],
+        ["What was the revenue in Q3 2025?", "And in 2019?"],
+    ],
+    ids=" ".join,
+)
+async def test_the_answer_before_is_not_given_again_to_a_follow_up_that_nothing_answers(
+    examples: Index, prompts: list[str]
+) -> None:
+    text = text_of(await conversation(prompts, [examples]))
+    assert text.startswith("I found nothing in the documents that answers this.")
+
+
+async def test_a_question_of_nothing_but_words_that_shape_questions_finds_the_line_with_all_of_them(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "invoice.md").write_text("| Item | EUR |\n|---|---|\n| Rolls | 12.00 |\n| Total | 14.28 |\n")
+    invoice = open_index("idx-invoice", tmp_path)
+    assert "| Total | 14.28 |" in text_of(await events_of("What is the total?", [invoice]))
+    assert "| Total | 14.28 |" in text_of(await events_of("How much is the total?", [invoice]))
+    assert text_of(await events_of("What is the total weight?", [invoice])).startswith("I found nothing")
+
+
+async def test_a_single_document_is_what_the_question_is_about_whatever_its_name(tmp_path: Path) -> None:
+    (tmp_path / "bakery.md").write_text(BAKERY)
+    text = text_of(await events_of("What is this document about?", [open_index("idx-bakery", tmp_path)]))
+    assert text.startswith("A rye roll is EUR 1.20")
+
+
+async def test_what_a_document_is_about_is_told_in_the_middle_of_a_conversation_too(examples: Index) -> None:
+    text = text_of(await conversation(["What is the RG-4?", "What is this report about?"], [examples]))
+    assert text.startswith("Tarnwick Instruments makes gauges, probes and masts")
+
+
+async def test_a_page_named_in_the_middle_of_a_conversation_is_opened(examples: Index) -> None:
+    for prompt in ("What is on page 6?", "What is page 6 about?"):
+        text = text_of(await conversation(["What is the RG-4?", prompt], [examples]))
+        assert text == text_of(await events_of("What is on page 6?", [examples]))
+
+
+async def test_how_many_there_are_is_told_by_a_number_of_them(tmp_path: Path) -> None:
+    (tmp_path / "library.md").write_text("# Library\n\nThe library lends books for 28 days. It has 42,000 books.\n")
+    library = open_index("idx-library", tmp_path)
+    assert text_of(await events_of("How many books does the library have?", [library])).startswith("It has 42,000")
 
 
 _ANY_PROMPT = st.one_of(
@@ -311,6 +417,20 @@ class TestEvents:
         events = await conversation(["What was the revenue in Q3 2025?", "And in 2024?"], [examples])
         call = next(event for event in events if isinstance(event, ToolCall))
         assert call.arguments["query"] == "And in 2024? revenue Q3"
+
+    async def test_a_follow_up_that_finds_nothing_with_the_earlier_words_is_searched_by_itself(
+        self, examples: Index
+    ) -> None:
+        events = await conversation(["What is the RG-4?", "How long is its warranty?"], [examples])
+        calls = [event for event in events if isinstance(event, ToolCall)]
+        assert [call.arguments["query"] for call in calls] == [
+            "How long is its warranty? RG-4",
+            "How long is its warranty?",
+        ]
+        assert len({call.call_id for call in calls}) == 2
+        stop = events[-1]
+        assert isinstance(stop, Stop)
+        assert stop.usage.turns == 3
 
     async def test_usage_counts_words_and_rounds(self, examples: Index) -> None:
         events = await events_of("What was the revenue in Q3 2025?", [examples])

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from chat_sessions.server.indexes import Hit
 from chat_sessions.server.pages import Document, Page, Table
 from chat_sessions.server.passages import Statement, statements_of
-from chat_sessions.server.questions import SHAPE, Question
+from chat_sessions.server.questions import SHAPE, Question, period
 from chat_sessions.server.words import QUESTION_WORDS, terms
 
 __all__ = ["Answer", "answer"]
@@ -26,9 +26,11 @@ _ALMOST_AS_GOOD = 0.94
 _SENTENCES = 3
 _TABLE_ROWS = 12
 _LONGEST = 4000
+_REACH = 30
 
 _NUMBER = re.compile(r"-?\d[\d,]*(?:\.\d+)?")
 _CAUSE = re.compile(r"\b(?:because|cause[ds]?|reason|due to|driven|findings)\b", re.IGNORECASE)
+_GOES_ON = re.compile(r"(?:It|Its|They|Their)\b")
 _ENUMERATES = re.compile(r"(?:First|Second|Third|Fourth|Finally|Last)(?:ly)?\b|\(?\d[.)]\s")
 _TOTAL = re.compile(r"(?:total|all|sum|average|mean)\b", re.IGNORECASE)
 
@@ -67,7 +69,7 @@ def answer(question: Question, hits: Sequence[Hit], rarity: Callable[[str], floa
     asked = sum(weights.values())
     if not hits:
         return None
-    if question.page is not None and not question.subject:
+    if (question.page is not None and not question.subject) or question.wants_overview:
         return _opening(hits[0])
     if not asked:
         return None
@@ -75,7 +77,7 @@ def answer(question: Question, hits: Sequence[Hit], rarity: Callable[[str], floa
     candidates: list[_Candidate] = []
     for document, page, relevance in _pages(hits):
         for statement in statements_of(page):
-            covered, score = _score(question, weights, asked, statement)
+            covered, score = _score(question, weights, asked, statement, document.name)
             candidates.append(_Candidate(document, page, statement, covered, score + 0.08 * relevance / best_hit))
     enough = _COVERAGE_BY_ANSWER if question.about_answer else _COVERAGE
     fitting = [candidate for candidate in candidates if candidate.covered >= enough]
@@ -110,7 +112,9 @@ def _pages(hits: Iterable[Hit]) -> list[tuple[Document, Page, float]]:
     return list(found.values())
 
 
-def _score(question: Question, weights: dict[str, float], asked: float, statement: Statement) -> tuple[float, float]:
+def _score(
+    question: Question, weights: dict[str, float], asked: float, statement: Statement, name: str
+) -> tuple[float, float]:
     """How much of the question a statement covers, from 0 to 1; and that with what speaks for it besides."""
     subject = [term for term in question.subject if weights[term]]
     titled = bool(subject) and statement.title.issuperset(subject)
@@ -126,26 +130,50 @@ def _score(question: Question, weights: dict[str, float], asked: float, statemen
         elif term in statement.around:
             covered += _AROUND * weight
     covered /= asked
+    if not subject and not question.about_answer and not statement.own.issuperset(weights):
+        # "What is the total?" has words that shape a question and no other; half of them mean nothing.
+        return 0.0, 0.0
     reached = statement.own | statement.near | statement.around
     if sum(term not in reached for term in subject) > len(subject) // 3:
         return 0.0, 0.0
+    if question.periods:
+        # "And in 2024?" asks for the same thing at another time: both must be there.
+        things = [term for term in subject if not period(term)]
+        if any(term not in reached and term not in name.lower() for term in question.periods):
+            return 0.0, 0.0
+        if sum(term not in reached for term in things) > len(things) // 3:
+            return 0.0, 0.0
     carried = [term for term, weight in question.weights.items() if SHAPE < weight < 1]
     if carried and reached.isdisjoint(carried):
         # It has left the subject of the question before.
         return 0.0, 0.0
     score = covered + 0.25 * titled
+    counts = question.wants_count and not statement.table and _counts(subject, statement.text)
     if statement.table:
         label = frozenset(terms(re.split(r"[(:]", statement.table.rows[statement.row][0])[0]))
+        label = label - (QUESTION_WORDS - weights.keys()) or label
         score += 0.25 * len(label & weights.keys()) / len(label) if label else 0.0
     else:
         score += 0.1 * direct / asked
-        if len(statement.own) < 3 and not titled:
+        if len(statement.own) < 3 and not (titled or counts):
             score -= 0.2
-    if question.wants_number and _NUMBER.search(statement.text):
-        score += 0.15 if statement.table else 0.1
+    if question.wants_number and statement.table and _NUMBER.search(statement.text):
+        score += 0.15
+    elif question.wants_count:
+        score += 0.2 if counts else -0.1
+    elif question.wants_number and _NUMBER.search(statement.text):
+        score += 0.1
     if question.wants_cause:
         score += -0.4 if statement.table else 0.25 if _CAUSE.search(statement.text) else 0.0
     return covered, score
+
+
+def _counts(subject: Sequence[str], text: str) -> bool:
+    """Whether a number stands shortly before something of the subject: "366 people", not "an employee has 28 days"."""
+    return any(
+        not set(terms(text[number.end() : number.end() + _REACH])).isdisjoint(subject)
+        for number in _NUMBER.finditer(text)
+    )
 
 
 def _quote_sentences(
@@ -153,7 +181,8 @@ def _quote_sentences(
 ) -> str:
     """The best sentence with those of its page that fit almost as well, in the order of the page.
 
-    A sentence that an enumeration follows is quoted with it: "Three findings explain it. First, ..."
+    A sentence that an enumeration follows is quoted with it: "Three findings explain it. First, ...";
+    what a thing is, with the sentences that go on about it.
     """
     whole = best.statement.own.issuperset(question.subject)
     good = [
@@ -168,8 +197,12 @@ def _quote_sentences(
     chosen = {id(one.statement) for one in first}
     text = ""
     follows = False
+    more = _SENTENCES - 1 if question.wants_definition else 0
     for statement in (candidate.statement for candidate in candidates if candidate.page is best.page):
         quoted = id(statement) in chosen or (follows and bool(_ENUMERATES.match(statement.text)))
+        if follows and not quoted and more and _GOES_ON.match(statement.text):
+            quoted = True
+            more -= 1
         if quoted:
             text += (" " if follows else " … " if text else "") + statement.text
         follows = quoted

@@ -120,18 +120,27 @@ class Index:
         With `page`, only passages of pages with this number count, and they need share no word.
         """
         content = self._content
-        known = [term for term in dict.fromkeys(terms(query)) if term in content.frequencies]
-        known = [term for term in known if term not in QUESTION_WORDS] or known
-        if limit < 1 or not (known or page):
+        if limit < 1:
             return []
-        scores: list[float] = content.ranking.get_scores(known).tolist() if known else [0.0] * len(content.passages)
         hits = [
             Hit(self.index_id, passage, score)
-            for passage, score in zip(content.passages, scores, strict=True)
+            for passage, score in zip(content.passages, _scores(content, query), strict=True)
             if (score > 0 if page is None else passage.page.number == page)
         ]
         # The sort is stable: of two passages with one score the earlier comes first.
         return sorted(hits, key=lambda hit: -hit.score)[:limit]
+
+    def openings(self, question: str) -> list[Hit]:
+        """How the documents begin that a question names by a word of their file name; the only one unnamed."""
+        content = self._content
+        asked = set(terms(question))
+        first = [
+            Hit(self.index_id, passage, score)
+            for passage, score in zip(content.passages, _scores(content, question), strict=True)
+            if passage.chunk_index == 0
+        ]
+        named = [hit for hit in first if asked & set(terms(re.sub(r"[\W_]+", " ", hit.passage.document.name)))]
+        return named or (first if len(first) == 1 else [])
 
     def rarity(self, term: str) -> float:
         """How much a term tells here: BM25's inverse document frequency, highest for one that never occurs."""
@@ -197,6 +206,14 @@ def open_index(index_id: str, path: Path) -> Index:
 def screenshot_name(page: Page) -> str:
     """The attachment name of a page's screenshot, "" for a section of a text."""
     return "" if page.number is None else f"screenshots/page_{page.number}.jpg"
+
+
+def _scores(content: _Content, query: str) -> list[float]:
+    """The BM25 score of every passage, all 0 if the query has no word that occurs."""
+    known = [term for term in dict.fromkeys(terms(query)) if term in content.frequencies]
+    known = [term for term in known if term not in QUESTION_WORDS] or known
+    scores: list[float] = content.ranking.get_scores(known).tolist() if known else [0.0] * len(content.passages)
+    return scores
 
 
 def _read(index_id: str, root: Path, before: _Content | None) -> _Content:

@@ -29,7 +29,7 @@ from chat_sessions.core.models import ImageAttachment, Usage
 from chat_sessions.server.agent import AgentTurn
 from chat_sessions.server.answers import Answer, answer
 from chat_sessions.server.indexes import Hit, Index
-from chat_sessions.server.questions import Question, question_from
+from chat_sessions.server.questions import Question, readings_of
 from chat_sessions.server.words import count_words
 
 __all__ = ["LocalAgent"]
@@ -51,7 +51,8 @@ class _Count:
 class LocalAgent:
     """Answers from the documents of the turn's indexes, without a model.
 
-    A turn is: a thought, the tool `retrieve` and its result; for a page of a PDF that answers
+    A turn is: a thought, the tool `retrieve` and its result, and these again where a follow-up
+    that finds nothing can be understood in another way; for a page of a PDF that answers
     the question, `read` and the whole page with its screenshot; then the answer. Tokens in its
     usage are words and numbers, counted: in, the prompt and the tool results; out, thoughts and
     answer. `usage.turns` is 1 and one more for each tool call.
@@ -70,23 +71,28 @@ class LocalAgent:
         calls = sum(isinstance(event, ToolCall) for event in turn.history)
         earlier = [event.content for event in turn.history if isinstance(event, UserInput)]
         last_answer = next((event.content for event in reversed(turn.history) if isinstance(event, Text)), "")
-        question = question_from(turn.prompt, earlier, _CITATION.sub("", last_answer))
+        readings = readings_of(turn.prompt, earlier, _CITATION.sub("", last_answer))
 
-        for event in _thought(_plan(question, turn.indexes), count):
-            yield event
-            await asyncio.sleep(0)
-        call = ToolCall(
-            call_id=f"call_{calls + 1}",
-            name="retrieve",
-            arguments={
-                "query": question.query,
-                "index_ids": [index.index_id for index in turn.indexes],
-                "top_k": self._passages,
-            },
-        )
-        yield call
-        hits, found = await asyncio.to_thread(_look_up, question, turn.indexes, self._passages)
-        yield _result(call, {"results": [hit.as_result() for hit in hits]}, count)
+        found: Answer | None = None
+        for question in readings:
+            for event in _thought(_plan(question, turn.indexes), count):
+                yield event
+                await asyncio.sleep(0)
+            calls += 1
+            call = ToolCall(
+                call_id=f"call_{calls}",
+                name="retrieve",
+                arguments={
+                    "query": question.query,
+                    "index_ids": [index.index_id for index in turn.indexes],
+                    "top_k": self._passages,
+                },
+            )
+            yield call
+            hits, found = await asyncio.to_thread(_look_up, question, turn.indexes, self._passages)
+            yield _result(call, {"results": [hit.as_result() for hit in hits]}, count)
+            if found:
+                break
 
         if found and found.page.number is not None:
             number = found.page.number
@@ -95,7 +101,7 @@ class LocalAgent:
                 yield event
                 await asyncio.sleep(0)
             call = ToolCall(
-                call_id=f"call_{calls + 2}",
+                call_id=f"call_{calls + 1}",
                 name="read",
                 arguments={"file_id": found.document.file_id, "page": number},
             )
@@ -109,7 +115,9 @@ class LocalAgent:
         text = f"{found.text}\n\n{found.citation}" if found and "\n" in found.text else ""
         if not text:
             text = (
-                f"{found.text} {found.citation}" if found else await asyncio.to_thread(_nothing, question, turn.indexes)
+                f"{found.text} {found.citation}"
+                if found
+                else await asyncio.to_thread(_nothing, readings[0], turn.indexes)
             )
         count.given_out += count_words(text)
         for piece in _PIECE.findall(text):
@@ -130,7 +138,10 @@ class LocalAgent:
 
 def _look_up(question: Question, indexes: Sequence[Index], limit: int) -> tuple[list[Hit], Answer | None]:
     """The best passages of all indexes together, and the answer that they hold."""
-    hits = [hit for index in indexes for hit in index.search(question.query, limit=limit, page=question.page)]
+    if question.wants_overview and question.page is None:
+        hits = [hit for index in indexes for hit in index.openings(question.query)]
+    else:
+        hits = [hit for index in indexes for hit in index.search(question.query, limit=limit, page=question.page)]
     hits.sort(key=lambda hit: -hit.score)
     del hits[limit:]
 

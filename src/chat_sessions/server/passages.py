@@ -12,6 +12,7 @@ from chat_sessions.server.words import terms
 __all__ = ["Passage", "Statement", "passages_of", "statements_of"]
 
 _TABLE_NUMBER = re.compile(r"Table \d+[.:]?\s*")
+_WRITTEN = re.compile(r"[^\W\d_]{2}")
 _FULL = 600
 _MOST = 900
 _MOST_OF_A_TABLE = 1800
@@ -75,6 +76,9 @@ def statements_of(page: Page) -> list[Statement]:
             near = title | frozenset(terms(" ".join(block.header)))
             around = section | heading
             for number, row in enumerate(block.rows):
+                if row[0] and not any(character.isalnum() for character in row[0]):
+                    # The key of a chart, as a PDF has it.
+                    continue
                 text = " | ".join(row)
                 found.append(Statement(text, frozenset(terms(text)), title, near, around, block, number))
         else:
@@ -82,7 +86,7 @@ def statements_of(page: Page) -> list[Statement]:
             found += [
                 Statement(text, frozenset(terms(text)), heading, section | heading, around)
                 for text in sentences(block.text)
-                if any(character.isalpha() for character in text)
+                if _WRITTEN.search(text)
             ]
     return found
 

@@ -13,6 +13,7 @@ __all__ = ["QUESTION_WORDS", "count_words", "terms", "terms_and_words"]
 
 _WORD = re.compile(r"\d+(?:[.,]\d+)*(?![\w-])|[^\W_]+(?:[-'\u2019][^\W_]+)*")
 _QUARTER = re.compile(r"\b(first|second|third|fourth|1st|2nd|3rd|4th) quarter\b", re.IGNORECASE)
+_FULL_YEAR = re.compile(r"\b(?:(?:full|whole|entire) year|year as a whole)\b", re.IGNORECASE)
 _QUARTERS = {"first": "Q1", "second": "Q2", "third": "Q3", "fourth": "Q4"} | {
     "1st": "Q1",
     "2nd": "Q2",
@@ -21,11 +22,11 @@ _QUARTERS = {"first": "Q1", "second": "Q2", "third": "Q3", "fourth": "Q4"} | {
 }
 
 _STOP_WORDS = frozenset(
-    """a about after all also am an and any are as at be because been before being between both but by can could did
-    do does doing done during each either for from had has have having he her his how i if in into is it its itself
-    just me might more most must my no nor not of off on once only or other our out over own per shall she should
-    so some such than that the their them then there these they this those through to too under until us very was we
-    were what when where which while who whom whose why will with would you your""".split()  # noqa: SIM905 (words read best as words)
+    """a about after all also am an and any are as at be because been before being between both but by can could
+    did do does doing done during each either for from had has have having he her his how i if in into is it its
+    itself just many me might more most much must my no nor not of off on once one ones only or other our out over
+    own per shall she should so some such than that the their them then there these they this those through to too
+    under until us very was we were what when where which while who whom whose why will with would you your""".split()  # noqa: SIM905 (words read best as words)
 )
 
 _IRREGULAR = {
@@ -98,8 +99,9 @@ def terms(text: str) -> list[str]:
 
 def terms_and_words(text: str) -> list[tuple[str, str]]:
     """As `terms`, each with the word of the text that it stands for."""
-    text = _QUARTER.sub(lambda match: _QUARTERS[match[1].lower()], text)
-    return [pair for written in _WORD.findall(text) for pair in _terms_of(written)]
+    text = _FULL_YEAR.sub("FY", _QUARTER.sub(lambda match: _QUARTERS[match[1].lower()], text))
+    pairs = [pair for written in _WORD.findall(text) for pair in _terms_of(written)]
+    return [(term, "full year" if term == "fy" else word) for term, word in pairs]
 
 
 def count_words(text: str) -> int:
@@ -154,9 +156,10 @@ def _term(word: str) -> str:
 QUESTION_WORDS = frozenset(
     _term(word)
     for word in """according amount answer apply available begin big biggest bring come company count describe
-    document end exist explain far fast fewest figure file find get give go greatest happen high highest
-    important information key know large largest least level list long longest look lowest main many maximum
-    mean mention minimum much name need number offer often old percent percentage please report say see shortest
-    show smallest spend start state take tell thing think total use value want way work year""".split()  # noqa: SIM905
+    develop document end exist explain far fast fewest figure file find get give go greatest happen high highest
+    important information key know large largest least level list long longest look lowest main maximum
+    mean mention minimum name need number offer often old percent percentage please report run say see shortest
+    show smallest spend start state summarise summarize take tell thing think total use value want way work
+    year""".split()  # noqa: SIM905
 )
 """Terms that shape a question more than they say what it is about: they may match, but need not."""
