@@ -483,6 +483,28 @@ async def test_a_turn_that_was_refused_is_not_counted(chat: AnyChat, wire: WireS
     assert (await do(session.ask("q"))).text == "first"
 
 
+async def test_a_turn_that_is_cancelled_before_its_answer_begins_may_have_landed(wire: WireServer) -> None:
+    posted = threading.Event()
+
+    def say_nothing(_: Request, connection: Connection) -> None:
+        posted.set()
+        connection.wait_until_closed()
+
+    with client(wire, recovery=0.05) as made:
+        session = made.aio.session()
+        await session.create()
+        wire.on("POST", "/messages/stream", say_nothing)
+        task = asyncio.create_task(session.ask("q"))
+        assert await asyncio.to_thread(posted.wait, 10)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        wire.on("POST", "/messages/stream", break_off)
+        wire.on("GET", "/ses-1", history_of(UserInput(content="q"), Text(content="of the first"), STOP))
+        with pytest.raises(TurnOutcomeUnknown):
+            await session.ask("q")
+
+
 async def test_after_a_turn_that_nobody_knows_of_the_count_is_read_again_not_guessed(wire: WireServer) -> None:
     with client(wire, recovery=0.05) as made:
         for chat in both(made):

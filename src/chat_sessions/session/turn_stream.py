@@ -146,15 +146,18 @@ class TurnStream(_TurnState):
             self._slot = slot
             self._turns_before = self._prepared.count.begin()
             self._clock = EventClock(self._timeouts)
+            # From here on it may have landed, whatever ends this: an interruption, too.
+            self._landed = None
             try:
                 self._connection = self._transport.open_turn(self._prepared.request, self._clock)
-                self._landed = None
                 self._clock.pause()
             except (ConnectionLost, DeadlinePassed, InternalServerError) as error:
-                self._landed = None
                 self._recover(error, accepted=False)
                 while not self._ready and not self._is_closed:
                     self._pull()
+            except APIError:
+                self._landed = False
+                raise
         except BaseException:
             self.close()
             raise
@@ -279,15 +282,18 @@ class AsyncTurnStream(_TurnState):
             self._slot = slot
             self._turns_before = self._prepared.count.begin()
             self._clock = EventClock(self._timeouts)
+            # From here on it may have landed, whatever ends this: an interruption, too.
+            self._landed = None
             try:
                 self._connection = await self._transport.open_turn(self._prepared.request, self._clock)
-                self._landed = None
                 self._clock.pause()
             except (ConnectionLost, DeadlinePassed, InternalServerError) as error:
-                self._landed = None
                 self._recover(error, accepted=False)
                 while not self._ready and not self._is_closed:
                     await self._pull()
+            except APIError:
+                self._landed = False
+                raise
         except BaseException:
             await self.close()
             raise
