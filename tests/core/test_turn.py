@@ -84,6 +84,36 @@ def test_any_events_in_any_order_fold_without_an_error_and_lose_no_text(data: st
     assert all(final in made.turn.text for final in finals)
 
 
+@pytest.mark.parametrize(
+    "events",
+    [
+        (
+            ThinkingDelta(content=" "),
+            TextDelta(content="a"),
+            ThinkingDelta(content="a"),
+            Thinking(content="a"),
+            TextDelta(content="b"),
+        ),
+        (
+            TextDelta(content="a"),
+            ThinkingDelta(content="b"),
+            TextDelta(content="c"),
+            Thinking(content="d"),
+            TextDelta(content="e"),
+            Text(content="ef"),
+            Thinking(content="bg"),
+        ),
+    ],
+)
+def test_what_a_final_brings_together_goes_on_as_if_it_had_never_been_apart(events: tuple[Event, ...]) -> None:
+    made = TurnFold("q")
+    stepwise = Turn("q")
+    for event in events:
+        made.add(event)
+        stepwise = fold(stepwise, event)
+        assert stepwise == made.turn
+
+
 def test_a_delta_only_history_gives_the_same_turn_as_one_of_finals() -> None:
     deltas: list[Event] = [UserInput(content="q"), TextDelta(content="He"), TextDelta(content="llo"), STOP]
     finals: list[Event] = [UserInput(content="q"), Text(content="Hello"), STOP]

@@ -18,7 +18,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Literal, TypeAlias, TypeGuard
+from typing import Literal, TypeAlias
 
 from pydantic import JsonValue
 
@@ -222,10 +222,8 @@ class TurnFold:
     @property
     def turn(self) -> Turn:
         """The turn so far."""
-        events = [item.event(ended=self.is_complete) if isinstance(item, _Segment) else item for item in self._items]
-        if self._stop is not None:
-            events.append(self._stop)
-        return Turn(self._prompt, tuple(events))
+        events = _events(self._items, ended=self.is_complete)
+        return Turn(self._prompt, events if self._stop is None else (*events, self._stop))
 
     def add(self, event: Event) -> tuple[Event, ...]:
         """Take in one event; gives back what is new to a reader.
@@ -291,39 +289,29 @@ class TurnFold:
         if covered:
             first = covered[0]
             lane.pending = [segment for segment in lane.pending if segment not in covered]
-            if len(covered) > 1:
-                self._drop(covered[1:])
+            if lane.open in covered:
+                lane.open = None
         else:
             self._close()
             first = _Segment(lane.is_text)
             self._items.append(first)
-        if lane.open in covered:
-            lane.open = None
         first.parts.clear()
         first.final = event
+        if len(covered) > 1:
+            self._drop(covered[1:])
         if not unshown:
             return (event,)
         return (TextDelta(content=unshown) if lane.is_text else ThinkingDelta(content=unshown), event)
 
     def _drop(self, segments: list[_Segment]) -> None:
-        """Take segments out; runs of deltas that then stand side by side become one."""
-        kept: list[_Segment | Event] = []
-        for item in self._items:
-            if item in segments:
-                continue
-            last = kept[-1] if kept else None
-            if _is_pending(item) and _is_pending(last) and item.is_text is last.is_text:
-                lane = self._text if item.is_text else self._thinking
-                last.append(item.text)
-                lane.pending.remove(item)
-                lane.open = last if lane.open is item else lane.open
-            else:
-                kept.append(item)
-        self._items = kept
+        """Take segments out. What is left is read anew, for what they kept apart may belong together."""
+        left = [item for item in self._items if item not in segments]
+        again = TurnFold.resume(Turn(self._prompt, _events(left, ended=False)))
+        self._items, self._text, self._thinking = again._items, again._text, again._thinking
 
 
-def _is_pending(item: _Segment | Event | None) -> TypeGuard[_Segment]:
-    return isinstance(item, _Segment) and item.final is None
+def _events(items: list[_Segment | Event], *, ended: bool) -> tuple[Event, ...]:
+    return tuple(item.event(ended=ended) if isinstance(item, _Segment) else item for item in items)
 
 
 class _Lane:
