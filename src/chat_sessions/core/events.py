@@ -135,7 +135,7 @@ _TYPE_BY_FIELDS = (
 
 
 def parse_event_json(data: str | bytes) -> Event:
-    """The event in one JSON text, as it stands in a `data:` line.
+    """The event in one JSON text, as it stands in a `data:` line. Bytes that are no UTF-8 become U+FFFD.
 
     Raises `ProtocolError` if it is no JSON object, or a known type with a broken body.
     """
@@ -143,6 +143,8 @@ def parse_event_json(data: str | bytes) -> Event:
         return _known.validate_json(data)
     except ValidationError:
         pass
+    if isinstance(data, bytes):
+        data = data.decode("utf-8", "replace")
     try:
         body = load_json(data)
     except ValueError as error:
@@ -195,8 +197,7 @@ def dump_event(event: Event) -> dict[str, Any]:
     return event.model_dump(mode="json")
 
 
-def _quote(data: str | bytes) -> str:
-    text = data.decode("utf-8", "replace") if isinstance(data, bytes) else data
+def _quote(text: str) -> str:
     return repr(text if len(text) <= _QUOTE_LIMIT else text[:_QUOTE_LIMIT] + "…")
 
 

@@ -13,14 +13,14 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import Any, Protocol
 
 import httpx
 
 from chat_sessions.core.events import Event
-from chat_sessions.llama_cloud.sse import aiter_events, iter_events
+from chat_sessions.llama_cloud.sse import EventDecoder
 from chat_sessions.session.deadlines import EventClock
 from chat_sessions.session.transport import ConnectionLost, DeadlinePassed
 
@@ -101,13 +101,17 @@ class ResponseEvents:
         self._reads = _BoundedReads(response, clock)
         # Nothing to decode, as a rule: a compressed stream was not asked for.
         self._chunks = response.iter_bytes() if "content-encoding" in response.headers else response.iter_raw()
-        self._events = iter_events(_timely(self._chunks, clock), max_event_bytes=max_event_bytes)
+        self._decoder = EventDecoder(max_event_bytes)
 
     def __next__(self) -> Event:
-        try:
-            return next(self._events)
-        except _BROKEN as error:
-            raise lost(error, self._clock) from error
+        while (event := self._decoder.next_event()) is None:
+            if self._clock.remaining() == 0:
+                raise DeadlinePassed(self._clock.describe())
+            try:
+                self._decoder.feed(next(self._chunks))
+            except _BROKEN as error:
+                raise lost(error, self._clock) from error
+        return event
 
     def finish(self) -> None:
         """Read the end of the body if it is there, so that the connection can be used again; then close."""
@@ -130,10 +134,10 @@ class ResponseEvents:
         if not self._response.is_closed:
             self._reads.undo()
             self._reads.wake()
-            _dropped.append((self._response, self._chunks, self._events))
+            _dropped.append((self._response, self._chunks))
 
 
-_dropped: deque[tuple[httpx.Response, Iterator[bytes], Iterator[Event]]] = deque()
+_dropped: deque[tuple[httpx.Response, Iterator[bytes]]] = deque()
 
 
 def close_dropped() -> None:
@@ -151,14 +155,18 @@ class AsyncResponseEvents:
         self._clock = clock
         self._reads = _BoundedReads(response, clock)
         self._chunks = response.aiter_bytes() if "content-encoding" in response.headers else response.aiter_raw()
-        self._events = aiter_events(_atimely(self._chunks, clock), max_event_bytes=max_event_bytes)
+        self._decoder = EventDecoder(max_event_bytes)
         self._loop = asyncio.get_running_loop()
 
     async def __anext__(self) -> Event:
-        try:
-            return await anext(self._events)
-        except _BROKEN as error:
-            raise lost(error, self._clock) from error
+        while (event := self._decoder.next_event()) is None:
+            if self._clock.remaining() == 0:
+                raise DeadlinePassed(self._clock.describe())
+            try:
+                self._decoder.feed(await anext(self._chunks))
+            except _BROKEN as error:
+                raise lost(error, self._clock) from error
+        return event
 
     async def finish(self) -> None:
         """Read the end of the body if it is there, so that the connection can be used again; then close."""
@@ -185,20 +193,3 @@ _closing: set[asyncio.Task[None]] = set()
 def _close_soon(response: httpx.Response) -> None:
     _closing.add(task := asyncio.ensure_future(response.aclose()))
     task.add_done_callback(_closing.discard)
-
-
-# No methods: a generator that holds its own object is a cycle, which only the garbage collector ends.
-
-
-def _timely(chunks: Iterator[bytes], clock: EventClock) -> Iterator[bytes]:
-    for chunk in chunks:
-        yield chunk
-        if clock.remaining() == 0:
-            raise DeadlinePassed(clock.describe())
-
-
-async def _atimely(chunks: AsyncIterator[bytes], clock: EventClock) -> AsyncIterator[bytes]:
-    async for chunk in chunks:
-        yield chunk
-        if clock.remaining() == 0:
-            raise DeadlinePassed(clock.describe())

@@ -46,9 +46,14 @@ class TurnSlot:
         self._place = place
 
     def touch(self) -> None:
-        """Note that the calling thread and task read the turn: they must not wait for its end."""
+        """Note that the calling thread reads the turn: it must not wait for its end."""
+        if self._place.thread != (thread := threading.get_ident()):
+            self._place.thread, self._place.task = thread, _current_task()
+
+    def touch_async(self) -> None:
+        """Note that the calling task reads the turn: it must not wait for its end."""
         self._place.thread = threading.get_ident()
-        self._place.task = _current_task()
+        self._place.task = asyncio.current_task()
 
     def release(self) -> None:
         """Let the next turn begin. Idempotent, and safe from any thread, signal handlers included."""

@@ -175,13 +175,14 @@ class TurnStream(_TurnState):
         return self
 
     def __next__(self) -> Event:
-        if not self._is_closed:
-            self.open()
-        if self._slot is not None:
-            self._slot.touch()
         while not self._ready:
             if self._is_closed:
                 raise StopIteration
+            slot = self._slot
+            if slot is None:
+                self.open()
+                continue
+            slot.touch()
             try:
                 self._pull()
             except BaseException:
@@ -311,13 +312,14 @@ class AsyncTurnStream(_TurnState):
         return self
 
     async def __anext__(self) -> Event:
-        if not self._is_closed:
-            await self.open()
-        if self._slot is not None:
-            self._slot.touch()
         while not self._ready:
             if self._is_closed:
                 raise StopAsyncIteration
+            slot = self._slot
+            if slot is None:
+                await self.open()
+                continue
+            slot.touch_async()
             try:
                 await self._pull()
             except BaseException:
