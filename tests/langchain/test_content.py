@@ -26,7 +26,7 @@ def test_a_live_turn_gives_the_message_that_its_history_gives(turn: Told, form: 
         for shown in fold.add(event):
             block = writer.block(shown) if is_delta(shown) else None
             if block is not None:
-                chunks.append(form.chunk(block))
+                chunks.append(form.chunk(form.piece(block)))
     chunks.append(form.last_chunk(fold.turn, "ses-1"))
     live = form.message(fold.turn, "ses-1")
     (_, replayed) = events_to_messages(

@@ -40,6 +40,10 @@ __all__ = [
 
 Block: TypeAlias = dict[str, Any]
 Content: TypeAlias = str | list[str | dict[str, Any]]
+# Tuples, as each token is asked for: a union would be made anew each time.
+_TEXT = (TextDelta, Text)
+_THINKING = (ThinkingDelta, Thinking)
+_FINALS = (Text, Thinking)
 
 
 class BlockWriter:
@@ -51,9 +55,9 @@ class BlockWriter:
 
     def block(self, event: Event) -> Block | None:
         """The block that this event adds or continues; None if it adds nothing to a message."""
-        if isinstance(event, TextDelta | Text):
+        if isinstance(event, _TEXT):
             return {"type": "text", "text": event.content, "index": self._running("text")}
-        if isinstance(event, ThinkingDelta | Thinking):
+        if isinstance(event, _THINKING):
             return {"type": "reasoning", "reasoning": event.content, "index": self._running("reasoning")}
         if isinstance(event, ToolCall):
             return {
@@ -93,7 +97,7 @@ class BlockWriter:
 
 def is_delta(event: Event) -> bool:
     """Whether a live event shows something: a final repeats the deltas before it."""
-    return not isinstance(event, Text | Thinking)
+    return not isinstance(event, _FINALS)
 
 
 def tool_failed(result: ToolResult) -> bool:
@@ -148,9 +152,9 @@ class MessageForm:
         """One block as the content of a chunk."""
         return block["text"] if block["type"] == "text" and not self.v1 else [block]
 
-    def chunk(self, block: Block) -> AIMessageChunk:
-        """One block as a chunk of the message."""
-        return AIMessageChunk(content=self.piece(block), id=self.message_id, response_metadata=self._version())
+    def chunk(self, content: Content) -> AIMessageChunk:
+        """A piece of the content as a chunk of the message."""
+        return AIMessageChunk(content=content, id=self.message_id, response_metadata=self._version())
 
     def last_chunk(self, turn: Turn, session_id: str | None) -> AIMessageChunk:
         """The chunk that ends the message: usage and metadata, no content."""

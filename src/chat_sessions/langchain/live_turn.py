@@ -19,6 +19,7 @@ from chat_sessions.core.turn import Turn
 from chat_sessions.langchain.closing import to_the_end
 from chat_sessions.langchain.content import BlockWriter, MessageForm, is_delta
 from chat_sessions.langchain.protocol import ProtocolWriter
+from chat_sessions.langchain.tokens import Mold
 from chat_sessions.langchain.tool_runs import AsyncToolRuns, ToolRuns
 from chat_sessions.session.turn_stream import AsyncTurnStream, TurnStream
 
@@ -39,6 +40,7 @@ class _LiveTurn(Generic[_Stream]):
         self.form = form
         self._blocks = BlockWriter()
         self._protocol = ProtocolWriter(form)
+        self._chunks = Mold(form.chunk([] if form.v1 else ""))
 
     @property
     def turn(self) -> Turn:
@@ -67,7 +69,7 @@ class _LiveTurn(Generic[_Stream]):
         if isinstance(event, Stop):
             return self.form.last_chunk(self.turn, self._stream.session_id)
         block = self._blocks.block(event) if is_delta(event) else None
-        return None if block is None else self.form.chunk(block)
+        return None if block is None else self._chunks.cast(content=self.form.piece(block))
 
     def protocol_start(self) -> Iterator[MessagesData]:
         """The beginning of the message as content-block protocol events."""

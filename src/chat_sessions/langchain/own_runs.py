@@ -22,13 +22,14 @@ from langchain_core.callbacks import (
 )
 from langchain_core.language_models import LanguageModelInput
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
-from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, LLMResult, RunInfo
+from langchain_core.outputs import ChatGeneration, LLMResult, RunInfo
 from langchain_core.runnables import RunnableConfig
 from langchain_core.runnables.config import ensure_config
 
 from chat_sessions.langchain.closing import to_the_end
 from chat_sessions.langchain.live_turn import AsyncLiveTurn, LiveTurn
 from chat_sessions.langchain.producers import TurnChatModel
+from chat_sessions.langchain.tokens import AsyncTokenTeller, TokenTeller
 
 __all__ = ["OwnRunsChatModel"]
 
@@ -80,6 +81,7 @@ class OwnRunsChatModel(TurnChatModel, ABC):
         config = ensure_config(config)
         messages = self._convert_input(input).to_messages()
         run = self._start(messages, config, stop, kwargs)
+        tokens = TokenTeller(run)
         turn: LiveTurn | None = None
         try:
             if self.rate_limiter is not None:
@@ -87,7 +89,7 @@ class OwnRunsChatModel(TurnChatModel, ABC):
             with self._live_turn(messages, stop, run, kwargs) as turn:
                 while (event := turn.step()) is not None:
                     if (chunk := turn.chunk(event)) is not None:
-                        _tell(run, chunk)
+                        tokens.tell(chunk)
                         yield chunk
         except GeneratorExit as error:
             if turn is not None and turn.is_complete:
@@ -117,6 +119,7 @@ class OwnRunsChatModel(TurnChatModel, ABC):
         config = ensure_config(config)
         messages = self._convert_input(input).to_messages()
         run = await self._astart(messages, config, stop, kwargs)
+        tokens = AsyncTokenTeller(run)
         turn: AsyncLiveTurn | None = None
         try:
             if self.rate_limiter is not None:
@@ -124,7 +127,7 @@ class OwnRunsChatModel(TurnChatModel, ABC):
             async with await self._alive_turn(messages, stop, run, kwargs) as turn:
                 while (event := await turn.step()) is not None:
                     if (chunk := turn.chunk(event)) is not None:
-                        await _atell(run, chunk)
+                        await tokens.tell(chunk)
                         yield chunk
         except GeneratorExit as error:
             if turn is not None and turn.is_complete:
@@ -185,7 +188,7 @@ class OwnRunsChatModel(TurnChatModel, ABC):
     ) -> tuple[ChatGeneration, UUID]:
         run = self._start(messages, config, stop, kwargs)
         protocol = self._should_use_protocol_streaming(async_api=False, run_manager=run, **kwargs)
-        tokens = self._should_stream(async_api=False, run_manager=run, **kwargs)
+        tokens = TokenTeller(run) if self._should_stream(async_api=False, run_manager=run, **kwargs) else None
         turn: LiveTurn | None = None
         try:
             if self.rate_limiter is not None:
@@ -197,8 +200,8 @@ class OwnRunsChatModel(TurnChatModel, ABC):
                     if protocol:
                         for made in turn.protocol(event):
                             run.on_stream_event(made)
-                    elif tokens and (chunk := turn.chunk(event)) is not None:
-                        _tell(run, chunk)
+                    elif tokens is not None and (chunk := turn.chunk(event)) is not None:
+                        tokens.tell(chunk)
         except BaseException as error:
             run.on_llm_error(error, response=_partial(turn))
             raise
@@ -211,7 +214,7 @@ class OwnRunsChatModel(TurnChatModel, ABC):
     ) -> tuple[ChatGeneration, UUID]:
         run = await self._astart(messages, config, stop, kwargs)
         protocol = self._should_use_protocol_streaming(async_api=True, run_manager=run, **kwargs)
-        tokens = self._should_stream(async_api=True, run_manager=run, **kwargs)
+        tokens = AsyncTokenTeller(run) if self._should_stream(async_api=True, run_manager=run, **kwargs) else None
         turn: AsyncLiveTurn | None = None
         try:
             if self.rate_limiter is not None:
@@ -223,8 +226,8 @@ class OwnRunsChatModel(TurnChatModel, ABC):
                     if protocol:
                         for made in turn.protocol(event):
                             await run.on_stream_event(made)
-                    elif tokens and (chunk := turn.chunk(event)) is not None:
-                        await _atell(run, chunk)
+                    elif tokens is not None and (chunk := turn.chunk(event)) is not None:
+                        await tokens.tell(chunk)
         except BaseException as error:
             await to_the_end(run.on_llm_error(error, response=_partial(turn)))
             raise
@@ -326,21 +329,6 @@ def _collected(results: list[tuple[ChatGeneration, UUID]]) -> LLMResult:
         llm_output={},
         run=[RunInfo(run_id=run_id) for _, run_id in results],
     )
-
-
-def _tell(run: CallbackManagerForLLMRun, chunk: AIMessageChunk) -> None:
-    if run.handlers:
-        run.on_llm_new_token(_token(chunk), chunk=ChatGenerationChunk(message=chunk))
-
-
-async def _atell(run: AsyncCallbackManagerForLLMRun, chunk: AIMessageChunk) -> None:
-    if run.handlers:
-        await run.on_llm_new_token(_token(chunk), chunk=ChatGenerationChunk(message=chunk))
-
-
-def _token(chunk: AIMessageChunk) -> str | list[str | dict[str, Any]]:
-    content: str | list[str | dict[str, Any]] = chunk.content
-    return content
 
 
 def _partial(turn: LiveTurn | AsyncLiveTurn | None) -> LLMResult:
