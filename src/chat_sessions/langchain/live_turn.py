@@ -15,11 +15,11 @@ from langchain_core.messages import AIMessage, AIMessageChunk
 from langchain_core.outputs import ChatGeneration, LLMResult
 
 from chat_sessions.core.events import Event, Stop
+from chat_sessions.core.mold import Mold
 from chat_sessions.core.turn import Turn
 from chat_sessions.langchain.closing import to_the_end
 from chat_sessions.langchain.content import BlockWriter, MessageForm, is_delta
 from chat_sessions.langchain.protocol import ProtocolWriter
-from chat_sessions.langchain.tokens import Mold
 from chat_sessions.langchain.tool_runs import AsyncToolRuns, ToolRuns
 from chat_sessions.session.turn_stream import AsyncTurnStream, TurnStream
 

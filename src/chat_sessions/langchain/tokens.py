@@ -1,46 +1,25 @@
-"""One token as LangChain's objects, and as its handlers are told of it.
+"""How LangChain's handlers are told of a token.
 
-Both are made for each token of an answer, so they cost more than all the rest. `Mold` copies a
-validated object instead of validating the next one: a third of the time. `AsyncTokenTeller` calls
-handlers as LangChain does, without a task for each call where there is nothing to run beside it.
+They are told of every token of an answer, so what that costs is most of what a token costs. Async
+handlers are called as LangChain calls them, but without a task where there is nothing to run beside it.
 """
 
 from __future__ import annotations
 
-import copy
 import inspect
 import logging
-from typing import Any, Generic, TypeVar
+from typing import Any
 
 from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, BaseCallbackHandler, CallbackManagerForLLMRun
 from langchain_core.messages import AIMessageChunk
 from langchain_core.outputs import ChatGenerationChunk
-from pydantic import BaseModel
 
-__all__ = ["AsyncTokenTeller", "Mold", "TokenTeller"]
+from chat_sessions.core.mold import Mold
+
+__all__ = ["AsyncTokenTeller", "TokenTeller"]
 
 # Where LangChain itself says that a handler failed.
 _log = logging.getLogger("langchain_core.callbacks.manager")
-_Model = TypeVar("_Model", bound=BaseModel)
-
-
-class Mold(Generic[_Model]):
-    """Objects like the first one, but for the fields given; lists and dicts are never shared."""
-
-    def __init__(self, first: _Model) -> None:
-        self._first = first
-        self._mutable: list[tuple[str, list[object] | dict[str, object]]] = [
-            (name, value) for name, value in vars(first).items() if isinstance(value, list | dict)
-        ]
-
-    def cast(self, **fields: object) -> _Model:
-        """A new object with these fields, which must be of the types that validation would leave as they are."""
-        made = copy.copy(self._first)
-        values = vars(made)
-        for name, value in self._mutable:
-            values[name] = value.copy()
-        values.update(fields)
-        return made
 
 
 class _Teller:

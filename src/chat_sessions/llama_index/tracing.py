@@ -54,6 +54,7 @@ from llama_index_instrumentation.event_handlers import NullEventHandler
 from llama_index_instrumentation.events.span import SpanDropEvent
 from pydantic import JsonValue, ValidationError
 
+from chat_sessions.core.mold import Mold
 from chat_sessions.core.turn import ToolRun
 from chat_sessions.llama_index.tools import HostedTool, query_of
 
@@ -149,6 +150,7 @@ class TurnTrace:
     _root: _Span = field(init=False)
     _llm: _Span = field(init=False)
     _deltas: _Span | None = field(init=False, default=None)
+    _delta_events: Mold[StreamChatDeltaReceivedEvent] | None = field(init=False, default=None)
     _tools: dict[int, _ToolFrame] = field(init=False, default_factory=dict[int, _ToolFrame])
     _tags: dict[str, object] = field(init=False)
     _listens: bool = field(init=False)
@@ -194,9 +196,10 @@ class TurnTrace:
         """A piece of the answer has come."""
         if not self._listens:
             return
-        if self._deltas is None:
+        if self._deltas is None or self._delta_events is None:
             self._deltas = _Span("ChatSession.deltas", parent=self._llm, tags=self._tags, arguments={})
-        self._deltas.event(StreamChatDeltaReceivedEvent(delta=delta, span_id=self._deltas.id))
+            self._delta_events = Mold(StreamChatDeltaReceivedEvent(delta=delta, span_id=self._deltas.id))
+        self._deltas.event(self._delta_events.cast(delta=delta))
 
     def tool_called(self, position: int, call_id: str, name: str, arguments: Mapping[str, JsonValue]) -> None:
         """The tool run at this position of the turn has begun."""
