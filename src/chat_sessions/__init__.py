@@ -53,10 +53,10 @@ from chat_sessions.core.models import (
 )
 from chat_sessions.core.sources import Source
 from chat_sessions.core.turn import ToolRun, Turn, TurnFold, fold, replay
-from chat_sessions.llama_cloud import AsyncLlamaCloudChat, LlamaCloudChat
 from chat_sessions.session import AsyncChatSession, AsyncTurnStream, ChatSession, Timeouts, TurnStream
 
 if TYPE_CHECKING:
+    from chat_sessions.llama_cloud import AsyncLlamaCloudChat, LlamaCloudChat
     from chat_sessions.local import LocalServer
     from chat_sessions.openhands import AsyncOpenHandsChat, OpenHandsChat
 
@@ -116,9 +116,11 @@ __all__ = [
 ]
 
 
-# What needs an extra is loaded when it is asked for.
+# What needs an extra is loaded when it is asked for, and so is httpx: half of what this import would cost.
 _LAZY = {
+    "AsyncLlamaCloudChat": "chat_sessions.llama_cloud",
     "AsyncOpenHandsChat": "chat_sessions.openhands",
+    "LlamaCloudChat": "chat_sessions.llama_cloud",
     "LocalServer": "chat_sessions.local",
     "OpenHandsChat": "chat_sessions.openhands",
 }
