@@ -7,6 +7,7 @@ than all the rest of a token's way. So the first one is validated, and the other
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Generic, TypeVar
 
 from pydantic import BaseModel
@@ -30,11 +31,10 @@ class Mold(Generic[_Model]):
         self._given = frozenset(first.model_fields_set)
         self._extra, self._private = first.__pydantic_extra__, first.__pydantic_private__
         self._anew: list[tuple[str, Callable[[], object]]] = []
-        fields = self._class.model_fields
+        factories = _factories(self._class)
         for name, value in self._values.items():
-            factory = fields[name].default_factory if name in fields and name not in self._given else None
-            if factory is not None and not fields[name].default_factory_takes_validated_data:
-                self._anew.append((name, factory))  # type: ignore[arg-type]  # takes no argument, as just asked
+            if name in factories and name not in self._given:
+                self._anew.append((name, factories[name]))
             elif isinstance(value, list | dict):
                 self._anew.append((name, value.copy))
 
@@ -51,3 +51,13 @@ class Mold(Generic[_Model]):
         _set(made, "__pydantic_extra__", None if self._extra is None else self._extra.copy())
         _set(made, "__pydantic_private__", None if self._private is None else self._private.copy())
         return made
+
+
+@lru_cache(maxsize=64)
+def _factories(model: type[BaseModel]) -> dict[str, Callable[[], object]]:
+    """The defaults that a class makes anew for each object, by field."""
+    return {
+        name: field.default_factory  # type: ignore[misc]  # it takes no argument, as just asked
+        for name, field in model.model_fields.items()
+        if field.default_factory is not None and not field.default_factory_takes_validated_data
+    }
