@@ -35,6 +35,16 @@ async def every(items: Iterable[T] | AsyncIterable[T]) -> list[T]:
     return list(items)
 
 
+async def first(count: int, items: Iterable[T] | AsyncIterable[T]) -> list[T]:
+    """The first items, of either kind of iterator; no more are read."""
+    found: list[T] = []
+    async for item in some(items):
+        found.append(item)
+        if len(found) == count:
+            break
+    return found
+
+
 async def some(items: Iterable[T] | AsyncIterable[T]) -> AsyncIterator[T]:
     """The items one by one, of either kind of iterator."""
     if isinstance(items, AsyncIterable):

@@ -121,6 +121,16 @@ def test_new_turns_that_may_be_this_one_in_other_words_are_unknown() -> None:
     assert decide(live=live(), history=asked("other", STOP), turns_before=0) == Delivery("unknown")
 
 
+def test_where_an_earlier_prompt_may_have_landed_too_only_the_answer_tells_which_turn_is_this_one() -> None:
+    one, two = asked("q", Text(content="mine"), STOP), asked("q")
+    for history in (one, two):
+        assert decide(live=live(), history=history, turns_before=0, in_doubt=True) == Delivery("unknown")
+        assert decide(live=live(), history=history, in_doubt=True) == Delivery("unknown")
+    for turns_before in (0, None):
+        found = decide(live=live(TextDelta(content="mi")), history=one, turns_before=turns_before, in_doubt=True)
+        assert found.outcome == "finished"
+
+
 def test_white_space_in_a_prompt_does_not_make_it_another() -> None:
     history = asked("a\nb", STOP)
     assert decide(live=live(prompt=" a\r\nb\n"), history=history, turns_before=0).outcome == "finished"
@@ -171,6 +181,17 @@ def test_only_what_was_not_seen_is_missing(
             (TextDelta(content="A"), TextDelta(content="B")),
         ),
         ((Text(content="A"),), (Text(content="A "), Text(content=" ")), (Text(content=" "),)),
+        # White space that begins a text, or stands alone, as models like to begin with.
+        ((TextDelta(content="\n\n"),), (TextDelta(content="\n\n"),), ()),
+        ((TextDelta(content="\n"),), (TextDelta(content="\n\n"),), (TextDelta(content="\n"),)),
+        ((TextDelta(content="A"),), (TextDelta(content="A \n"),), (TextDelta(content=" \n"),)),
+        ((TextDelta(content="A \n"),), (Text(content="A "), Text(content="\nB")), (TextDelta(content="B"),)),
+        ((Text(content="A "), Text(content="\n ")), (Text(content="A \n "),), ()),
+        (
+            (TextDelta(content="B"),),
+            (Text(content="\n"), Text(content="B")),
+            (TextDelta(content="\n"), Text(content="B")),
+        ),
     ],
 )
 def test_segments_that_are_cut_in_other_places_are_not_shown_twice(

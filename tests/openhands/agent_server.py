@@ -38,6 +38,11 @@ class AgentServer:
         return f"http://127.0.0.1:{self.port}"
 
     @property
+    def home(self) -> Path:
+        """The home folder of the server's user."""
+        return self._folder / "home"
+
+    @property
     def is_new(self) -> bool:
         return not self.version.startswith("1.18.")
 

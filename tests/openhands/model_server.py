@@ -1,7 +1,7 @@
 """A language model on loopback that does what the last word of its prompt tells it.
 
 It speaks the OpenAI completions API, streamed and whole. The words are the first of the user's
-last message: see `_SCRIPT`. A request without tools is one for a title or a side question.
+last message: see `SCRIPT`. A request without tools is one for a title or a side question.
 """
 
 from __future__ import annotations
@@ -29,11 +29,13 @@ class Answer:
     status: int = 200
     # After this many pieces of text the answer waits until the test lets it go on.
     held_after: int | None = None
+    # Whether it answers its own tool's result with the same again.
+    repeats: bool = False
 
 
 _PLAIN = Answer(("Plain ", "answer ", "in ", "pieces."), ("No ", "tool ", "needed."))
 _AFTER_TOOL = Answer(("The ", "tool ", "has ", "answered."), ("It ", "worked."))
-_SCRIPT = {
+SCRIPT = {
     "TEXT": _PLAIN,
     "TOOL": Answer(("I ", "will ", "think."), ("A ", "thought."), (("think", {"thought": "one"}),)),
     "SHELL": Answer(("I ", "will ", "look."), ("A ", "command."), (("terminal", {"command": "echo from-the-shell"}),)),
@@ -42,6 +44,7 @@ _SCRIPT = {
     "BADTOOL": Answer((), (), (("no_such_tool", {"x": 1}),)),
     "BADARGS": Answer((), (), (("think", {"nope": 1}),)),
     "HELD": Answer(("Half ", "of ", "it, ", "and ", "the ", "rest."), (), (), 200, 2),
+    "REPEAT": Answer((), (), (("think", {"thought": "again"}),), repeats=True),
     "FAIL500": Answer(status=500),
     "FAIL401": Answer(status=401),
 }
@@ -111,15 +114,19 @@ class ModelServer:
     def release(self) -> None:
         self._go_on.set()
 
+    def wait(self) -> None:
+        """Wait until the answer may go on, as a held one does."""
+        self.held.set()
+        self._go_on.wait()
+
     def answer(self, body: dict[str, Any]) -> Answer:
         messages: list[dict[str, Any]] = body["messages"]
         if not body.get("tools"):
             return Answer((TITLE,))
-        if messages[-1]["role"] == "tool":
-            return _AFTER_TOOL
         last = next(message for message in reversed(messages) if message["role"] == "user")["content"]
         words = (last if isinstance(last, str) else str(last[-1]["text"])).split()
-        return _SCRIPT.get(words[0], _PLAIN)
+        answer = SCRIPT.get(words[0], _PLAIN)
+        return _AFTER_TOOL if messages[-1]["role"] == "tool" and not answer.repeats else answer
 
     def chunks(self, answer: Answer, number: int) -> Iterator[dict[str, Any]]:
         def chunk(delta: dict[str, Any], reason: str | None = None) -> dict[str, Any]:
@@ -136,8 +143,7 @@ class ModelServer:
             yield chunk({"reasoning_content": piece})
         for position, piece in enumerate(answer.text):
             if position == answer.held_after:
-                self.held.set()
-                self._go_on.wait()
+                self.wait()
             yield chunk({"content": piece})
         for position, (name, arguments) in enumerate(answer.calls):
             function = {"name": name, "arguments": json.dumps(arguments)}

@@ -2,18 +2,31 @@
 
 from __future__ import annotations
 
+import asyncio
+import itertools
+import threading
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
+from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.messages import AIMessage, AIMessageChunk
 from langchain_core.runnables import RunnableConfig
+from llama_index.core.callbacks import CallbackManager, CBEventType, LlamaDebugHandler
 
 from chat_sessions.core.errors import TurnFailed
+from chat_sessions.core.models import SessionSummary
 from chat_sessions.langchain import SessionChatModel, events_to_messages
 from chat_sessions.llama_index import SessionChatEngine
+from chat_sessions.openhands import ConfirmationRequest, OpenHandsChat
 from tests.openhands.agent_server import AgentServer
+from tests.openhands.model_server import ModelServer
+from tests.openhands.proxy import Proxy
 
 pytestmark = pytest.mark.openhands
+
+_HALF = "Half of "
 
 
 def test_the_engine_answers_and_streams_and_remembers(server: AgentServer) -> None:
@@ -73,3 +86,189 @@ def test_the_history_of_a_conversation_is_messages(server: AgentServer) -> None:
         assert messages[0].text == "TOOL please"
         assert isinstance(messages[-1], AIMessage)
         assert "The tool has answered." in messages[-1].text
+
+
+class Reader:
+    """Someone who reads the held answer through an adapter, in a conversation of its own."""
+
+    def __init__(self, chat: OpenHandsChat) -> None:
+        self.chat = chat
+        self.text = ""
+        self.has_half = threading.Event()
+        self.error: BaseException | None = None
+        self.session_id: str | None = None
+
+    def add(self, piece: str) -> None:
+        self.text += piece
+        if self.text == _HALF:
+            self.has_half.set()
+
+    async def read(self) -> None:
+        try:
+            await self.pieces()
+        except TurnFailed as error:
+            self.error = error
+            self.session_id = error.session_id
+
+    async def pieces(self) -> None:
+        raise NotImplementedError
+
+
+class EngineReader(Reader):
+    async def pieces(self) -> None:
+        await asyncio.to_thread(self._pieces)
+
+    def _pieces(self) -> None:
+        with SessionChatEngine(client=self.chat).stream_chat("HELD") as response:
+            for piece in response.response_gen:
+                self.add(piece)
+
+
+class AsyncEngineReader(Reader):
+    async def pieces(self) -> None:
+        async with await SessionChatEngine(client=self.chat).astream_chat("HELD") as response:
+            async for piece in response.async_response_gen():
+                self.add(piece)
+
+
+class ModelReader(Reader):
+    async def pieces(self) -> None:
+        await asyncio.to_thread(self._pieces)
+
+    def _pieces(self) -> None:
+        for chunk in SessionChatModel(client=self.chat).stream("HELD"):
+            self.add(chunk.text)
+
+
+class AsyncModelReader(Reader):
+    async def pieces(self) -> None:
+        async for chunk in SessionChatModel(client=self.chat).astream("HELD"):
+            self.add(chunk.text)
+
+
+@asynccontextmanager
+async def four_readers(server: AgentServer, model: ModelServer, **arguments: Any) -> AsyncIterator[list[Reader]]:
+    """Both adapters, sync and async, each with the first half of its answer; left when all have ended."""
+    model.hold()
+    with server.client(**arguments) as chat:
+        kinds: tuple[type[Reader], ...] = (EngineReader, AsyncEngineReader, ModelReader, AsyncModelReader)
+        readers = [kind(chat) for kind in kinds]
+        reading = [asyncio.create_task(reader.read()) for reader in readers]
+        try:
+            for reader in readers:
+                await asyncio.to_thread(reader.has_half.wait)
+            yield readers
+        finally:
+            model.release()
+            await asyncio.gather(*reading)
+            await chat.aio.close()
+
+
+async def test_a_connection_cut_in_a_run_is_not_seen_through_an_adapter(
+    server: AgentServer, model: ModelServer
+) -> None:
+    with Proxy(server.port) as proxy:
+        async with four_readers(server, model, base_url=proxy.url) as readers:
+            proxy.cut()
+        assert [(reader.text, reader.error) for reader in readers] == [("Half of it, and the rest.", None)] * 4
+
+
+async def test_a_server_killed_in_a_run_fails_the_turn_of_every_adapter_after_what_it_had(
+    server: AgentServer, model: ModelServer
+) -> None:
+    async with four_readers(server, model) as readers:
+        await asyncio.to_thread(server.kill)
+        model.release()
+        await asyncio.to_thread(server.start)
+    for reader in readers:
+        assert reader.text == _HALF
+        assert "stopped during the run" in str(reader.error)
+    with server.client() as chat:
+        engine = SessionChatEngine(client=chat, session_id=readers[0].session_id)
+        assert engine.chat("TEXT after").response == "Plain answer in pieces."
+        answer = SessionChatModel(client=chat, session_id=readers[2].session_id).invoke("TEXT after")
+        assert answer.text == "Plain answer in pieces."
+
+
+async def test_an_interrupt_ends_the_turn_of_every_adapter(server: AgentServer, model: ModelServer) -> None:
+    async with four_readers(server, model) as readers:
+        newest = itertools.islice(readers[0].chat.list(page_size=4), 4)
+        running = [item.session_id for item in newest if _status(item) == "running"]
+        assert len(running) == 4
+        asked = [asyncio.create_task(asyncio.to_thread(readers[0].chat.interrupt, session)) for session in running]
+        if not server.is_new:
+            # It pauses a run only when the model has answered.
+            model.release()
+        await asyncio.gather(*asked)
+    for reader in readers:
+        if server.is_new:
+            assert (reader.text, "interrupted" in str(reader.error)) == (_HALF, True)
+        else:
+            assert reader.text == "Half of it, and the rest."
+
+
+def _status(summary: SessionSummary) -> object:
+    return (summary.model_extra or {}).get("execution_status")
+
+
+async def test_an_adapter_asks_before_its_agent_acts(server: AgentServer) -> None:
+    asked: list[str] = []
+
+    def confirm(request: ConfirmationRequest) -> bool:
+        asked.extend(action.name for action in request.actions)
+        return len(asked) % 2 == 1
+
+    with server.client(
+        tools=[{"name": "terminal", "params": {"terminal_type": "subprocess"}}],
+        conversation={"confirmation_policy": {"kind": "AlwaysConfirm"}},
+        on_confirmation=confirm,
+    ) as chat:
+        engine = SessionChatEngine(client=chat)
+        assert [tool.is_error for tool in engine.chat("SHELL").sources] == [False]
+        assert [tool.is_error for tool in (await engine.achat("SHELL")).sources] == [True]
+        model = SessionChatModel(client=chat)
+        statuses = [
+            [block["status"] for block in answer.content_blocks if block["type"] == "server_tool_result"]
+            for answer in (model.invoke("SHELL"), await model.ainvoke("SHELL"))
+        ]
+        assert statuses == [["success"], ["error"]]
+        await chat.aio.close()
+    assert asked == ["terminal"] * 4
+
+
+class Watch(BaseCallbackHandler):
+    """What a tracer of LangChain is told, in its order."""
+
+    def __init__(self) -> None:
+        self.told: list[str] = []
+
+    def on_chat_model_start(self, *args: Any, **kwargs: Any) -> None:
+        self.told.append("model starts")
+
+    def on_tool_start(self, serialized: dict[str, Any], *args: Any, **kwargs: Any) -> None:
+        self.told.append(f"{serialized['name']} starts")
+
+    def on_tool_end(self, output: Any, **kwargs: Any) -> None:
+        self.told.append(f"{output.name} ends: {output.status}")
+
+    def on_llm_end(self, *args: Any, **kwargs: Any) -> None:
+        self.told.append("model ends")
+
+
+@pytest.mark.parametrize(
+    ("prompt", "runs"),
+    [
+        ("PARALLEL", ["think starts", "think starts", "think ends: success", "think ends: success"]),
+        ("BADTOOL", ["no_such_tool starts", "no_such_tool ends: error"]),
+        ("FINISH", []),
+    ],
+)
+def test_the_agents_tools_are_in_the_traces_of_both_adapters(server: AgentServer, prompt: str, runs: list[str]) -> None:
+    watch, debug = Watch(), LlamaDebugHandler(print_trace_on_end=False)
+    with server.client() as chat:
+        SessionChatModel(client=chat).invoke(prompt, {"callbacks": [watch]})
+        SessionChatEngine(client=chat, callback_manager=CallbackManager([debug])).chat(prompt)
+    assert watch.told[0] == "model starts"
+    assert sorted(watch.told[1:-1]) == sorted(runs)
+    assert watch.told[-1] == "model ends"
+    assert len(debug.get_event_pairs(CBEventType.FUNCTION_CALL)) == len(runs) // 2

@@ -249,6 +249,44 @@ def test_a_turn_that_ended_in_a_gap_of_the_older_socket_is_read_from_the_history
         reading.take(json.dumps(state("finished", "full_state")))
 
 
+def test_an_end_that_the_older_socket_tells_before_what_was_missed_is_looked_up() -> None:
+    reading = Reading(_settings(), TurnRequest("s", "Hi", ()), EventClock(Timeouts()))
+    reading.kind = "events"
+    reading.take(json.dumps(message("Hi")))
+    reading.reconnected()
+    for frame in (state("running", "full_state"), state("finished")):
+        reading.take(json.dumps(frame))
+    reading.looked({"execution_status": "finished"})
+    assert reading.turn.is_over
+    with pytest.raises(ConnectionLost, match="was cut"):
+        reading.check_whole()
+
+
+def test_a_confirmation_that_is_asked_for_after_a_cut_is_answered_live() -> None:
+    reading = Reading(_settings(), TurnRequest("s", "Hi", ()), EventClock(Timeouts()))
+    reading.kind = "events"
+    reading.take(json.dumps(message("Hi")))
+    reading.reconnected()
+    action = {"kind": "ActionEvent", "id": "a", "source": "agent", "tool_name": "terminal", "tool_call_id": "c"}
+    for frame in (state("running", "full_state"), action, state("waiting_for_confirmation")):
+        reading.take(json.dumps(frame))
+    reading.check_whole()
+    assert reading.confirmation is not None
+
+
+@pytest.mark.parametrize("source", ["environment", "hook"])
+def test_a_message_of_neither_the_user_nor_the_agent_passes_through(source: str) -> None:
+    (event,) = events_of(message("Note", source))
+    assert isinstance(event, UnknownEvent)
+    assert event.type == "MessageEvent"
+
+
+def test_a_content_that_is_a_plain_string_is_its_text() -> None:
+    event = message("", "agent")
+    event["llm_message"]["content"] = "Plain"
+    assert [e.type for e in events_of(event)] == ["text"]
+
+
 def _settings() -> Settings:
     chat = OpenHandsChat(base_url="http://127.0.0.1:1")
     return chat._settings

@@ -197,19 +197,24 @@ async def test_a_message_whose_answer_is_lost_is_found_and_not_sent_again(server
 
 
 async def test_a_server_that_is_killed_in_a_run_and_restarted_fails_the_turn(
-    chat: Any, server: AgentServer, model: ModelServer
+    server: AgentServer, model: ModelServer
 ) -> None:
     model.hold()
-    session = chat.session()
-    async with entered(session.stream("HELD")) as stream:
-        await read_half(stream)
-        server.kill()
-        model.release()
-        server.start()
-        with pytest.raises(TurnFailed, match="stopped during the run"):
-            await every(stream)
-    assert stream.turn.text == _HALF
-    assert (await do(session.ask("TEXT after"))).text == "Plain answer in pieces."
+    with server.client() as chat:
+        sessions: list[Any] = [chat.session(), chat.aio.session()]
+        async with entered(sessions[0].stream("HELD")) as first, entered(sessions[1].stream("HELD")) as second:
+            for stream in (first, second):
+                await read_half(stream)
+            server.kill()
+            model.release()
+            server.start()
+            for stream in (first, second):
+                with pytest.raises(TurnFailed, match="stopped during the run"):
+                    await every(stream)
+                assert stream.turn.text == _HALF
+        for session in sessions:
+            assert (await do(session.ask("TEXT after"))).text == "Plain answer in pieces."
+        await chat.aio.close()
 
 
 @pytest.mark.parametrize(("answer", "status"), [(True, "completed"), (False, "failed"), ("not today", "failed")])

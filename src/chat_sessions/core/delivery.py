@@ -45,14 +45,20 @@ class Delivery:
 
 
 def decide(
-    *, live: Turn, history: Sequence[Event], turns_before: int | None = None, position: int | None = None
+    *,
+    live: Turn,
+    history: Sequence[Event],
+    turns_before: int | None = None,
+    in_doubt: bool = False,
+    position: int | None = None,
 ) -> Delivery:
     """Find the turn of `live.prompt` in the history of its session, read after the stream broke.
 
     `live` is the turn as the broken stream left it. `turns_before` is how many turns the session
-    held when the prompt was sent, None if nobody counted; `position` is where an earlier look found
-    the turn. An older turn of the same words is never
-    taken for this one: where the count does not tell them apart, the answer has to.
+    held when the prompt was sent, None if nobody counted; `in_doubt` says that it may have held more,
+    as an earlier prompt of ours may have landed; `position` is where an earlier look found the turn.
+    An older turn of the same words is never taken for this one: where the count does not tell them
+    apart, the answer has to.
     """
     turns = list(enumerate(replay(history)))
     if position is not None and position < len(turns):
@@ -64,7 +70,7 @@ def decide(
         # Without a count only the last turn can be this one: turns come one after the other.
         last = [found for found in fitting if found[0] == len(turns) - 1]
         # An unanswered prompt at the end is the one just sent; an answered one may be of earlier.
-        candidates = [found for found in last if found in proved or not found[1].is_complete]
+        candidates = [found for found in last if found in proved or not (in_doubt or found[1].is_complete)]
         if not candidates:
             return Delivery("unknown" if last else "not_shown")
     else:
@@ -72,8 +78,8 @@ def decide(
         if not candidates:
             # A turn that nobody can name may be this one, with its words changed.
             return Delivery("unknown" if new else "not_shown")
-        if len(candidates) > 1 or (not proved and len(new) > 1):
-            # Others write to this session as well.
+        if len(candidates) > 1 or (not proved and (in_doubt or len(new) > 1)):
+            # Others write to this session as well, or an earlier prompt has landed after all.
             return Delivery("unknown")
     return _found(live, *candidates[-1])
 
@@ -121,11 +127,11 @@ def missing_events(live: Turn, stored: Turn) -> tuple[Event, ...]:
     thinking = _Shown(event for event in live.events if isinstance(event, Thinking | ThinkingDelta))
     others = [event for event in live.events if not isinstance(event, _Words | Stop)]
     missing: list[Event] = []
-    for event in stored.events:
-        if isinstance(event, Text | TextDelta):
-            missing += text.rest_of(event)
-        elif isinstance(event, Thinking | ThinkingDelta):
-            missing += thinking.rest_of(event)
+    for number, event in enumerate(stored.events):
+        if isinstance(event, _Words):
+            kind = Text | TextDelta if isinstance(event, Text | TextDelta) else Thinking | ThinkingDelta
+            following = next((later.content for later in stored.events[number + 1 :] if isinstance(later, kind)), "")
+            missing += (text if isinstance(event, Text | TextDelta) else thinking).rest_of(event, following)
         elif (known := next((known for known in others if _is_same(known, event)), None)) is not None:
             others.remove(known)
         else:
@@ -149,12 +155,16 @@ class _Shown:
         # A final that follows an open run of deltas would be taken for its correction.
         self._has_open_run = bool(self._left) and isinstance(self._left[-1][0], TextDelta | ThinkingDelta)
 
-    def rest_of(self, stored: _Words) -> list[Event]:
-        """What of a stored segment the reader has not had, as events to add."""
+    def rest_of(self, stored: _Words, following: str) -> list[Event]:
+        """What of a stored segment the reader has not had, as events to add; `following` is the next one's text."""
         rest = stored.content
         used: list[tuple[_Words, str]] = []
-        while rest.strip() and (place := self._place_of(rest)) is not None:
+        while rest and (place := self._place_of(rest)) is not None:
             event, shown = self._left[place]
+            if shown.startswith(rest) and following.startswith(over := shown[len(rest) :]) and over:
+                # What is over is not white space that was trimmed: the next segment begins with it.
+                self._left[place] = event, over
+                return []
             more = unshown_part(shown, rest)
             if more is None:
                 self._left[place] = event, unshown_part(rest, shown) or ""
@@ -170,10 +180,17 @@ class _Shown:
         if is_whole_run and isinstance(stored, Text | Thinking) and (not rest or not self._left):
             self._has_open_run = self._has_open_run and bool(self._left)
             return [stored]
-        return [made(content=rest)] if rest.strip() else []
+        # White space after a final is what the service trimmed; in a run of deltas it goes on.
+        is_open = isinstance(used[-1][0], TextDelta | ThinkingDelta)
+        is_continued = is_open and "".join(shown for _, shown in used) + rest == stored.content
+        return [made(content=rest)] if rest.strip() or (rest and is_continued) else []
 
     def _place_of(self, rest: str) -> int | None:
         """The first run of words that is the beginning of these, or the other way round."""
+        if not rest.strip():
+            # White space without words fits anywhere, unless it is taken for what it is: what comes next.
+            shown = self._left[0][1] if self._left else ""
+            return 0 if shown and (shown.startswith(rest) or rest.startswith(shown)) else None
         for place, (_, shown) in enumerate(self._left):
             if unshown_part(shown, rest) is not None or unshown_part(rest, shown) is not None:
                 return place

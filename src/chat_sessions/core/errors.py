@@ -175,7 +175,7 @@ class TurnOutcomeUnknown(TurnError):
 _STATUS_ERRORS: dict[int, tuple[type[APIStatusError], str]] = {
     401: (AuthenticationError, "the API key was refused; check the key and the region it belongs to"),
     403: (PermissionDeniedError, "this key may not do that; check the project and the plan"),
-    404: (NotFoundError, "not found; check the id, the project and the region"),
+    404: (NotFoundError, "not found; check the id and the base URL, and the project where there is one"),
     409: (ConflictError, "the session is busy or in another state; wait for its turn to end"),
     422: (UnprocessableEntityError, "the request was refused"),
     429: (RateLimitError, "too many requests; wait and try again"),

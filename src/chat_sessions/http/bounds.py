@@ -2,10 +2,12 @@
 
 httpx's read timeout starts anew with each byte, so a server that drips header lines, early hints or a
 body holds a request for as long as it likes. Two of httpx's documented extensions set that right: `trace`
-hands out each new connection's stream, whose reads are bounded from then on while a request asks for it,
-and tells when an HTTP/1.1 answer is awaited. HTTP/2 streams share a connection, whose reads are nobody's
-own: they keep httpx's timeouts, and so does a connection of an injected client that was made without a
-trace. What is overdue there is noticed at the next piece of the body.
+hands out each new connection's stream, whose reads are bounded from then on by what is in force where they
+are called, and tells when an HTTP/1.1 answer is awaited. So nothing has to be undone when a connection goes
+from one request to the next, which may be in another thread or task before the first one knows. HTTP/2
+streams share a connection, whose reads are nobody's own: they keep httpx's timeouts, and so does a
+connection of an injected client that was made without a trace. What is overdue there is noticed at the next
+piece of the body.
 """
 
 from __future__ import annotations
@@ -13,11 +15,22 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 import httpx
 
-__all__ = ["ERROR_BODY_LIMIT", "abeginning", "abody", "beginning", "body", "bounded", "bounded_async"]
+__all__ = [
+    "ERROR_BODY_LIMIT",
+    "ReadBound",
+    "abeginning",
+    "abody",
+    "beginning",
+    "body",
+    "bound_reads",
+    "bounded",
+    "bounded_async",
+    "read_bound",
+]
 
 # How much of an error's body is read, in bytes: a proxy's page may be of any size.
 ERROR_BODY_LIMIT = 64 * 1024
@@ -26,6 +39,14 @@ _SHORTEST_READ = 0.001
 
 # Seconds left, or None for no deadline.
 Remaining: TypeAlias = Callable[[], float | None]
+
+
+class ReadBound(Protocol):
+    """What bounds the reads of a socket."""
+
+    def shorten(self, timeout: float | None) -> float | None:
+        """The timeout that a read may have instead of this one, in seconds; None for none."""
+        ...
 
 
 class _Bound:
@@ -39,7 +60,7 @@ class _Bound:
         if event == "http11.receive_response_headers.started":
             self._counts = True
         elif event.endswith((".connect_tcp.complete", ".connect_unix_socket.complete", ".start_tls.complete")):
-            _wrap(info["return_value"])
+            bound_reads(info["return_value"])
 
     def shorten(self, timeout: float | None) -> float | None:
         left = self._remaining() if self._counts else None
@@ -49,17 +70,24 @@ class _Bound:
         return left if timeout is None else min(left, timeout)
 
 
-_bound: ContextVar[_Bound | None] = ContextVar("chat_sessions_read_bound", default=None)
+read_bound: ContextVar[ReadBound | None] = ContextVar("chat_sessions_read_bound", default=None)
 
 
-def _wrap(stream: Any) -> None:
-    read: Callable[..., Any] = stream.read
+class _BoundedRead:
+    """A stream's `read`, which heeds the bound in force."""
 
-    def bounded_read(max_bytes: int, timeout: float | None = None) -> Any:
-        bound = _bound.get()
-        return read(max_bytes, timeout=timeout if bound is None else bound.shorten(timeout))
+    def __init__(self, read: Callable[..., Any]) -> None:
+        self._read = read
 
-    stream.read = bounded_read
+    def __call__(self, max_bytes: int, timeout: float | None = None) -> Any:
+        bound = read_bound.get()
+        return self._read(max_bytes, timeout=timeout if bound is None else bound.shorten(timeout))
+
+
+def bound_reads(stream: Any) -> None:
+    """Have a connection's stream heed `read_bound` from now on. Once is enough; more does no harm."""
+    if not isinstance(stream.read, _BoundedRead):
+        stream.read = _BoundedRead(stream.read)
 
 
 @contextmanager
@@ -87,11 +115,11 @@ def bounded_async(request: httpx.Request, remaining: Remaining) -> Generator[Non
 
 @contextmanager
 def _in_force(bound: _Bound) -> Generator[None]:
-    token = _bound.set(bound)
+    token = read_bound.set(bound)
     try:
         yield
     finally:
-        _bound.reset(token)
+        read_bound.reset(token)
 
 
 def body(response: httpx.Response, remaining: Remaining) -> bytes:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import math
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
 from typing import TypeVar, cast
@@ -17,13 +17,26 @@ from chat_sessions.core.errors import (
     APIConnectionError,
     APIStatusError,
     APITimeoutError,
+    ConfigurationError,
     ProtocolError,
     RateLimitError,
     error_for_status,
 )
 from chat_sessions.core.events import load_json
+from chat_sessions.http.secrets import without_secrets
 
-__all__ = ["NOT_SENT", "Call", "quoted", "read_error", "read_model", "retry_delay", "transport_error"]
+__all__ = [
+    "NOT_SENT",
+    "Call",
+    "frameless",
+    "quoted",
+    "read_error",
+    "read_model",
+    "reason",
+    "retry_delay",
+    "transport_error",
+    "unwritable",
+]
 
 _QUOTE_LIMIT = 300
 _LONGEST_RETRY_AFTER = 60.0
@@ -32,17 +45,21 @@ _LONGEST_RETRY_AFTER = 60.0
 NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.UnsupportedProtocol)
 
 _Model = TypeVar("_Model", bound=BaseModel)
+_Error = TypeVar("_Error", bound=BaseException)
 
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One request, without the service's address. `may_repeat`: sending it twice does no harm."""
+    """One request, without the service's address. `may_repeat`: sending it twice does no harm.
+
+    The body may hold a key, such as that of an agent's model: it is in no `repr`.
+    """
 
     method: str
     path: str
     may_repeat: bool
     params: Mapping[str, str | int] = field(default_factory=dict[str, str | int])
-    body: Mapping[str, JsonValue] | None = None
+    body: Mapping[str, JsonValue] | None = field(default=None, repr=False)
 
     def __str__(self) -> str:
         return f"{self.method} {self.path}"
@@ -77,7 +94,7 @@ def read_error(
 
     `secrets` are not repeated in the error: some services and proxies send the request's headers back.
     """
-    content = _without(content, secrets)
+    content = without_secrets(content, secrets)
     try:
         body = cast("JsonValue", load_json(content)) if content else None
     except ValueError:
@@ -92,7 +109,11 @@ def read_error(
 
 
 def transport_error(call: Call, error: httpx.RequestError, base_url: str) -> APIConnectionError:
-    """The error for a request that found no answer, or none that can be read."""
+    """The error for a request that found no answer, or none that can be read; to be raised from `error`.
+
+    Takes the traceback from `error`: see `frameless`.
+    """
+    frameless(error)
     name = type(error).__name__
     if isinstance(error, httpx.PoolTimeout):
         return APITimeoutError(
@@ -104,9 +125,35 @@ def transport_error(call: Call, error: httpx.RequestError, base_url: str) -> API
     if isinstance(error, httpx.DecodingError):
         return APIConnectionError(f"{call}: the answer of {base_url} is not encoded as it says ({error})")
     if isinstance(error, httpx.LocalProtocolError):
-        # Its text may quote a header.
         return APIConnectionError(f"{call}: the request to {base_url} breaks the rules of HTTP ({name})")
-    return APIConnectionError(f"{call}: cannot reach {base_url} ({str(error) or name})")
+    return APIConnectionError(f"{call}: cannot reach {base_url} ({reason(error)})")
+
+
+def frameless(error: _Error) -> _Error:
+    """The error, and those that led to it, without their tracebacks and without what was sent.
+
+    The frames of an HTTP library hold the request as it was written, key included, and so does the request
+    on its errors. What went wrong is in their own words; the error that is raised from this one has frames of
+    its own.
+    """
+    one: BaseException | None = error
+    while one is not None:
+        one.__traceback__ = None
+        if isinstance(one, httpx.RequestError):
+            with suppress(RuntimeError):  # it has none
+                one.request = httpx.Request(one.request.method, one.request.url)
+        one = one.__cause__ or one.__context__
+    return error
+
+
+def unwritable(call: Call, error: Exception) -> ConfigurationError:
+    """The error for a request that cannot be written."""
+    return ConfigurationError(f"{call} cannot be written: {type(error).__name__}, {error}")
+
+
+def reason(error: Exception) -> str:
+    """An error of httpx in its own words, or its name where those may quote a header."""
+    return type(error).__name__ if isinstance(error, httpx.LocalProtocolError) else str(error) or type(error).__name__
 
 
 def retry_delay(call: Call, error: Exception) -> bool | float:
@@ -144,13 +191,5 @@ def _retry_after(headers: httpx.Headers) -> float | None:
 
 def quoted(data: bytes, secrets: Sequence[SecretStr] = ()) -> str:
     """The beginning of a body, as an error shows it, without the secrets in it."""
-    text = _without(data, secrets)[: _QUOTE_LIMIT * 4].decode("utf-8", "replace")
+    text = without_secrets(data, secrets)[: _QUOTE_LIMIT * 4].decode("utf-8", "replace")
     return repr(text if len(text) <= _QUOTE_LIMIT else text[:_QUOTE_LIMIT] + "…")
-
-
-def _without(data: bytes, secrets: Sequence[SecretStr]) -> bytes:
-    for secret in secrets:
-        value = secret.get_secret_value()
-        for form in (value, json.dumps(value)[1:-1]):
-            data = data.replace(form.encode(), b"[secret]")
-    return data

@@ -21,6 +21,7 @@ from pydantic import BaseModel, Field, PrivateAttr, SkipValidation, field_valida
 from typing_extensions import override
 
 from chat_sessions.core.errors import ConfigurationError
+from chat_sessions.http.secrets import Concealed
 from chat_sessions.langchain.backend import DEFAULT_SERVICE, backend_or_default
 from chat_sessions.langchain.content import MessageForm, default_model_name
 from chat_sessions.langchain.live_turn import AsyncLiveTurn, LiveTurn
@@ -113,6 +114,8 @@ class SessionChatModel(OwnRunsChatModel):
         def __init__(self, *args, **fields):
             """Raise `ConfigurationError` for an argument that is misspelt or the client's, and for no sync client."""
             # Not in a validator: pydantic's errors quote the input, and there may be a key in it.
+            # A traceback may show local variables.
+            fields = Concealed(fields)
             check_arguments(fields, type(self).model_fields)
             super().__init__(*args, **fields)
 

@@ -11,7 +11,7 @@ from pydantic import BaseModel
 
 from chat_sessions.core.errors import APIStatusError, ConfigurationError
 from chat_sessions.core.models import ImageAttachment
-from chat_sessions.http.calls import Call, read_error, read_model, retry_delay
+from chat_sessions.http.calls import Call, read_error, read_model, retry_delay, unwritable
 from chat_sessions.llama_cloud.settings import Settings
 from chat_sessions.llama_cloud.wire import attachment_call
 from chat_sessions.session.deadlines import Timeouts
@@ -39,6 +39,9 @@ class ClientBase:
         self._settings = settings
 
     def __repr__(self) -> str:
+        if not hasattr(self, "_settings"):
+            # A traceback with local variables shows what could not be made.
+            return f"<{type(self).__name__} without settings>"
         given = {"project_id": self._settings.project_id, "organization_id": self._settings.organization_id}
         extra = "".join(f", {name}={value!r}" for name, value in given.items() if value is not None)
         return f"{type(self).__name__}(base_url={self._settings.base_url!r}{extra})"
@@ -84,14 +87,19 @@ class ClientBase:
         if accept is not None:
             # A compressed stream is a buffered stream, with most proxies.
             headers |= {"Accept": accept, "Accept-Encoding": "identity", "Cache-Control": "no-store"}
-        return client.build_request(
-            call.method,
-            self._settings.base_url + call.path,
-            params={**call.params, **self._settings.scope},
-            json=call.body,
-            headers=headers,
-            timeout=httpx.Timeout(answer, connect=connect, pool=connect),
-        )
+        try:
+            return client.build_request(
+                call.method,
+                self._settings.base_url + call.path,
+                params={**call.params, **self._settings.scope},
+                json=call.body,
+                headers=headers,
+                timeout=httpx.Timeout(answer, connect=connect, pool=connect),
+            )
+        except (httpx.InvalidURL, TypeError, ValueError) as error:
+            problem = unwritable(call, error)
+        # Not from the error, which may hold the whole body.
+        raise problem
 
     def _answer_timeout(self, limit: float | None = None) -> float | None:
         """How long a plain request may take, in seconds; with a `limit`, one that reads a broken turn's session."""

@@ -20,6 +20,7 @@ from chat_sessions.core.models import ImageAttachment, PresignedUrl, SessionPage
 from chat_sessions.http.bounds import beginning, body, bounded
 from chat_sessions.http.calls import NOT_SENT, Call, transport_error
 from chat_sessions.http.loop_pools import OWN_LIMITS
+from chat_sessions.http.secrets import as_secret, concealed
 from chat_sessions.llama_cloud.async_client import AsyncLlamaCloudChat
 from chat_sessions.llama_cloud.base import ClientBase, remaining
 from chat_sessions.llama_cloud.connection import ResponseEvents, close_dropped, lost
@@ -85,6 +86,8 @@ class LlamaCloudChat(ClientBase):
         max_event_bytes: int = 16 * 1024 * 1024,
         max_prompt_chars: int | None = 1000,
     ) -> None:
+        # A traceback may show local variables.
+        api_key, headers = as_secret(api_key), concealed(headers)
         super().__init__(
             Settings.resolve(
                 api_key=api_key,

@@ -4,22 +4,27 @@ httpx's read timeout is fixed per response and starts anew with each byte, so a 
 comment moves it on. The transport's socket stream is part of httpx's documented extensions
 (`network_stream`): its `read` is bounded here by what is left until the next event is due. A
 transport without one (in-process, or another library's) keeps httpx's own timeout, and the
-deadline is then noticed at the next bytes. So does HTTP/2, which an injected client may speak: its
-streams share one socket, which is not one turn's to bound or to shut down.
+deadline is then noticed at the next bytes. HTTP/2, which an injected client may speak, looks the
+read timeout up at each read, and is told what is left; its streams share one socket, which is not
+one turn's to shut down.
 """
 
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any, Protocol
 
 import httpx
 
+from chat_sessions.core.errors import ConfigurationError
 from chat_sessions.core.events import Event
+from chat_sessions.http.bounds import bound_reads, read_bound
+from chat_sessions.http.calls import frameless, reason
 from chat_sessions.llama_cloud.sse import EventDecoder
 from chat_sessions.session.deadlines import EventClock
 from chat_sessions.session.transport import ConnectionLost, DeadlinePassed
@@ -48,48 +53,78 @@ class _EndWait:
 
 
 def lost(error: Exception, clock: EventClock) -> ConnectionLost | DeadlinePassed:
-    """The signal for an error of httpx after bytes of a turn may have left."""
+    """The signal for an error of httpx after bytes of a turn may have left; to be raised from `error`.
+
+    Takes the traceback from `error`: see `frameless`.
+    """
+    frameless(error)
     if isinstance(error, httpx.TimeoutException):
         return DeadlinePassed(clock.describe())
-    return ConnectionLost(f"the connection broke ({str(error) or type(error).__name__})")
+    return ConnectionLost(f"the connection broke ({reason(error)})")
 
 
 class _BoundedReads:
-    """Bounds the reads of a response's socket, and gives the socket back as it was."""
+    """Bounds the reads of a response's socket while it is in force: `with` it, in the reader's own context."""
 
     def __init__(self, response: httpx.Response, clock: EventClock) -> None:
         self.bound: _Closing = clock
-        is_own = response.http_version.startswith("HTTP/1")
-        stream: Any = response.extensions.get("network_stream") if is_own else None
-        self._stream: Any = stream
-        self._unbounded: Callable[..., Any] | None = None
-        if stream is None:
-            return
-        # From here on only the bound counts; the transport looks this up when the body is first read.
-        response.request.extensions["timeout"]["read"] = None
-        read: Callable[..., Any] = stream.read
-        self._unbounded = read
+        self._process = os.getpid()
+        self._stream: Any = None
+        timeouts: dict[str, float | None] = response.request.extensions["timeout"]
+        if response.http_version.startswith("HTTP/2"):
+            response.request.extensions["timeout"] = _TimeLeft(timeouts, self)
+        elif (stream := response.extensions.get("network_stream")) is not None:
+            self._stream = stream
+            bound_reads(stream)
+            # From here on only the bound counts; the transport looks this up when the body is first read.
+            timeouts["read"] = None
 
-        def bounded(max_bytes: int, timeout: float | None = None) -> Any:  # noqa: ARG001 - the signature is httpcore's
-            return read(max_bytes, timeout=self._timeout())
+    def __enter__(self) -> None:
+        read_bound.set(self)
 
-        stream.read = bounded
+    def __exit__(self, *_: object) -> None:
+        read_bound.set(None)
 
-    def _timeout(self) -> float | None:
+    def shorten(self, timeout: float | None = None) -> float | None:  # noqa: ARG002 - httpx's own is None
+        """Seconds that the next read may take."""
         left = self.bound.remaining()
         return None if left is None else max(left, _SHORTEST_READ)
 
-    def undo(self) -> None:
-        # Once: the socket may be another request's by the time of a second call.
-        if self._unbounded is not None:
-            self._stream.read, self._unbounded = self._unbounded, None
+    @property
+    def is_inherited(self) -> bool:
+        """Whether this process is a fork of the one that opened the socket."""
+        return os.getpid() != self._process
 
     def wake(self) -> None:
         """End a read in another thread: closing a socket does not end the reads that wait for it."""
+        if self.is_inherited:
+            # A fork shares the socket: what is shut down here would end the parent's turn.
+            return
         sock = self._stream.get_extra_info("socket") if self._stream is not None else None
         if isinstance(sock, socket.socket):
             with suppress(OSError):
                 sock.shutdown(socket.SHUT_RDWR)
+
+    async def aclose(self) -> None:
+        """Close the socket of an async response whose body was not read to its end."""
+        if self._stream is not None:
+            await self._stream.aclose()
+
+
+class _TimeLeft(dict[str, float | None]):
+    """A request's timeouts, of which the one for reading is what is left until the next event is due."""
+
+    def __init__(self, timeouts: dict[str, float | None], reads: _BoundedReads) -> None:
+        super().__init__(timeouts)
+        self._reads = reads
+
+    def get(self, key: str, default: Any = None) -> Any:
+        if key != "read":
+            return super().get(key, default)
+        if self._reads.bound.remaining() == 0:
+            # Before the read: one that times out breaks the connection, and with it the turns that share it.
+            raise httpx.ReadTimeout("no event came in time")
+        return self._reads.shorten()
 
 
 class ResponseEvents:
@@ -107,23 +142,29 @@ class ResponseEvents:
         while (event := self._decoder.next_event()) is None:
             if self._clock.remaining() == 0:
                 raise DeadlinePassed(self._clock.describe())
+            if self._reads.is_inherited:
+                raise ConfigurationError(
+                    "this stream was opened in the process that this one was forked from, which reads it: ask in here "
+                    "with a stream of its own"
+                )
             try:
-                self._decoder.feed(next(self._chunks))
+                with self._reads:
+                    chunk = next(self._chunks)
             except _BROKEN as error:
                 raise lost(error, self._clock) from error
+            self._decoder.feed(chunk)
         return event
 
     def finish(self) -> None:
         """Read the end of the body if it is there, so that the connection can be used again; then close."""
         self._reads.bound = _EndWait()
-        with suppress(*_BROKEN):
+        with self._reads, suppress(*_BROKEN):
             # One more chunk at most: a server that goes on after the stop is not listened to.
             next(self._chunks, None)
         self.close()
 
     def close(self) -> None:
         """Close the response: its socket, unless the body was read to its end."""
-        self._reads.undo()
         if not self._response.is_closed:
             self._reads.wake()
         self._response.close()
@@ -132,7 +173,6 @@ class ResponseEvents:
         # The garbage collector may be at work inside the connection pool, under a lock of its own: so the
         # socket is shut down, which needs none, and the pool is told at the client's next request.
         if not self._response.is_closed:
-            self._reads.undo()
             self._reads.wake()
             _dropped.append((self._response, self._chunks))
 
@@ -162,34 +202,55 @@ class AsyncResponseEvents:
         while (event := self._decoder.next_event()) is None:
             if self._clock.remaining() == 0:
                 raise DeadlinePassed(self._clock.describe())
+            if asyncio.get_running_loop() is not self._loop:
+                raise ConfigurationError(
+                    "this stream was opened in another event loop, and can only be read in that one: open and read it "
+                    "within one asyncio.run()"
+                )
             try:
-                self._decoder.feed(await anext(self._chunks))
+                with self._reads:
+                    chunk = await anext(self._chunks)
             except _BROKEN as error:
                 raise lost(error, self._clock) from error
+            self._decoder.feed(chunk)
         return event
 
     async def finish(self) -> None:
         """Read the end of the body if it is there, so that the connection can be used again; then close."""
         self._reads.bound = _EndWait()
-        with suppress(*_BROKEN):
+        with self._reads, suppress(*_BROKEN):
             await anext(self._chunks, None)
         await self.close()
 
     async def close(self) -> None:
         """Close the response: its socket, unless the body was read to its end."""
-        self._reads.undo()
-        await self._response.aclose()
+        if self._response.is_closed:
+            return
+        if asyncio.get_running_loop() is self._loop:
+            try:
+                await self._response.aclose()
+            finally:
+                # In a task of its own: a reader that is cancelled twice must not leave the socket open.
+                _close_soon(self._response, self._reads)
+        elif not self._loop.is_closed():
+            # A loop that has ended has closed it already.
+            self._loop.call_soon_threadsafe(_close_soon, self._response, self._reads)
 
     def __del__(self) -> None:
         # Its loop closes what was dropped, at its next step; a loop that has ended has closed it already.
         if not self._response.is_closed and not self._loop.is_closed():
-            self._reads.undo()
-            self._loop.call_soon_threadsafe(_close_soon, self._response)
+            self._loop.call_soon_threadsafe(_close_soon, self._response, self._reads)
 
 
 _closing: set[asyncio.Task[None]] = set()
 
 
-def _close_soon(response: httpx.Response) -> None:
-    _closing.add(task := asyncio.ensure_future(response.aclose()))
+def _close_soon(response: httpx.Response, reads: _BoundedReads) -> None:
+    _closing.add(task := asyncio.create_task(_close(response, reads)))
     task.add_done_callback(_closing.discard)
+
+
+async def _close(response: httpx.Response, reads: _BoundedReads) -> None:
+    await response.aclose()
+    # httpcore takes a clean-up for done that a second cancellation has interrupted (encode/httpcore#1115).
+    await reads.aclose()

@@ -14,6 +14,7 @@ import httpx
 from pydantic import SecretStr
 
 from chat_sessions.core.errors import ConfigurationError
+from chat_sessions.http.secrets import Concealed, as_secret, concealed
 from chat_sessions.session.deadlines import Timeouts
 
 __all__ = ["REGIONS", "Region", "Settings"]
@@ -72,9 +73,9 @@ class Settings:
         trust_env: bool = True,
     ) -> Self:
         """The settings that these arguments and the environment make. Raises `ConfigurationError`."""
-        # A key from the environment is in no local variable here: a traceback may show those.
-        key = SecretStr(api_key) if isinstance(api_key, str) else api_key
-        key = key or _key_from_environment()
+        # A traceback may show local variables.
+        api_key, headers = as_secret(api_key), concealed(headers)
+        key = api_key or _key_from_environment()
         if key is None:
             raise ConfigurationError(
                 "no API key: pass api_key=, or set LLAMA_CLOUD_API_KEY (or LLAMA_PARSE_API_KEY). Without an account, "
@@ -118,15 +119,17 @@ class Settings:
         return {name: value for name, value in values.items() if value is not None}
 
     def request_headers(self) -> dict[str, str]:
-        """The headers that go with each request, the key included."""
+        """The headers that go with each request, the key included; their `repr` shows their names alone."""
         if self.api_key is None:
             raise ConfigurationError("no API key: a client that was pickled takes it from LLAMA_CLOUD_API_KEY again")
-        return {
-            "User-Agent": _user_agent(),
-            "Accept": "application/json",
-            **dict(self.headers),
-            "Authorization": f"Bearer {self.api_key.get_secret_value()}",
-        }
+        return Concealed(
+            {
+                "User-Agent": _user_agent(),
+                "Accept": "application/json",
+                **dict(self.headers),
+                "Authorization": f"Bearer {self.api_key.get_secret_value()}",
+            }
+        )
 
     @property
     def secrets(self) -> tuple[SecretStr, ...]:
@@ -195,19 +198,23 @@ def _can_be_sent(key: SecretStr) -> bool:
 
 def _headers(given: Mapping[str, str] | None) -> tuple[tuple[str, str], ...]:
     """The user's headers, white space around the values left out. The error names a header, never its value."""
-    named = {**_headers_from_environment(), **(given or {})}
-    for name, value in named.items():
-        _check_header(name, value)
+    named = Concealed({**_headers_from_environment(), **(given or {})})
+    for name in named:
+        if not _is_header_name(name):
+            raise ConfigurationError(f"headers: {name!r} is no header name")
+        if not _is_header_value(named[name]):
+            raise ConfigurationError(
+                f"headers[{name!r}] cannot be sent: a value is a string of one line, of printable ASCII characters"
+            )
     return tuple((name, value.strip()) for name, value in named.items())
 
 
-def _check_header(name: object, value: object) -> None:
-    if not isinstance(name, str) or not _HEADER_NAME.fullmatch(name):
-        raise ConfigurationError(f"headers: {name!r} is no header name")
-    if not isinstance(value, str) or not _HEADER_VALUE.fullmatch(value.strip()):
-        raise ConfigurationError(
-            f"headers[{name!r}] cannot be sent: a value is a string of one line, of printable ASCII characters"
-        )
+def _is_header_name(name: object) -> bool:
+    return isinstance(name, str) and _HEADER_NAME.fullmatch(name) is not None
+
+
+def _is_header_value(value: object) -> bool:
+    return isinstance(value, str) and _HEADER_VALUE.fullmatch(value.strip()) is not None
 
 
 def _headers_from_environment() -> dict[str, str]:
@@ -229,12 +236,15 @@ def _base_url(given: str | None, region: Region | None) -> str:
     value = value.strip()
     # The documented example for the EU region has no scheme.
     value = value if "://" in value else f"https://{value}"
+    if "@" in value.partition("://")[2].partition("/")[0]:
+        # First of all: the errors below quote the address.
+        raise ConfigurationError("base_url must hold no user, query or fragment")
     try:
         url = httpx.URL(value)
     except (httpx.InvalidURL, ValueError) as error:
         raise ConfigurationError(f"base_url is no address: {value!r} ({error})") from error
     if url.scheme not in ("http", "https") or not url.host:
         raise ConfigurationError(f"base_url must be an http or https address; got {value!r}")
-    if url.userinfo or url.query or url.fragment:
+    if url.query or url.fragment:
         raise ConfigurationError("base_url must hold no user, query or fragment")
     return value.rstrip("/").removesuffix("/api/v1")

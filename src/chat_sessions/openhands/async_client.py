@@ -6,23 +6,25 @@ import asyncio
 import os
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
+from copy import copy
 from types import TracebackType
 from typing import Self
 
 import httpx
 from pydantic import JsonValue, SecretStr
 
-from chat_sessions.core.errors import APIStatusError, ConfigurationError
+from chat_sessions.core.errors import APIStatusError, ConfigurationError, RateLimitError
 from chat_sessions.core.events import Event, Session
 from chat_sessions.core.models import ImageAttachment, PresignedUrl, SessionSummary, TitledSummary
-from chat_sessions.http.bounds import bounded_async
-from chat_sessions.http.calls import Call, retry_delay
+from chat_sessions.http.calls import retry_delay
+from chat_sessions.http.secrets import as_secret, concealed
+from chat_sessions.openhands.async_connection import AsyncConversationEvents
 from chat_sessions.openhands.base import Interruption, no_attachments, was_not_sent
 from chat_sessions.openhands.caller import AsyncCaller
-from chat_sessions.openhands.confirmation import OnConfirmation
-from chat_sessions.openhands.connection import AsyncConversationEvents
+from chat_sessions.openhands.confirmation import OnConfirmation, waits_for_confirmation
 from chat_sessions.openhands.history import history_of, is_settled
 from chat_sessions.openhands.json_values import JsonObject
+from chat_sessions.openhands.profiles import profile_id, profile_name
 from chat_sessions.openhands.settings import Settings, check_id
 from chat_sessions.openhands.titles import (
     TITLE_WAITS,
@@ -35,6 +37,7 @@ from chat_sessions.openhands.titles import (
     titled,
 )
 from chat_sessions.openhands.wire import (
+    agent_profile_call,
     ask_call,
     confirmation_call,
     create_call,
@@ -46,16 +49,17 @@ from chat_sessions.openhands.wire import (
     is_route_gone,
     list_call,
     pause_call,
-    read_object,
     read_summary,
     rename_call,
     run_call,
     send_call,
+    server_call,
+    switch_call,
     title_call,
 )
 from chat_sessions.session.chat_session import AsyncChatSession
 from chat_sessions.session.deadlines import EventClock, Timeouts
-from chat_sessions.session.transport import TurnRequest
+from chat_sessions.session.transport import ConnectionLost, TurnRequest
 from chat_sessions.session.turn_stream import AsyncTurnStream
 
 __all__ = ["AsyncOpenHandsChat"]
@@ -83,6 +87,9 @@ class AsyncOpenHandsChat(AsyncCaller):
         max_retries: int = 2,
         max_event_bytes: int = 16 * 1024 * 1024,
     ) -> None:
+        # A traceback may show local variables.
+        api_key, llm, agent, tools = as_secret(api_key), concealed(llm), concealed(agent), concealed(tools)
+        workspace, conversation = concealed(workspace), concealed(conversation)
         self._settings = Settings.resolve(
             base_url=base_url,
             api_key=api_key,
@@ -117,6 +124,12 @@ class AsyncOpenHandsChat(AsyncCaller):
         self._kinds = ("session", "events")
         self._open(http_client)
 
+    def __copy__(self) -> Self:
+        return self.from_settings(self._settings, on_confirmation=self._on_confirmation, http_client=self._given_client)
+
+    def __deepcopy__(self, memo: object) -> Self:
+        return copy(self)
+
     def __getstate__(self) -> dict[str, object]:
         return {"_settings": self._settings}
 
@@ -138,6 +151,10 @@ class AsyncOpenHandsChat(AsyncCaller):
     ) -> None:
         await self.close()
 
+    async def server_info(self) -> JsonObject:
+        """See `OpenHandsChat.server_info`."""
+        return await self._object(server_call())
+
     async def create(self, *, index_ids: Sequence[str] | None = None) -> SessionSummary:
         """Create a conversation with the client's agent (`POST /api/conversations`).
 
@@ -145,8 +162,20 @@ class AsyncOpenHandsChat(AsyncCaller):
         agent with a tool that the server does not have is refused at the first message only, with a 500.
         """
         self._check_indexes(index_ids)
-        call = create_call(self._settings.new_conversation())
-        return read_summary(call, await self._object(call))
+        body = self._settings.new_conversation()
+        if (name := profile_name(body)) is not None:
+            call = agent_profile_call(name)
+            body["agent_profile_id"] = profile_id(call, await self._object(call))
+        call = create_call(body)
+        summary = read_summary(call, await self._object(call))
+        if self._settings.llm_profile is not None:
+            try:
+                await self._object(switch_call(summary.session_id, self._settings.llm_profile))
+            except BaseException:
+                if "conversation_id" not in self._settings.conversation:
+                    await self._send(delete_call(summary.session_id))
+                raise
+        return summary
 
     def list(self, *, page_size: int | None = None) -> AsyncIterator[SessionSummary]:
         """The server's conversations, the newest first, each page (100 at most) fetched when it is needed."""
@@ -194,7 +223,7 @@ class AsyncOpenHandsChat(AsyncCaller):
         no such route: there it is the title that the server makes by itself, for which this waits a few
         seconds, and where it makes none the agent is asked. `origin` says which; only the first uses `llm`.
         """
-        session_id = check_id(session_id)
+        session_id, llm = check_id(session_id), concealed(llm)
         check_length(max_length)
         try:
             call = title_call(session_id, max_length, title_llm(llm, self._settings.llm))
@@ -228,7 +257,8 @@ class AsyncOpenHandsChat(AsyncCaller):
         """End the run of a conversation, and so its turn, which ends as a failed one.
 
         Gives back "interrupted", or "paused" on a server before 1.23: that one answers, and stops, only when
-        the model's call that is under way has ended. Leaving a stream does not end the run.
+        the model's call that is under way has ended. Actions that wait for a confirmation are refused. Leaving a
+        stream does not end the run.
         """
         session_id = check_id(session_id)
         try:
@@ -238,8 +268,13 @@ class AsyncOpenHandsChat(AsyncCaller):
                 raise
             # An unknown conversation is a 404 here too.
             await self._object(pause_call(session_id))
-            return "paused"
-        return "interrupted"
+            how: Interruption = "paused"
+        else:
+            how = "interrupted"
+        if waits_for_confirmation(await self._object(info_call(session_id))):
+            # Neither ends that, and the next message would let the actions run.
+            await self._object(confirmation_call(session_id, accept=False, reason="the run was interrupted"))
+        return how
 
     async def respond_to_confirmation(self, session_id: str, *, accept: bool, reason: str | None = None) -> None:
         """Allow or refuse the actions that a conversation waits with; either way its run goes on.
@@ -293,7 +328,7 @@ class AsyncOpenHandsChat(AsyncCaller):
         """Listen, and send the message. For `TurnStream`; see `TurnTransport`."""
         events = await self._listen(request, clock)
         try:
-            await self._post(send_call(request.session_id, request.prompt), clock)
+            await self._send_message(request, events, clock)
         except BaseException:
             await events.close()
             raise
@@ -308,17 +343,22 @@ class AsyncOpenHandsChat(AsyncCaller):
                 return events
         raise AssertionError  # pragma: no cover - the last attempt returns or raises
 
-    async def _post(self, call: Call, clock: EventClock) -> None:
-        async for attempt in self._attempts(lambda error: retry_delay(call, error)):
-            with attempt:
-                client = await self._client()
-                clock.start(afresh=True)
-                request = self._request(client, call, clock.remaining())
-                with bounded_async(request, clock.remaining):
+    async def _send_message(self, request: TurnRequest, events: AsyncConversationEvents, clock: EventClock) -> None:
+        call = message = send_call(request.session_id, request.prompt)
+        try:
+            async for attempt in self._attempts(lambda error: retry_delay(message, error)):
+                with attempt:
                     try:
-                        await self._answer(client, request, call, clock.remaining)
-                    except httpx.RequestError as error:
-                        raise self._send_error(call, error, clock) from error
+                        await self._post(call, clock)
+                    except RateLimitError:
+                        if await events.has_message():
+                            # At its limit of runs the server takes the message and only refuses to run it.
+                            call = run_call(request.session_id)
+                        raise
+        except RateLimitError as error:
+            if events.has_landed:
+                raise ConnectionLost(f"the conversation has the message, and does not run ({error})") from error
+            raise
 
     async def read_back(self, session_id: str, *, timeout: float | None) -> Sequence[Event]:
         """The session's history, one attempt. For `TurnStream`; see `TurnTransport`."""
@@ -327,7 +367,7 @@ class AsyncOpenHandsChat(AsyncCaller):
     async def read_info(self, session_id: str, *, limit: float | None = None) -> JsonObject:
         """The conversation as the server tells it, one attempt within `limit` seconds."""
         call = info_call(session_id)
-        return read_object(call, await self._send(call, limit))
+        return self._read_object(call, await self._send(call, limit))
 
     async def _history(self, session_id: str, *, limit: float | None) -> tuple[Sequence[Event], JsonObject]:
         deadline = None if limit is None else time.monotonic() + limit

@@ -7,13 +7,17 @@ from collections.abc import Callable, Sequence
 from typing import Literal, TypeAlias
 
 import httpx
+from pydantic import SecretStr
 
-from chat_sessions.core.errors import APIConnectionError, ConfigurationError
+from chat_sessions.core.errors import APIConnectionError, APIStatusError, ConfigurationError
 from chat_sessions.core.models import ImageAttachment
-from chat_sessions.http.calls import NOT_SENT, Call, transport_error
+from chat_sessions.http.calls import NOT_SENT, Call, frameless, reason, transport_error, unwritable
+from chat_sessions.http.secrets import secrets_in
 from chat_sessions.openhands.confirmation import OnConfirmation
+from chat_sessions.openhands.json_values import JsonObject
 from chat_sessions.openhands.settings import Settings, check_prompt
 from chat_sessions.openhands.sockets import SocketKind
+from chat_sessions.openhands.wire import read_object, refusal
 from chat_sessions.session.deadlines import EventClock, Timeouts
 from chat_sessions.session.transport import ConnectionLost, DeadlinePassed
 
@@ -33,6 +37,9 @@ class ClientBase:
     _kinds: tuple[SocketKind, ...]
 
     def __repr__(self) -> str:
+        if not hasattr(self, "_settings"):
+            # A traceback with local variables shows what could not be made.
+            return f"<{type(self).__name__} without settings>"
         return f"{type(self).__name__}(base_url={self._settings.base_url!r})"
 
     @property
@@ -87,22 +94,38 @@ class ClientBase:
 
     def _request(self, client: httpx.Client | httpx.AsyncClient, call: Call, answer: float | None) -> httpx.Request:
         timeouts = self._settings.timeouts
-        return client.build_request(
-            call.method,
-            self._settings.base_url + call.path,
-            params=dict(call.params),
-            json=call.body,
-            headers=self._settings.request_headers(),
-            timeout=httpx.Timeout(answer, connect=timeouts.connect, pool=timeouts.connect),
-        )
+        try:
+            return client.build_request(
+                call.method,
+                self._settings.base_url + call.path,
+                params=dict(call.params),
+                json=call.body,
+                headers=self._settings.request_headers(),
+                timeout=httpx.Timeout(answer, connect=timeouts.connect, pool=timeouts.connect),
+            )
+        except (httpx.InvalidURL, TypeError, ValueError) as error:
+            problem = unwritable(call, error)
+        # Not from the error, which may hold the whole body.
+        raise problem
+
+    def _read_object(self, call: Call, content: bytes) -> JsonObject:
+        return read_object(call, content, secrets=self._secrets(call))
+
+    def _refusal(self, call: Call, response: httpx.Response, start: bytes) -> APIStatusError:
+        """The error for an answer that is no success; `start` is the beginning of its body."""
+        return refusal(call, response, start, secrets=self._secrets(call))
+
+    def _secrets(self, call: Call) -> tuple[SecretStr, ...]:
+        return (*self._settings.secrets, *secrets_in(dict(call.body or {})))
 
     def _send_error(self, call: Call, error: httpx.RequestError, clock: EventClock) -> Exception:
         """The error for a message that found no answer: it may have been taken, unless no byte of it left."""
         if isinstance(error, NOT_SENT):
             return transport_error(call, error, self.base_url)
+        frameless(error)
         if isinstance(error, httpx.TimeoutException):
             return DeadlinePassed(clock.describe())
-        return ConnectionLost(f"the connection broke ({str(error) or type(error).__name__})")
+        return ConnectionLost(f"the connection broke ({reason(error)})")
 
 
 def remaining(limit: float | None) -> Callable[[], float | None]:

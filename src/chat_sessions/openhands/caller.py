@@ -16,7 +16,7 @@ from chat_sessions.http.calls import Call, retry_delay, transport_error
 from chat_sessions.http.loop_pools import OWN_LIMITS, LoopPools
 from chat_sessions.openhands.base import ClientBase, remaining
 from chat_sessions.openhands.json_values import JsonObject, as_list, as_object, as_text
-from chat_sessions.openhands.wire import read_object, refusal
+from chat_sessions.session.deadlines import EventClock
 
 __all__ = ["AsyncCaller", "Caller"]
 
@@ -73,10 +73,10 @@ class Caller(ClientBase):
     def _object(self, call: Call, deadline: float | None = None) -> JsonObject:
         """The answer's object. With a deadline there is one attempt, and it ends there."""
         if deadline is not None:
-            return read_object(call, self._send(call, max(0.001, deadline - time.monotonic())))
+            return self._read_object(call, self._send(call, max(0.001, deadline - time.monotonic())))
         for attempt in self._attempts(lambda error: retry_delay(call, error)):
             with attempt:
-                return read_object(call, self._send(call))
+                return self._read_object(call, self._send(call))
         raise AssertionError  # pragma: no cover - the last attempt returns or raises
 
     def _send(self, call: Call, limit: float | None = None) -> bytes:
@@ -90,6 +90,17 @@ class Caller(ClientBase):
             except httpx.RequestError as error:
                 raise transport_error(call, error, self.base_url) from error
 
+    def _post(self, call: Call, clock: EventClock) -> None:
+        """Send a turn's message, or start its run: one attempt, within the clock's deadline."""
+        client = self._client()
+        clock.start(afresh=True)
+        request = self._request(client, call, clock.remaining())
+        with bounded(request, clock.remaining):
+            try:
+                self._answer(client, request, call, clock.remaining)
+            except httpx.RequestError as error:
+                raise self._send_error(call, error, clock) from error
+
     def _answer(
         self, client: httpx.Client, request: httpx.Request, call: Call, left: Callable[[], float | None]
     ) -> bytes:
@@ -97,7 +108,7 @@ class Caller(ClientBase):
         try:
             if response.is_success:
                 return body(response, left)
-            raise refusal(call, response, beginning(response, left))
+            raise self._refusal(call, response, beginning(response, left))
         finally:
             response.close()
             if response.status_code >= 500 and (stream := response.extensions.get("network_stream")) is not None:
@@ -145,10 +156,10 @@ class AsyncCaller(ClientBase):
     async def _object(self, call: Call, deadline: float | None = None) -> JsonObject:
         """The answer's object. With a deadline there is one attempt, and it ends there."""
         if deadline is not None:
-            return read_object(call, await self._send(call, max(0.001, deadline - time.monotonic())))
+            return self._read_object(call, await self._send(call, max(0.001, deadline - time.monotonic())))
         async for attempt in self._attempts(lambda error: retry_delay(call, error)):
             with attempt:
-                return read_object(call, await self._send(call))
+                return self._read_object(call, await self._send(call))
         raise AssertionError  # pragma: no cover - the last attempt returns or raises
 
     async def _send(self, call: Call, limit: float | None = None) -> bytes:
@@ -162,6 +173,17 @@ class AsyncCaller(ClientBase):
             except httpx.RequestError as error:
                 raise transport_error(call, error, self.base_url) from error
 
+    async def _post(self, call: Call, clock: EventClock) -> None:
+        """Send a turn's message, or start its run: one attempt, within the clock's deadline."""
+        client = await self._client()
+        clock.start(afresh=True)
+        request = self._request(client, call, clock.remaining())
+        with bounded_async(request, clock.remaining):
+            try:
+                await self._answer(client, request, call, clock.remaining)
+            except httpx.RequestError as error:
+                raise self._send_error(call, error, clock) from error
+
     async def _answer(
         self, client: httpx.AsyncClient, request: httpx.Request, call: Call, left: Callable[[], float | None]
     ) -> bytes:
@@ -169,7 +191,7 @@ class AsyncCaller(ClientBase):
         try:
             if response.is_success:
                 return await abody(response, left)
-            raise refusal(call, response, await abeginning(response, left))
+            raise self._refusal(call, response, await abeginning(response, left))
         finally:
             await response.aclose()
             if response.status_code >= 500 and (stream := response.extensions.get("network_stream")) is not None:

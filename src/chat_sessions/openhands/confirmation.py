@@ -12,7 +12,14 @@ from chat_sessions.core.events import ToolCall, UnknownEvent
 from chat_sessions.openhands.json_values import JsonObject, as_text
 from chat_sessions.openhands.mapping import events_of
 
-__all__ = ["ConfirmAction", "ConfirmationRequest", "OnConfirmation", "request_event", "request_of"]
+__all__ = [
+    "ConfirmAction",
+    "ConfirmationRequest",
+    "OnConfirmation",
+    "request_event",
+    "request_of",
+    "waits_for_confirmation",
+]
 
 
 @dataclass(frozen=True)
@@ -70,3 +77,8 @@ def request_event(request: ConfirmationRequest) -> UnknownEvent:
         for action in request.actions
     ]
     return UnknownEvent(raw={"type": "confirmation_request", "actions": actions})
+
+
+def waits_for_confirmation(info: JsonObject) -> bool:
+    """Whether the conversation has stopped for somebody to allow its next actions."""
+    return info.get("execution_status") == "waiting_for_confirmation"

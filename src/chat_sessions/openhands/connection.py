@@ -1,4 +1,4 @@
-"""A turn read from the server's websocket, sync and async: an `EventConnection`.
+"""A turn read from the server's websocket: an `EventConnection`.
 
 The connection listens before the message is sent, goes on after a cut where it stopped, and asks
 the conversation what the turn has cost when it is over. Everything it decides is in `reading`
@@ -10,12 +10,9 @@ from __future__ import annotations
 import inspect
 import threading
 import weakref
-from asyncio import sleep, timeout
 from contextlib import ExitStack, suppress
 from socket import SHUT_RDWR
 
-from websockets.asyncio.client import ClientConnection as AsyncClientConnection
-from websockets.asyncio.client import connect as connect_async
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
@@ -23,7 +20,7 @@ from chat_sessions.core.errors import APIError, ConfigurationError
 from chat_sessions.core.events import Event
 from chat_sessions.openhands.confirmation import OnConfirmation, request_event
 from chat_sessions.openhands.json_values import JsonObject, as_text
-from chat_sessions.openhands.port import AsyncConversationPort, ConversationPort
+from chat_sessions.openhands.port import ConversationPort
 from chat_sessions.openhands.reading import RECONNECT_WAITS, STATE_WAIT, Reading, not_idle
 from chat_sessions.openhands.settings import Settings
 from chat_sessions.openhands.sockets import (
@@ -38,9 +35,9 @@ from chat_sessions.openhands.sockets import (
 from chat_sessions.session.deadlines import EventClock
 from chat_sessions.session.transport import ConnectionLost, DeadlinePassed, TurnRequest
 
-__all__ = ["AsyncConversationEvents", "ConversationEvents"]
+__all__ = ["CANNOT_OPEN", "ConversationEvents"]
 
-_CANNOT_OPEN = (OSError, InvalidHandshake, EOFError, ConnectionClosed)
+CANNOT_OPEN = (OSError, InvalidHandshake, EOFError, ConnectionClosed)
 
 
 class ConversationEvents:
@@ -85,7 +82,7 @@ class ConversationEvents:
                 # A server without this socket refuses its address, as it does one with a broken id.
                 if kind == kinds[-1] or error.response.status_code not in (403, 404):
                     raise opening_error(error, url) from error
-            except _CANNOT_OPEN as error:
+            except CANNOT_OPEN as error:
                 raise opening_error(error, url) from error
             else:
                 return
@@ -132,6 +129,18 @@ class ConversationEvents:
         assert self._socket is not None  # noqa: S101 - `listen` made it
         return self._socket.recv(timeout=limit)
 
+    @property
+    def has_landed(self) -> bool:
+        """Whether the conversation is known to have this turn's message."""
+        return self._reading.turn.has_landed
+
+    def has_message(self) -> bool:
+        """Whether the conversation has this turn's message, for which it is waited a moment."""
+        with suppress(TimeoutError, ConnectionClosed):
+            while not self._reading.turn.has_landed:
+                self._reading.take(self._recv(STATE_WAIT))
+        return self.has_landed
+
     def __next__(self) -> Event:
         reading = self._reading
         while not reading.ready:
@@ -165,6 +174,7 @@ class ConversationEvents:
     def _end(self) -> None:
         """The run is over: give out its stop, or let it go on with what it was waiting for."""
         reading = self._reading
+        reading.check_whole()
         request = reading.confirmation
         if request is not None:
             reading.ready.append(request_event(request))
@@ -198,7 +208,7 @@ class ConversationEvents:
                 break
             try:
                 self._connect(self._reading.kind, goes_on=True)
-            except _CANNOT_OPEN:
+            except CANNOT_OPEN:
                 continue
             self._reading.reconnected()
             return
@@ -218,168 +228,3 @@ class ConversationEvents:
 def _hang_up(socket: ClientConnection) -> None:
     with suppress(OSError):
         socket.socket.shutdown(SHUT_RDWR)
-
-
-class AsyncConversationEvents:
-    """The async twin of `ConversationEvents`."""
-
-    def __init__(
-        self,
-        port: AsyncConversationPort,
-        settings: Settings,
-        request: TurnRequest,
-        clock: EventClock,
-        on_confirmation: OnConfirmation | None,
-    ) -> None:
-        self._port = port
-        self._settings = settings
-        self._clock = clock
-        self._on_confirmation = on_confirmation
-        self._reading = Reading(settings, request, clock)
-        self._socket: AsyncClientConnection | None = None
-
-    async def listen(self, kinds: tuple[SocketKind, ...]) -> SocketKind:
-        """Connect to the first of these sockets that the server has. See `ConversationEvents.listen`."""
-        try:
-            await self._connect_to_one_of(kinds)
-            await self._wait_until_idle()
-        except BaseException:
-            await self.close()
-            raise
-        return self._reading.kind
-
-    async def _connect_to_one_of(self, kinds: tuple[SocketKind, ...]) -> None:
-        for kind in kinds:
-            url = address(self._settings, self._reading.session_id, kind)
-            try:
-                await self._connect(kind, goes_on=False)
-            except InvalidStatus as error:
-                # A server without this socket refuses its address, as it does one with a broken id.
-                if kind == kinds[-1] or error.response.status_code not in (403, 404):
-                    raise opening_error(error, url) from error
-            except _CANNOT_OPEN as error:
-                raise opening_error(error, url) from error
-            else:
-                return
-
-    async def _connect(self, kind: SocketKind, *, goes_on: bool) -> None:
-        reading = self._reading
-        url = address(self._settings, reading.session_id, kind, reading.turn if goes_on else None)
-        socket = await connect_async(
-            url,
-            open_timeout=self._settings.timeouts.connect,
-            close_timeout=CLOSE_TIMEOUT,
-            max_size=self._settings.max_event_bytes,
-            logger=LOGGER,
-        )
-        self._socket, reading.kind = socket, kind
-        try:
-            check_host(self._settings, None if socket.request is None else socket.request.headers.get("Host"))
-            if (frame := key_frame(self._settings)) is not None:
-                await socket.send(frame)
-        except BaseException:
-            await socket.close()
-            raise
-
-    async def _wait_until_idle(self) -> None:
-        """Wait for the conversation's state, and, if it runs, for the end of that run."""
-        reading, turn = self._reading, self._reading.turn
-        while turn.status is None or turn.status == "running":
-            left = self._clock.remaining()
-            if left == 0 and turn.status is not None:
-                raise not_idle(reading.session_id, turn.status)
-            try:
-                reading.take(await self._recv(STATE_WAIT if left is None else min(left, STATE_WAIT)))
-            except ConnectionClosed as error:
-                raise reading.not_open(error) from error
-            except TimeoutError:
-                info = await self._port.read_info(reading.session_id, limit=left)
-                turn.status = as_text(info.get("execution_status"))
-        if turn.status == "waiting_for_confirmation":
-            raise not_idle(reading.session_id, turn.status)
-
-    async def _recv(self, limit: float | None) -> str | bytes:
-        assert self._socket is not None  # noqa: S101 - `listen` made it
-        async with timeout(limit):
-            return await self._socket.recv()
-
-    async def __anext__(self) -> Event:
-        reading = self._reading
-        while not reading.ready:
-            if reading.has_stopped:
-                raise StopAsyncIteration
-            if reading.turn.is_over:
-                await self._end()
-            else:
-                await self._read()
-        return reading.ready.popleft()
-
-    async def _read(self) -> None:
-        reading = self._reading
-        try:
-            reading.take(await self._recv(reading.wait_limit()))
-        except TimeoutError:
-            if reading.turn.needs_look and self._clock.remaining() != 0:
-                reading.looked(await self._info())
-            else:
-                raise DeadlinePassed(self._clock.describe()) from None
-        except ConnectionClosed as error:
-            reading.must_reconnect(error)
-            await self._reconnect(error)
-
-    async def _info(self) -> JsonObject:
-        try:
-            return await self._port.read_info(self._reading.session_id, limit=self._clock.remaining())
-        except APIError as error:
-            raise ConnectionLost(f"the run seems to be over, but the conversation cannot be read ({error})") from error
-
-    async def _end(self) -> None:
-        """The run is over: give out its stop, or let it go on with what it was waiting for."""
-        reading = self._reading
-        request = reading.confirmation
-        if request is not None:
-            reading.ready.append(request_event(request))
-            if self._on_confirmation is not None:
-                self._clock.pause()
-                answer = self._on_confirmation(request)
-                if inspect.isawaitable(answer):
-                    answer = await answer
-                await self._port.respond_to_confirmation(
-                    reading.session_id, accept=answer is True, reason=answer if isinstance(answer, str) else None
-                )
-                self._clock.start()
-                reading.turn.goes_on()
-                return
-        info: JsonObject | APIError
-        try:
-            info = await self._port.read_info(reading.session_id, limit=self._clock.remaining())
-        except APIError as error:
-            info = error
-        reading.stop(info)
-
-    async def _reconnect(self, cause: ConnectionClosed) -> None:
-        for wait in RECONNECT_WAITS:
-            left = self._clock.remaining()
-            if left == 0:
-                break
-            await sleep(wait if left is None else min(wait, left))
-            try:
-                await self._connect(self._reading.kind, goes_on=True)
-            except _CANNOT_OPEN:
-                continue
-            if self._reading.is_closed:
-                await self.close()
-                break
-            self._reading.reconnected()
-            return
-        raise ConnectionLost(f"the connection broke ({cause})") from cause
-
-    async def finish(self) -> None:
-        """The stop has come: the socket has nothing more to say."""
-        await self.close()
-
-    async def close(self) -> None:
-        """Close the socket. The run goes on at the server: `interrupt` ends it."""
-        self._reading.is_closed = True
-        if self._socket is not None:
-            await self._socket.close()

@@ -44,6 +44,7 @@ class Reading:
 
     def __init__(self, settings: Settings, request: TurnRequest, clock: EventClock) -> None:
         self._settings = settings
+        self._secrets = settings.secrets
         self.session_id = request.session_id
         self.turn = LiveTurn(request.prompt)
         self.ready: deque[Event] = deque()
@@ -52,11 +53,12 @@ class Reading:
         self.has_stopped = False
         self._clock = clock
         self._awaits_state = False
+        self._may_lack_events = False
         self._has_waited_for_reason = False
 
     def take(self, data: str | bytes) -> None:
         """Take in one frame. Raises `ProtocolError` for one that cannot be read."""
-        frame = decode(data)
+        frame = decode(data, self._secrets)
         if self.kind == "session":
             self.ready.extend(self.turn.envelope(frame))
             return
@@ -70,7 +72,7 @@ class Reading:
     def reconnected(self) -> None:
         """A new socket goes on where the last one broke."""
         self.turn.reconnected()
-        self._awaits_state = self.kind == "events"
+        self._awaits_state = self._may_lack_events = self.kind == "events"
 
     def wait_limit(self) -> float | None:
         """Seconds to wait for the next frame."""
@@ -102,6 +104,14 @@ class Reading:
             self.turn.confirmed()
         else:
             self.turn.goes_on()
+
+    def check_whole(self) -> None:
+        """Raise `ConnectionLost` for a turn that is over where its history alone tells whether all of it was read.
+
+        After a cut, the older socket tells what is new between what was missed: the end may come first.
+        """
+        if self._may_lack_events and not (self.turn.facts.waits_for_confirmation and self.turn.facts.unanswered):
+            raise ConnectionLost("the connection was cut during the turn")
 
     def stop(self, info: JsonObject | APIError) -> None:
         """The turn is over."""

@@ -14,6 +14,7 @@ import httpx
 from pydantic import JsonValue, SecretStr
 
 from chat_sessions.core.errors import ConfigurationError
+from chat_sessions.http.secrets import Concealed, as_secret, concealed, secrets_in
 from chat_sessions.session.deadlines import Timeouts
 
 __all__ = ["DEFAULT_TIMEOUTS", "Settings", "check_id", "check_prompt", "llm_settings"]
@@ -21,6 +22,9 @@ __all__ = ["DEFAULT_TIMEOUTS", "Settings", "check_id", "check_prompt", "llm_sett
 # A tool of an agent may be silent for minutes (a build, a test run), and so may a model that does not stream.
 DEFAULT_TIMEOUTS = Timeouts(idle=600.0)
 _DEFAULT_WORKSPACE = "workspace/project"
+# A conversation is made with a model and then switched to a profile's: no create takes a profile. 1.18.1 gives
+# deltas on only where this first one streams.
+_UNTIL_SWITCHED: Mapping[str, JsonValue] = {"usage_id": "agent", "model": "openai/not-yet-chosen", "stream": True}
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +36,8 @@ class Settings:
     # The body of a create, without the conversation's id. It may hold the model's key.
     conversation: Mapping[str, JsonValue] = field(repr=False)
     llm: Mapping[str, JsonValue] | None = field(repr=False)
+    # The model that the server keeps under this name, instead of `llm`.
+    llm_profile: str | None
     timeouts: Timeouts
     max_retries: int
     max_event_bytes: int
@@ -52,20 +58,27 @@ class Settings:
         max_event_bytes: int,
     ) -> Self:
         """The settings that these arguments and the environment make. Raises `ConfigurationError`."""
+        # A traceback may show local variables.
+        api_key, llm, agent, tools = as_secret(api_key), concealed(llm), concealed(agent), concealed(tools)
+        workspace, conversation = concealed(workspace), concealed(conversation)
         if max_retries < 0:
             raise ConfigurationError(f"max_retries must be 0 or more; got {max_retries}")
         if max_event_bytes <= 0:
             raise ConfigurationError(f"max_event_bytes must be more than 0; got {max_event_bytes}")
-        model = llm_settings(llm)
+        profile = _llm_profile(llm)
+        model = llm_settings(llm) if profile is None else None
         return cls(
             base_url=_base_url(base_url),
             api_key=_key(api_key),
-            conversation={
-                "workspace": _workspace(workspace),
-                **_agent(agent, model, tools),
-                **copy.deepcopy(dict(conversation or {})),
-            },
+            conversation=Concealed(
+                {
+                    "workspace": _workspace(workspace),
+                    **_agent(agent, model if profile is None else dict(_UNTIL_SWITCHED), tools),
+                    **copy.deepcopy(dict(conversation or {})),
+                }
+            ),
             llm=model,
+            llm_profile=profile,
             timeouts=timeouts or DEFAULT_TIMEOUTS,
             max_retries=max_retries,
             max_event_bytes=max_event_bytes,
@@ -78,8 +91,8 @@ class Settings:
 
     def __setstate__(self, state: dict[str, object]) -> None:
         model = llm_settings(None)
-        state |= {"api_key": _key(None), "llm": model}
-        state["conversation"] = {"workspace": _workspace(None), **_agent(None, model, None)}
+        state |= {"api_key": _key(None), "llm": model, "llm_profile": None}
+        state["conversation"] = Concealed({"workspace": _workspace(None), **_agent(None, model, None)})
         for name, value in state.items():
             object.__setattr__(self, name, value)
 
@@ -94,19 +107,25 @@ class Settings:
         return self.conversation.get("autotitle") is not False
 
     def request_headers(self) -> dict[str, str]:
-        """The headers that go with each request, the key included."""
-        headers = {"User-Agent": f"chat-sessions/{version('chat-sessions')}", "Accept": "application/json"}
+        """The headers that go with each request, the key included; their `repr` shows their names alone."""
+        headers = Concealed({"User-Agent": f"chat-sessions/{version('chat-sessions')}", "Accept": "application/json"})
         if self.api_key is not None:
             headers["X-Session-API-Key"] = self.api_key.get_secret_value()
         return headers
 
+    @property
+    def secrets(self) -> tuple[SecretStr, ...]:
+        """What no error may repeat: the server's key, and what stands in the agent's settings under a secret's name."""
+        found = secrets_in([dict(self.conversation), dict(self.llm or {})])
+        return tuple(found) if self.api_key is None else (self.api_key, *found)
+
     def new_conversation(self) -> dict[str, JsonValue]:
         """The body of a create, with an id of its own. Raises `ConfigurationError` if no agent is known."""
-        body = dict(self.conversation)
+        body = Concealed(self.conversation)
         if not any(name in body for name in ("agent", "agent_settings", "agent_profile_id")):
             raise ConfigurationError(
                 "no agent to create a conversation with: pass llm= (a model name, or its settings), agent= (its "
-                "settings, or the id of a profile on the server), or set LLM_MODEL"
+                "settings, or the name or id of a profile on the server), or set LLM_MODEL"
             )
         body.setdefault("conversation_id", str(uuid.uuid4()))
         return body
@@ -120,18 +139,32 @@ def llm_settings(llm: Mapping[str, JsonValue] | str | None) -> dict[str, JsonVal
     """
     given: dict[str, JsonValue]
     if isinstance(llm, Mapping):
-        given = copy.deepcopy(dict(llm))
+        given = Concealed(copy.deepcopy(dict(llm)))
+        if "profile" in given:
+            raise ConfigurationError("an LLM profile cannot be used here: give the model's name or its settings")
         if not isinstance(given.get("model"), str):
             raise ConfigurationError('llm has no "model", e.g. {"model": "openai/gpt-5", "api_key": "..."}')
     else:
         model = llm or os.environ.get("LLM_MODEL", "").strip()
         if not model:
             return None
-        given = {"model": model}
+        given = Concealed({"model": model})
         for name in ("api_key", "base_url"):
             if value := os.environ.get(f"LLM_{name.upper()}", "").strip():
                 given[name] = value
-    return {"usage_id": "agent", "stream": True, **given}
+    return Concealed({"usage_id": "agent", "stream": True, **given})
+
+
+def _llm_profile(llm: Mapping[str, JsonValue] | str | None) -> str | None:
+    """The name in `{"profile": name}`, or None for any other way to give a model."""
+    if not isinstance(llm, Mapping) or "profile" not in llm:
+        return None
+    name = llm["profile"]
+    if not isinstance(name, str) or not name or len(llm) > 1:
+        raise ConfigurationError(
+            'an LLM profile is {"profile": "its name"} and nothing else: the rest is on the server'
+        )
+    return name
 
 
 def check_id(session_id: str) -> str:
@@ -154,13 +187,17 @@ def check_prompt(prompt: str) -> None:
 
 def _key(given: str | SecretStr | None) -> SecretStr | None:
     """The server's key; None for a server that asks for none, as one on this machine may."""
-    key = given.get_secret_value() if isinstance(given, SecretStr) else given
-    key = key or os.environ.get("OPENHANDS_API_KEY", "").strip()
+    key = as_secret(given) or SecretStr(os.environ.get("OPENHANDS_API_KEY", "").strip())
     if not key:
         return None
-    if any(character.isspace() or not character.isprintable() for character in key) or not key.isascii():
+    if not _can_be_sent(key):
         raise ConfigurationError("the API key holds white space or characters that no key has; copy it again")
-    return SecretStr(key)
+    return key
+
+
+def _can_be_sent(key: SecretStr) -> bool:
+    value = key.get_secret_value()
+    return value.isascii() and value.isprintable() and " " not in value
 
 
 def _agent(
@@ -170,7 +207,7 @@ def _agent(
 ) -> dict[str, JsonValue]:
     """The part of a create that says who answers."""
     named: list[JsonValue] = [
-        {"name": tool} if isinstance(tool, str) else copy.deepcopy(dict(tool)) for tool in tools or ()
+        {"name": tool} if isinstance(tool, str) else Concealed(copy.deepcopy(dict(tool))) for tool in tools or ()
     ]
     if isinstance(tools, str):
         raise ConfigurationError(f"tools must be a list of names or settings; got the string {tools!r}")
@@ -180,7 +217,7 @@ def _agent(
         return {"agent_profile_id": agent}
     if agent is None:
         return {} if llm is None else {"agent": {"kind": "Agent", "llm": llm, "tools": named}}
-    given = copy.deepcopy(dict(agent))
+    given = Concealed(copy.deepcopy(dict(agent)))
     if llm is not None:
         given.setdefault("llm", llm)
     if tools is not None:
@@ -201,12 +238,15 @@ def _base_url(given: str | None) -> str:
             "no server: pass base_url=, or set OPENHANDS_BASE_URL, e.g. http://127.0.0.1:8000 for one on this machine"
         )
     value = value if "://" in value else f"https://{value}"
+    if "@" in value.partition("://")[2].partition("/")[0]:
+        # First of all: the errors below quote the address.
+        raise ConfigurationError("base_url must hold no user, query or fragment")
     try:
         url = httpx.URL(value)
     except (httpx.InvalidURL, ValueError) as error:
         raise ConfigurationError(f"base_url is no address: {value!r} ({error})") from error
     if url.scheme not in ("http", "https") or not url.host:
         raise ConfigurationError(f"base_url must be an http or https address; got {value!r}")
-    if url.userinfo or url.query or url.fragment:
+    if url.query or url.fragment:
         raise ConfigurationError("base_url must hold no user, query or fragment")
     return value.rstrip("/").removesuffix("/api")

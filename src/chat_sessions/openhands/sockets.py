@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Sequence
 from typing import Literal, TypeAlias
 from urllib.parse import quote
 
 import httpx
-from pydantic import JsonValue
+from pydantic import JsonValue, SecretStr
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from chat_sessions.core.errors import APIConnectionError, APIError, APITimeoutError, ProtocolError, error_for_status
+from chat_sessions.http.calls import frameless
+from chat_sessions.http.secrets import told
 from chat_sessions.openhands.json_values import JsonObject
 from chat_sessions.openhands.live_turn import LiveTurn
 from chat_sessions.openhands.settings import Settings
@@ -55,20 +58,27 @@ def check_host(settings: Settings, host: str | None) -> None:
         raise ProtocolError(f"the websocket was redirected to {host}; set base_url to the final address")
 
 
-def decode(data: str | bytes) -> JsonObject:
-    """The object in a frame. Raises `ProtocolError` if it is none."""
+def decode(data: str | bytes, secrets: Sequence[SecretStr] = ()) -> JsonObject:
+    """The object in a frame. Raises `ProtocolError` if it is none, which does not repeat the `secrets`."""
     text = data if isinstance(data, str) else data.decode("utf-8", "replace")
     try:
         frame: JsonValue = json.loads(text)
-    except ValueError as error:
-        raise ProtocolError(f"the server sent a frame that is not JSON: {text[:_QUOTE_LIMIT]!r}") from error
-    if not isinstance(frame, dict):
-        raise ProtocolError(f"the server sent a frame that is no JSON object: {text[:_QUOTE_LIMIT]!r}")
-    return frame
+    except ValueError:
+        problem = "is not JSON"
+    else:
+        if isinstance(frame, dict):
+            return frame
+        problem = "is no JSON object"
+    # No cause: it holds the whole frame.
+    raise ProtocolError(f"the server sent a frame that {problem}: {told(text, secrets)[:_QUOTE_LIMIT]!r}")
 
 
 def opening_error(error: Exception, url: str) -> APIError:
-    """The error for a socket that could not be opened. Nothing of the turn was sent."""
+    """The error for a socket that could not be opened; to be raised from `error`. Nothing of the turn was sent.
+
+    Takes the traceback from `error`: its frames may hold the frame with the key.
+    """
+    frameless(error)
     where = url.partition("?")[0]
     if isinstance(error, InvalidStatus):
         return error_for_status(error.response.status_code, None, request=f"WEBSOCKET {where}")

@@ -148,6 +148,9 @@ class TurnFacts:
         if info is None or "stats" not in info:
             return Usage(turns=turns, duration_ms=duration)
         mine = [item for item in token_usages(info) if item.get("response_id") in self._response_ids]
+        if self._response_ids and not mine:
+            # An agent behind the Agent Client Protocol calls its model itself.
+            return Usage(turns=turns, duration_ms=duration)
         return Usage(
             input_tokens=sum(_count(item.get("prompt_tokens")) for item in mine),
             output_tokens=sum(_count(item.get("completion_tokens")) for item in mine),

@@ -5,10 +5,12 @@ Endpoints: `/api/conversations` of the server's own OpenAPI document (`GET /open
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from urllib.parse import quote
 
 import httpx
-from pydantic import JsonValue, TypeAdapter, ValidationError
+from pydantic import JsonValue, SecretStr, TypeAdapter, ValidationError
 
 from chat_sessions.core.errors import APIStatusError, ProtocolError
 from chat_sessions.core.models import SessionSummary
@@ -18,6 +20,7 @@ from chat_sessions.openhands.json_values import JsonObject, as_object, as_text
 
 __all__ = [
     "PAGE_SIZE",
+    "agent_profile_call",
     "ask_call",
     "confirmation_call",
     "create_call",
@@ -35,6 +38,8 @@ __all__ = [
     "rename_call",
     "run_call",
     "send_call",
+    "server_call",
+    "switch_call",
     "title_call",
 ]
 
@@ -124,6 +129,21 @@ def delete_call(session_id: str) -> Call:
     return Call("DELETE", f"{_ROOT}/{session_id}", may_repeat=True)
 
 
+def server_call() -> Call:
+    """What the server says of itself."""
+    return Call("GET", "/server_info", may_repeat=True)
+
+
+def agent_profile_call(name: str) -> Call:
+    """An agent profile of the server. Old servers (1.18) have none."""
+    return Call("GET", f"/api/agent-profiles/{quote(name, safe='')}", may_repeat=True)
+
+
+def switch_call(session_id: str, profile: str) -> Call:
+    """Give the conversation's agent the model of an LLM profile of the server."""
+    return Call("POST", f"{_ROOT}/{session_id}/switch_profile", may_repeat=True, body={"profile_name": profile})
+
+
 def is_route_gone(error: APIStatusError) -> bool:
     """Whether the server may not have this route at all: an unknown conversation looks the same."""
     return error.status_code in (404, 405)
@@ -134,24 +154,29 @@ def is_absence(error: APIStatusError) -> bool:
     return error.status_code in (400, 404)
 
 
-def refusal(call: Call, response: httpx.Response, content: bytes) -> APIStatusError:
-    """The error for an answer that is no success, with the exception that the server tells of a 500."""
-    error = read_error(call, response.status_code, response.headers, content)
+def refusal(
+    call: Call, response: httpx.Response, content: bytes, *, secrets: Sequence[SecretStr] = ()
+) -> APIStatusError:
+    """The error for an answer that is no success, with the exception that the server tells of a 500.
+
+    `secrets` are not repeated in it: what the server refuses of a create it sends back, a model's key included.
+    """
+    error = read_error(call, response.status_code, response.headers, content, secrets=secrets)
     told = as_text(as_object(error.body).get("exception"))
     if told:
         error.args = (f"{error.args[0]}: {told[:_QUOTE_LIMIT]}",)
     return error
 
 
-def read_object(call: Call, content: bytes) -> JsonObject:
-    """The answer's JSON object. Raises `ProtocolError` if it is none."""
-    try:
+def read_object(call: Call, content: bytes, *, secrets: Sequence[SecretStr] = ()) -> JsonObject:
+    """The answer's JSON object. Raises `ProtocolError` if it is none, which does not repeat the `secrets`."""
+    with suppress(ValidationError):
         return _object.validate_json(content)
-    except ValidationError as error:
-        raise ProtocolError(
-            f"{call} answered with a body that is no JSON object; is base_url an OpenHands Agent Server? It begins "
-            + quoted(content)
-        ) from error
+    # No cause: the validation's own error repeats its input.
+    raise ProtocolError(
+        f"{call} answered with a body that is no JSON object; is base_url an OpenHands Agent Server? It begins "
+        + quoted(content, secrets)
+    )
 
 
 def read_summary(call: Call, info: JsonObject) -> SessionSummary:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from chat_sessions.server.fault import Body, Break, Fault, Head, How, exhaust, require
 
-__all__ = ["HtmlPage", "Http10", "LostAnswer", "LostRequest", "Redirect", "Refuse", "WrongContentType"]
+__all__ = ["ErrorWith200", "HtmlPage", "Http10", "LostAnswer", "LostRequest", "Redirect", "Refuse", "WrongContentType"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +42,18 @@ class HtmlPage(Fault):
     def reply(self) -> Head:
         """The page."""
         return Head(self.status, (("Content-Type", "text/html; charset=utf-8"),), body=self.page.encode())
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorWith200(Fault):
+    """An error as JSON under the status of a success: a gateway's, which did not ask the service."""
+
+    error: str = "upstream connect error"
+
+    def reply(self) -> Head:
+        """The error."""
+        body = json.dumps({"error": {"message": self.error}}).encode()
+        return Head(200, (("Content-Type", "application/json"),), body=body)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from typing import Literal
 from chat_sessions.server.event_blocks import blocks, to_event_end, until
 from chat_sessions.server.fault import Body, Break, Fault, Head, Hold, How, Route, exhaust, require
 
-__all__ = ["Compressed", "Cut", "LineEnds", "ProxyBuffering", "Restart", "SlowStart", "Split", "Stall"]
+__all__ = ["Compressed", "Cut", "LineEnds", "ProxyBuffering", "Restart", "Slow", "SlowStart", "Split", "Stall"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +124,26 @@ class SlowStart(Fault):
     def body(self, body: Body, hold: Hold) -> Body:
         """The body, later."""
         return self._late(body, hold)
+
+
+@dataclass(frozen=True, slots=True)
+class Slow(Fault):
+    """A stream that is slow and whole: each event comes `seconds` after the one before it."""
+
+    seconds: float = 0.1
+
+    def __post_init__(self) -> None:
+        Fault.__post_init__(self)
+        require(self.seconds >= 0, self, "seconds is 0 or more")
+
+    async def _slowed(self, body: Body, hold: Hold) -> Body:
+        async for block in blocks(body):
+            await hold(self.seconds)
+            yield block
+
+    def body(self, body: Body, hold: Hold) -> Body:
+        """The same events, each later."""
+        return self._slowed(body, hold)
 
 
 @dataclass(frozen=True, slots=True)

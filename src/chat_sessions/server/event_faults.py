@@ -15,6 +15,7 @@ __all__ = [
     "Heartbeats",
     "HugeEvent",
     "LateHistory",
+    "NoLastBlankLine",
     "NotJson",
     "PartialHistory",
     "Reorder",
@@ -145,6 +146,23 @@ class TrailAfterStop(Fault):
     def body(self, body: Body, hold: Hold) -> Body:  # noqa: ARG002
         """The body, and more."""
         return self._longer(body)
+
+
+@dataclass(frozen=True, slots=True)
+class NoLastBlankLine(Fault):
+    """The stream ends right behind its last event, without the blank line: by the standard that event is none."""
+
+    async def _bare(self, body: Body) -> Body:
+        last = b""
+        async for block in blocks(body):
+            if last:
+                yield last
+            last = block
+        yield last.rstrip(b"\r\n")
+
+    def body(self, body: Body, hold: Hold) -> Body:  # noqa: ARG002
+        """The same bytes, but for the line ends at the end."""
+        return self._bare(body)
 
 
 @dataclass(frozen=True, slots=True)

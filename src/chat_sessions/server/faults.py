@@ -19,6 +19,7 @@ comments not at all. A broken connection is broken to both sides: whether the tu
 from __future__ import annotations
 
 from chat_sessions.server.answer_faults import (
+    ErrorWith200,
     HtmlPage,
     Http10,
     LostAnswer,
@@ -33,6 +34,7 @@ from chat_sessions.server.body_faults import (
     LineEnds,
     ProxyBuffering,
     Restart,
+    Slow,
     SlowStart,
     Split,
     Stall,
@@ -43,6 +45,7 @@ from chat_sessions.server.event_faults import (
     Heartbeats,
     HugeEvent,
     LateHistory,
+    NoLastBlankLine,
     NotJson,
     PartialHistory,
     Reorder,
@@ -55,6 +58,7 @@ __all__ = [
     "Compressed",
     "Cut",
     "Duplicate",
+    "ErrorWith200",
     "Fault",
     "Fine",
     "Heartbeats",
@@ -66,6 +70,7 @@ __all__ = [
     "LineEnds",
     "LostAnswer",
     "LostRequest",
+    "NoLastBlankLine",
     "NotJson",
     "PartialHistory",
     "ProxyBuffering",
@@ -74,6 +79,7 @@ __all__ = [
     "Reorder",
     "Restart",
     "Route",
+    "Slow",
     "SlowStart",
     "Split",
     "Stall",

@@ -37,9 +37,9 @@ class _SessionState:
     """What both shells know of their session."""
 
     def __init__(self, session_id: str | None, index_ids: Sequence[str] | None) -> None:
+        self._facts = _Facts(session_id, None if index_ids is None else tuple(index_ids))
         if session_id == "":
             raise ConfigurationError("session_id is empty; pass None for a session that is created at the first send")
-        self._facts = _Facts(session_id, None if index_ids is None else tuple(index_ids))
 
     @property
     def id(self) -> str | None:
@@ -93,8 +93,8 @@ class ChatSession(_SessionState):
     def __init__(
         self, client: Backend, session_id: str | None = None, *, index_ids: Sequence[str] | None = None
     ) -> None:
-        super().__init__(session_id, index_ids)
         self.client = client
+        super().__init__(session_id, index_ids)
 
     def __repr__(self) -> str:
         return f"ChatSession(id={self.id!r}, index_ids={self.index_ids!r}, service={self.client.service!r})"
@@ -181,8 +181,8 @@ class AsyncChatSession(_SessionState):
     def __init__(
         self, client: AsyncBackend, session_id: str | None = None, *, index_ids: Sequence[str] | None = None
     ) -> None:
-        super().__init__(session_id, index_ids)
         self.client = client
+        super().__init__(session_id, index_ids)
 
     def __repr__(self) -> str:
         return f"AsyncChatSession(id={self.id!r}, index_ids={self.index_ids!r}, service={self.client.service!r})"

@@ -51,6 +51,7 @@ class Recovery:
         session_id: str,
         budget: float | None,
         turns_before: int | None,
+        in_doubt: bool = False,
         accepted: bool,
         now: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -59,6 +60,7 @@ class Recovery:
         self._session_id = session_id
         self._budget = budget
         self._turns_before = turns_before
+        self._in_doubt = in_doubt
         self._landed = accepted or bool(fold.turn.events)
         self._position: int | None = None
         self._now = now
@@ -79,6 +81,11 @@ class Recovery:
         return is_refusal and settled and self._outcome == "not_shown"
 
     @property
+    def is_found(self) -> bool:
+        """Whether the session has shown the turn."""
+        return self._position is not None
+
+    @property
     def time_left(self) -> float | None:
         """Seconds that the look-up may still take; None if it may take for ever."""
         if self._budget is None:
@@ -95,7 +102,11 @@ class Recovery:
     def look(self, history: Sequence[Event]) -> list[Event]:
         """Take in what the session shows now; gives back the events that the reader has not had."""
         delivery = decide(
-            live=self._fold.turn, history=history, turns_before=self._turns_before, position=self._position
+            live=self._fold.turn,
+            history=history,
+            turns_before=self._turns_before,
+            in_doubt=self._in_doubt,
+            position=self._position,
         )
         self._outcome = delivery.outcome
         if delivery.position is not None:

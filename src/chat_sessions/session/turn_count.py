@@ -21,6 +21,8 @@ class TurnCount:
 
     def __init__(self) -> None:
         self._value: int | None = None
+        self._in_doubt = False
+        self._has_ended_since = False
         self._changes = 0
         self._is_running = False
 
@@ -37,6 +39,11 @@ class TurnCount:
                 found = _counts[key] = cls()
             return found
 
+    @property
+    def in_doubt(self) -> bool:
+        """Whether the session may hold turns of ours besides: prompts of which nobody knows whether they landed."""
+        return self._in_doubt
+
     def created(self) -> None:
         """The session has been created just now."""
         self._value = 0
@@ -52,15 +59,23 @@ class TurnCount:
         self._changes += 1
         self._is_running = False
         if landed is None:
-            self._value = None
-        elif landed and self._value is not None:
-            self._value += 1
+            self._in_doubt, self._has_ended_since = True, False
+        elif landed:
+            self._has_ended_since = True
+            if self._value is not None:
+                self._value += 1
 
     def reading(self) -> int:
         """The session is about to be read; give what comes back to `read`."""
         return self._changes
 
     def read(self, reading: int, turns: int) -> None:
-        """The session held so many turns. That counts only if no turn of ours began or ended meanwhile."""
+        """The session held so many turns. That counts only if no turn of ours began or ended meanwhile.
+
+        A service may show a turn only when it has ended. So fewer turns than were known do not count, and no
+        more than were known do not say that a prompt has not landed, unless a later one has.
+        """
         if reading == self._changes and not self._is_running:
-            self._value = turns
+            known, self._value = self._value, turns if self._value is None else max(turns, self._value)
+            if self._has_ended_since or known is None or turns > known:
+                self._in_doubt = False

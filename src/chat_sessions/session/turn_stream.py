@@ -90,6 +90,7 @@ class _TurnState:
             session_id=self.session_id or "",
             budget=self._timeouts.recovery,
             turns_before=self._turns_before,
+            in_doubt=self._prepared.count.in_doubt if self._prepared else False,
             accepted=accepted,
         )
 
@@ -97,7 +98,8 @@ class _TurnState:
         self._is_closed = True
         if self._slot is not None and self._prepared is not None:
             # The next turn begins with the release, and must find this one counted.
-            self._prepared.count.end(landed=True if self._fold.is_complete else self._landed)
+            is_shown = bool(self._fold.turn.events) or (self._recovery is not None and self._recovery.is_found)
+            self._prepared.count.end(landed=True if is_shown else self._landed)
             self._slot.release()
             self._slot = None
 

@@ -1,0 +1,1 @@
+"""Programs that feed the package what no service would say."""
