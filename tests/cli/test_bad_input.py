@@ -58,7 +58,7 @@ def test_bad_input_is_named(program: Program, arguments: list[str], code: int, s
         (["serve", "nowhere"], 4, "no folder or file 'nowhere'"),
         (["serve", "a/b=" + str(DOCUMENTS)], 2, "is no index id"),
         (["serve", str(DOCUMENTS), "--host", "0.0.0.0"], 2, "give an api_key of your own"),
-        (["serve", str(DOCUMENTS), "--store", "postgresql://host/db"], 2, "name a file"),
+        (["serve", str(DOCUMENTS), "--store", "mysql://host/db"], 2, "name a file"),
         (["demo", "nowhere"], 4, "no folder or file 'nowhere'"),
         (["demo", str(DOCUMENTS)], 2, "--question"),
     ],
@@ -237,8 +237,8 @@ def test_a_missing_extra_is_named_in_one_line(program: Program, module: str, ext
 
 def test_a_fault_of_the_program_is_one_line_too(program: Program) -> None:
     result = program.python(
-        "import sys, chat_sessions.cli.app as app\n"
-        "app.open_service = None\n"
+        "import sys, chat_sessions.cli.app as app, chat_sessions.cli.sessions_app as sessions\n"
+        "sessions.open_service = None\n"
         "sys.argv = ['chat-sessions', 'sessions', 'list']\n"
         "app.run()"
     )

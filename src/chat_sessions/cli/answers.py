@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
@@ -17,6 +18,7 @@ from chat_sessions.core.turn import Turn
 __all__ = ["AnswerPrinter", "Cited", "cited", "show_cost", "show_outcome", "show_sources"]
 
 NO_FILE = "(no file named)"
+_ESCAPES = re.compile("\x1b\\[[0-?]*[ -/]*[@-~]")
 
 
 class AnswerPrinter:
@@ -46,6 +48,9 @@ class AnswerPrinter:
             case ToolResult():
                 self._end_thought()
                 self._tool(self._result_mark, describe_result(event, self._calls.get(event.call_id), self._files))
+            case UnknownEvent(type="confirmation_request"):
+                # Who is there was asked; else the end of the turn says what waits.
+                self._end_thought()
             case UnknownEvent():
                 self._end_thought()
                 self._terminal.note(f"(an event of the unknown type {one_line(event.type, 40)})")
@@ -82,7 +87,18 @@ def describe_result(result: ToolResult, call: ToolCall | None, files: dict[str, 
         places = [f"{file}{' p. ' if pages[0] else ''}{', '.join(pages)}" for file, pages in where.items() if file]
         count = f"{len(found)} passage{'' if len(found) == 1 else 's'}"
         return f"{name}: {count}{' from ' if places else ''}{'; '.join(places)}"
-    return f"{name}: {_shown(result.result)}"
+    return f"{name}: {_outcome(result.result)}"
+
+
+def _outcome(value: JsonValue) -> str:
+    """What a tool gave that found no passages: its text, where it is an object with one."""
+    if not isinstance(value, dict):
+        return _shown(value)
+    text = next((text for name in ("content", "error") if isinstance(text := value.get(name), str) and text), value)
+    if isinstance(text, str):
+        # What a shell printed has colours, and marks for pasting.
+        text = _ESCAPES.sub("", text)
+    return f"{'failed: ' if value.get('is_error') is True else ''}{_shown(text)}"
 
 
 @dataclass(frozen=True)

@@ -61,7 +61,11 @@ class _Conversation:
             if line.startswith("/"):
                 self._command(line.strip())
             else:
-                self._last = ask(self._service, self._session.stream(check_question(line)), self._terminal)
+                self._last = ask(
+                    self._service,
+                    self._session.stream(check_question(line, self._service.prompt_limit)),
+                    self._terminal,
+                )
         except KeyboardInterrupt:
             if not self._terminal.is_interactive:
                 raise

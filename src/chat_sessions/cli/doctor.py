@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -13,7 +13,10 @@ from typing import Literal
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
+from pydantic import JsonValue
+
 from chat_sessions.cli.exits import ExitCode, exit_code
+from chat_sessions.cli.openhands import has_agent
 from chat_sessions.cli.reports import dump
 from chat_sessions.cli.service import Service, Where, key_name, open_service, service_name
 from chat_sessions.cli.terminal import Terminal, one_line
@@ -29,9 +32,11 @@ from chat_sessions.llama_cloud.settings import REGIONS
 __all__ = ["Check", "doctor", "judge_flow"]
 
 _QUESTION = "What does this need?"
+_AGENT_QUESTION = "Answer with the word ready, and use no tool."
 _EXTRAS = {
     "llama-index": "llama-index-core",
     "langchain": "langchain-core",
+    "openhands": "websockets",
     "server": "starlette",
     "cli": "typer",
 }
@@ -67,7 +72,17 @@ def doctor(where: Where, indexes: Sequence[str], terminal: Terminal, *, as_json:
     return code
 
 
-def judge_flow(*, first: float, last: float, events: int, worked: float | None) -> Check:
+_BUFFERED = (
+    "something on the way holds events back until the turn ends: turn response buffering and compression off "
+    "for this address (in nginx: proxy_buffering off), or go round the proxy with NO_PROXY"
+)
+_WHOLE = (
+    'the model does not stream (its settings may say "stream": false), or something on the way holds the '
+    "websocket's frames back: go round the proxy with NO_PROXY"
+)
+
+
+def judge_flow(*, first: float, last: float, events: int, worked: float | None, remedy: str = _BUFFERED) -> Check:
     """Whether events came one by one, from when they came, in seconds since the question left.
 
     `worked` is how long the service says the turn took. A proxy that holds events back lets them all go
@@ -83,14 +98,22 @@ def judge_flow(*, first: float, last: float, events: int, worked: float | None) 
             "streaming",
             "warn",
             f"{counted} came within {spread:.2f} s, at the end of a turn of {length:.1f} s",
-            "something on the way holds events back until the turn ends: turn response buffering and compression off "
-            "for this address (in nginx: proxy_buffering off), or go round the proxy with NO_PROXY",
+            remedy,
         )
     return Check("streaming", "ok", f"{counted} came one by one, over {spread:.1f} s")
 
 
 def _checks(where: Where, indexes: Sequence[str], terminal: Terminal) -> Iterator[Check]:
     yield from _installed()
+    if where.backend is not None:
+        try:
+            where.check(indexes)
+        except ChatSessionsError as error:
+            yield Check("options", "fail", one_line(str(error), 400), code=exit_code(error))
+            return
+        if where.is_openhands:
+            yield from _agent_checks(where, terminal)
+            return
     try:
         local = where.is_local(indexes)
     except ChatSessionsError as error:
@@ -102,7 +125,8 @@ def _checks(where: Where, indexes: Sequence[str], terminal: Terminal) -> Iterato
                 yield Check("key", "ok", "the local server needs none")
             else:
                 yield _key(where)
-                yield _host(where)
+                url = _base_url(where)
+                yield _host(service_name(url), url)
             service = stack.enter_context(
                 open_service(where, terminal=terminal, indexes=indexes, documents=bool(indexes))
             )
@@ -143,6 +167,55 @@ def _installed() -> Iterator[Check]:
         yield Check("extras", "ok", ", ".join(found))
 
 
+def _agent_checks(where: Where, terminal: Terminal) -> Iterator[Check]:
+    """The checks of an OpenHands Agent Server."""
+    with ExitStack() as stack:
+        try:
+            service = stack.enter_context(open_service(where, terminal=terminal, documents=False))
+        except ChatSessionsError as error:
+            yield Check("service", "fail", one_line(str(error), 400), code=exit_code(error))
+            return
+        client = service.openhands
+        assert client is not None  # noqa: S101 - it was asked for
+        source = "--api-key" if where.api_key else "OPENHANDS_API_KEY"
+        has_key = bool(where.api_key or os.environ.get("OPENHANDS_API_KEY", "").strip())
+        yield Check("key", "ok", f"from {source}" if has_key else "none; a server on one's own machine may want none")
+        yield _host(service.name, client.base_url)
+        try:
+            about = client.server_info()
+        except NotFoundError as error:
+            yield _failed("reachable", error, "there is no OpenHands Agent Server at this address: check --base-url")
+            return
+        except ChatSessionsError as error:
+            yield _failed("reachable", error, "check the address, the network, the firewall, and HTTPS_PROXY")
+            return
+        reached = _reach(service)
+        yield reached
+        if reached.status == "fail":
+            return
+        yield _server(about, where.agent.tool)
+        if not has_agent(where.agent):
+            yield Check(
+                "streaming",
+                "warn",
+                "not looked at: it takes a question, and a question takes an agent",
+                "give --llm or --agent, or set LLM_MODEL; one question is asked in a session that is deleted again",
+            )
+            return
+        yield from _ask(service)
+
+
+def _server(about: Mapping[str, JsonValue], tools: Sequence[str]) -> Check:
+    """The server's release, and whether it has the tools that were named."""
+    finding = f"OpenHands Agent Server {about.get('version') or 'of an unknown release'}"
+    usable = about.get("usable_tools")
+    missing = [tool for tool in tools if isinstance(usable, list) and tool.isidentifier() and tool not in usable]
+    if missing and isinstance(usable, list):
+        names = ", ".join(str(name) for name in usable)
+        return Check("server", "warn", f"{finding}; it has no tool {', '.join(missing)}", f"it has these: {names}")
+    return Check("server", "ok", finding)
+
+
 def _key(where: Where) -> Check:
     source = key_name(where.api_key) or "nowhere"
     key = where.api_key or os.environ.get(source, "")
@@ -157,10 +230,8 @@ def _base_url(where: Where) -> str:
         return client.base_url
 
 
-def _host(where: Where) -> Check:
-    url = _base_url(where)
+def _host(finding: str, url: str) -> Check:
     parts = urlsplit(url)
-    finding = service_name(url)
     proxy = getproxies().get(parts.scheme)
     host = parts.hostname or ""
     if proxy and not proxy_bypass(host):
@@ -197,19 +268,23 @@ def _ask(service: Service) -> Iterator[Check]:
     session = service.client.session()
     try:
         session.create()
-        stream = session.stream(_QUESTION)
+        stream = session.stream(_QUESTION if service.openhands is None else _AGENT_QUESTION)
         started = time.perf_counter()
         with service.turn(), stream:
             arrivals = [time.perf_counter() - started for _ in stream]
         usage = stream.turn.usage
         worked = usage.duration_ms / 1000 if usage and usage.duration_ms else None
         yield Check("first event", "ok", f"{arrivals[0]:.2f} s after the question")
-        yield judge_flow(first=arrivals[0], last=arrivals[-1], events=len(arrivals), worked=worked)
+        remedy = _BUFFERED if service.openhands is None else _WHOLE
+        yield judge_flow(first=arrivals[0], last=arrivals[-1], events=len(arrivals), worked=worked, remedy=remedy)
         if stream.turn.skipped_index_ids:
             skipped = one_line(", ".join(stream.turn.skipped_index_ids), 200)
             yield Check("index", "warn", f"could not be queried: {skipped}", "check the ids and their project")
     except TurnError as error:
-        yield _failed("answer", error, "check the index ids, their project, and the plan")
+        remedy = "check the index ids, their project, and the plan"
+        if service.openhands is not None:
+            remedy = "check the model: its name, its key, and its address as the server's machine reaches it"
+        yield _failed("answer", error, remedy)
     except ChatSessionsError as error:
         yield _failed("answer", error, "")
     finally:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from chat_sessions.cli.answers import AnswerPrinter, show_outcome
 from chat_sessions.cli.exits import UnknownName
 from chat_sessions.cli.folders import Folders, data_folder
+from chat_sessions.cli.openhands import ask_for_leave, waiting_runs
 from chat_sessions.cli.reports import dump, summary_report, turn_report
 from chat_sessions.cli.service import Service
 from chat_sessions.cli.terminal import Terminal, clean, one_line
@@ -16,7 +18,17 @@ from chat_sessions.core.errors import ConfigurationError, NotFoundError
 from chat_sessions.core.models import SessionSummary
 from chat_sessions.core.turn import Turn, TurnFold, replay
 
-__all__ = ["delete_sessions", "list_sessions", "show_session", "title_session"]
+if TYPE_CHECKING:
+    from chat_sessions.openhands import OpenHandsChat
+
+__all__ = [
+    "confirm_actions",
+    "delete_sessions",
+    "interrupt_session",
+    "list_sessions",
+    "show_session",
+    "title_session",
+]
 
 
 def list_sessions(service: Service, terminal: Terminal, *, limit: int, as_json: bool) -> None:
@@ -37,8 +49,9 @@ def list_sessions(service: Service, terminal: Terminal, *, limit: int, as_json: 
         session_id, _, title, indexes = _columns(summary, index_name)
         terminal.line(f"{session_id}  {summary.last_updated_at.astimezone():%Y-%m-%d %H:%M}", "bold")
         terminal.line(f"  {title or '(no title)'}")
-        if indexes:
-            terminal.line(f"  {indexes}", "dim")
+        about = indexes or str((summary.model_extra or {}).get("execution_status") or "")
+        if about:
+            terminal.line(f"  {one_line(about)}", "dim")
 
 
 def show_session(service: Service, session_id: str, terminal: Terminal, *, as_json: bool) -> None:
@@ -58,11 +71,27 @@ def show_session(service: Service, session_id: str, terminal: Terminal, *, as_js
         terminal.line("Nothing has been asked yet.")
 
 
-def title_session(service: Service, session_id: str, terminal: Terminal, *, message: str | None) -> None:
+_ORIGINS = {
+    "generated": "made by the server from the conversation",
+    "automatic": "the one that the server made by itself",
+    "asked": "the agent was asked for it",
+}
+
+
+def title_session(
+    service: Service, session_id: str, terminal: Terminal, *, message: str | None, max_length: int | None = None
+) -> None:
     """Have a title made from `message`, or from the session's first question, and print it.
 
-    Raises `UnknownName`, and `ConfigurationError` for a session without a question.
+    An OpenHands server makes it from the conversation, of at most `max_length` characters. Raises `UnknownName`,
+    and `ConfigurationError` for a session without a question.
     """
+    if service.openhands is not None:
+        with _looking_up(service, session_id):
+            made = service.openhands.generate_title(session_id, max_length=max_length or 50)
+        terminal.note(f"The title is {_ORIGINS[made.origin]}.")
+        terminal.line(one_line(made.title) if made.title else "(no title)")
+        return
     session = service.client.session(session_id)
     with _looking_up(service, session_id):
         if message is None and not session.turns():
@@ -97,6 +126,41 @@ def delete_sessions(service: Service, session_ids: Sequence[str], terminal: Term
         terminal.note(f"Deleted {summary.session_id}")
 
 
+def interrupt_session(service: Service, session_id: str, terminal: Terminal) -> None:
+    """End the run of an OpenHands session. Raises `UnknownName`."""
+    client = _openhands(service)
+    with _looking_up(service, session_id):
+        how = client.interrupt(session_id)
+    terminal.note("Interrupted" if how == "interrupted" else "Interrupted, when the model's last answer had come")
+
+
+def confirm_actions(service: Service, session_id: str, terminal: Terminal, *, answer: bool | str | None) -> None:
+    """Allow (True) or refuse (a reason) what an OpenHands session's agent waits to do; None asks who is there.
+
+    Raises `UnknownName`, and `ConfigurationError` where nothing waits, or nobody can be asked.
+    """
+    client = _openhands(service)
+    with _looking_up(service, session_id):
+        waiting = waiting_runs(client, session_id)
+    if not waiting:
+        raise ConfigurationError(f"the agent of session {session_id} does not wait to be allowed anything")
+    if answer is None:
+        if not terminal.is_interactive:
+            raise ConfigurationError("nobody can be asked here: say --yes, or --refuse REASON")
+        answer = ask_for_leave([(run.name, run.arguments) for run in waiting], terminal)
+    client.respond_to_confirmation(
+        session_id, accept=answer is True, reason=answer if isinstance(answer, str) and answer else None
+    )
+    command = f"chat-sessions sessions show {session_id}{service.options}"
+    terminal.note(f"{'Allowed' if answer is True else 'Refused'}. The agent goes on; `{command}` has what it says.")
+
+
+def _openhands(service: Service) -> OpenHandsChat:
+    if service.openhands is None:
+        raise ConfigurationError("this is about OpenHands agents: add --backend openhands")
+    return service.openhands
+
+
 @contextmanager
 def _looking_up(service: Service, session_id: str) -> Generator[None]:
     """Turns the service's 404 into an error that names the session: several may have been asked for."""
@@ -105,8 +169,8 @@ def _looking_up(service: Service, session_id: str) -> Generator[None]:
     except NotFoundError:
         place = "on this machine" if service.is_local else f"at {service.name}"
         raise UnknownName(
-            f"there is no session {one_line(session_id, 80)!r} {place}; `chat-sessions sessions list` shows those that "
-            "are"
+            f"there is no session {one_line(session_id, 80)!r} {place}; `chat-sessions sessions list"
+            f"{service.options}` shows those that are"
         ) from None
 
 

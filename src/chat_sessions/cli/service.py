@@ -1,4 +1,4 @@
-"""Which service a command talks to: LlamaCloud where there is a key, else a server in this process."""
+"""Which service a command talks to: LlamaCloud where there is a key, else a server in this process, or OpenHands."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import asyncio
 import os
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,7 @@ import httpx
 
 from chat_sessions.cli.exits import UnknownName
 from chat_sessions.cli.folders import Folders, data_folder
+from chat_sessions.cli.openhands import AgentOptions, end_run, has_agent, open_client
 from chat_sessions.cli.store_lock import StoreLock
 from chat_sessions.cli.terminal import Terminal
 from chat_sessions.core.errors import ConfigurationError
@@ -22,11 +24,14 @@ from chat_sessions.llama_cloud.settings import REGIONS, Region
 from chat_sessions.session import ChatSession, Timeouts
 
 if TYPE_CHECKING:
+    from chat_sessions.openhands import OpenHandsChat
     from chat_sessions.server import Index
 
 __all__ = ["SAMPLE", "Service", "Where", "key_name", "local_store", "open_documents", "open_service", "service_name"]
 
 _KEYS = ("LLAMA_CLOUD_API_KEY", "LLAMA_PARSE_API_KEY")
+_BACKENDS = ("llama-cloud", "openhands")
+_TIMEOUT = 60.0
 
 SAMPLE = Path(__file__).with_name("sample.md")
 """A document to ask where no other is needed."""
@@ -36,14 +41,49 @@ SAMPLE = Path(__file__).with_name("sample.md")
 class Where:
     """What the options say about the service; `local` is None where they leave it open.
 
-    `timeout` is for how long, in seconds, an event is waited for, and a turn looked up whose stream broke.
+    `timeout` is for how long, in seconds, an event is waited for, and a turn looked up whose stream broke; None
+    is the backend's own. `agent` is for OpenHands alone.
     """
 
-    api_key: str | None = None
+    api_key: str | None = field(default=None, repr=False)
     base_url: str | None = None
     region: str | None = None
     local: bool | None = None
-    timeout: float = 60.0
+    timeout: float | None = None
+    backend: str | None = None
+    agent: AgentOptions = field(default_factory=AgentOptions)
+
+    @property
+    def is_openhands(self) -> bool:
+        """Whether an OpenHands Agent Server is meant. Raises `ConfigurationError` for a backend that is none."""
+        if self.backend not in (None, *_BACKENDS):
+            raise ConfigurationError(f"--backend {self.backend}: the backends are {' and '.join(_BACKENDS)}")
+        return self.backend == "openhands"
+
+    @property
+    def prompt_limit(self) -> int | None:
+        """How many characters a question may have; None where that is the model's affair."""
+        return None if self.is_openhands else 1000
+
+    def check(self, indexes: Sequence[str] = (), session_id: str | None = None, *, require_all: bool = False) -> None:
+        """Raise `ConfigurationError` for options of one backend that are given to the other."""
+        given = self.agent.given
+        if not self.is_openhands:
+            if given:
+                raise ConfigurationError(f"{given[0]} describes an OpenHands agent: add --backend openhands")
+            return
+        if indexes or require_all:
+            raise ConfigurationError(
+                f"an OpenHands agent server has no indexes: leave {'--index' if indexes else '--require-all'} out; its "
+                "agent reads the files in its workspace (--workspace)"
+            )
+        if self.region or self.local is not None:
+            which = "--region" if self.region else "--local" if self.local else "--cloud"
+            raise ConfigurationError(f"{which} is about LlamaCloud, and goes without --backend openhands")
+        if session_id is not None and given:
+            raise ConfigurationError(
+                f"{given[0]} describes the agent of a new session, and session {session_id} has its own: leave it out"
+            )
 
     def is_local(self, indexes: Sequence[str] = ()) -> bool:
         """Whether a server in this process is meant. Raises `ConfigurationError` for contradictions, and for no key."""
@@ -80,10 +120,17 @@ class Where:
             timeouts=self.timeouts,
         )
 
+    def agent_client(self, terminal: Terminal) -> OpenHandsChat:
+        """A client of the agent server. Raises `ConfigurationError` and `UnknownName`."""
+        return open_client(
+            self.agent, api_key=self.api_key, base_url=self.base_url, timeout=self.timeout, terminal=terminal
+        )
+
     @property
     def timeouts(self) -> Timeouts:
         """The deadlines of a turn."""
-        return Timeouts(first_event=self.timeout, idle=self.timeout, recovery=self.timeout)
+        timeout = _TIMEOUT if self.timeout is None else self.timeout
+        return Timeouts(first_event=timeout, idle=timeout, recovery=timeout)
 
 
 @dataclass(frozen=True)
@@ -91,18 +138,20 @@ class Service:
     """A service that is ready to be asked.
 
     `name` says which it is, for people. `index_ids` are those that the command named, or None.
-    `turn` stands around each turn.
+    `turn` stands around each turn; `end_run` ends one at the service, where leaving it is not enough.
     """
 
-    client: LlamaCloudChat
+    client: LlamaCloudChat | OpenHandsChat
     name: str
     is_local: bool
     index_ids: tuple[str, ...] | None = None
     turn: Callable[[], AbstractContextManager[None]] = nullcontext
+    end_run: Callable[[str], None] | None = None
+    prompt_limit: int | None = 1000
 
     def session(self, session_id: str | None) -> ChatSession:
         """The session of this id, or a new one. Raises `ConfigurationError` for a new one without an index."""
-        if session_id is None and not self.index_ids:
+        if session_id is None and not self.index_ids and self.openhands is None:
             raise ConfigurationError("nothing to ask: name an index with --index ID, or a session with --session ID")
         return self.client.session(session_id, index_ids=self.index_ids)
 
@@ -111,7 +160,15 @@ class Service:
         """The options that lead here from where no other is given, with a space before each."""
         if self.is_local:
             return " --local" if key_name() else ""
+        if self.openhands is not None:
+            known = os.environ.get("OPENHANDS_BASE_URL", "").strip().rstrip("/") == self.client.base_url
+            return " --backend openhands" + ("" if known else f" --base-url {self.client.base_url}")
         return "" if self.is_llama_cloud else f" --base-url {self.client.base_url}"
+
+    @property
+    def openhands(self) -> OpenHandsChat | None:
+        """The client, where it is one of an OpenHands Agent Server."""
+        return None if isinstance(self.client, LlamaCloudChat) else self.client
 
     @property
     def is_llama_cloud(self) -> bool:
@@ -154,9 +211,28 @@ def open_service(
 ) -> Generator[Service]:
     """The service that the options mean, told on stderr, and closed at the end.
 
-    With `documents`, a local server gets those of `indexes` and of the session; without, it is for looking at
-    sessions only. Raises `ConfigurationError`, `UnknownName`, and what the documents raise.
+    With `documents`, questions are asked: a local server gets those of `indexes` and of the session, and an agent
+    server must be told of an agent for a new one. Without, it is for looking at sessions only.
+    Raises `ConfigurationError`, `UnknownName`, and what the documents raise.
     """
+    where.check(indexes, session_id)
+    if where.is_openhands:
+        if documents and session_id is None and not has_agent(where.agent):
+            raise ConfigurationError(
+                "no agent for a new session: name its model with --llm or LLM_MODEL, or a profile of the server with "
+                "--agent"
+            )
+        with where.agent_client(terminal) as client:
+            name = f"OpenHands Agent Server at {client.base_url}"
+            terminal.note(name)
+            yield Service(
+                client,
+                name,
+                is_local=False,
+                end_run=partial(end_run, client, terminal=terminal),
+                prompt_limit=where.prompt_limit,
+            )
+        return
     if not where.is_local(indexes):
         with where.client(indexes) as client:
             name = service_name(client.base_url)

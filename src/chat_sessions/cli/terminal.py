@@ -131,12 +131,25 @@ class Terminal:
         """Show, on a terminal, that something takes its time."""
         if self.quiet or not self._err.is_terminal:
             return nullcontext()
+        self.end_line()
         return self._err.status(Text(clean(text), style="dim"))
 
     def confirm(self, question: str) -> bool:
         """Whether someone answers yes; no is the default."""
-        self._err.print(Text(f"{clean(question)} [y/N] "), end="")
-        return sys.stdin.readline().strip().lower() in ("y", "yes")
+        return self.answer_to(f"{question} [y/N]").lower() in ("y", "yes")
+
+    def ask_about(self, text: str) -> None:
+        """A line that someone has to see before a question."""
+        self._line(self._err, self._err_cursor, text, "yellow")
+
+    def answer_to(self, question: str) -> str:
+        """What someone types, without white space around it; nothing at the end of the input."""
+        self._err.print(Text(f"{clean(question)} "), end="")
+        try:
+            return sys.stdin.readline().strip()
+        except KeyboardInterrupt:
+            self._err.print()
+            raise
 
     def json(self, text: str) -> None:
         """A line of JSON, as it is."""

@@ -13,6 +13,7 @@ try:
     from chat_sessions.server.fault_proxy import Faults, SeenRequest
     from chat_sessions.server.host import ServerThread, serve
     from chat_sessions.server.indexes import Index, open_index
+    from chat_sessions.server.limits import Limits
     from chat_sessions.server.local_agent import LocalAgent
 except ModuleNotFoundError as error:
     if error.name is None or error.name.partition(".")[0] == "chat_sessions":
@@ -28,6 +29,7 @@ __all__ = [
     "DocumentError",
     "Faults",
     "Index",
+    "Limits",
     "LocalAgent",
     "SeenRequest",
     "ServerThread",

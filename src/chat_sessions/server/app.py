@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import hmac
 import json
 import logging
 import secrets
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from contextlib import asynccontextmanager, nullcontext
+from dataclasses import dataclass, replace
 from typing import TypeAlias
 
-from pydantic import BaseModel, JsonValue
+from pydantic import BaseModel, JsonValue, SecretStr
 from sse_starlette import EventSourceResponse, ServerSentEvent
 from starlette.applications import Starlette
 from starlette.datastructures import Headers
@@ -28,9 +29,10 @@ from chat_sessions.server.agent import Agent
 from chat_sessions.server.attachments import LinkSigner
 from chat_sessions.server.behaviour import Behaviour
 from chat_sessions.server.library import IndexSource, Library
+from chat_sessions.server.limits import BoundedAgent, Limits, RequestRate, TurnSlots
 from chat_sessions.server.openapi import document
 from chat_sessions.server.segments import event_name, hidden_in_history
-from chat_sessions.server.store import SessionRecord, SourcesLocked, Store, UnknownSession
+from chat_sessions.server.store import SessionRecord, SourcesLocked, Store, StoreFailed, UnknownSession
 from chat_sessions.server.titles import title_of
 from chat_sessions.server.turns import RunningTurn, SessionBusy, ShuttingDown, Turns
 from chat_sessions.server.wire import (
@@ -67,10 +69,11 @@ def create_app(
     indexes: Mapping[str, IndexSource],
     agent: Agent | None = None,
     store: str | None = None,
-    api_key: str | None = None,
+    api_key: str | SecretStr | None = None,
     behaviour: Behaviour | None = None,
     attachment_lifetime: float = 3600.0,
-    max_body_bytes: int = 1024 * 1024,
+    max_body_bytes: int | None = None,
+    limits: Limits | None = None,
     drain: float = 10.0,
 ) -> Starlette:
     """The Chat API over the given indexes, for any ASGI server that runs the lifespan.
@@ -79,37 +82,45 @@ def create_app(
     the default one answers, which needs no model. `store` is a URL such as `sqlite:///chat.db`,
     None for a store that is removed at the end. `api_key` is the bearer key that every request
     must carry; one is made if it is None, and is `app.state.api_key`. `attachment_lifetime` is
-    how long, in seconds, a link to a page image works. `drain` is how long, in seconds, turns
-    may run on when the server shuts down, before they are closed as errors.
+    how long, in seconds, a link to a page image works. `limits` are what requests, turns and the
+    store may take; `max_body_bytes` is its `body_bytes` alone. `drain` is how long, in seconds,
+    turns may run on when the server shuts down, before they are closed as errors.
 
     One process per SQLite file: the store closes, when it opens, the turns that it finds running.
+    Several processes, on one machine or more, may serve one store on PostgreSQL; give them the same
+    `api_key` then.
 
     Raises `ConfigurationError` for what cannot be served. The lifespan raises it for a store
     that cannot be opened, and what `open_index` raises for documents that cannot be read.
     """
+    # A traceback may show local variables.
+    api_key = SecretStr(api_key) if isinstance(api_key, str) else api_key
     if not isinstance(indexes, Mapping):  # pyright: ignore[reportUnnecessaryIsInstance] - a folder alone is tempting
         raise ConfigurationError(
             f"indexes={indexes!r}: name an index for each folder or file, such as indexes={{'idx-docs': 'docs/'}}"
         )
     if not indexes:
         raise ConfigurationError("there is no index to serve; give at least one, such as indexes={'idx-docs': 'docs/'}")
-    if api_key is not None and not (api_key.isascii() and api_key.isprintable() and api_key.strip() == api_key != ""):
+    if api_key is not None and not _can_be_sent(api_key):
         raise ConfigurationError("the api_key is empty, or has characters that no HTTP header can carry")
     for name, value in (("attachment_lifetime", attachment_lifetime), ("max_body_bytes", max_body_bytes)):
-        if not value > 0:
+        if value is not None and not value > 0:
             raise ConfigurationError(f"{name}={value!r}: use a number above 0")
+    limits = limits or Limits()
+    if max_body_bytes is not None:
+        limits = replace(limits, body_bytes=max_body_bytes)
     if agent is None:
         from chat_sessions.server.local_agent import LocalAgent
 
         agent = LocalAgent()
     api = _Api(
         indexes=indexes,
-        agent=agent,
+        agent=BoundedAgent(agent, limits),
         store_url=store,
-        api_key=api_key or f"llx-local-{secrets.token_urlsafe(24)}",
+        api_key=api_key or SecretStr(f"llx-local-{secrets.token_urlsafe(24)}"),
         behaviour=behaviour or Behaviour(),
         attachment_lifetime=attachment_lifetime,
-        max_body_bytes=max_body_bytes,
+        limits=limits,
         drain=drain,
     )
     return api.application()
@@ -132,10 +143,10 @@ class _Api:
         indexes: Mapping[str, IndexSource],
         agent: Agent,
         store_url: str | None,
-        api_key: str,
+        api_key: SecretStr,
         behaviour: Behaviour,
         attachment_lifetime: float,
-        max_body_bytes: int,
+        limits: Limits,
         drain: float,
     ) -> None:
         self._indexes = indexes
@@ -144,9 +155,11 @@ class _Api:
         self._api_key = api_key
         self._behaviour = behaviour
         self._attachment_lifetime = attachment_lifetime
-        self._max_body_bytes = max_body_bytes
+        self._limits = limits
+        self._slots = TurnSlots(limits.running_turns)
+        self._creating = asyncio.Lock()
         self._drain = drain
-        self._document = document(title_route=behaviour.title_route == "present")
+        self._document = document(title_route=behaviour.title_route == "present", limits=limits)
         self._opened: _Opened | None = None
 
     def application(self) -> Starlette:
@@ -165,20 +178,24 @@ class _Api:
             _route("/openapi.json", GET=self.openapi),
             _route("/health", GET=self.health),
         ]
+        middleware = [Middleware(_BearerKey, api_key=self._api_key)]
+        if self._limits.requests_per_second is not None:
+            middleware.insert(0, Middleware(RequestRate, per_second=self._limits.requests_per_second))
         app = Starlette(
             routes=routes,
             lifespan=self.lifespan,
-            middleware=[Middleware(_BearerKey, api_key=self._api_key)],
+            middleware=middleware,
             exception_handlers={
                 HTTPException: _on_http_error,
                 InvalidRequest: _on_invalid_request,
                 UnknownSession: _on_unknown_session,
+                StoreFailed: _on_store_failed,
                 Exception: _on_failure,
             },
         )
         # A path with a slash at its end is another path here, as it is in the service.
         app.router.redirect_slashes = False
-        app.state.api_key = self._api_key
+        app.state.api_key = self._api_key.get_secret_value()
         app.state.close_turns = self.close_turns
         return app
 
@@ -188,7 +205,7 @@ class _Api:
         try:
             library = await Library.open(self._indexes)
             turns = Turns(store, library, self._agent, self._behaviour)
-            await turns.recover()
+            await turns.open()
             secret = await store.secret("attachment_links")
             signer = LinkSigner(secret, lifetime=self._attachment_lifetime)
             self._opened = _Opened(store, library, turns, signer)
@@ -200,10 +217,10 @@ class _Api:
             self._opened = None
             await store.close()
 
-    async def close_turns(self) -> None:
+    async def close_turns(self, drain: float | None = None) -> None:
         """Ends what runs, before the connections are closed: clients get their stop."""
         if self._opened is not None:
-            await self._opened.turns.close(drain=self._drain)
+            await self._opened.turns.close(drain=self._drain if drain is None else drain)
 
     @property
     def _parts(self) -> _Opened:
@@ -224,9 +241,21 @@ class _Api:
 
     async def create_session(self, request: Request) -> Response:
         query_of(request, ScopeQuery)
-        body = await body_of(request, CreateSession, limit=self._max_body_bytes, optional=True)
-        record = await self._parts.store.create_session(index_ids=body.index_ids, shared_access=body.shared_access)
+        body = await body_of(request, CreateSession, limit=self._limits.body_bytes, optional=True)
+        # One after the other: two that find room for one must not both take it.
+        async with self._creating if self._limits.sessions is not None else nullcontext():
+            await self._check_room()
+            record = await self._parts.store.create_session(index_ids=body.index_ids, shared_access=body.shared_access)
         return JSONResponse(self._summary(record), status_code=201)
+
+    async def _check_room(self) -> None:
+        """Raises `HTTPException` 403 if the store holds as many sessions as it may."""
+        most = self._limits.sessions
+        if most is not None and await self._parts.store.count_sessions() >= most:
+            # Not 429 or 409: clients send those again, and time alone makes no room.
+            raise HTTPException(
+                403, f"this server's limit of sessions, {most:,}, is reached; delete one that is not needed"
+            )
 
     async def retrieve_session(self, request: Request) -> Response:
         query_of(request, ScopeQuery)
@@ -255,14 +284,16 @@ class _Api:
         if self._behaviour.title_route == "gone":
             raise HTTPException(self._behaviour.title_status)
         query_of(request, ScopeQuery)
-        body = await body_of(request, SetTitle, limit=self._max_body_bytes)
+        body = await body_of(request, SetTitle, limit=self._limits.body_bytes)
         record = await self._parts.store.set_title(request.path_params["session_id"], title_of(body.first_message))
         return JSONResponse(self._summary(record))
 
     async def send_message(self, request: Request) -> Response:
         query_of(request, ScopeQuery)
-        body = await body_of(request, SendMessage, limit=self._max_body_bytes)
+        body = await body_of(request, SendMessage, limit=self._limits.body_bytes)
         session_id = request.path_params["session_id"]
+        give_back = self._slots.take()
+        turn = None
         try:
             turn = await self._parts.turns.start(
                 session_id,
@@ -285,6 +316,12 @@ class _Api:
                 type="sources_locked",
                 input=list(body.index_ids),
             ) from None
+        finally:
+            # Until the agent has ended, whether or not somebody reads it.
+            if turn is not None and turn.answering is not None:
+                turn.answering.add_done_callback(give_back)
+            else:
+                give_back(None)
         if turn is None:
             return Response(status_code=204)  # to nobody: the client left while its message was queued
         return EventSourceResponse(
@@ -364,22 +401,38 @@ class _Api:
 
 
 class _BearerKey:
-    """Refuses every request to the API that does not carry the key."""
+    """Refuses every request to the API that does not carry the key.
 
-    def __init__(self, app: ASGIApp, api_key: str) -> None:
+    It is asked of this machine too: a page in a browser here can reach the server, by its address or by a name of
+    its own that leads to it, but knows no key. No answer has a CORS header, so no page reads one either.
+    """
+
+    def __init__(self, app: ASGIApp, api_key: SecretStr) -> None:
         self._app = app
-        self._expected = api_key.encode()
+        self._api_key = api_key
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and scope["path"].startswith("/api/"):
-            scheme, _, key = Headers(scope=scope).get("authorization", "").partition(" ")
-            # Both sides as bytes: compare_digest takes no text beyond ASCII.
-            if scheme.lower() != "bearer" or not hmac.compare_digest(key.strip().encode(), self._expected):
-                problem = "the API key is missing" if not key else "the API key is not valid for this server"
+            problem = self._problem(Headers(scope=scope).get("authorization", ""))
+            if problem is not None:
                 refusal = JSONResponse({"detail": problem}, 401, headers={"WWW-Authenticate": "Bearer"})
                 await refusal(scope, receive, send)
                 return
         await self._app(scope, receive, send)
+
+    def _problem(self, authorization: str) -> str | None:
+        scheme, _, key = authorization.partition(" ")
+        # Both sides as bytes: compare_digest takes no text beyond ASCII.
+        if scheme.lower() == "bearer" and hmac.compare_digest(
+            key.strip().encode(), self._api_key.get_secret_value().encode()
+        ):
+            return None
+        return "the API key is missing" if not key else "the API key is not valid for this server"
+
+
+def _can_be_sent(key: SecretStr) -> bool:
+    value = key.get_secret_value()
+    return value.isascii() and value.isprintable() and value.strip() == value != ""
 
 
 def _route(path: str, **endpoints: _Endpoint) -> Route:
@@ -411,6 +464,11 @@ async def _on_invalid_request(_request: Request, error: Exception) -> Response:
 
 async def _on_unknown_session(_request: Request, error: Exception) -> Response:
     return JSONResponse({"detail": f"session {error} not found"}, 404)
+
+
+async def _on_store_failed(request: Request, error: Exception) -> Response:
+    _log.error("%s %s failed: the store does not work: %s", request.method, request.url.path, error)
+    return JSONResponse({"detail": "the server's store does not work at the moment"}, 503)
 
 
 async def _on_failure(request: Request, error: Exception) -> Response:

@@ -18,21 +18,30 @@ from types import FrameType, TracebackType
 from typing import Self
 
 import uvicorn
+from pydantic import SecretStr
 from starlette.applications import Starlette
 
 from chat_sessions.core.errors import ConfigurationError
 from chat_sessions.server.agent import Agent
 from chat_sessions.server.app import create_app
 from chat_sessions.server.behaviour import Behaviour
+from chat_sessions.server.database import address_of
 from chat_sessions.server.fault import Fault
 from chat_sessions.server.fault_proxy import FaultProxy, Faults
-from chat_sessions.server.library import IndexSource
+from chat_sessions.server.library import IndexSource, Library
+from chat_sessions.server.limits import Limits
+from chat_sessions.server.store import Store
+from chat_sessions.server.workers import Workers, can_fork, when_readable
 
 __all__ = ["ServerThread", "serve"]
 
 _LOOPBACK = "127.0.0.1"
 # Connections whose client does not read any more are cut after this many seconds.
 _CLOSE_TIMEOUT = 1
+# A second Ctrl-C is noticed within this many seconds, as uvicorn notices the first.
+_TICK = 0.1
+# A worker that has not ended this many seconds after its drain is killed.
+_END_MARGIN = 20.0
 
 # Without a handler somewhere, Python prints warnings and tracebacks to the terminal.
 for _name in ("uvicorn", "chat_sessions"):
@@ -60,13 +69,16 @@ class ServerThread:
         indexes: Mapping[str, IndexSource],
         agent: Agent | None = None,
         store: str | None = None,
-        api_key: str | None = None,
+        api_key: str | SecretStr | None = None,
         behaviour: Behaviour | None = None,
         faults: Sequence[Fault | Sequence[Fault]] | None = None,
         port: int = 0,
         attachment_lifetime: float = 3600.0,
-        max_body_bytes: int = 1024 * 1024,
+        max_body_bytes: int | None = None,
+        limits: Limits | None = None,
     ) -> None:
+        # A traceback may show local variables.
+        api_key = SecretStr(api_key) if isinstance(api_key, str) else api_key
         self._app = create_app(
             indexes=indexes,
             agent=agent,
@@ -75,6 +87,7 @@ class ServerThread:
             behaviour=behaviour,
             attachment_lifetime=attachment_lifetime,
             max_body_bytes=max_body_bytes,
+            limits=limits,
             drain=0,
         )
         self._index_ids = tuple(indexes)
@@ -154,6 +167,8 @@ class ServerThread:
         self.close()
 
     def __repr__(self) -> str:
+        if not hasattr(self, "_closed"):
+            return f"<{type(self).__name__} that could not be made>"
         state = "closed" if self._closed else "not started" if self._port is None else self.url
         return f"<{type(self).__name__} {state}>"
 
@@ -195,13 +210,15 @@ def serve(
     indexes: Mapping[str, IndexSource],
     agent: Agent | None = None,
     store: str | None = None,
-    api_key: str | None = None,
+    api_key: str | SecretStr | None = None,
     behaviour: Behaviour | None = None,
     host: str = _LOOPBACK,
     port: int = 8765,
     attachment_lifetime: float = 3600.0,
-    max_body_bytes: int = 1024 * 1024,
+    max_body_bytes: int | None = None,
+    limits: Limits | None = None,
     drain: float = 10.0,
+    workers: int = 1,
     on_listening: Callable[[str, str], None] | None = None,
 ) -> None:
     """Serves in the foreground until SIGINT or SIGTERM; then gives running turns `drain` seconds to end.
@@ -209,32 +226,71 @@ def serve(
     A second SIGINT ends it at once. `on_listening` is called with the base URL and the API key
     when the server listens. Must run in the main thread, whose signals it takes for the time.
 
+    `workers` are processes that share a `store` on PostgreSQL. Documents are read once, before the processes
+    are forked; each then notices changes by itself. The agent is forked with them: it must hold no threads and
+    no connections before its first turn. A worker that dies is replaced.
+
     Raises `ConfigurationError` for a port that is taken, an address that is not this machine's,
-    a store that cannot be opened, and an address beyond this machine without an `api_key` of
-    the caller's own; and what the documents raise that cannot be read.
+    a store that cannot be opened, several workers on a store that they cannot share, and an address
+    beyond this machine without an `api_key` of the caller's own; and what the documents raise that
+    cannot be read.
     """
+    # A traceback may show local variables.
+    api_key = SecretStr(api_key) if isinstance(api_key, str) else api_key
+    _check_workers(workers, store)
     if not _is_loopback(host) and api_key is None:
         raise ConfigurationError(
             f"{host} can be reached from other machines: give an api_key of your own, or serve on {_LOOPBACK}"
         )
-    app = create_app(
-        indexes=indexes,
-        agent=agent,
-        store=store,
-        api_key=api_key,
-        behaviour=behaviour,
-        attachment_lifetime=attachment_lifetime,
-        max_body_bytes=max_body_bytes,
-        drain=drain,
-    )
     listener = _listen(host, port)
-
-    def listening() -> None:
-        if on_listening is not None:
-            on_listening(_url(host, listener.getsockname()[1]), str(app.state.api_key))
-
+    address = _url(host, listener.getsockname()[1])
     with contextlib.closing(listener):
-        asyncio.run(_Server(app, on_listening=listening).run_app(listener))
+        app = create_app(
+            # Here and not in each worker.
+            indexes=asyncio.run(Library.open(indexes)).indexes if workers > 1 else indexes,
+            agent=agent,
+            store=store,
+            api_key=api_key,
+            behaviour=behaviour,
+            attachment_lifetime=attachment_lifetime,
+            max_body_bytes=max_body_bytes,
+            limits=limits,
+            drain=drain,
+        )
+
+        def listening() -> None:
+            if on_listening is not None:
+                on_listening(address, str(app.state.api_key))
+
+        def work(ready: Callable[[], None], lifeline: int) -> None:
+            asyncio.run(_Server(app, on_listening=ready).run_app(listener, lifeline=lifeline))
+
+        if workers == 1:
+            asyncio.run(_Server(app, on_listening=listening).run_app(listener))
+            return
+        asyncio.run(_try_store(store))
+        Workers(workers, work, listener=listener, patience=drain + _END_MARGIN).run(on_ready=listening)
+
+
+def _check_workers(workers: int, store: str | None) -> None:
+    """Raises `ConfigurationError` for a number of workers that cannot be."""
+    if workers < 1:
+        raise ConfigurationError(f"workers={workers}: use a number above 0")
+    if workers > 1 and not can_fork:
+        raise ConfigurationError(
+            f"workers={workers}: this system cannot fork processes; start several servers, each on a port of its own, "
+            "with one store on PostgreSQL and one api_key"
+        )
+    if workers > 1 and (store is None or address_of(store).get_backend_name() != "postgresql"):
+        raise ConfigurationError(
+            f"workers={workers}: several processes need a store that they can share; give one on PostgreSQL, such as "
+            "postgresql://user@host/database"
+        )
+
+
+async def _try_store(url: str | None) -> None:
+    """Opens the store once, so that what is wrong with it is told once and by the caller's own process."""
+    await (await Store.open(url)).close()
 
 
 class _Server(uvicorn.Server):
@@ -256,9 +312,14 @@ class _Server(uvicorn.Server):
         self._application = app
         self._on_listening = on_listening
 
-    async def run_app(self, listener: socket.socket) -> None:
+    async def run_app(self, listener: socket.socket, *, lifeline: int | None = None) -> None:
+        """Serves until a signal comes, or until the descriptor `lifeline` can be read."""
         async with self._application.router.lifespan_context(self._application):
-            await self.serve(sockets=[listener])
+            with contextlib.nullcontext() if lifeline is None else when_readable(lifeline, self._end):
+                await self.serve(sockets=[listener])
+
+    def _end(self) -> None:
+        self.should_exit = True
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
@@ -269,7 +330,16 @@ class _Server(uvicorn.Server):
         # then the turns end, and with them their streams; then uvicorn closes the connections.
         for server in self.servers:
             server.close()
-        await self._application.state.close_turns()
+        close_turns = self._application.state.close_turns
+        closing = asyncio.create_task(close_turns())
+        while not closing.done() and not self.force_exit:
+            await asyncio.wait([closing], timeout=_TICK)
+        if closing.done():
+            closing.result()
+        else:
+            closing.cancel()
+            await asyncio.wait([closing])
+            await close_turns(0.0)
         await super().shutdown(sockets)
         for connection in list(self.server_state.connections):
             connection.transport.abort()
@@ -277,7 +347,7 @@ class _Server(uvicorn.Server):
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002 (uvicorn's signature)
         # Unlike uvicorn's own, this does not raise the signal again when the server has ended:
         # the caller goes on, and the store is closed.
-        self.force_exit = self.should_exit and sig == signal.SIGINT
+        self.force_exit = self.force_exit or (self.should_exit and sig == signal.SIGINT)
         self.should_exit = True
 
 

@@ -171,6 +171,8 @@ class Index:
         if document is None or match is None or document.page(number := int(match[1])) is None:
             return None
         file = next(file for file in content.files if file.file_id(self.index_id) == source_id)
+        if not _lies_in(self.path, file):
+            return None
         with self._drawing:
             image = self._screenshots.get((file, number))
             if image is None:
@@ -222,7 +224,7 @@ def _read(index_id: str, root: Path, before: _Content | None) -> _Content:
     if before and list(before.files) == files and tuple(skipped) == before.skipped:
         return before
     known: Mapping[DocumentFile, _Reading] = before.files if before else {}
-    readings = {file: known.get(file) or _reading(index_id, file) for file in files}
+    readings = {file: known.get(file) or _reading(index_id, root, file) for file in files}
     warnings = (*skipped, *(warning for reading in readings.values() for warning in reading.warnings))
     documents = {reading.document.file_id: reading.document for reading in readings.values() if reading.document}
     if not documents:
@@ -240,7 +242,17 @@ def _read(index_id: str, root: Path, before: _Content | None) -> _Content:
     return _Content(readings, documents, passages, frequencies, ranking, tuple(skipped), warnings)
 
 
-def _reading(index_id: str, file: DocumentFile) -> _Reading:
+def _lies_in(root: Path, file: DocumentFile) -> bool:
+    """Whether the file still is what was found below the root, and no link that took its place."""
+    try:
+        return file.path.resolve(strict=True).is_relative_to(root)
+    except (OSError, RuntimeError):  # it has gone, or is a loop of links
+        return False
+
+
+def _reading(index_id: str, root: Path, file: DocumentFile) -> _Reading:
+    if not _lies_in(root, file):
+        return _Reading(None, (), [f"{file.name}: left out, it has gone or has become a symbolic link"])
     try:
         document, warnings = read_document(file, index_id)
     except Unreadable as error:

@@ -7,6 +7,7 @@ from typing import TypeAlias
 from pydantic import BaseModel, JsonValue
 from pydantic.json_schema import JsonSchemaMode, models_json_schema
 
+from chat_sessions.server.limits import Limits
 from chat_sessions.server.wire import (
     NULLS,
     AttachmentLink,
@@ -33,11 +34,12 @@ _Json: TypeAlias = dict[str, JsonValue]
 
 _REFUSALS: dict[int, tuple[str, type[BaseModel]]] = {
     401: ("The key is missing or wrong", Problem),
-    403: ("The link has expired or is not complete", Problem),
+    403: ("The link has expired or is not complete; the store has no room for another session", Problem),
     404: ("Not found", Problem),
     409: ("The session is answering another message", Problem),
     413: ("The body is too large", Problem),
     422: ("The request's content is refused", HTTPValidationError),
+    429: ("Too much at once; `Retry-After` says in how many seconds to send it again", Problem),
     503: ("The server is shutting down", Problem),
 }
 _MODELS: tuple[tuple[type[BaseModel], JsonSchemaMode], ...] = (
@@ -74,13 +76,21 @@ _OTHER_BODIES: dict[str, JsonValue] = {
 }
 
 
-def document(*, title_route: bool) -> _Json:
-    """The document as a JSON object; `title_route` says whether the title route is in it."""
+def document(*, title_route: bool, limits: Limits | None = None) -> _Json:
+    """The document as a JSON object; `title_route` says whether the title route is in it.
+
+    What only a limit refuses is in it where there is that limit.
+    """
+    limits = limits or Limits()
+    full = () if limits.sessions is None else (403,)
+    busy = () if limits.running_turns is None else (429,)
     session: list[JsonValue] = [_path("session_id")]
     paths: dict[str, JsonValue] = {
         "/api/v1/chat": {
             "get": _operation("list_sessions", 200, SessionPageBody, query=PageQuery),
-            "post": _operation("create_session", 201, SessionSummaryBody, query=ScopeQuery, body=CreateSession),
+            "post": _operation(
+                "create_session", 201, SessionSummaryBody, query=ScopeQuery, body=CreateSession, refusals=full
+            ),
         },
         "/api/v1/chat/{session_id}": {
             "parameters": session,
@@ -94,7 +104,12 @@ def document(*, title_route: bool) -> _Json:
         "/api/v1/chat/{session_id}/messages/stream": {
             "parameters": session,
             "post": _operation(
-                "send_message", 200, "text/event-stream", query=ScopeQuery, body=SendMessage, refusals=(404, 409, 503)
+                "send_message",
+                200,
+                "text/event-stream",
+                query=ScopeQuery,
+                body=SendMessage,
+                refusals=(404, 409, 503, *busy),
             ),
         },
         "/api/v1/indexes": {"get": _operation("list_indexes", 200, IndexList, query=ScopeQuery)},
@@ -116,6 +131,11 @@ def document(*, title_route: bool) -> _Json:
             "parameters": session,
             "post": _operation("set_title", 200, SessionSummaryBody, query=ScopeQuery, body=SetTitle, refusals=(404,)),
         }
+    if limits.requests_per_second is not None:
+        for path, operations in paths.items():
+            if path != "/health" and isinstance(operations, dict):
+                for method in operations.keys() & {"get", "post", "delete"}:
+                    _declare(operations[method], 429)
     _, schemas = models_json_schema(_MODELS, ref_template="#/components/schemas/{model}")
     return {
         "openapi": "3.1.0",
@@ -149,11 +169,9 @@ def _operation(
     elif answer is not None:
         success["content"] = _json_content(answer)
     declared = {*refusals, *((401,) if key else ()), *((422,) if query else ()), *((413,) if body else ())}
-    responses: _Json = {str(status): success}
+    operation: _Json = {"operationId": name, "responses": {str(status): success}}
     for refusal in sorted(declared):
-        description, model = _REFUSALS[refusal]
-        responses[str(refusal)] = {"description": description, "content": _json_content(model)}
-    operation: _Json = {"operationId": name, "responses": responses}
+        _declare(operation, refusal)
     if key:
         operation["security"] = [{"key": []}]
     if query is not None:
@@ -165,6 +183,16 @@ def _operation(
         content: _Json = {"schema": schema if required else {"anyOf": [schema, {"type": "null"}]}}
         operation["requestBody"] = {"required": required, "content": {"application/json": content}}
     return operation
+
+
+def _declare(operation: JsonValue, refusal: int) -> None:
+    """Add a refusal to the answers of an operation."""
+    description, model = _REFUSALS[refusal]
+    response: _Json = {"description": description, "content": _json_content(model)}
+    if refusal == 429:
+        response["headers"] = {"Retry-After": {"description": "Seconds", "schema": {"type": "integer", "minimum": 1}}}
+    if isinstance(operation, dict) and isinstance(responses := operation["responses"], dict):
+        responses[str(refusal)] = response
 
 
 def _json_content(model: type[BaseModel]) -> _Json:

@@ -13,6 +13,7 @@ import itertools
 import re
 import statistics
 import threading
+import time
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,10 +21,16 @@ from typing import Any
 
 from chat_sessions.server.pages import Block, Heading, Page, Paragraph, Table
 
-__all__ = ["MAX_PAGES", "PdfError", "read_pdf", "render_page"]
+__all__ = ["MAX_PAGES", "MAX_SECONDS", "PdfError", "read_pdf", "render_page"]
 
 MAX_PAGES = 2000
 """Pages of one file that are read; the rest is left out with a warning."""
+
+MAX_SECONDS = 120
+"""How long the pages of one file are read; the rest is left out with a warning.
+
+A file of some kilobytes can swell to a gigabyte on each of its pages.
+"""
 
 _LONG_SIDE_PIXELS = 1600
 _SCALE = 2.0
@@ -98,17 +105,24 @@ def read_pdf(path: Path) -> tuple[list[Page], list[str]]:
             count = len(document)
         sheets: list[_Sheet] = []
         warnings: list[str] = []
+        end = time.monotonic() + MAX_SECONDS
         for number in range(1, min(count, MAX_PAGES) + 1):
+            if number > 1 and time.monotonic() > end:
+                warnings.append(
+                    f"only the first {number - 1} of its {count} pages were read: it takes more than {MAX_SECONDS} s"
+                )
+                break
             try:
                 with _lock:
                     sheets.append(_read_sheet(document, number))
             except _pdfium.PdfiumError:
                 warnings.append(f"page {number} is damaged and was left out")
+        else:
+            if count > MAX_PAGES:
+                warnings.append(f"only the first {MAX_PAGES} of its {count} pages were read")
     finally:
         with _lock:
             document.close()
-    if count > MAX_PAGES:
-        warnings.append(f"only the first {MAX_PAGES} of its {count} pages were read")
     empty = [str(sheet.number) for sheet in sheets if not sheet.lines]
     if empty and len(empty) < len(sheets):
         shown = ", ".join(empty[:10]) + (", …" if len(empty) > 10 else "")

@@ -1,187 +1,124 @@
-"""Where the server keeps its sessions: SQLAlchemy over SQLite, written as the events happen."""
+"""Where the server keeps its sessions: SQLAlchemy over SQLite or PostgreSQL, written as the events happen."""
 
 from __future__ import annotations
 
 import asyncio
 import json
 import secrets
-import shutil
-import tempfile
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-from sqlalchemy import (
-    URL,
-    Connection,
-    Engine,
-    ForeignKey,
-    Index,
-    Text,
-    create_engine,
-    delete,
-    event,
-    insert,
-    make_url,
-    select,
-    update,
-)
-from sqlalchemy.exc import ArgumentError, DatabaseError
-from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+from sqlalchemy import Connection, delete, func, insert, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.exc import DBAPIError
 
 from chat_sessions.core.errors import ConfigurationError
+from chat_sessions.server.database import Database, StoreFailed, reason, shown
+from chat_sessions.server.presence import Presence, is_held_by_nobody, new_number
+from chat_sessions.server.records import (
+    Closing,
+    RunningRecord,
+    SessionRecord,
+    SourcesLocked,
+    StoredEvent,
+    TurnLost,
+    TurnRunning,
+    UnknownSession,
+)
+from chat_sessions.server.schema import NewerSchema, bring_up_to_date
+from chat_sessions.server.tables import EventRow, SessionRow, SettingRow, TurnRow
 
-__all__ = ["SessionRecord", "SourcesLocked", "Store", "StoredEvent", "UnknownSession"]
-
-_SCHEMA_VERSION = "1"
-_T = TypeVar("_T")
-
-
-class _Table(DeclarativeBase):
-    pass
-
-
-class _Setting(_Table):
-    __tablename__ = "settings"
-    name: Mapped[str] = mapped_column(primary_key=True)
-    value: Mapped[str]
-
-
-class _Session(_Table):
-    __tablename__ = "sessions"
-    # The order of creation: a page token that holds it stays right when sessions come and go.
-    number: Mapped[int] = mapped_column(primary_key=True, autoincrement=True)
-    session_id: Mapped[str] = mapped_column(unique=True)
-    last_updated_at: Mapped[str]
-    generated_title: Mapped[str | None]
-    index_ids: Mapped[str | None] = mapped_column(Text)
-    job_metadata: Mapped[str | None] = mapped_column(Text)
-    shared_access: Mapped[str | None]
-    __table_args__ = ({"sqlite_autoincrement": True},)
-
-
-class _Turn(_Table):
-    __tablename__ = "turns"
-    turn_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=True)
-    session_id: Mapped[str] = mapped_column(ForeignKey(_Session.session_id, ondelete="CASCADE"), index=True)
-    running: Mapped[bool] = mapped_column(index=True)
-    __table_args__ = ({"sqlite_autoincrement": True},)
-
-
-class _Event(_Table):
-    __tablename__ = "events"
-    number: Mapped[int] = mapped_column(primary_key=True, autoincrement=True)
-    session_id: Mapped[str] = mapped_column(ForeignKey(_Session.session_id, ondelete="CASCADE"))
-    turn_id: Mapped[int] = mapped_column(ForeignKey(_Turn.turn_id, ondelete="CASCADE"))
-    type: Mapped[str]
-    # Text and not a JSON type: a history must give back the bytes that were streamed.
-    body: Mapped[str] = mapped_column(Text)
-    __table_args__ = (Index("events_in_order", "session_id", "turn_id", "number"),)
-
+__all__ = [
+    "Closing",
+    "RunningRecord",
+    "SessionRecord",
+    "SourcesLocked",
+    "Store",
+    "StoreFailed",
+    "StoredEvent",
+    "TurnLost",
+    "TurnRunning",
+    "UnknownSession",
+]
 
 _RECORDS = select(
-    _Session.number,
-    _Session.session_id,
-    _Session.last_updated_at,
-    _Session.generated_title,
-    _Session.index_ids,
-    _Session.job_metadata,
-    _Session.shared_access,
+    SessionRow.number,
+    SessionRow.session_id,
+    SessionRow.last_updated_at,
+    SessionRow.generated_title,
+    SessionRow.index_ids,
+    SessionRow.job_metadata,
+    SessionRow.shared_access,
 )
-
-
-@dataclass(frozen=True, slots=True)
-class SessionRecord:
-    """A session as stored. `number` counts up with creation; `last_updated_at` is ISO 8601 in UTC without a zone."""
-
-    number: int
-    session_id: str
-    last_updated_at: str
-    generated_title: str | None
-    index_ids: list[str] | None
-    job_metadata: dict[str, Any] | None
-    shared_access: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class StoredEvent:
-    """An event as stored: its type, and its whole body as one line of JSON."""
-
-    type: str
-    body: str
-
-
-class UnknownSession(Exception):
-    """There is no session of this id."""
-
-
-class SourcesLocked(Exception):
-    """The session has messages, and they were asked of other indexes: `index_ids`."""
-
-    def __init__(self, index_ids: list[str]) -> None:
-        super().__init__(index_ids)
-        self.index_ids = index_ids
 
 
 class Store:
     """Sessions, turns and events. What a method returned is on disk.
 
-    The database is used from threads of the store's own: one that writes, since SQLite has one
-    writer and a queue before it is fair, and a few that read.
+    Any method raises `StoreFailed` when the database does not work. Several processes may use one store
+    on PostgreSQL; a file of SQLite has one server at a time.
     """
 
-    def __init__(self, engine: Engine, temporary: Path | None) -> None:
-        self._engine = engine
-        self._temporary = temporary
-        self._writer = ThreadPoolExecutor(1, "chat-sessions-writer")
-        self._readers = ThreadPoolExecutor(4, "chat-sessions-reader")
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._number = new_number()
+        self._presence = Presence(database.session_engine(), self._number) if database.is_shared else None
+        self._watcher = ThreadPoolExecutor(1, "chat-sessions-watcher")
 
     @classmethod
     async def open(cls, url: str | None) -> Store:
-        """The store at a URL such as `sqlite:///chat.db`, or a temporary one that `close` removes.
+        """The store at a URL, or a temporary one that `close` removes. An older schema is brought up to date.
 
-        Raises `ConfigurationError` for a URL of another form and for a file that cannot be used.
+        A URL is `sqlite:///chat.db`, or `postgresql://user@host/database` (extra: `postgres`).
+        Raises `ConfigurationError` for a URL of another form and for a store that cannot be used.
         """
-        temporary: Path | None = None
-        if url is None:
-            temporary = Path(tempfile.mkdtemp(prefix="chat-sessions-"))
-            address = URL.create("sqlite+pysqlite", database=str(temporary / "sessions.db"))
-        else:
-            address = _address(url)
-        engine = create_engine(address)
-        event.listen(engine, "connect", _prepare_connection)
-        store = cls(engine, temporary)
+        store = cls(Database.at(url))
         try:
-            await store._write(_Table.metadata.create_all)
-            version = await store._setting("schema_version", _SCHEMA_VERSION)
-        except DatabaseError as error:
+            await asyncio.to_thread(store._prepare)
+        except DBAPIError as error:
             await store.close()
-            raise ConfigurationError(f"the store {url!r} cannot be opened: {error.orig}") from error
-        if version != _SCHEMA_VERSION:
+            raise ConfigurationError(f"the store {shown(str(url))!r} cannot be opened: {reason(error)}") from error
+        except NewerSchema as error:
             await store.close()
             raise ConfigurationError(
-                f"the store {url!r} was written by a newer version of chat-sessions (schema {version}); "
-                "upgrade chat-sessions, or name another file"
-            )
+                f"the store {shown(str(url))!r} was written by a newer version of chat-sessions (schema {error}); "
+                "upgrade chat-sessions, or name another store"
+            ) from None
+        except BaseException:
+            await store.close()
+            raise
         return store
+
+    def _prepare(self) -> None:
+        self._database.write_now(bring_up_to_date)
+        if self._presence is not None:
+            self._presence.keep()
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether other processes may have turns in the store at the same time."""
+        return self._database.is_shared
 
     async def close(self) -> None:
         """Ends what is being written, closes every connection, and removes a temporary store."""
-        await asyncio.to_thread(self._close)
-
-    def _close(self) -> None:
-        self._writer.shutdown()
-        self._readers.shutdown()
-        self._engine.dispose()
-        if self._temporary is not None:
-            shutil.rmtree(self._temporary, ignore_errors=True)
+        await asyncio.to_thread(self._watcher.shutdown)
+        await self._database.close()
+        # Last: until here this process is alive to the others.
+        if self._presence is not None:
+            await asyncio.to_thread(self._presence.drop)
 
     async def secret(self, name: str) -> bytes:
-        """A random secret of this store, made at its first use and the same ever after."""
-        return bytes.fromhex(await self._setting(name, secrets.token_hex(32)))
+        """A random secret of this store, made at its first use and the same ever after, in every process."""
+        made = secrets.token_hex(32)
+
+        def work(connection: Connection) -> str:
+            dialect = postgresql if self.is_shared else sqlite
+            connection.execute(dialect.insert(SettingRow).values(name=name, value=made).on_conflict_do_nothing())
+            return connection.execute(select(SettingRow.value).where(SettingRow.name == name)).scalar_one()
+
+        return bytes.fromhex(await self._database.write(work))
 
     async def create_session(self, *, index_ids: list[str] | None, shared_access: str | None) -> SessionRecord:
         """A new session without messages."""
@@ -189,7 +126,7 @@ class Store:
 
         def work(connection: Connection) -> SessionRecord:
             connection.execute(
-                insert(_Session).values(
+                insert(SessionRow).values(
                     session_id=session_id,
                     last_updated_at=_now(),
                     index_ids=None if index_ids is None else json.dumps(index_ids),
@@ -198,41 +135,52 @@ class Store:
             )
             return _one(connection, session_id)
 
-        return await self._write(work)
+        return await self._database.write(work)
 
     async def session(self, session_id: str) -> SessionRecord:
         """The session of this id. Raises `UnknownSession`."""
-        return await self._read(lambda connection: _one(connection, session_id))
+        return await self._database.read(lambda connection: _one(connection, session_id))
 
     async def sessions(self, *, limit: int, before: int | None = None) -> list[SessionRecord]:
         """At most `limit` sessions, the newest first, all older than the one of number `before`."""
-        query = _RECORDS.order_by(_Session.number.desc()).limit(limit)
+        query = _RECORDS.order_by(SessionRow.number.desc()).limit(limit)
         if before is not None:
-            query = query.where(_Session.number < before)
-        return await self._read(lambda connection: [_record(row) for row in connection.execute(query)])
+            query = query.where(SessionRow.number < before)
+        return await self._database.read(lambda connection: [_record(row) for row in connection.execute(query)])
+
+    async def count_sessions(self) -> int:
+        """How many sessions there are."""
+        query = select(func.count()).select_from(SessionRow)
+        return await self._database.read(lambda connection: connection.execute(query).scalar_one())
 
     async def set_title(self, session_id: str, title: str) -> SessionRecord:
         """The session with its new title. Raises `UnknownSession`."""
 
         def work(connection: Connection) -> SessionRecord:
+            _check(session_id)
             connection.execute(
-                update(_Session)
-                .where(_Session.session_id == session_id)
+                update(SessionRow)
+                .where(SessionRow.session_id == session_id)
                 .values(generated_title=title, last_updated_at=_now())
             )
             return _one(connection, session_id)
 
-        return await self._write(work)
+        return await self._database.write(work)
 
     async def delete_session(self, session_id: str) -> None:
-        """Removes a session with all its events. Raises `UnknownSession`."""
+        """Removes a session with all its events. Raises `UnknownSession`.
+
+        A turn of it that runs in another process ends there, as `TurnLost`.
+        """
 
         def work(connection: Connection) -> None:
-            result = connection.execute(delete(_Session).where(_Session.session_id == session_id))
-            if result.rowcount == 0:
+            _check(session_id)
+            # The turns before the session, in which order `append` takes their locks too.
+            connection.execute(delete(TurnRow).where(TurnRow.session_id == session_id))
+            if connection.execute(delete(SessionRow).where(SessionRow.session_id == session_id)).rowcount == 0:
                 raise UnknownSession(session_id)
 
-        await self._write(work)
+        await self._database.write(work)
 
     async def events(
         self,
@@ -248,17 +196,17 @@ class Store:
         `running=False` the turns that have not ended.
         """
         query = (
-            select(_Event.type, _Event.body)
-            .where(_Event.session_id == session_id)
-            .order_by(_Event.turn_id, _Event.number)
+            select(EventRow.type, EventRow.body)
+            .where(EventRow.session_id == session_id)
+            .order_by(EventRow.turn_id, EventRow.number)
         )
         if without:
-            query = query.where(_Event.type.not_in(without))
+            query = query.where(EventRow.type.not_in(without))
         if before_turn is not None:
-            query = query.where(_Event.turn_id < before_turn)
+            query = query.where(EventRow.turn_id < before_turn)
         if not running:
-            query = query.join(_Turn, _Turn.turn_id == _Event.turn_id).where(_Turn.running.is_(False))
-        return await self._read(lambda connection: [StoredEvent(*row) for row in connection.execute(query)])
+            query = query.join(TurnRow, TurnRow.turn_id == EventRow.turn_id).where(TurnRow.running.is_(False))
+        return await self._database.read(lambda connection: [StoredEvent(*row) for row in connection.execute(query)])
 
     async def begin_turn(
         self,
@@ -268,36 +216,44 @@ class Store:
         index_ids: list[str],
         title: str | None,
         locked: bool,
+        alone: bool = False,
     ) -> int:
         """Records a user's message and gives the number of its turn.
 
         The first message binds the session to its indexes and gives it `title` if it has none.
-        Raises `UnknownSession`, and `SourcesLocked` if `locked` and a message went to other indexes.
+        Raises `UnknownSession`, `SourcesLocked` if `locked` and a message went to other indexes, and
+        `TurnRunning` if the turn must be `alone` and, on a shared store, another one runs.
         """
 
         def work(connection: Connection) -> int:
-            # A write before any read: the transaction holds the write lock from here on,
-            # so that what is read below is still true when it is acted upon.
-            connection.execute(update(_Session).where(_Session.session_id == session_id).values(last_updated_at=_now()))
+            _check(session_id)
+            # A write before any read: the transaction holds the session from here on, so that
+            # what is read below is still true when it is acted upon.
+            connection.execute(
+                update(SessionRow).where(SessionRow.session_id == session_id).values(last_updated_at=_now())
+            )
             session = _one(connection, session_id)
-            started = connection.scalar(select(_Turn.turn_id).where(_Turn.session_id == session_id).limit(1))
+            turns = select(TurnRow.turn_id).where(TurnRow.session_id == session_id).limit(1)
+            started = connection.scalar(turns)
             if started is None:
                 connection.execute(
-                    update(_Session)
-                    .where(_Session.session_id == session_id)
+                    update(SessionRow)
+                    .where(SessionRow.session_id == session_id)
                     .values(
-                        index_ids=json.dumps(index_ids) if locked else _Session.index_ids,
+                        index_ids=json.dumps(index_ids) if locked else SessionRow.index_ids,
                         generated_title=session.generated_title or title,
                     )
                 )
             elif locked and session.index_ids is not None and set(session.index_ids) != set(index_ids):
                 raise SourcesLocked(session.index_ids)
-            turn = insert(_Turn).values(session_id=session_id, running=True).returning(_Turn.turn_id)
-            turn_id = connection.execute(turn).scalar_one()
+            elif alone and self.is_shared and connection.scalar(turns.where(TurnRow.running)) is not None:
+                raise TurnRunning(session_id)
+            turn = insert(TurnRow).values(session_id=session_id, running=True, owner=self._number)
+            turn_id = connection.execute(turn.returning(TurnRow.turn_id)).scalar_one()
             _insert_events(connection, session_id, turn_id, [user_input])
             return turn_id
 
-        return await self._write(work)
+        return await self._database.write(work)
 
     async def append(
         self,
@@ -307,84 +263,66 @@ class Store:
         *,
         job_metadata: dict[str, Any] | None = None,
     ) -> None:
-        """Adds events to a turn, in order; with `job_metadata` the turn has ended."""
+        """Adds events to a turn, in order; with `job_metadata` the turn has ended. Raises `TurnLost`."""
 
         def work(connection: Connection) -> None:
+            running = connection.scalar(_locked(turn_id))
+            if running is None:
+                raise TurnLost("the session was deleted")
+            if not running:
+                raise TurnLost("another process of the server ended the turn, to which this one showed no life")
             _insert_events(connection, session_id, turn_id, events)
             if job_metadata is not None:
-                connection.execute(update(_Turn).where(_Turn.turn_id == turn_id).values(running=False))
-                connection.execute(
-                    update(_Session)
-                    .where(_Session.session_id == session_id)
-                    .values(job_metadata=json.dumps(job_metadata), last_updated_at=_now())
-                )
+                _end_turn(connection, session_id, turn_id, job_metadata)
 
-        await self._write(work)
+        await self._database.write(work)
 
-    async def running_turns(self) -> list[tuple[str, int, list[StoredEvent]]]:
-        """Every turn that has no end, as (session id, turn number, its events)."""
-        turns = select(_Turn.session_id, _Turn.turn_id).where(_Turn.running).order_by(_Turn.turn_id)
+    async def running_turns(self) -> list[RunningRecord]:
+        """Every turn that has no end, the oldest first."""
+        query = select(TurnRow.session_id, TurnRow.turn_id, TurnRow.owner).where(TurnRow.running)
+        query = query.order_by(TurnRow.turn_id)
+        found = await self._database.read(lambda connection: connection.execute(query).all())
+        gone = await self._gone({owner for _, _, owner in found if owner is not None and owner != self._number})
+        return [
+            RunningRecord(
+                session_id,
+                turn_id,
+                is_own=owner == self._number,
+                # A turn without an owner comes from a file of SQLite.
+                is_orphan=self.is_shared and (owner is None or owner in gone),
+            )
+            for session_id, turn_id, owner in found
+        ]
 
-        def work(connection: Connection) -> list[tuple[str, int, list[StoredEvent]]]:
-            found: list[tuple[str, int, list[StoredEvent]]] = []
-            for session_id, turn_id in connection.execute(turns).all():
-                query = select(_Event.type, _Event.body).where(_Event.turn_id == turn_id).order_by(_Event.number)
-                events = [StoredEvent(*row) for row in connection.execute(query)]
-                found.append((session_id, turn_id, events))
-            return found
+    async def _gone(self, owners: set[int]) -> set[int]:
+        """Those of the owners that show no life; this process shows the others that it lives."""
+        if self._presence is None:
+            return set()
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._watcher, self._presence.gone, owners)
+        except DBAPIError as error:
+            raise StoreFailed(reason(error)) from error
 
-        return await self._read(work)
+    async def close_turn(self, turn: RunningRecord, closing: Closing) -> bool:
+        """Ends a turn in the place of the process that began it; whether it did.
 
-    async def _setting(self, name: str, default: str) -> str:
-        """The stored value of a setting; the default is stored if there is none."""
-        query = select(_Setting.value).where(_Setting.name == name)
+        It does not when the turn has ended meanwhile, or when its process shows life on a shared store.
+        """
 
-        def work(connection: Connection) -> str:
-            value = connection.scalar(query)
-            if value is None:
-                connection.execute(insert(_Setting).values(name=name, value=default))
-            return default if value is None else value
+        def work(connection: Connection) -> bool:
+            if not connection.scalar(_locked(turn.turn_id)):
+                return False
+            owner = connection.scalar(select(TurnRow.owner).where(TurnRow.turn_id == turn.turn_id))
+            if self.is_shared and owner not in (None, self._number) and not is_held_by_nobody(connection, owner):
+                return False
+            query = select(EventRow.type, EventRow.body).where(EventRow.turn_id == turn.turn_id)
+            stored = [StoredEvent(*row) for row in connection.execute(query.order_by(EventRow.number))]
+            events, job_metadata = closing(stored)
+            _insert_events(connection, turn.session_id, turn.turn_id, events)
+            _end_turn(connection, turn.session_id, turn.turn_id, job_metadata)
+            return True
 
-        return await self._write(work)
-
-    async def _read(self, work: Callable[[Connection], _T]) -> _T:
-        def run() -> _T:
-            with self._engine.connect() as connection:
-                return work(connection)
-
-        return await asyncio.get_running_loop().run_in_executor(self._readers, run)
-
-    async def _write(self, work: Callable[[Connection], _T]) -> _T:
-        def run() -> _T:
-            with self._engine.begin() as connection:
-                return work(connection)
-
-        return await asyncio.get_running_loop().run_in_executor(self._writer, run)
-
-
-def _address(url: str) -> URL:
-    try:
-        address = make_url(url)
-    except ArgumentError:
-        raise ConfigurationError(
-            f"the store {url!r} is not a database URL; a file is written as sqlite:///chat.db"
-        ) from None
-    if address.get_backend_name() != "sqlite":
-        raise ConfigurationError(f"the store {address!r} is not supported; use sqlite:///chat.db, or None")
-    if address.database in (None, "", ":memory:"):
-        raise ConfigurationError(
-            f"the store {url!r} names no file; use sqlite:///chat.db, or None for a store that is removed on close"
-        )
-    return address.set(drivername="sqlite+pysqlite")
-
-
-def _prepare_connection(connection: Any, _record: object) -> None:
-    # WAL: a history can be read while a turn is written. With synchronous=NORMAL a killed
-    # process loses nothing; a power cut may lose the last commits, but corrupts nothing.
-    cursor = connection.cursor()
-    for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON", "busy_timeout=10000"):
-        cursor.execute(f"PRAGMA {pragma}")
-    cursor.close()
+        return await self._database.write(work)
 
 
 def _record(row: Sequence[Any]) -> SessionRecord:
@@ -400,16 +338,37 @@ def _record(row: Sequence[Any]) -> SessionRecord:
     )
 
 
+def _check(session_id: str) -> None:
+    """Raises `UnknownSession` for an id that PostgreSQL cannot even be asked for."""
+    if "\0" in session_id:
+        raise UnknownSession(session_id)
+
+
 def _one(connection: Connection, session_id: str) -> SessionRecord:
-    row = connection.execute(_RECORDS.where(_Session.session_id == session_id)).one_or_none()
+    _check(session_id)
+    row = connection.execute(_RECORDS.where(SessionRow.session_id == session_id)).one_or_none()
     if row is None:
         raise UnknownSession(session_id)
     return _record(row)
 
 
+def _locked(turn_id: int) -> Any:
+    """The query for whether a turn runs, which nobody changes then before the transaction ends."""
+    return select(TurnRow.running).where(TurnRow.turn_id == turn_id).with_for_update(key_share=True)
+
+
+def _end_turn(connection: Connection, session_id: str, turn_id: int, job_metadata: dict[str, Any]) -> None:
+    connection.execute(update(TurnRow).where(TurnRow.turn_id == turn_id).values(running=False))
+    connection.execute(
+        update(SessionRow)
+        .where(SessionRow.session_id == session_id)
+        .values(job_metadata=json.dumps(job_metadata), last_updated_at=_now())
+    )
+
+
 def _insert_events(connection: Connection, session_id: str, turn_id: int, events: Sequence[StoredEvent]) -> None:
     connection.execute(
-        insert(_Event),
+        insert(EventRow),
         [{"session_id": session_id, "turn_id": turn_id, "type": stored.type, "body": stored.body} for stored in events],
     )
 

@@ -16,8 +16,9 @@ from chat_sessions.core.models import JobMetadata, Usage
 from chat_sessions.server.agent import Agent, AgentTurn
 from chat_sessions.server.behaviour import Behaviour
 from chat_sessions.server.library import Library
+from chat_sessions.server.orphans import Orphans
 from chat_sessions.server.segments import DELTA_TYPES, Segments, is_live
-from chat_sessions.server.store import Store, StoredEvent
+from chat_sessions.server.store import Store, StoredEvent, StoreFailed, TurnLost, TurnRunning
 from chat_sessions.server.titles import title_of
 
 __all__ = ["RunningTurn", "SessionBusy", "ShuttingDown", "Turns"]
@@ -28,6 +29,8 @@ _log = logging.getLogger(__name__)
 _AHEAD = 256
 # An agent that goes on after it was cancelled is left behind after this many seconds.
 _PATIENCE = 5.0
+# A message that waits for a turn in another process asks for its end this often, in seconds.
+_ASK_AGAIN = 0.1
 
 
 class SessionBusy(Exception):
@@ -87,18 +90,29 @@ class Turns:
         self._agent = agent
         self._behaviour = behaviour
         self._running: dict[asyncio.Task[None], RunningTurn] = {}
+        # The sessions in which a turn is just being recorded; each future is done when it has been.
+        self._beginning: dict[asyncio.Future[None], str] = {}
         self._order: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._closing = False
+        self._drained = False
+        self._watching: asyncio.Task[None] | None = None
+        self._orphans = Orphans(
+            store,
+            answered=lambda: [turn.turn_id for turn in self._running.values()],
+            is_beginning=lambda session_id: session_id in self._beginning.values(),
+            lost=self._lose,
+            closing=_closing,
+        )
 
-    async def recover(self) -> None:
-        """Ends, as errors, the turns that were running when the server last died."""
-        for session_id, turn_id, stored in await self._store.running_turns():
-            segments = Segments()
-            for event in stored:
-                segments.add(parse_event_json(event.body))
-            stop = _error_stop("the server stopped while it was answering")
-            events = [_stored(event) for event in (*segments.close(), stop)]
-            await self._store.append(session_id, turn_id, events, job_metadata=_job_metadata(stop))
+    async def open(self) -> None:
+        """Ends, as errors, the turns of processes that died, now and until `close`.
+
+        On SQLite, whose file one server has at a time, those are all that run when it is opened. On a shared
+        store they are those whose process shows no life, and it takes a few seconds to be sure of that.
+        """
+        if not self._store.is_shared:
+            await self._orphans.end_all()
+        self._watching = asyncio.create_task(self._orphans.watch())
 
     async def start(
         self,
@@ -113,6 +127,9 @@ class Turns:
 
         Gives None, and records nothing, for a message that had to queue and whose client left
         meanwhile (`is_gone`). Raises `SessionBusy`, `ShuttingDown`, and what `Store.begin_turn` raises.
+
+        A message that queues for a turn in another process of a shared store gets its turn after that one, but
+        not in the order of arrival among the processes.
         """
         order = self._order.setdefault(session_id, asyncio.Lock())
         if self._behaviour.concurrent_turns == "parallel":
@@ -121,24 +138,22 @@ class Turns:
         if queued and self._behaviour.concurrent_turns == "conflict":
             raise SessionBusy
         await order.acquire()
+        user_input = _stored(UserInput(content=prompt))
+        index_ids = list(dict.fromkeys(index_ids))
         try:
-            if queued and await is_gone():
-                order.release()
-                return None
-            if self._closing:
-                raise ShuttingDown
-            user_input = _stored(UserInput(content=prompt))
-            index_ids = list(dict.fromkeys(index_ids))
-            turn_id = await self._store.begin_turn(
-                session_id,
-                user_input,
-                index_ids=index_ids,
-                title=title_of(prompt) if self._behaviour.automatic_title else None,
-                locked=self._behaviour.sources == "locked",
-            )
+            turn_id = None
+            while not (queued and await is_gone()):
+                turn_id = await self._begin(session_id, prompt, user_input, index_ids)
+                if turn_id is not None:
+                    break
+                await asyncio.sleep(_ASK_AGAIN)
+                queued = True
         except BaseException:
             order.release()
             raise
+        if turn_id is None:
+            order.release()
+            return None
         turn = RunningTurn(session_id, turn_id, order)
         if is_live("user_input", self._behaviour):
             turn.show(user_input)
@@ -155,8 +170,38 @@ class Turns:
         recording.add_done_callback(ended)
         return turn
 
+    async def _begin(self, session_id: str, prompt: str, user_input: StoredEvent, index_ids: list[str]) -> int | None:
+        """The number of a new turn, or None if the message has to queue for a turn in another process."""
+        if self._closing:
+            raise ShuttingDown
+        begun = asyncio.get_running_loop().create_future()
+        self._beginning[begun] = session_id
+        try:
+            return await self._store.begin_turn(
+                session_id,
+                user_input,
+                index_ids=index_ids,
+                title=title_of(prompt) if self._behaviour.automatic_title else None,
+                locked=self._behaviour.sources == "locked",
+                alone=self._behaviour.concurrent_turns != "parallel",
+            )
+        except TurnRunning:
+            if self._behaviour.concurrent_turns == "conflict":
+                raise SessionBusy from None
+            return None
+        except (StoreFailed, asyncio.CancelledError):
+            # It may have begun all the same.
+            self._orphans.suspect()
+            raise
+        finally:
+            begun.set_result(None)
+            del self._beginning[begun]
+
     async def delete(self, session_id: str) -> None:
-        """Removes a session; a turn that it is answering ends first. Raises `UnknownSession`."""
+        """Removes a session; a turn that it is answering ends first, one in another process soon after.
+
+        Raises `UnknownSession`.
+        """
         await self._store.session(session_id)
         await self._end(
             [task for task, turn in self._running.items() if turn.session_id == session_id], "the session was deleted"
@@ -164,11 +209,27 @@ class Turns:
         await self._store.delete_session(session_id)
 
     async def close(self, *, drain: float = 0.0) -> None:
-        """Takes no more messages, gives running turns `drain` seconds to end, and cancels the rest."""
+        """Takes no more messages, gives running turns `drain` seconds to end, and cancels the rest.
+
+        May be called again, also while it waits: without a `drain`, both end at once. Nobody waits a second
+        time for what did not end in the first.
+        """
         self._closing = True
-        if self._running and drain > 0:
+        if self._beginning:
+            await asyncio.wait(list(self._beginning), timeout=_PATIENCE)
+        if self._running and drain > 0 and not self._drained:
             await asyncio.wait(list(self._running), timeout=drain)
+        self._drained = True
         await self._end(list(self._running), "the server is shutting down")
+        if self._watching is not None:
+            self._watching.cancel()
+            await asyncio.wait([self._watching])
+
+    def _lose(self, turn_id: int) -> None:
+        for turn in self._running.values():
+            if turn.turn_id == turn_id:
+                # What the client is told comes from the store, when the stop is to be written.
+                turn.cancel("the turn was ended from outside")
 
     async def _end(self, recordings: list[asyncio.Task[None]], reason: str) -> None:
         for recording in recordings:
@@ -262,10 +323,14 @@ class Turns:
                         batch,
                         job_metadata=_job_metadata(stop) if isinstance(stop, Stop) else None,
                     )
+                except TurnLost as error:
+                    broken = str(error)
+                    turn.cancel(broken)
                 except Exception as error:  # noqa: BLE001 (a full disk, a lost connection: the client has to be told)
                     _log.exception("the store failed in session %s", turn.session_id)
                     broken = f"the answer could not be stored: {error}"
                     turn.cancel(broken)
+                    self._orphans.suspect()
             if ended:
                 # Before the stop is shown: a client that has read it may send its next message.
                 turn.release()
@@ -290,6 +355,15 @@ def _is_known(event: UnknownEvent) -> bool:
         return not isinstance(parse_event(event.raw), UnknownEvent)
     except ProtocolError:
         return True
+
+
+def _closing(stored: Sequence[StoredEvent]) -> tuple[list[StoredEvent], dict[str, Any]]:
+    """What ends a turn whose process has gone: its open segment as a whole, and an error stop."""
+    segments = Segments()
+    for event in stored:
+        segments.add(parse_event_json(event.body))
+    stop = _error_stop("the server stopped while it was answering")
+    return [_stored(event) for event in (*segments.close(), stop)], _job_metadata(stop)
 
 
 def _error_stop(error: str) -> Stop:

@@ -102,7 +102,7 @@ def test_a_turn_that_runs_at_close_is_an_error_after_the_restart(start: Start, t
         ("chat.db", "'chat.db' is not a database URL; a file is written as sqlite:///chat.db"),
         ("sqlite://", "names no file"),
         ("sqlite:///:memory:", "names no file"),
-        ("mysql://me:secret@host/db", "mysql://me:***@host/db is not supported"),
+        ("mysql://me:secret@host/db", "'mysql://me:***@host/db' is not supported"),
         ("sqlite:////proc/none/chat.db", "cannot be opened: unable to open database file"),
     ],
 )
@@ -125,9 +125,9 @@ async def test_a_store_of_a_newer_version_is_left_alone(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path}/chat.db"
     await (await Store.open(url)).close()
     with sqlite3.connect(tmp_path / "chat.db") as database:
-        database.execute("UPDATE settings SET value = '2' WHERE name = 'schema_version'")
+        database.execute("UPDATE alembic_version SET version_num = '99'")
     database.close()
-    with pytest.raises(ConfigurationError, match=r"newer version of chat-sessions \(schema 2\)"):
+    with pytest.raises(ConfigurationError, match=r"newer version of chat-sessions \(schema 99\)"):
         await Store.open(url)
 
 

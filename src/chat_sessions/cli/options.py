@@ -1,0 +1,124 @@
+"""The options that several commands share. JSON may stand in the option itself or, after an @, in a file."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+__all__ = [
+    "Agent",
+    "ApiKey",
+    "AsJson",
+    "BackendOption",
+    "BaseUrl",
+    "Confirm",
+    "Conversation",
+    "Indexes",
+    "Llm",
+    "Local",
+    "Quiet",
+    "RegionOption",
+    "RequireAll",
+    "SessionArgument",
+    "SessionId",
+    "Timeout",
+    "Tool",
+    "Workspace",
+]
+
+ApiKey = Annotated[
+    str | None,
+    typer.Option(
+        metavar="KEY",
+        help="The API key. Other users may see it among the processes: prefer the variable LLAMA_CLOUD_API_KEY, or "
+        "OPENHANDS_API_KEY.",
+    ),
+]
+BaseUrl = Annotated[
+    str | None,
+    typer.Option(
+        metavar="URL",
+        help="The service's address; default LLAMA_CLOUD_BASE_URL, else LlamaCloud; with openhands OPENHANDS_BASE_URL.",
+    ),
+]
+RegionOption = Annotated[str | None, typer.Option(metavar="us|eu", help="The region of LlamaCloud.")]
+Local = Annotated[
+    bool | None,
+    typer.Option("--local/--cloud", help="The server on this machine, or the hosted service; default by the key."),
+]
+Indexes = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--index",
+        "-i",
+        metavar="ID|FOLDER",
+        help="What to ask: an index id, or a folder or file for the local server. May be given up to ten times.",
+    ),
+]
+SessionId = Annotated[
+    str | None, typer.Option("--session", "-s", metavar="ID", help="The session to go on with; default a new one.")
+]
+SessionArgument = Annotated[str, typer.Argument(metavar="SESSION", help="The session's id.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
+Quiet = Annotated[
+    bool, typer.Option("--quiet", "-q", help="Print the answer and its sources, not how they came about.")
+]
+Timeout = Annotated[
+    float | None,
+    typer.Option(
+        metavar="SECONDS",
+        min=0.1,
+        help="How long to wait for an event, and to look up a turn whose stream broke; default 60, and with openhands "
+        "600 between two events.",
+    ),
+]
+RequireAll = Annotated[
+    bool, typer.Option("--require-all", help="Fail if one of the indexes cannot be queried, instead of leaving it out.")
+]
+BackendOption = Annotated[
+    str | None,
+    typer.Option(
+        "--backend",
+        metavar="llama-cloud|openhands",
+        envvar="CHAT_SESSIONS_BACKEND",
+        show_envvar=True,
+        help="Whose sessions they are; default llama-cloud.",
+    ),
+]
+Llm = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME|JSON|@FILE",
+        help="OpenHands: the model of a new session's agent; default LLM_MODEL, LLM_API_KEY and LLM_BASE_URL.",
+    ),
+]
+Agent = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME|JSON|@FILE",
+        help="OpenHands: a new session's agent: a profile on the server, or settings.",
+    ),
+]
+Tool = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="NAME|JSON|@FILE",
+        help="OpenHands: a tool of a new session's agent, such as terminal. May be given several times.",
+    ),
+]
+Workspace = Annotated[
+    str | None,
+    typer.Option(
+        metavar="FOLDER|JSON|@FILE",
+        help="OpenHands: the folder on the server's machine that the agent works in.",
+    ),
+]
+Conversation = Annotated[
+    str | None,
+    typer.Option(
+        metavar="JSON|@FILE",
+        help="OpenHands: more fields of a new conversation, such as '{\"max_iterations\": 50}'.",
+    ),
+]
+Confirm = Annotated[bool, typer.Option("--confirm", help="OpenHands: ask before each action of a new session's agent.")]

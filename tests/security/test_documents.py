@@ -1,0 +1,242 @@
+"""Documents are taken for hostile: what they are made of, what they are called, and where they lead."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+import warnings
+import zipfile
+import zlib
+from pathlib import Path
+
+import pytest
+
+from chat_sessions.server import documents, pdf
+from chat_sessions.server.documents import DocumentError
+from chat_sessions.server.indexes import Index, open_index
+
+REPORT = Path(__file__).parents[2] / "examples" / "documents" / "annual-report-2025.pdf"
+CONTROL = [*map(chr, range(0x20)), *map(chr, range(0x7F, 0xA0)), "\u202e", "\u2066"]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    root = tmp_path / "documents"
+    root.mkdir()
+    (root / "plain.md").write_text("# Rates\n\nA room costs 80 a night.")
+    return root
+
+
+def read(folder: Path) -> Index:
+    """The index of the folder, whose one good document is always served."""
+    index = open_index("idx-docs", folder)
+    assert [hit.passage.document.name for hit in index.search("What does a room cost?")][:1] == ["plain.md"]
+    return index
+
+
+def swelling_pdf(pages: int, size: int) -> bytes:
+    """A PDF whose pages share one content stream that unpacks to `size` bytes, packed twice over."""
+    content = b" " * size + b"BT /F1 10 Tf 72 700 Td (Hello) Tj ET"
+    packed = zlib.compress(zlib.compress(content, 9), 9)
+    kids = b" ".join(b"%d 0 R" % (5 + number) for number in range(pages))
+    objects = [
+        b"<< /Type /Catalog /Pages 2 0 R >>",
+        b"<< /Type /Pages /Kids [%s] /Count %d >>" % (kids, pages),
+        b"<< /Type /Font /Subtype /Type1 /BaseFont /Helvetica >>",
+        b"<< /Length %d /Filter [/FlateDecode /FlateDecode] >>\nstream\n%s\nendstream" % (len(packed), packed),
+    ]
+    fonts = b"/Resources << /Font << /F1 3 0 R >> >>"
+    page = b"<< /Type /Page /Parent 2 0 R /MediaBox [0 0 595 842] /Contents 4 0 R %s >>" % fonts
+    body = bytearray(b"%PDF-1.4\n")
+    offsets: list[int] = []
+    for number, data in enumerate([*objects, *[page] * pages], start=1):
+        offsets.append(len(body))
+        body += b"%d 0 obj\n%s\nendobj\n" % (number, data)
+    start = len(body)
+    body += b"xref\n0 %d\n0000000000 65535 f \n" % (len(offsets) + 1)
+    body += b"".join(b"%010d 00000 n \n" % offset for offset in offsets)
+    body += b"trailer << /Size %d /Root 1 0 R >>\nstartxref\n%d\n%%%%EOF\n" % (len(offsets) + 1, start)
+    return bytes(body)
+
+
+def test_a_pdf_that_swells_is_read_no_longer_than_the_limit(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bomb = swelling_pdf(pages=50, size=20_000_000)
+    assert len(bomb) < 10_000
+    (folder / "bomb.pdf").write_bytes(bomb)
+    monkeypatch.setattr(pdf, "MAX_SECONDS", 0)
+    assert read(folder).warnings == ("bomb.pdf: only the first 1 of its 50 pages were read: it takes more than 0 s",)
+
+
+def test_a_pdf_with_more_pages_than_it_can_have_is_read_to_the_limit(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pdf, "MAX_PAGES", 3)
+    (folder / "many.pdf").write_bytes(swelling_pdf(pages=50, size=10))
+    assert read(folder).warnings == ("many.pdf: only the first 3 of its 50 pages were read",)
+
+
+@pytest.mark.parametrize("name", ["huge.pdf", "huge.txt", "huge.docx"])
+def test_a_file_of_two_gigabytes_is_left_out_by_its_size(folder: Path, name: str) -> None:
+    with (folder / name).open("wb") as file:
+        file.truncate(2 * 1024**3)  # sparse: it takes no room on the disk
+    assert read(folder).warnings == (f"{name}: left out, it is larger than 100 MB",)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [">" * 200_000 + " quoted", "- " * 100_000 + "item", "[" * 500_000, "![](" * 100_000, "|" * 200_000, "#" * 200_000],
+    ids=["quotes", "lists", "brackets", "images", "cells", "headings"],
+)
+def test_markdown_nested_without_end_is_read(folder: Path, text: str) -> None:
+    (folder / "deep.md").write_text(text)
+    read(folder)
+
+
+markitdown = pytest.mark.skipif(importlib.util.find_spec("markitdown") is None, reason="the extra is not installed")
+
+
+@markitdown
+def test_html_nested_without_end_is_read_or_left_out(folder: Path) -> None:
+    (folder / "deep.html").write_text("<div>" * 20_000 + "deep" + "</div>" * 20_000)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # markitdown says that it falls back to the plain text
+        read(folder)
+
+
+@markitdown
+def test_an_archive_that_would_fill_the_memory_is_left_out_unopened(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with zipfile.ZipFile(folder / "bomb.docx", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("word/document.xml", b"0" * 3_000_000)
+    monkeypatch.setattr(documents, "_MAX_UNPACKED_BYTES", 2 * 1024 * 1024)
+    assert read(folder).warnings == ("bomb.docx: left out, it unpacks to more than 2 MB",)
+
+
+@markitdown
+def test_entities_that_multiply_are_not_expanded(folder: Path) -> None:
+    """The "billion laughs": ten entities of ten each, a document of ten gigabytes."""
+    entities = "".join(f'<!ENTITY {chr(98 + n)} "{f"&{chr(97 + n)};" * 10}">' for n in range(9))
+    word = "http://schemas.openxmlformats.org/wordprocessingml/2006/main"
+    document = (
+        f'<?xml version="1.0"?><!DOCTYPE d [<!ENTITY a "aaaaaaaaaa">{entities}]>'
+        f'<w:document xmlns:w="{word}"><w:body><w:p><w:r><w:t>&j;</w:t></w:r></w:p></w:body></w:document>'
+    )
+    package = "http://schemas.openxmlformats.org/package/2006"
+    kind = "http://schemas.openxmlformats.org/officeDocument/2006/relationships/officeDocument"
+    with zipfile.ZipFile(folder / "laughs.docx", "w") as archive:
+        archive.writestr("word/document.xml", document)
+        archive.writestr("[Content_Types].xml", f'<Types xmlns="{package}/content-types"/>')
+        archive.writestr(
+            "_rels/.rels",
+            f'<Relationships xmlns="{package}/relationships"><Relationship Id="r" Type="{kind}" '
+            'Target="word/document.xml"/></Relationships>',
+        )
+    (warning,) = read(folder).warnings
+    assert warning.startswith("laughs.docx: left out, it could not be converted")
+
+
+def test_a_link_that_takes_a_files_place_leads_nowhere(folder: Path, tmp_path: Path) -> None:
+    secret = tmp_path / "secret.pdf"
+    secret.write_bytes(REPORT.read_bytes())
+    served = folder / "report.pdf"
+    served.write_bytes(REPORT.read_bytes())
+    index = read(folder)
+    source_id = next(document.file_id for document in index.documents if document.name == "report.pdf")
+    served.unlink()
+    served.symlink_to(secret)
+    assert index.attachment(source_id, "screenshots/page_1.jpg") is None
+    index.refresh()
+    assert index.attachments(source_id) is None
+    assert index.warnings == ("report.pdf: skipped, it is a symbolic link",)
+
+
+def test_a_folder_that_becomes_a_link_leads_nowhere(folder: Path, tmp_path: Path) -> None:
+    (folder / "inner").mkdir()
+    (folder / "inner" / "report.pdf").write_bytes(REPORT.read_bytes())
+    index = read(folder)
+    source_id = next(document.file_id for document in index.documents if document.name == "inner/report.pdf")
+    (folder / "inner").rename(tmp_path / "outside")
+    (folder / "inner").symlink_to(tmp_path / "outside")
+    assert index.attachment(source_id, "screenshots/page_1.jpg") is None
+
+
+def test_a_link_that_takes_a_files_place_between_look_and_read_is_not_read(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    secret = tmp_path / "secret.md"
+    secret.write_text("# Secret\n\nThe password is swordfish.")
+    victim = folder / "victim.md"
+    victim.write_text("# Nothing\n\nNothing at all.")
+    found = documents.find_files(folder)[0]
+    victim.unlink()
+    victim.symlink_to(secret)
+    monkeypatch.setattr("chat_sessions.server.indexes.find_files", lambda _root: (found, []))
+    index = open_index("idx-docs", folder)
+    assert index.search("What is the password?") == []
+    assert index.warnings == ("victim.md: left out, it has gone or has become a symbolic link",)
+
+
+def test_a_loop_of_links_is_passed_over(folder: Path) -> None:
+    (folder / "loop").symlink_to(folder)
+    (folder / "self.md").symlink_to(folder / "self.md")
+    assert {warning.partition(":")[0] for warning in read(folder).warnings} == {"loop", "self.md"}
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "../plain.md",
+        "screenshots/../../plain.md",
+        "/etc/passwd",
+        "screenshots/page_1.jpg\0",
+        "screenshots\\page_1.jpg",
+        "screenshots/page_1.jpg/..",
+        "screenshots/page_٣.jpg",
+        "screenshots/page_99999999999999999999.jpg",
+        "~/page_1.jpg",
+    ],
+)
+def test_the_name_of_an_attachment_is_no_path(folder: Path, name: str) -> None:
+    (folder / "report.pdf").write_bytes(REPORT.read_bytes())
+    index = read(folder)
+    for document in index.documents:
+        assert index.attachment(document.file_id, name) is None
+    assert index.attachment(str(folder), "screenshots/page_1.jpg") is None
+    assert index.attachment("../report.pdf", "screenshots/page_1.jpg") is None
+
+
+def test_a_root_that_is_no_folder_of_documents_is_refused(tmp_path: Path) -> None:
+    for path in (Path("/dev/zero"), Path("/dev/stdin"), tmp_path / "a\0b"):
+        with pytest.raises((DocumentError, ValueError)):
+            open_index("idx-docs", path)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="no other system has such names")
+def test_what_a_file_is_called_and_says_reaches_the_terminal_as_plain_text(tmp_path: Path) -> None:
+    """Through the program itself: the warnings about a file, the source of an answer, and the answer."""
+    folder = tmp_path / "documents"
+    folder.mkdir()
+    evil = "\x1b]0;owned\x07\x1b[31m[bold]b\u202egnp\r\x9b5n"
+    (folder / f"rates {evil}.md").write_text(f"# Rates {evil}\n\nA room costs 80 {evil} a night.")
+    (folder / f"broken {evil}.pdf").write_bytes(b"no pdf")
+    (folder / f"link {evil}.md").symlink_to(folder)
+    command = [sys.executable, "-m", "chat_sessions.cli", "ask", "What does a room cost?", "--local", "-i", str(folder)]
+    env = {name: value for name, value in os.environ.items() if not name.startswith("LLAMA_")}
+    env |= {"CHAT_SESSIONS_DATA": str(tmp_path / "data"), "PYTHONUTF8": "1"}
+    for form in ((), ("--json",), ("--json-events",)):
+        ran = subprocess.run([*command, *form], env=env, capture_output=True, check=False)
+        told = ran.stdout.decode() + ran.stderr.decode()
+        assert ran.returncode == 0, told
+        assert "80" in told
+        seen = set(told.replace("\n", "").replace("\t", ""))
+        assert not seen & set(CONTROL), form
+        if not form:
+            assert "[bold]b" in told
+            assert "broken" in told
+            assert "symbolic link" in told
+        elif form == ("--json",):
+            json.loads(ran.stdout)
