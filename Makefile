@@ -1,6 +1,6 @@
 # Needs Python 3.11 or later and make; everything else is set up here, inside this folder.
 .DEFAULT_GOAL := help
-.PHONY: help demo test openhands check lint format types layers coverage lowest beside docs docs-serve build bench clean
+.PHONY: help demo test openhands check lint format types layers coverage lowest beside fuzz docs docs-serve build bench bench-short comparison load clean
 
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python3.14 python; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
@@ -35,7 +35,7 @@ test: .venv/.dev  ## Run the tests (ARGS="-k name" for some of them).
 openhands: .venv/.dev  ## The tests against two released OpenHands Agent Servers (installs 1.5 GB, needs Python 3.12).
 	$(BIN)/python -m pytest -q -m openhands
 
-check: lint types layers test coverage lowest beside docs build  ## Everything that must be green before a commit lands.
+check: lint types layers test coverage lowest beside fuzz bench-short docs build  ## Everything that must be green before a commit lands.
 
 lint: .venv/.dev
 	$(UV) lock --check --quiet
@@ -82,8 +82,25 @@ build: | $(UV)  ## Build the wheel, and import it in an environment that holds n
 	@$(UV) pip install --quiet --python .venvs/wheel dist/*.whl
 	.venvs/wheel/bin/python -c 'import chat_sessions; print(chat_sessions.LlamaCloudChat.__doc__.splitlines()[0])'
 
-bench: .venv/.dev  ## Measure what a token costs, beside the floor.
-	$(BIN)/python -m benchmarks
+fuzz: .venv/.dev  ## Random bytes through the stream decoder, for a minute.
+	$(BIN)/python -m fuzz.stream_decoder --seconds 60
+
+# The peers live in an environment of their own: the tests must not lean on them.
+.venvs/bench/.done: pyproject.toml uv.lock | $(UV)
+	UV_PROJECT_ENVIRONMENT=.venvs/bench $(UV) sync --quiet --frozen --extra all --group bench --python "$(PYTHON)"
+	@touch $@
+
+bench: .venvs/bench/.done  ## What a token costs, beside the floor and the peers (ten minutes).
+	.venvs/bench/bin/python -m benchmarks $(ARGS)
+
+bench-short: .venv/.dev  ## The same in a minute, without the peers; fails on a gross regression alone.
+	$(BIN)/python -m benchmarks --short
+
+comparison: .venvs/bench/.done  ## What clients make of the same faults: writes docs/comparison.md.
+	.venvs/bench/bin/python -m benchmarks.comparison $(ARGS)
+
+load: .venv/.dev  ## Two workers on PostgreSQL (CHAT_SESSIONS_POSTGRES_URL), 2,000 turns, one worker killed.
+	$(BIN)/python -m benchmarks.load
 
 clean:
 	rm -rf .venv .venvs .uv dist site .coverage* .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -198,7 +198,9 @@ class AsyncAnswer(_AnswerState):
     def __init__(self, stream: AsyncTurnStream, trace: TurnTrace) -> None:
         super().__init__(stream, trace)
         self._stream = stream
-        self._lock = asyncio.Lock()
+        # A lock made of two fields: asyncio's own takes three coroutines for each token.
+        self._is_reading = False
+        self._has_read: asyncio.Event | None = None
         self.loop = asyncio.get_running_loop()
 
     async def open(self) -> None:
@@ -213,20 +215,28 @@ class AsyncAnswer(_AnswerState):
         """The next event, unless more than `count` are read already. Raises what ends the turn badly."""
         if asyncio.get_running_loop() is not self.loop:
             raise ConfigurationError("this answer belongs to another event loop: read it in the loop that asked")
-        async with self._lock:
-            if self.is_over or self.count > count:
-                return None
-            try:
-                event = await anext(self._stream, None)
-                if event is not None:
-                    self._take(event)
-                    return event
-            except BaseException as error:
-                await self._stream.close()
-                self._end(error)
-                raise
-            self._end()
+        while self._is_reading:
+            self._has_read = self._has_read or asyncio.Event()
+            await self._has_read.wait()
+        if self.is_over or self.count > count:
             return None
+        self._is_reading = True
+        try:
+            event = await anext(self._stream, None)
+            if event is not None:
+                self._take(event)
+                return event
+        except BaseException as error:
+            await self._stream.close()
+            self._end(error)
+            raise
+        finally:
+            self._is_reading = False
+            if self._has_read is not None:
+                self._has_read.set()
+                self._has_read = None
+        self._end()
+        return None
 
     async def read(self) -> AgentChatResponse:
         """Read to the end; the whole answer. Raises what ends the turn badly."""

@@ -12,8 +12,8 @@ import _thread
 import asyncio
 import sys
 import threading
-from collections.abc import AsyncGenerator, Generator, Iterator
-from contextlib import aclosing, closing, suppress
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Iterator
+from contextlib import aclosing, asynccontextmanager, closing, suppress
 from types import TracebackType
 from typing import Self
 
@@ -111,13 +111,18 @@ class StreamingSessionResponse(StreamingAgentChatResponse):
 
         An answer of `stream_chat` is read by blocking calls in a worker thread.
         """
-        text = self._answer.text
+        answer, text = self._answer, self._answer.text
         seen = 0
-        async with aclosing(self._async_news()) as news:
-            async for _ in news:
+        # The loop of `_async_news`, without a generator more for each token.
+        async with self._async_reader() as read_on:
+            is_over = False
+            while not is_over:
+                is_over, count = answer.is_over, answer.count
                 while seen < len(text):
                     seen += 1
                     yield text[seen - 1]
+                if not is_over:
+                    await read_on(count)
 
     def _pieces(self) -> Generator[str, None, None]:
         text = self._answer.text
@@ -151,18 +156,27 @@ class StreamingSessionResponse(StreamingAgentChatResponse):
 
     async def _async_news(self) -> AsyncGenerator[None, None]:
         answer = self._answer
-        is_over = False
-        self._enter()
-        try:
+        async with self._async_reader() as read_on:
+            is_over = False
             while not is_over:
                 is_over, count = answer.is_over, answer.count
                 yield
-                if is_over:
-                    break
-                if isinstance(answer, Answer):
-                    await asyncio.to_thread(answer.advance, count)
-                else:
-                    await answer.advance(count)
+                if not is_over:
+                    await read_on(count)
+
+    @asynccontextmanager
+    async def _async_reader(self) -> AsyncGenerator[Callable[[int], Awaitable[object]], None]:
+        """A reader while it reads; what it gets reads on, if not more than so many events were read meanwhile."""
+        answer = self._answer
+        read_on: Callable[[int], Awaitable[object]]
+        if isinstance(answer, Answer):
+            blocking = answer.advance
+            read_on = lambda count: asyncio.to_thread(blocking, count)  # noqa: E731
+        else:
+            read_on = answer.advance
+        self._enter()
+        try:
+            yield read_on
         finally:
             if self._leave() and not answer.is_over:
                 await self._aclose_answer()
