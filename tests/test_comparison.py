@@ -31,7 +31,6 @@ ERRORS = {
     "a stream that says it is `application/json`": "ProtocolError",
     "silence with keep-alives, agent dead": "TurnStalled",
     "restart, the turn is lost": "TurnFailed",
-    "an event that is no JSON": "ProtocolError",
     "an event of 17 MiB": "ProtocolError",
 }
 # A piece that was shown is not taken back: only a text at the end can be right.

@@ -100,6 +100,7 @@ WHOLE: dict[str, Script] = {
     "heartbeats as events": [Heartbeats("event")],
     "heartbeats as empty data": [Heartbeats("data")],
     "more after the stop": [TrailAfterStop()],
+    "not JSON": [NotJson(at_event=2)],
     "history late": [Cut(at_byte=400, finish_first=True), LateHistory()],
     "history partial": [Cut(at_byte=400, finish_first=True), PartialHistory(events=3)],
     "history refused": [Cut(at_byte=400), Refuse(503, on="history")],
@@ -117,7 +118,6 @@ RAISED: dict[str, tuple[Script, type[Exception], str]] = {
     "wrong type": ([WrongContentType()], ProtocolError, "application/json instead of"),
     "no type": ([WrongContentType("")], ProtocolError, "no content type instead of"),
     "huge event": ([HugeEvent(5000)], ProtocolError, "more than 4,096 bytes"),
-    "not JSON": ([NotJson(at_event=2)], ProtocolError, "Internal Server Error"),
 }
 
 

@@ -298,17 +298,37 @@ async def test_a_stop_with_an_error_is_given_and_then_raised_with_the_turn(chat:
     )
 
 
-async def test_an_event_that_cannot_be_read_is_a_protocol_error_and_closes(chat: AnyChat, wire: WireServer) -> None:
+@pytest.mark.parametrize("budget", [0.0, 0.05])
+async def test_an_event_that_cannot_be_read_is_a_protocol_error_if_the_session_shows_no_end(
+    wire: WireServer, budget: float
+) -> None:
     def handle(_: Request, connection: Connection) -> None:
         connection.start_stream()
         connection.chunk(b"data: {nope\n\n")
         connection.wait_until_closed()
 
     wire.on("POST", "/messages/stream", handle)
-    stream = chat.stream("ses-1", "q", index_ids=["idx-1"])
-    with pytest.raises(ProtocolError, match="nope"):
-        await every(stream)
-    assert stream.is_closed
+    with client(wire, recovery=budget) as made:
+        for chat in both(made):
+            stream = chat.stream("ses-1", "q", index_ids=["idx-1"])
+            with pytest.raises(ProtocolError, match="nope"):
+                await every(stream)
+            assert stream.is_closed
+
+
+async def test_an_event_that_cannot_be_read_is_made_good_from_the_session(chat: AnyChat, wire: WireServer) -> None:
+    def handle(_: Request, connection: Connection) -> None:
+        connection.start_stream()
+        connection.events(TextDelta(content="Hel"))
+        connection.chunk(b"data: {nope\n\n")
+        connection.events(TextDelta(content="never read"))
+        connection.wait_until_closed()
+
+    wire.on("POST", "/messages/stream", handle)
+    wire.on("GET", "/ses-1", history_of(UserInput(content="q"), Text(content="Hello"), STOP))
+    shown = await every(chat.stream("ses-1", "q", index_ids=["idx-1"]))
+    assert "".join(event.content for event in shown if isinstance(event, TextDelta)) == "Hello"
+    assert len(wire.posts()) == 1
 
 
 @pytest.mark.usefixtures("no_waiting")

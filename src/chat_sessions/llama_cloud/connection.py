@@ -21,13 +21,13 @@ from typing import Any, Protocol
 
 import httpx
 
-from chat_sessions.core.errors import ConfigurationError
+from chat_sessions.core.errors import ConfigurationError, ProtocolError
 from chat_sessions.core.events import Event
 from chat_sessions.http.bounds import bound_reads, read_bound
 from chat_sessions.http.calls import frameless, reason
 from chat_sessions.llama_cloud.sse import EventDecoder
 from chat_sessions.session.deadlines import EventClock
-from chat_sessions.session.transport import ConnectionLost, DeadlinePassed
+from chat_sessions.session.transport import ConnectionLost, DeadlinePassed, EventUnreadable
 
 __all__ = ["AsyncResponseEvents", "ResponseEvents", "close_dropped", "lost"]
 
@@ -61,6 +61,16 @@ def lost(error: Exception, clock: EventClock) -> ConnectionLost | DeadlinePassed
     if isinstance(error, httpx.TimeoutException):
         return DeadlinePassed(clock.describe())
     return ConnectionLost(f"the connection broke ({reason(error)})")
+
+
+def _next_event(decoder: EventDecoder) -> Event | None:
+    try:
+        return decoder.next_event()
+    except ProtocolError as error:
+        if decoder.is_over_limit:
+            # The session's history would bring what is too large here.
+            raise
+        raise EventUnreadable(error) from error
 
 
 class _BoundedReads:
@@ -139,7 +149,7 @@ class ResponseEvents:
         self._decoder = EventDecoder(max_event_bytes)
 
     def __next__(self) -> Event:
-        while (event := self._decoder.next_event()) is None:
+        while (event := _next_event(self._decoder)) is None:
             if self._clock.remaining() == 0:
                 raise DeadlinePassed(self._clock.describe())
             if self._reads.is_inherited:
@@ -199,7 +209,7 @@ class AsyncResponseEvents:
         self._loop = asyncio.get_running_loop()
 
     async def __anext__(self) -> Event:
-        while (event := self._decoder.next_event()) is None:
+        while (event := _next_event(self._decoder)) is None:
             if self._clock.remaining() == 0:
                 raise DeadlinePassed(self._clock.describe())
             if asyncio.get_running_loop() is not self._loop:

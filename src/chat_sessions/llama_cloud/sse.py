@@ -36,7 +36,8 @@ class EventDecoder:
         self._size = 0
         self._data: list[bytes] = []
         self._ready: deque[bytes] = deque()
-        self._is_over = False
+        # Whether an event was larger than the limit: nothing is taken in any more.
+        self.is_over_limit = False
 
     def next_event(self) -> Event | None:
         """The next event that is whole, or None until more is fed.
@@ -48,7 +49,7 @@ class EventDecoder:
             # Some gateways end a stream with "[DONE]", as the completion APIs do.
             if data[:1] == b"{" or data.strip() not in (b"", b"[DONE]"):
                 return parse_event_json(data)
-        if self._is_over:
+        if self.is_over_limit:
             raise ProtocolError(
                 f"the service sent an event of more than {self._limit:,} bytes; max_event_bytes= allows larger ones"
             )
@@ -91,7 +92,7 @@ class EventDecoder:
                 self._size += len(rest)
                 self._pieces.append(rest)
         if self._size > self._limit:
-            self._is_over = True
+            self.is_over_limit = True
             self._pieces, self._data = [], []
 
     def _end_event(self) -> None:

@@ -22,7 +22,7 @@ from chat_sessions.core.errors import (
 )
 from chat_sessions.core.events import Event
 from chat_sessions.core.turn import TurnFold
-from chat_sessions.session.transport import DeadlinePassed
+from chat_sessions.session.transport import DeadlinePassed, EventUnreadable
 
 __all__ = ["Recovery"]
 
@@ -139,6 +139,8 @@ class Recovery:
                 turn=turn,
                 session_id=session_id,
             )
+        if isinstance(self.cause, EventUnreadable):
+            return self.cause.error
         shows = {
             "unread": "could not be read",
             "unknown": "shows an answer to the same words, which may be an earlier one",

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from chat_sessions.core.errors import ProtocolError
 from chat_sessions.core.events import Event
 from chat_sessions.session.deadlines import EventClock
 
@@ -15,6 +16,7 @@ __all__ = [
     "ConnectionLost",
     "DeadlinePassed",
     "EventConnection",
+    "EventUnreadable",
     "TurnRequest",
     "TurnTransport",
 ]
@@ -38,11 +40,20 @@ class DeadlinePassed(Exception):
     """No event came in time."""
 
 
+class EventUnreadable(Exception):
+    """An event came that cannot be read, so what follows it is not known to be the answer. `error` says what it was."""
+
+    def __init__(self, error: ProtocolError) -> None:
+        super().__init__(str(error))
+        self.error = error
+
+
 class EventConnection(Protocol):
     """The live events of one turn. Ends when the service closes the stream.
 
-    `__next__` may raise `ConnectionLost`, `DeadlinePassed` or `ProtocolError`; `close` is
-    idempotent and closes the socket at once.
+    `__next__` may raise `ConnectionLost`, `DeadlinePassed` or `EventUnreadable`, after which the turn is
+    looked up in its session, or `ProtocolError`, which ends it; `close` is idempotent and closes the
+    socket at once.
     """
 
     def __next__(self) -> Event: ...

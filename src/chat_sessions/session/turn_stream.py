@@ -25,6 +25,7 @@ from chat_sessions.session.transport import (
     ConnectionLost,
     DeadlinePassed,
     EventConnection,
+    EventUnreadable,
     TurnRequest,
     TurnTransport,
 )
@@ -210,7 +211,7 @@ class TurnStream(_TurnState):
             event = next(self._connection, None)
             if event is None:
                 raise ConnectionLost("the stream ended without a stop event")
-        except (ConnectionLost, DeadlinePassed) as error:
+        except (ConnectionLost, DeadlinePassed, EventUnreadable) as error:
             self._connection.close()
             self._recover(error, accepted=True)
             return
@@ -347,7 +348,7 @@ class AsyncTurnStream(_TurnState):
             event = await anext(self._connection, None)
             if event is None:
                 raise ConnectionLost("the stream ended without a stop event")
-        except (ConnectionLost, DeadlinePassed) as error:
+        except (ConnectionLost, DeadlinePassed, EventUnreadable) as error:
             await self._connection.close()
             self._recover(error, accepted=True)
             return
