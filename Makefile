@@ -87,7 +87,7 @@ fuzz: .venv/.dev  ## Random bytes through the stream decoder, for a minute.
 
 # The peers live in an environment of their own: the tests must not lean on them.
 .venvs/bench/.done: pyproject.toml uv.lock | $(UV)
-	UV_PROJECT_ENVIRONMENT=.venvs/bench $(UV) sync --quiet --frozen --extra all --group bench --python "$(PYTHON)"
+	UV_PROJECT_ENVIRONMENT=.venvs/bench $(UV) sync --quiet --frozen --extra all --group bench --compile-bytecode --python "$(PYTHON)"
 	@touch $@
 
 bench: .venvs/bench/.done  ## What a token costs, beside the floor and the peers (ten minutes).
