@@ -71,6 +71,8 @@ def test_a_region_names_its_address() -> None:
         ({"base_url": "https://"}, "must be an http or https address"),
         ({"base_url": "https://x:port"}, "is no address"),
         ({"base_url": "https://user:pw@x"}, "no user, query or fragment"),
+        ({"base_url": "https://x/?project_id=p"}, "no user, query or fragment"),
+        ({"base_url": "https://x/#top"}, "no user, query or fragment"),
         ({"region": "mars"}, "region must be one of us, eu; got 'mars'"),
         ({"region": "eu", "base_url": "https://x"}, "not both"),
         ({"api_key": "two words"}, "white space"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import AsyncIterator, Callable
 
 import pytest
@@ -50,6 +51,15 @@ async def read_until_error(response: StreamingAgentChatResponse, method: str) ->
     except Exception as error:
         return seen, error
     raise AssertionError("there was no error")
+
+
+def live_threads() -> set[threading.Thread]:
+    """The threads that run, but for those of an event loop: its workers, and the end of another test's server."""
+    return {
+        thread
+        for thread in threading.enumerate()
+        if not thread.name.startswith("asyncio_") and "_do_shutdown" not in thread.name
+    }
 
 
 def breaks_after(count: int) -> Callable[[Request, Connection], None]:

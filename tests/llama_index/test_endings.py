@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import threading
+from collections.abc import AsyncIterator
 
 import pytest
 
@@ -20,6 +21,7 @@ from chat_sessions import (
 )
 from chat_sessions.core.events import Event
 from chat_sessions.llama_index import SessionChatEngine
+from chat_sessions.server.agent import AgentTurn
 from tests.llama_index.checklist import proves
 from tests.llama_index.conftest import KEY, Gate, ScriptedAgent, Serve, Wired, ask
 from tests.llama_index.reading import (
@@ -29,10 +31,20 @@ from tests.llama_index.reading import (
     TOKENS,
     all_pieces,
     breaks_after,
+    live_threads,
     pieces,
     read_until_error,
     stream,
 )
+
+
+class AnswersAgain(ScriptedAgent):
+    """Never ends its answer to the first question, even if that was cancelled before it was heard."""
+
+    async def run(self, turn: AgentTurn) -> AsyncIterator[Event]:
+        self.scripts = [TEXT if turn.prompt == "Again?" else (*TEXT[:3], Gate())]
+        async for event in super().run(turn):
+            yield event
 
 
 @proves(8)
@@ -46,7 +58,7 @@ async def test_leaving_early_closes_the_socket_and_leaves_no_thread_and_no_task(
     agent = ScriptedAgent(script)
     engine = SessionChatEngine(client=serve(agent=agent, behaviour=CANCELS))
     response = await stream(engine, method)
-    threads, tasks = set(threading.enumerate()), asyncio.all_tasks()
+    threads, tasks = live_threads(), asyncio.all_tasks()
     read = pieces(response, method)
     seen = [await anext(read) for _ in range(3)]
     if way == "break":
@@ -64,12 +76,14 @@ async def test_leaving_early_closes_the_socket_and_leaves_no_thread_and_no_task(
         await response.aclose()
         await response.aclose()
     assert await asyncio.to_thread(agent.ended.wait, 10)
+    # A generator that was left inside another one is closed by the event loop, in a task.
+    if closing := asyncio.all_tasks() - tasks:
+        assert not (await asyncio.wait(closing, timeout=10))[1]
     assert seen == list(TOKENS[:3])
     assert response.is_done
     assert response.exception is None
     assert not response.turn.is_complete
-    assert {task for task in asyncio.all_tasks() if not task.done()} <= tasks
-    assert {thread for thread in threading.enumerate() if not thread.name.startswith("asyncio_")} <= threads
+    assert live_threads() <= threads
     # What was read may be read again; the session is free for the next turn.
     assert await all_pieces(response, method) == seen
     agent.scripts = [TEXT]
@@ -183,6 +197,29 @@ async def test_a_response_dropped_unread_closes_its_socket(serve: Serve, method:
     # And the session is free again.
     agent.scripts = [TEXT]
     assert str(await engine.achat("How much?")) == "Revenue \nwas  84.2."
+
+
+@proves(10)
+@BOTH
+@pytest.mark.parametrize("way", ["unread", "break"])
+async def test_whoever_drops_a_response_may_ask_again_at_once(serve: Serve, method: str, way: str) -> None:
+    engine = SessionChatEngine(client=serve(agent=AnswersAgain(), behaviour=CANCELS))
+    response = await stream(engine, method)
+    if way == "break" and method == "stream_chat":
+        for _ in response.response_gen:
+            break
+    elif way == "break":
+        async for _ in response.async_response_gen():
+            break
+    del response
+    assert str(await engine.achat("Again?")) == "Revenue \nwas  84.2."
+
+
+@proves(10)
+def test_blocking_code_that_drops_a_response_may_ask_again_at_once(serve: Serve) -> None:
+    engine = SessionChatEngine(client=serve(agent=AnswersAgain(), behaviour=CANCELS))
+    engine.stream_chat("How much?")
+    assert str(engine.chat("Again?")) == "Revenue \nwas  84.2."
 
 
 @proves(10)

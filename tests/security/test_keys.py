@@ -427,9 +427,7 @@ def test_a_server_logs_no_key_at_any_level_and_shows_none(caplog: pytest.LogCapt
     assert not [text for text in texts if KEY in text]
 
 
-@pytest.mark.parametrize(
-    "wrong", [{"indexes": {}}, {"indexes": "docs"}, {"attachment_lifetime": 0}, {"max_body_bytes": 0}]
-)
+@pytest.mark.parametrize("wrong", [{"indexes": {}}, {"indexes": "docs"}, {"attachment_lifetime": 0}])
 def test_an_application_that_cannot_be_made_shows_no_key(wrong: dict[str, Any]) -> None:
     for key in (KEY, SecretStr(KEY)):
         with pytest.raises(ConfigurationError) as caught:

@@ -17,7 +17,7 @@ from chat_sessions.core.events import Event, Stop, Text, TextDelta, UserInput
 from chat_sessions.core.models import Usage
 from chat_sessions.server import Limits, create_app
 from chat_sessions.server.agent import Agent, AgentTurn
-from chat_sessions.server.limits import BoundedAgent, RequestRate, TurnSlots
+from chat_sessions.server.limits import RequestRate, TurnSlots
 from tests.server.chat_api.scripted import ANSWER, IDS, Gate, PaperIndex, ScriptedAgent, events_of, types
 
 MESSAGE = {"index_ids": IDS, "prompt": "How many?"}
@@ -154,18 +154,19 @@ async def test_a_timeout_of_the_agents_own_is_told_as_its_own() -> None:
 
 async def test_a_turn_within_its_limits_is_the_agents_own_stop_included() -> None:
     script = [Text(content="42"), Stop(usage=Usage(output_tokens=7), is_error=False)]
-    turn = AgentTurn(session_id="s", prompt="p", indexes=[], history=[])
-    bounded = BoundedAgent(ScriptedAgent(*script), Limits(turn_events=1, turn_seconds=1000))
-    assert [event async for event in bounded.run(turn)] == script
+    async with Client(ScriptedAgent(*script), turn_events=1, turn_seconds=1000) as client:
+        _, text, stop = await client.ask(await client.create())
+        assert text["content"] == "42"
+        assert (stop["is_error"], stop["usage"]["total_output_tokens"]) == (False, 7)
 
 
 @pytest.mark.parametrize("limit", [{"turn_events": 1}, {"turn_bytes": 60}, {"turn_seconds": 0.01}], ids=str)
 async def test_nothing_follows_the_stop_of_a_turn_that_was_cut(limit: dict[str, Any]) -> None:
-    turn = AgentTurn(session_id="s", prompt="p", indexes=[], history=[])
     script = [TextDelta(content="one"), TextDelta(content="two"), Gate(), TextDelta(content="three")]
-    events = [event async for event in BoundedAgent(ScriptedAgent(*script), Limits(**limit)).run(turn)]
-    assert [event.type for event in events].index("stop") == len(events) - 1
-    assert len(events) <= 3
+    async with Client(ScriptedAgent(*script), **limit) as client:
+        events = await client.ask(await client.create())
+        assert types(events).index("stop") == len(events) - 1
+        assert "three" not in str(events)
 
 
 async def test_what_an_agent_may_not_give_is_still_refused() -> None:

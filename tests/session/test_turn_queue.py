@@ -147,6 +147,34 @@ async def test_the_thread_or_task_that_reads_a_turn_may_not_wait_for_it() -> Non
     (await other).release()
 
 
+def test_the_reader_of_an_abandoned_turn_waits_for_the_thread_that_ends_it() -> None:
+    slot = wait_for_turn("k")
+    slot.abandon()
+
+    def end_it() -> None:
+        until_waiting("k", 2)
+        slot.release()
+
+    ending = in_thread(end_it)
+    wait_for_turn("k").release()
+    ending.join()
+
+
+async def test_the_task_of_an_abandoned_turn_waits_for_its_event_loop_and_the_thread_of_that_may_not() -> None:
+    slot = await wait_for_turn_async("k")
+    slot.abandon_async()
+    with pytest.raises(ConfigurationError):
+        wait_for_turn("k")
+
+    async def end_it() -> None:
+        await asyncio.to_thread(until_waiting, "k", 2)
+        slot.release()
+
+    ending = asyncio.create_task(end_it())
+    (await wait_for_turn_async("k")).release()
+    await ending
+
+
 def test_the_reader_of_a_turn_is_whoever_touched_it_last() -> None:
     slots: list[TurnSlot] = []
     in_thread(lambda: slots.append(wait_for_turn("k"))).join()

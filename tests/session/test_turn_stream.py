@@ -8,7 +8,7 @@ import gzip
 import json
 import pickle
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 
 import httpx
@@ -16,6 +16,7 @@ import pytest
 
 from chat_sessions import (
     APIConnectionError,
+    AsyncTurnStream,
     AuthenticationError,
     ConfigurationError,
     ConflictError,
@@ -34,12 +35,17 @@ from chat_sessions import (
     TurnInterrupted,
     TurnOutcomeUnknown,
     TurnStalled,
+    TurnStream,
     UnprocessableEntityError,
     Usage,
     UserInput,
 )
 from chat_sessions.core.events import dump_event
 from chat_sessions.session import recovery
+from chat_sessions.session.deadlines import EventClock
+from chat_sessions.session.transport import TurnRequest
+from chat_sessions.session.turn_count import TurnCount
+from chat_sessions.session.turn_stream import PreparedTurn
 from tests.faces import AnyChat, AnySession, AnyStream, do, entered, every, some
 from tests.session.test_turn_queue import until_waiting
 from tests.wire_server import Connection, Handler, Request, WireServer
@@ -314,6 +320,20 @@ async def test_an_event_that_cannot_be_read_is_a_protocol_error_if_the_session_s
             with pytest.raises(ProtocolError, match="nope"):
                 await every(stream)
             assert stream.is_closed
+
+
+async def test_an_event_over_the_limit_is_an_error_and_not_fetched_from_the_session_instead(wire: WireServer) -> None:
+    def handle(_: Request, connection: Connection) -> None:
+        connection.start_stream()
+        connection.chunk(b"data: " + b"x" * 600)
+        connection.wait_until_closed()
+
+    wire.on("POST", "/messages/stream", handle)
+    with LlamaCloudChat(api_key="k", base_url=wire.url, max_event_bytes=500) as made:
+        for chat in both(made):
+            with pytest.raises(ProtocolError, match="more than 500 bytes"):
+                await every(chat.stream("ses-1", "q", index_ids=["idx-1"]))
+    assert not [request for request in wire.requests if request.method == "GET"]
 
 
 async def test_an_event_that_cannot_be_read_is_made_good_from_the_session(chat: AnyChat, wire: WireServer) -> None:
@@ -912,6 +932,117 @@ async def test_a_stream_that_was_dropped_blocks_no_session_and_keeps_no_connecti
         assert await asyncio.to_thread(closed.acquire, timeout=10)
     wire.on("POST", "/messages/stream", stream_of(*HELLO))
     assert (await do(chat.stream("ses-1", "two", index_ids=["idx-1"]).result())).text == "Hello"
+
+
+async def test_a_stream_that_was_dropped_is_counted(wire: WireServer) -> None:
+    wire.on("POST", "/messages/stream", stream_of(HELLO[0], then=Connection.wait_until_closed), break_off)
+    with client(wire, recovery=0.05) as made:
+        session = made.session()
+        stream = session.stream("q").open()
+        assert next(stream) == HELLO[0]
+        del stream
+        gc.collect()
+        wire.on("POST", "/messages/stream", break_off)
+        wire.on("GET", "/ses-1", history_of(UserInput(content="q"), Text(content="of the first"), STOP))
+        with pytest.raises(TurnOutcomeUnknown):
+            session.ask("q")
+
+
+async def test_the_task_that_left_an_async_generator_may_ask_for_the_next_turn_at_once(
+    sync_chat: LlamaCloudChat, wire: WireServer
+) -> None:
+    wire.on("POST", "/messages/stream", stream_of(*HELLO[:2], then=Connection.wait_until_closed), stream_of(*HELLO))
+    session = sync_chat.aio.session()
+
+    async def shouted(deltas: AsyncIterator[str]) -> AsyncIterator[str]:
+        async for delta in deltas:
+            yield delta.upper()
+
+    async def twice(deltas: AsyncIterator[str]) -> AsyncIterator[str]:
+        async for delta in deltas:
+            yield delta * 2
+
+    async for delta in twice(shouted(session.stream("q").text_deltas())):
+        assert delta == "HELHEL"
+        break
+    # The event loop closes what was left: nothing here waits for that.
+    assert (await session.ask("again")).text == "Hello"
+
+
+async def test_leaving_a_stream_leaves_no_task_behind(sync_chat: LlamaCloudChat, wire: WireServer) -> None:
+    wire.on("POST", "/messages/stream", stream_of(HELLO[0], then=Connection.wait_until_closed))
+    before = asyncio.all_tasks()
+    async with sync_chat.aio.stream("ses-1", "q", index_ids=["idx-1"]) as stream:
+        assert await anext(stream) == HELLO[0]
+    assert asyncio.all_tasks() == before
+
+
+class SlowToClose:
+    """A service whose connections take as long to close as the test likes."""
+
+    def __init__(self) -> None:
+        self.may_close = asyncio.Event()
+        self.posted: list[str] = []
+
+    async def open_turn(self, request: TurnRequest, clock: EventClock) -> SlowToClose:
+        self.posted.append(request.prompt)
+        return self
+
+    async def read_back(self, session_id: str, *, timeout: float | None) -> list[Event]:
+        raise AssertionError("nothing broke")
+
+    async def __anext__(self) -> Event:
+        return STOP if self.posted[-1] == "two" else HELLO[0]
+
+    async def finish(self) -> None:
+        pass
+
+    async def close(self) -> None:
+        await self.may_close.wait()
+
+
+async def test_the_task_that_read_a_stream_waits_for_the_task_that_closes_it() -> None:
+    service = SlowToClose()
+
+    async def prepare(prompt: str) -> PreparedTurn:
+        return PreparedTurn(TurnRequest("ses-slow", prompt, ("idx-1",)), ("slow", "ses-slow"), TurnCount())
+
+    first = AsyncTurnStream(service, lambda: prepare("one"), prompt="one", timeouts=Timeouts())
+    assert await anext(first) == HELLO[0]
+    closing = asyncio.create_task(first.close())
+
+    async def let_it_close() -> None:
+        await asyncio.to_thread(until_waiting, ("slow", "ses-slow"), 2)
+        service.may_close.set()
+
+    letting = asyncio.create_task(let_it_close())
+    second = AsyncTurnStream(service, lambda: prepare("two"), prompt="two", timeouts=Timeouts())
+    assert (await second.result()).is_complete
+    await asyncio.gather(closing, letting)
+    assert service.posted == ["one", "two"]
+
+
+async def test_the_task_that_abandons_a_stream_waits_for_its_closing(chat: AnyChat, wire: WireServer) -> None:
+    wire.on("POST", "/messages/stream", stream_of(HELLO[0], then=Connection.wait_until_closed), stream_of(*HELLO))
+    stream: AnyStream = chat.stream("ses-1", "one", index_ids=["idx-1"])
+    stream.abandon()
+    await do(stream.open())
+    stream.abandon()
+
+    def close() -> None:
+        until_waiting(chat.queue_key("ses-1"), 2)
+        if isinstance(stream, TurnStream):
+            stream.close()
+        else:
+            loop.call_soon_threadsafe(lambda: closing.append(loop.create_task(stream.close())))
+
+    loop = asyncio.get_running_loop()
+    closing: list[asyncio.Task[None]] = []
+    thread = threading.Thread(target=close)
+    thread.start()
+    assert (await do(chat.stream("ses-1", "two", index_ids=["idx-1"]).result())).text == "Hello"
+    await asyncio.gather(*closing)
+    thread.join()
 
 
 async def test_a_held_session_has_an_async_twin_that_is_the_same_session(sync_chat: LlamaCloudChat) -> None:

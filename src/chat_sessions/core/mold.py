@@ -22,7 +22,7 @@ class Mold(Generic[_Model]):
     """Objects like the first one, but for the fields given.
 
     What the class makes anew for each object (an id, a time, an empty list) is made anew here too,
-    and lists and dicts are copied: no two objects share anything that can change.
+    and its lists and dicts are copied. What these hold in turn, all objects share: it must not change.
     """
 
     def __init__(self, first: _Model) -> None:

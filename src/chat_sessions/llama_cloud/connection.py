@@ -241,7 +241,8 @@ class AsyncResponseEvents:
                 await self._response.aclose()
             finally:
                 # In a task of its own: a reader that is cancelled twice must not leave the socket open.
-                _close_soon(self._response, self._reads)
+                closing = _close_soon(self._response, self._reads)
+            await asyncio.shield(closing)
         elif not self._loop.is_closed():
             # A loop that has ended has closed it already.
             self._loop.call_soon_threadsafe(_close_soon, self._response, self._reads)
@@ -255,9 +256,10 @@ class AsyncResponseEvents:
 _closing: set[asyncio.Task[None]] = set()
 
 
-def _close_soon(response: httpx.Response, reads: _BoundedReads) -> None:
+def _close_soon(response: httpx.Response, reads: _BoundedReads) -> asyncio.Task[None]:
     _closing.add(task := asyncio.create_task(_close(response, reads)))
     task.add_done_callback(_closing.discard)
+    return task
 
 
 async def _close(response: httpx.Response, reads: _BoundedReads) -> None:

@@ -86,6 +86,10 @@ class _AnswerState:
             raise self._cut("this answer was closed before its turn ended")
         return self.response
 
+    def abandon(self) -> None:
+        """Note that nobody reads on and that `close` is about to be called. For a finaliser: takes no lock."""
+        self._stream_state.abandon()
+
     def _take(self, event: Event) -> None:
         with self._guard:
             if self.is_over:

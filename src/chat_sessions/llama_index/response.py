@@ -351,6 +351,8 @@ class StreamingSessionResponse(StreamingAgentChatResponse):
         answer: Answer | AsyncAnswer | None = getattr(self, "_answer", None)
         if answer is None or answer.is_over or sys.is_finalizing():
             return
+        # Who drops an answer may ask for the next one at once, and is to wait for the closing of this one.
+        answer.abandon()
         # No loop, or an interpreter at its end: the socket goes with it.
         with suppress(RuntimeError):
             if isinstance(answer, Answer):

@@ -3,38 +3,36 @@
 from __future__ import annotations
 
 import asyncio
-import hmac
 import json
-import logging
 import secrets
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TypeAlias
 
 from pydantic import BaseModel, JsonValue, SecretStr
-from sse_starlette import EventSourceResponse, ServerSentEvent
 from starlette.applications import Starlette
-from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
-from starlette.types import ASGIApp, Receive, Scope, Send
 
 from chat_sessions.core.errors import ConfigurationError
 from chat_sessions.server import attachments
 from chat_sessions.server.agent import Agent
 from chat_sessions.server.attachments import LinkSigner
+from chat_sessions.server.bearer_key import BearerKey, can_be_sent
 from chat_sessions.server.behaviour import Behaviour
+from chat_sessions.server.event_stream import EventStream
 from chat_sessions.server.library import IndexSource, Library
-from chat_sessions.server.limits import BoundedAgent, Limits, RequestRate, TurnSlots
+from chat_sessions.server.limits import Limits, RequestRate, TurnSlots
 from chat_sessions.server.openapi import document
-from chat_sessions.server.segments import event_name, hidden_in_history
-from chat_sessions.server.store import SessionRecord, SourcesLocked, Store, StoreFailed, UnknownSession
+from chat_sessions.server.refusals import REFUSALS
+from chat_sessions.server.segments import hidden_in_history
+from chat_sessions.server.store import SessionRecord, SourcesLocked, Store
 from chat_sessions.server.titles import title_of
-from chat_sessions.server.turns import RunningTurn, SessionBusy, ShuttingDown, Turns
+from chat_sessions.server.turns import SessionBusy, ShuttingDown, Turns
 from chat_sessions.server.wire import (
     ATTACHMENT_PAGE,
     SESSION_PAGE,
@@ -57,8 +55,6 @@ from chat_sessions.server.wire import (
 
 __all__ = ["create_app"]
 
-_log = logging.getLogger(__name__)
-
 _Endpoint: TypeAlias = Callable[[Request], Awaitable[Response]]
 
 _SHUTDOWN_MARGIN = 5.0
@@ -72,7 +68,6 @@ def create_app(
     api_key: str | SecretStr | None = None,
     behaviour: Behaviour | None = None,
     attachment_lifetime: float = 3600.0,
-    max_body_bytes: int | None = None,
     limits: Limits | None = None,
     drain: float = 10.0,
 ) -> Starlette:
@@ -83,8 +78,8 @@ def create_app(
     None for a store that is removed at the end. `api_key` is the bearer key that every request
     must carry; one is made if it is None, and is `app.state.api_key`. `attachment_lifetime` is
     how long, in seconds, a link to a page image works. `limits` are what requests, turns and the
-    store may take; `max_body_bytes` is its `body_bytes` alone. `drain` is how long, in seconds,
-    turns may run on when the server shuts down, before they are closed as errors.
+    store may take. `drain` is how long, in seconds, turns may run on when the server shuts down,
+    before they are closed as errors.
 
     One process per SQLite file: the store closes, when it opens, the turns that it finds running.
     Several processes, on one machine or more, may serve one store on PostgreSQL; give them the same
@@ -101,26 +96,22 @@ def create_app(
         )
     if not indexes:
         raise ConfigurationError("there is no index to serve; give at least one, such as indexes={'idx-docs': 'docs/'}")
-    if api_key is not None and not _can_be_sent(api_key):
+    if api_key is not None and not can_be_sent(api_key):
         raise ConfigurationError("the api_key is empty, or has characters that no HTTP header can carry")
-    for name, value in (("attachment_lifetime", attachment_lifetime), ("max_body_bytes", max_body_bytes)):
-        if value is not None and not value > 0:
-            raise ConfigurationError(f"{name}={value!r}: use a number above 0")
-    limits = limits or Limits()
-    if max_body_bytes is not None:
-        limits = replace(limits, body_bytes=max_body_bytes)
+    if not attachment_lifetime > 0:
+        raise ConfigurationError(f"attachment_lifetime={attachment_lifetime!r}: use a number above 0")
     if agent is None:
         from chat_sessions.server.local_agent import LocalAgent
 
         agent = LocalAgent()
     api = _Api(
         indexes=indexes,
-        agent=BoundedAgent(agent, limits),
+        agent=agent,
         store_url=store,
         api_key=api_key or SecretStr(f"llx-local-{secrets.token_urlsafe(24)}"),
         behaviour=behaviour or Behaviour(),
         attachment_lifetime=attachment_lifetime,
-        limits=limits,
+        limits=limits or Limits(),
         drain=drain,
     )
     return api.application()
@@ -178,20 +169,14 @@ class _Api:
             _route("/openapi.json", GET=self.openapi),
             _route("/health", GET=self.health),
         ]
-        middleware = [Middleware(_BearerKey, api_key=self._api_key)]
+        middleware = [Middleware(BearerKey, api_key=self._api_key)]
         if self._limits.requests_per_second is not None:
             middleware.insert(0, Middleware(RequestRate, per_second=self._limits.requests_per_second))
         app = Starlette(
             routes=routes,
             lifespan=self.lifespan,
             middleware=middleware,
-            exception_handlers={
-                HTTPException: _on_http_error,
-                InvalidRequest: _on_invalid_request,
-                UnknownSession: _on_unknown_session,
-                StoreFailed: _on_store_failed,
-                Exception: _on_failure,
-            },
+            exception_handlers=REFUSALS,
         )
         # A path with a slash at its end is another path here, as it is in the service.
         app.router.redirect_slashes = False
@@ -204,7 +189,7 @@ class _Api:
         store = await Store.open(self._store_url)
         try:
             library = await Library.open(self._indexes)
-            turns = Turns(store, library, self._agent, self._behaviour)
+            turns = Turns(store, library, self._agent, self._behaviour, self._limits)
             await turns.open()
             secret = await store.secret("attachment_links")
             signer = LinkSigner(secret, lifetime=self._attachment_lifetime)
@@ -324,33 +309,9 @@ class _Api:
                 give_back(None)
         if turn is None:
             return Response(status_code=204)  # to nobody: the client left while its message was queued
-        return EventSourceResponse(
-            self._stream(turn),
-            ping=self._behaviour.keep_alive or 0,
-            client_close_handler_callable=lambda _message: self._left(turn),
-            # On shutdown the turns are ended first, and a stream ends with its turn; this is
-            # for a turn whose agent does not let itself be cancelled.
-            shutdown_grace_period=self._drain + 2 * _SHUTDOWN_MARGIN,
-        )
-
-    async def _stream(self, turn: RunningTurn) -> AsyncIterator[ServerSentEvent]:
-        number = 0
-        try:
-            async for event in turn.live():
-                number += 1
-                yield ServerSentEvent(
-                    event.body,
-                    event=event_name(event.type, self._behaviour),
-                    id=f"{turn.turn_id}-{number}" if self._behaviour.event_ids else None,
-                )
-        finally:
-            await self._left(turn)
-
-    async def _left(self, turn: RunningTurn) -> None:
-        """The client has gone, or has everything."""
-        turn.abandon()
-        if self._behaviour.on_disconnect == "cancel":
-            turn.cancel("the client disconnected")
+        # On shutdown the turns are ended first, and a stream ends with its turn; the grace is
+        # for a turn whose agent does not let itself be cancelled.
+        return EventStream(turn, self._behaviour, grace=self._drain + 2 * _SHUTDOWN_MARGIN)
 
     async def list_indexes(self, request: Request) -> Response:
         query_of(request, ScopeQuery)
@@ -400,41 +361,6 @@ class _Api:
         return summary_of(record, default_shared_access=self._behaviour.default_shared_access)
 
 
-class _BearerKey:
-    """Refuses every request to the API that does not carry the key.
-
-    It is asked of this machine too: a page in a browser here can reach the server, by its address or by a name of
-    its own that leads to it, but knows no key. No answer has a CORS header, so no page reads one either.
-    """
-
-    def __init__(self, app: ASGIApp, api_key: SecretStr) -> None:
-        self._app = app
-        self._api_key = api_key
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and scope["path"].startswith("/api/"):
-            problem = self._problem(Headers(scope=scope).get("authorization", ""))
-            if problem is not None:
-                refusal = JSONResponse({"detail": problem}, 401, headers={"WWW-Authenticate": "Bearer"})
-                await refusal(scope, receive, send)
-                return
-        await self._app(scope, receive, send)
-
-    def _problem(self, authorization: str) -> str | None:
-        scheme, _, key = authorization.partition(" ")
-        # Both sides as bytes: compare_digest takes no text beyond ASCII.
-        if scheme.lower() == "bearer" and hmac.compare_digest(
-            key.strip().encode(), self._api_key.get_secret_value().encode()
-        ):
-            return None
-        return "the API key is missing" if not key else "the API key is not valid for this server"
-
-
-def _can_be_sent(key: SecretStr) -> bool:
-    value = key.get_secret_value()
-    return value.isascii() and value.isprintable() and value.strip() == value != ""
-
-
 def _route(path: str, **endpoints: _Endpoint) -> Route:
     """One route for all methods of a path: with one for each, a 405 would name the methods of the first alone."""
     if "GET" in endpoints:
@@ -448,29 +374,3 @@ def _route(path: str, **endpoints: _Endpoint) -> Route:
 
 def _json(body: BaseModel) -> Response:
     return Response(body.model_dump_json(), media_type="application/json")
-
-
-async def _on_http_error(_request: Request, error: Exception) -> Response:
-    if not isinstance(error, HTTPException):  # pragma: no cover (Starlette's types do not say which error comes)
-        raise error
-    return JSONResponse({"detail": error.detail}, error.status_code, headers=error.headers)
-
-
-async def _on_invalid_request(_request: Request, error: Exception) -> Response:
-    if not isinstance(error, InvalidRequest):  # pragma: no cover
-        raise error
-    return JSONResponse({"detail": error.problems}, 422)
-
-
-async def _on_unknown_session(_request: Request, error: Exception) -> Response:
-    return JSONResponse({"detail": f"session {error} not found"}, 404)
-
-
-async def _on_store_failed(request: Request, error: Exception) -> Response:
-    _log.error("%s %s failed: the store does not work: %s", request.method, request.url.path, error)
-    return JSONResponse({"detail": "the server's store does not work at the moment"}, 503)
-
-
-async def _on_failure(request: Request, error: Exception) -> Response:
-    _log.error("%s %s failed", request.method, request.url.path, exc_info=error)
-    return JSONResponse({"detail": "internal server error"}, 500)

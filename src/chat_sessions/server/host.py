@@ -74,7 +74,6 @@ class ServerThread:
         faults: Sequence[Fault | Sequence[Fault]] | None = None,
         port: int = 0,
         attachment_lifetime: float = 3600.0,
-        max_body_bytes: int | None = None,
         limits: Limits | None = None,
     ) -> None:
         # A traceback may show local variables.
@@ -86,7 +85,6 @@ class ServerThread:
             api_key=api_key,
             behaviour=behaviour,
             attachment_lifetime=attachment_lifetime,
-            max_body_bytes=max_body_bytes,
             limits=limits,
             drain=0,
         )
@@ -215,7 +213,6 @@ def serve(
     host: str = _LOOPBACK,
     port: int = 8765,
     attachment_lifetime: float = 3600.0,
-    max_body_bytes: int | None = None,
     limits: Limits | None = None,
     drain: float = 10.0,
     workers: int = 1,
@@ -253,7 +250,6 @@ def serve(
             api_key=api_key,
             behaviour=behaviour,
             attachment_lifetime=attachment_lifetime,
-            max_body_bytes=max_body_bytes,
             limits=limits,
             drain=drain,
         )

@@ -18,7 +18,7 @@ from chat_sessions.core.events import Event, Stop
 from chat_sessions.core.models import Usage
 from chat_sessions.server.agent import Agent, AgentTurn
 
-__all__ = ["BoundedAgent", "Limits", "RequestRate", "TurnSlots"]
+__all__ = ["Limits", "RequestRate", "TimedAgent", "TurnSize", "TurnSlots"]
 
 # Clients whose pace is remembered; beyond them the one that asked longest ago is forgotten.
 _KNOWN_CLIENTS = 10_000
@@ -70,18 +70,16 @@ class Limits:
                 raise ConfigurationError(f"Limits({field.name}={value!r}): use a number above 0")
 
 
-class BoundedAgent:
-    """An agent whose turns end when they grow beyond the limits."""
+class TimedAgent:
+    """An agent whose turns end when they take longer than they may."""
 
-    def __init__(self, agent: Agent, limits: Limits) -> None:
+    def __init__(self, agent: Agent, seconds: float) -> None:
         self._agent = agent
-        self._limits = limits
+        self._seconds = seconds
 
     async def run(self, turn: AgentTurn) -> AsyncIterator[Event]:
-        """The agent's events up to a limit, and then an error stop that names it."""
-        limits = self._limits
-        end = None if limits.turn_seconds is None else asyncio.get_running_loop().time() + limits.turn_seconds
-        events = size = 0
+        """The agent's events until its time is over, and then an error stop that says so."""
+        end = asyncio.get_running_loop().time() + self._seconds
         answer = self._agent.run(turn)
         iterator = aiter(answer)
         try:
@@ -97,21 +95,31 @@ class BoundedAgent:
                 except TimeoutError:
                     if not deadline.expired():
                         raise
-                    yield _cut(f"longer than {limits.turn_seconds:g} seconds")
+                    yield _cut(f"longer than {self._seconds:g} seconds")
                     return
-                if not isinstance(event, Stop):
-                    events += 1
-                    size += len(event.model_dump_json().encode())
-                    if limits.turn_events is not None and events > limits.turn_events:
-                        yield _cut(f"of more than {limits.turn_events:,} events")
-                        return
-                    if limits.turn_bytes is not None and size > limits.turn_bytes:
-                        yield _cut(f"of more than {limits.turn_bytes:,} bytes")
-                        return
                 yield event
         finally:
             if isinstance(answer, AsyncGenerator):
                 await answer.aclose()
+
+
+class TurnSize:
+    """Counts what an agent gives in one turn."""
+
+    def __init__(self, limits: Limits) -> None:
+        self._events_left = math.inf if limits.turn_events is None else limits.turn_events
+        self._bytes_left = math.inf if limits.turn_bytes is None else limits.turn_bytes
+        self._limits = limits
+
+    def add(self, body: str) -> Stop | None:
+        """Counts an event by its JSON; the error stop to give in its place if it is too much."""
+        self._events_left -= 1
+        self._bytes_left -= len(body.encode())
+        if self._events_left < 0:
+            return _cut(f"of more than {self._limits.turn_events:,} events")
+        if self._bytes_left < 0:
+            return _cut(f"of more than {self._limits.turn_bytes:,} bytes")
+        return None
 
 
 def _cut(how: str) -> Stop:

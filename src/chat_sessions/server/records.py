@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 __all__ = [
@@ -15,6 +16,7 @@ __all__ = [
     "TurnLost",
     "TurnRunning",
     "UnknownSession",
+    "now",
 ]
 
 
@@ -29,6 +31,11 @@ class SessionRecord:
     index_ids: list[str] | None
     job_metadata: dict[str, Any] | None
     shared_access: str | None
+
+
+def now() -> str:
+    """This moment, as `last_updated_at` has it."""
+    return datetime.now(UTC).replace(tzinfo=None).isoformat(timespec="microseconds")
 
 
 @dataclass(frozen=True, slots=True)

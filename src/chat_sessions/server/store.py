@@ -7,7 +7,6 @@ import json
 import secrets
 from collections.abc import Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import Connection, delete, func, insert, select, update
@@ -15,6 +14,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DBAPIError
 
 from chat_sessions.core.errors import ConfigurationError
+from chat_sessions.server.appends import Append, Appends, record
 from chat_sessions.server.database import Database, StoreFailed, reason, shown
 from chat_sessions.server.presence import Presence, is_held_by_nobody, new_number
 from chat_sessions.server.records import (
@@ -26,6 +26,7 @@ from chat_sessions.server.records import (
     TurnLost,
     TurnRunning,
     UnknownSession,
+    now,
 )
 from chat_sessions.server.schema import NewerSchema, bring_up_to_date
 from chat_sessions.server.tables import EventRow, SessionRow, SettingRow, TurnRow
@@ -63,6 +64,7 @@ class Store:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._appends = Appends(database)
         self._number = new_number()
         self._presence = Presence(database.session_engine(), self._number) if database.is_shared else None
         self._watcher = ThreadPoolExecutor(1, "chat-sessions-watcher")
@@ -128,7 +130,7 @@ class Store:
             connection.execute(
                 insert(SessionRow).values(
                     session_id=session_id,
-                    last_updated_at=_now(),
+                    last_updated_at=now(),
                     index_ids=None if index_ids is None else json.dumps(index_ids),
                     shared_access=shared_access,
                 )
@@ -161,7 +163,7 @@ class Store:
             connection.execute(
                 update(SessionRow)
                 .where(SessionRow.session_id == session_id)
-                .values(generated_title=title, last_updated_at=_now())
+                .values(generated_title=title, last_updated_at=now())
             )
             return _one(connection, session_id)
 
@@ -230,7 +232,7 @@ class Store:
             # A write before any read: the transaction holds the session from here on, so that
             # what is read below is still true when it is acted upon.
             connection.execute(
-                update(SessionRow).where(SessionRow.session_id == session_id).values(last_updated_at=_now())
+                update(SessionRow).where(SessionRow.session_id == session_id).values(last_updated_at=now())
             )
             session = _one(connection, session_id)
             turns = select(TurnRow.turn_id).where(TurnRow.session_id == session_id).limit(1)
@@ -250,7 +252,7 @@ class Store:
                 raise TurnRunning(session_id)
             turn = insert(TurnRow).values(session_id=session_id, running=True, owner=self._number)
             turn_id = connection.execute(turn.returning(TurnRow.turn_id)).scalar_one()
-            _insert_events(connection, session_id, turn_id, [user_input])
+            record(connection, [Append(session_id, turn_id, [user_input])])
             return turn_id
 
         return await self._database.write(work)
@@ -264,18 +266,7 @@ class Store:
         job_metadata: dict[str, Any] | None = None,
     ) -> None:
         """Adds events to a turn, in order; with `job_metadata` the turn has ended. Raises `TurnLost`."""
-
-        def work(connection: Connection) -> None:
-            running = connection.scalar(_locked(turn_id))
-            if running is None:
-                raise TurnLost("the session was deleted")
-            if not running:
-                raise TurnLost("another process of the server ended the turn, to which this one showed no life")
-            _insert_events(connection, session_id, turn_id, events)
-            if job_metadata is not None:
-                _end_turn(connection, session_id, turn_id, job_metadata)
-
-        await self._database.write(work)
+        await self._appends.add(Append(session_id, turn_id, events, job_metadata))
 
     async def running_turns(self) -> list[RunningRecord]:
         """Every turn that has no end, the oldest first."""
@@ -310,7 +301,9 @@ class Store:
         """
 
         def work(connection: Connection) -> bool:
-            if not connection.scalar(_locked(turn.turn_id)):
+            # Locked: whether it runs, nobody changes then before the transaction ends.
+            running = select(TurnRow.running).where(TurnRow.turn_id == turn.turn_id)
+            if not connection.scalar(running.with_for_update(key_share=True)):
                 return False
             owner = connection.scalar(select(TurnRow.owner).where(TurnRow.turn_id == turn.turn_id))
             if self.is_shared and owner not in (None, self._number) and not is_held_by_nobody(connection, owner):
@@ -318,8 +311,7 @@ class Store:
             query = select(EventRow.type, EventRow.body).where(EventRow.turn_id == turn.turn_id)
             stored = [StoredEvent(*row) for row in connection.execute(query.order_by(EventRow.number))]
             events, job_metadata = closing(stored)
-            _insert_events(connection, turn.session_id, turn.turn_id, events)
-            _end_turn(connection, turn.session_id, turn.turn_id, job_metadata)
+            record(connection, [Append(turn.session_id, turn.turn_id, events, job_metadata)])
             return True
 
         return await self._database.write(work)
@@ -350,28 +342,3 @@ def _one(connection: Connection, session_id: str) -> SessionRecord:
     if row is None:
         raise UnknownSession(session_id)
     return _record(row)
-
-
-def _locked(turn_id: int) -> Any:
-    """The query for whether a turn runs, which nobody changes then before the transaction ends."""
-    return select(TurnRow.running).where(TurnRow.turn_id == turn_id).with_for_update(key_share=True)
-
-
-def _end_turn(connection: Connection, session_id: str, turn_id: int, job_metadata: dict[str, Any]) -> None:
-    connection.execute(update(TurnRow).where(TurnRow.turn_id == turn_id).values(running=False))
-    connection.execute(
-        update(SessionRow)
-        .where(SessionRow.session_id == session_id)
-        .values(job_metadata=json.dumps(job_metadata), last_updated_at=_now())
-    )
-
-
-def _insert_events(connection: Connection, session_id: str, turn_id: int, events: Sequence[StoredEvent]) -> None:
-    connection.execute(
-        insert(EventRow),
-        [{"session_id": session_id, "turn_id": turn_id, "type": stored.type, "body": stored.body} for stored in events],
-    )
-
-
-def _now() -> str:
-    return datetime.now(UTC).replace(tzinfo=None).isoformat(timespec="microseconds")

@@ -16,6 +16,7 @@ from chat_sessions.core.models import JobMetadata, Usage
 from chat_sessions.server.agent import Agent, AgentTurn
 from chat_sessions.server.behaviour import Behaviour
 from chat_sessions.server.library import Library
+from chat_sessions.server.limits import Limits, TimedAgent, TurnSize
 from chat_sessions.server.orphans import Orphans
 from chat_sessions.server.segments import DELTA_TYPES, Segments, is_live
 from chat_sessions.server.store import Store, StoredEvent, StoreFailed, TurnLost, TurnRunning
@@ -26,7 +27,7 @@ __all__ = ["RunningTurn", "SessionBusy", "ShuttingDown", "Turns"]
 _log = logging.getLogger(__name__)
 
 # An agent that produces faster than the disk writes is held back after this many events.
-_AHEAD = 256
+_AHEAD = 128
 # An agent that goes on after it was cancelled is left behind after this many seconds.
 _PATIENCE = 5.0
 # A message that waits for a turn in another process asks for its end this often, in seconds.
@@ -50,13 +51,14 @@ class RunningTurn:
         self._order: asyncio.Lock | None = order
         self.why_cancelled: str | None = None
         self.answering: asyncio.Task[None] | None = None
-        self._live: asyncio.Queue[StoredEvent | None] = asyncio.Queue()
+        self._live: asyncio.Queue[Sequence[StoredEvent]] = asyncio.Queue()
         self._is_read = True
 
     async def live(self) -> AsyncIterator[StoredEvent]:
         """The events to stream, each as soon as it is stored; ends with the turn. For one reader."""
-        while (event := await self._live.get()) is not None:
-            yield event
+        while events := await self._live.get():
+            for event in events:
+                yield event
 
     def cancel(self, reason: str) -> None:
         """Ends the turn with an error stop that says why; does nothing to one that is ending already."""
@@ -75,19 +77,23 @@ class RunningTurn:
             self._order.release()
             self._order = None
 
-    def show(self, event: StoredEvent | None) -> None:
-        """Hands an event to the reader of `live`; None is its end."""
+    def show(self, *events: StoredEvent) -> None:
+        """Hands events to the reader of `live`; none at all is its end."""
         if self._is_read:
-            self._live.put_nowait(event)
+            self._live.put_nowait(events)
 
 
 class Turns:
     """Starts turns, keeps their order within a session, and ends them all when the server closes."""
 
-    def __init__(self, store: Store, library: Library, agent: Agent, behaviour: Behaviour) -> None:
+    def __init__(
+        self, store: Store, library: Library, agent: Agent, behaviour: Behaviour, limits: Limits | None = None
+    ) -> None:
         self._store = store
         self._library = library
-        self._agent = agent
+        self._limits = limits or Limits()
+        seconds = self._limits.turn_seconds
+        self._agent = agent if seconds is None else TimedAgent(agent, seconds)
         self._behaviour = behaviour
         self._running: dict[asyncio.Task[None], RunningTurn] = {}
         # The sessions in which a turn is just being recorded; each future is done when it has been.
@@ -282,7 +288,8 @@ class Turns:
             await events.put(_stored(event))
 
     async def _ask(self, agent_turn: AgentTurn, segments: Segments, events: asyncio.Queue[StoredEvent]) -> Stop | None:
-        """Puts the agent's events, each segment completed; gives its own stop, if it has one."""
+        """Puts the agent's events, each segment completed; gives its own stop, or that of a turn grown too large."""
+        size = TurnSize(self._limits)
         answer = self._agent.run(agent_turn)
         try:
             async for event in answer:
@@ -293,9 +300,12 @@ class Turns:
                 if isinstance(event, UnknownEvent) and _is_known(event):
                     raise TypeError(f"an UnknownEvent cannot stand for a {event.type} event; give the event itself")
                 # Before the event enters a segment: what cannot be written must not be part of its whole.
-                event.model_dump_json()
+                stored = _stored(event)
+                cut = size.add(stored.body)
+                if cut is not None:
+                    return cut
                 for completed in segments.add(event):
-                    await events.put(_stored(completed))
+                    await events.put(stored if completed is event else _stored(completed))
             return None
         finally:
             if isinstance(answer, AsyncGenerator):
@@ -335,12 +345,12 @@ class Turns:
                 # Before the stop is shown: a client that has read it may send its next message.
                 turn.release()
             if broken is None:
-                for event in batch:
-                    if is_live(event.type, self._behaviour):
-                        turn.show(event)
+                live = [event for event in batch if is_live(event.type, self._behaviour)]
+                if live:
+                    turn.show(*live)
         if broken is not None:
             turn.show(_stored(_error_stop(broken)))
-        turn.show(None)
+        turn.show()
 
 
 def _is_cancelled() -> bool:

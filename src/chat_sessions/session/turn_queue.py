@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
+import weakref
 from collections import deque
 from collections.abc import Callable, Generator, Hashable
 from contextlib import contextmanager
@@ -27,8 +28,12 @@ class _Place:
 
     key: Hashable
     wake: Callable[[], bool]
-    thread: int
-    task: asyncio.Task[object] | None
+    thread: int | None
+    # Weak: a task that has ended may hold the stream, and with it its own place, for ever.
+    task: weakref.ref[asyncio.Task[object]] | None
+
+    def is_read_by(self, task: asyncio.Task[object] | None) -> bool:
+        return task is not None and self.task is not None and self.task() is task
 
 
 _lines: dict[Hashable, deque[_Place]] = {}
@@ -36,7 +41,10 @@ _lines: dict[Hashable, deque[_Place]] = {}
 _lock = threading.RLock()
 _lock_holder: int | None = None
 # Places that were given up while this very thread was at work on the lines.
-_abandoned: deque[_Place] = deque()
+_given_up: deque[_Place] = deque()
+# How many steps of the event loop an open turn may take to close before it is taken to stay open. A loop closes
+# an async generator that was left by `break` in a task of its own: two steps, and two more for each one around it.
+_STEPS_TO_CLOSE = 16
 
 
 class TurnSlot:
@@ -48,17 +56,27 @@ class TurnSlot:
     def touch(self) -> None:
         """Note that the calling thread reads the turn: it must not wait for its end."""
         if self._place.thread != (thread := threading.get_ident()):
-            self._place.thread, self._place.task = thread, _current_task()
+            self._place.thread, self._place.task = thread, _reference(_current_task())
 
     def touch_async(self) -> None:
         """Note that the calling task reads the turn: it must not wait for its end."""
         self._place.thread = threading.get_ident()
-        self._place.task = asyncio.current_task()
+        task = asyncio.current_task()
+        if not self._place.is_read_by(task):
+            self._place.task = _reference(task)
+
+    def abandon(self) -> None:
+        """Note that nobody reads the turn and another thread ends it: whoever asks for the next one may wait."""
+        self._place.thread = self._place.task = None
+
+    def abandon_async(self) -> None:
+        """Note that nobody reads the turn and its event loop ends it: any task may wait, but not the loop's thread."""
+        self._place.task = None
 
     def release(self) -> None:
         """Let the next turn begin. Idempotent, and safe from any thread, signal handlers included."""
         if _lock_holder == threading.get_ident():
-            _abandoned.append(self._place)
+            _given_up.append(self._place)
             return
         with _lines_locked():
             _leave(self._place)
@@ -102,7 +120,14 @@ async def wait_for_turn_async(key: Hashable) -> TurnSlot:
             return False
         return True
 
-    slot, is_first = _join(key, wake, lambda first: task is not None and first.task is task)
+    def is_own(first: _Place) -> bool:
+        return first.is_read_by(task)
+
+    for _ in range(_STEPS_TO_CLOSE):
+        if not _begins_with(key, is_own):
+            break
+        await asyncio.sleep(0)
+    slot, is_first = _join(key, wake, is_own)
     if not is_first:
         try:
             await ready.wait()
@@ -114,7 +139,7 @@ async def wait_for_turn_async(key: Hashable) -> TurnSlot:
 
 def _join(key: Hashable, wake: Callable[[], bool], is_own: Callable[[_Place], bool]) -> tuple[TurnSlot, bool]:
     """A place at the end of the line, and whether it is the first."""
-    place = _Place(key, wake, threading.get_ident(), _current_task())
+    place = _Place(key, wake, threading.get_ident(), _reference(_current_task()))
     with _lines_locked():
         line = _lines.setdefault(key, deque())
         if line and is_own(line[0]):
@@ -124,6 +149,12 @@ def _join(key: Hashable, wake: Callable[[], bool], is_own: Callable[[_Place], bo
             )
         line.append(place)
         return TurnSlot(place), line[0] is place
+
+
+def _begins_with(key: Hashable, is_own: Callable[[_Place], bool]) -> bool:
+    with _lines_locked():
+        line = _lines.get(key)
+        return line is not None and is_own(line[0])
 
 
 def _leave(place: _Place) -> None:
@@ -145,8 +176,8 @@ def _lines_locked() -> Generator[None]:
         _lock_holder = threading.get_ident()
         try:
             yield
-            while _abandoned:
-                _leave(_abandoned.popleft())
+            while _given_up:
+                _leave(_given_up.popleft())
         finally:
             _lock_holder = None
 
@@ -156,7 +187,7 @@ def _after_fork() -> None:
     global _lock, _lock_holder
     _lock, _lock_holder = threading.RLock(), None
     _lines.clear()
-    _abandoned.clear()
+    _given_up.clear()
 
 
 if hasattr(os, "register_at_fork"):  # pragma: no branch - not on Windows
@@ -168,3 +199,7 @@ def _current_task() -> asyncio.Task[object] | None:
         return asyncio.current_task()
     except RuntimeError:
         return None
+
+
+def _reference(task: asyncio.Task[object] | None) -> weakref.ref[asyncio.Task[object]] | None:
+    return None if task is None else weakref.ref(task)

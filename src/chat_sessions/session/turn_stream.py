@@ -48,6 +48,7 @@ class _TurnState:
     """What both shells keep of a turn."""
 
     def __init__(self, prompt: str, timeouts: Timeouts) -> None:
+        self._slot: TurnSlot | None = None
         self._timeouts = timeouts
         self._fold = TurnFold(prompt)
         self._ready: deque[Event] = deque()
@@ -55,7 +56,6 @@ class _TurnState:
         self._turns_before: int | None = None
         # Whether the session holds the prompt; None where that is not known.
         self._landed: bool | None = False
-        self._slot: TurnSlot | None = None
         self._clock: EventClock | None = None
         self._recovery: Recovery | None = None
         self._is_open = False
@@ -103,6 +103,10 @@ class _TurnState:
             self._prepared.count.end(landed=True if is_shown else self._landed)
             self._slot.release()
             self._slot = None
+
+    def __del__(self) -> None:
+        # Dropped without being closed: the session may hold its turn, and the next one must find it counted.
+        self._release()
 
 
 class TurnStream(_TurnState):
@@ -239,6 +243,14 @@ class TurnStream(_TurnState):
             self._connection.close()
         self._release()
 
+    def abandon(self) -> None:
+        """Note that nobody reads on and another thread is about to `close` it: the session's next turn waits for that.
+
+        For a finaliser, which must not wait for a lock: this takes none.
+        """
+        if (slot := self._slot) is not None:
+            slot.abandon()
+
     def text_deltas(self) -> Iterator[str]:
         """The answer's text, piece by piece."""
         for event in self:
@@ -370,11 +382,22 @@ class AsyncTurnStream(_TurnState):
 
     async def close(self) -> None:
         """Close the socket and let the session's next turn begin. Idempotent. The service may finish the turn."""
+        if (slot := self._slot) is not None:
+            # Where a task of its own closes it, the one that read it may ask for the next turn.
+            slot.touch_async()
         try:
             if self._connection is not None:
                 await self._connection.close()
         finally:
             self._release()
+
+    def abandon(self) -> None:
+        """Note that nobody reads on and its event loop is about to `close` it: the next turn's task waits for that.
+
+        For a finaliser, which must not wait for a lock: this takes none.
+        """
+        if (slot := self._slot) is not None:
+            slot.abandon_async()
 
     async def text_deltas(self) -> AsyncIterator[str]:
         """The answer's text, piece by piece."""

@@ -14,6 +14,7 @@ from starlette.applications import Starlette
 from chat_sessions.core.errors import ConfigurationError
 from chat_sessions.server.app import create_app
 from chat_sessions.server.behaviour import Behaviour
+from chat_sessions.server.limits import Limits
 from tests.server.chat_api.scripted import ANSWER, Gate, LocalApi, PaperIndex, ScriptedAgent
 
 Start = Callable[..., LocalApi]
@@ -162,7 +163,7 @@ def test_project_and_organization_are_accepted_everywhere(api: LocalApi) -> None
 
 @pytest.mark.parametrize("chunked", [False, True])
 def test_a_body_beyond_the_limit_is_refused(start: Start, chunked: bool) -> None:
-    api = start(max_body_bytes=100)
+    api = start(limits=Limits(body_bytes=100))
 
     def pieces() -> Iterator[bytes]:
         yield from [b" " * 60, b" " * 60]
@@ -194,7 +195,6 @@ def test_the_indexes_are_listed_in_the_order_given(start: Start) -> None:
         ({"api_key": "schlüssel"}, "no HTTP header can carry"),
         ({"api_key": " padded "}, "no HTTP header can carry"),
         ({"attachment_lifetime": 0}, "attachment_lifetime=0: use a number above 0"),
-        ({"max_body_bytes": -1}, "max_body_bytes=-1: use a number above 0"),
     ],
 )
 def test_an_app_that_cannot_serve_is_not_made(options: dict[str, Any], said: str) -> None:
