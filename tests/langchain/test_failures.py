@@ -40,8 +40,12 @@ def _assert_free(model: SessionChatModel, stage: Stage) -> None:
     for gate in stage.actor.gates:
         gate.set()
     assert stage.actor.ended.wait(20)
+    session = stage.client.session(stage.actor.sessions[0])
+    # The agent is the first to know: until the stop is stored, the server is busy with the session.
+    while not session.turns()[-1].is_complete:
+        pass
     stage.play(*TEXT)
-    assert stage.client.session(stage.actor.sessions[0]).ask("again").text == "Hello world"
+    assert session.ask("again").text == "Hello world"
 
 
 @pytest.mark.checklist(32)

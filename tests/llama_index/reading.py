@@ -69,3 +69,9 @@ def breaks_after(count: int) -> Callable[[Request, Connection], None]:
         wire.end_stream()
 
     return respond
+
+
+def until(condition: Callable[[], bool]) -> None:
+    """Return when this holds; the test's own timeout ends it if it never does."""
+    while not condition():
+        pass

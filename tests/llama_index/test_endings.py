@@ -35,6 +35,7 @@ from tests.llama_index.reading import (
     pieces,
     read_until_error,
     stream,
+    until,
 )
 
 
@@ -99,6 +100,8 @@ async def test_a_bare_break_closes_the_socket(serve: Serve) -> None:
         break
     assert agent.ended.wait(10)
     agent.ended.clear()
+    # The agent is the first to know: until the stop is stored, the server is busy with the session.
+    until(lambda: engine.session.turns()[-1].is_complete)
     async for _ in (await engine.astream_chat("How much?")).async_response_gen():
         break
     assert await asyncio.to_thread(agent.ended.wait, 10)
@@ -194,6 +197,7 @@ async def test_a_response_dropped_unread_closes_its_socket(serve: Serve, method:
     del response
     gc.collect()
     assert await asyncio.to_thread(agent.ended.wait, 10)
+    until(lambda: engine.session.turns()[-1].is_complete)
     # And the session is free again.
     agent.scripts = [TEXT]
     assert str(await engine.achat("How much?")) == "Revenue \nwas  84.2."

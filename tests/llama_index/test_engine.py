@@ -28,6 +28,7 @@ from chat_sessions import (
 from chat_sessions.llama_index import SessionAgent, SessionChatEngine, SessionMemory
 from tests.llama_index.checklist import proves
 from tests.llama_index.conftest import ANSWER, METHODS, Gate, ScriptedAgent, Serve, Wired, ask
+from tests.llama_index.reading import until
 from tests.wire_server import Connection, Request
 
 PARTLY = (TextDelta(content="As far "), TextDelta(content="as I know"))
@@ -300,12 +301,6 @@ def test_the_history_after_an_abandoned_turn_is_what_the_session_holds(serve: Se
     # The service finished the turn although nobody listened.
     until(lambda: engine.session.turns()[0].is_complete)
     assert [message.content for message in engine.chat_history] == ["How much?", "Revenue was 84.2."]
-
-
-def until(condition: Callable[[], bool]) -> None:
-    """Return when this holds; the test's own timeout ends it if it never does."""
-    while not condition():
-        pass
 
 
 @proves(26)

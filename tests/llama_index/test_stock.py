@@ -22,8 +22,7 @@ from chat_sessions import Event, Stop, Text, TextDelta, TurnError, Usage, UserIn
 from chat_sessions.llama_index import SessionAgent, SessionChatEngine
 from chat_sessions.server.agent import AgentTurn
 from tests.llama_index.conftest import ANSWER, Gate, ScriptedAgent, Serve, Wired
-from tests.llama_index.reading import breaks_after
-from tests.llama_index.test_engine import until
+from tests.llama_index.reading import breaks_after, until
 
 HELLO, MOON = "Hello World!", "What is the capital of the moon?"
 

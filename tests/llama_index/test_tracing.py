@@ -22,8 +22,7 @@ from chat_sessions import Stop, TextDelta, ToolCall, ToolResult, TurnFailed, Usa
 from chat_sessions.llama_index import SessionAgent, SessionChatEngine
 from tests.llama_index.checklist import proves
 from tests.llama_index.conftest import METHODS, PASSAGE, USAGE, Gate, ScriptedAgent, Serve, ask
-from tests.llama_index.reading import CANCELS, live_threads, pieces, stream
-from tests.llama_index.test_engine import until
+from tests.llama_index.reading import CANCELS, live_threads, pieces, stream, until
 
 OVERLAPPING = (
     ToolCall(call_id="a", name="search", arguments={"query": "revenue"}),

@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from chat_sessions import ConfigurationError
-from chat_sessions.server import app as app_module
+from chat_sessions.server import bearer_key
 from chat_sessions.server.host import ServerThread, serve
 from tests.server.chat_api.scripted import ANSWER, PaperIndex, ScriptedAgent
 
@@ -97,7 +97,7 @@ def test_a_key_is_compared_whole_and_in_constant_time(server: ServerThread, monk
     class Watched:
         compare_digest = staticmethod(compare)
 
-    monkeypatch.setattr(app_module, "hmac", Watched)
+    monkeypatch.setattr(bearer_key, "hmac", Watched)
     for key in (KEY[:-1], KEY + "x", KEY.lower(), "é"):
         headers = {b"Authorization": f"Bearer {key}".encode()}
         response = httpx.get(f"{server.url}/api/v1/chat", headers=headers, trust_env=False)
