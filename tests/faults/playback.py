@@ -18,7 +18,8 @@ from typing import Self
 import httpx
 
 from chat_sessions import LlamaCloudChat, LocalServer, Timeouts
-from chat_sessions.server.fault_proxy import FaultProxy, Faults
+from chat_sessions.server.fault_proxy import FaultProxy
+from chat_sessions.server.fault_script import Faults
 
 QUESTION = "What rose?"
 

@@ -21,6 +21,7 @@ import httpx
 
 __all__ = [
     "ERROR_BODY_LIMIT",
+    "SHORTEST_READ",
     "ReadBound",
     "abeginning",
     "abody",
@@ -35,7 +36,7 @@ __all__ = [
 # How much of an error's body is read, in bytes: a proxy's page may be of any size.
 ERROR_BODY_LIMIT = 64 * 1024
 # A socket timeout of 0 means non-blocking; a deadline that has passed must still be a timeout.
-_SHORTEST_READ = 0.001
+SHORTEST_READ = 0.001
 
 # Seconds left, or None for no deadline.
 Remaining: TypeAlias = Callable[[], float | None]
@@ -66,7 +67,7 @@ class _Bound:
         left = self._remaining() if self._counts else None
         if left is None:
             return timeout
-        left = max(left, _SHORTEST_READ)
+        left = max(left, SHORTEST_READ)
         return left if timeout is None else min(left, timeout)
 
 

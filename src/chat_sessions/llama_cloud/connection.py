@@ -23,7 +23,7 @@ import httpx
 
 from chat_sessions.core.errors import ConfigurationError, ProtocolError
 from chat_sessions.core.events import Event
-from chat_sessions.http.bounds import bound_reads, read_bound
+from chat_sessions.http.bounds import SHORTEST_READ, bound_reads, read_bound
 from chat_sessions.http.calls import frameless, reason
 from chat_sessions.llama_cloud.sse import EventDecoder
 from chat_sessions.session.deadlines import EventClock
@@ -35,8 +35,6 @@ __all__ = ["AsyncResponseEvents", "ResponseEvents", "close_dropped", "lost"]
 # are on their way, too short to be noticed. Then the connection is not used again.
 _END_WAIT = 0.02
 _BROKEN = (httpx.TransportError, httpx.StreamError, httpx.DecodingError)
-# A socket timeout of 0 means non-blocking; a deadline that has passed must still be a timeout.
-_SHORTEST_READ = 0.001
 
 
 class _Closing(Protocol):
@@ -98,7 +96,7 @@ class _BoundedReads:
     def shorten(self, timeout: float | None = None) -> float | None:  # noqa: ARG002 - httpx's own is None
         """Seconds that the next read may take."""
         left = self.bound.remaining()
-        return None if left is None else max(left, _SHORTEST_READ)
+        return None if left is None else max(left, SHORTEST_READ)
 
     @property
     def is_inherited(self) -> bool:

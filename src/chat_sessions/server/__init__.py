@@ -10,7 +10,7 @@ try:
     from chat_sessions.server.app import create_app
     from chat_sessions.server.behaviour import Behaviour
     from chat_sessions.server.documents import DocumentError
-    from chat_sessions.server.fault_proxy import Faults, SeenRequest
+    from chat_sessions.server.fault_script import Faults, SeenRequest
     from chat_sessions.server.host import ServerThread, serve
     from chat_sessions.server.indexes import Index, open_index
     from chat_sessions.server.limits import Limits

@@ -17,10 +17,10 @@ from typing import Self
 import h11
 
 from chat_sessions.server.fault import Break, Fault
-from chat_sessions.server.fault_script import Faults, SeenRequest
+from chat_sessions.server.fault_script import Faults
 from chat_sessions.server.proxy_ends import ClientEnd, ServiceEnd
 
-__all__ = ["FaultProxy", "Faults", "SeenRequest"]
+__all__ = ["FaultProxy"]
 
 
 class FaultProxy:

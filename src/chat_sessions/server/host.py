@@ -27,7 +27,8 @@ from chat_sessions.server.app import create_app
 from chat_sessions.server.behaviour import Behaviour
 from chat_sessions.server.database import address_of
 from chat_sessions.server.fault import Fault
-from chat_sessions.server.fault_proxy import FaultProxy, Faults
+from chat_sessions.server.fault_proxy import FaultProxy
+from chat_sessions.server.fault_script import Faults
 from chat_sessions.server.library import IndexSource, Library
 from chat_sessions.server.limits import Limits
 from chat_sessions.server.store import Store
