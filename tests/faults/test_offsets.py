@@ -29,10 +29,13 @@ from chat_sessions.server.faults import Cut, How
 from tests.faces import AnyStream, every
 from tests.faults.playback import QUESTION, Playback, record
 from tests.faults.speaker import LONG, Speaker
+from tests.faults.test_adapters import Ask, astream, astream_chat, stream, stream_chat
 
 ENDS: tuple[Literal["clean", "fin", "reset"], ...] = ("clean", "fin", "reset")
 FACES = ("sync", "async")
 PARTS = 8
+# A prime: over the bytes of an event, all its places come up.
+ADAPTER_STRIDE = 11
 SUMMARY = {"last_updated_at": "2026-04-22T12:34:41", "generated_title": None, "index_ids": None, "job_metadata": None}
 # A developer's run breaks each byte in one way, CI each byte in all of them.
 EVERY_WAY = os.environ.get("HYPOTHESIS_PROFILE") == "long"
@@ -128,6 +131,31 @@ async def test_a_turn_of_200_events_cut_at_each_of_its_bytes_is_whole_and_shown_
                     opened: AnyStream = face_chat.session(index_ids=["idx-docs"]).stream(QUESTION)
                     await assert_whole_and_once(opened, whole, (at, how, face))
                     turns += 1
+    assert wire.posts == turns
+
+
+@pytest.mark.parametrize("ask", [stream_chat, astream_chat, stream, astream], ids=lambda ask: ask.__name__)
+async def test_a_turn_cut_at_its_bytes_is_whole_through_both_adapters(
+    recorded: tuple[bytes, bytes, Turn], ask: Ask
+) -> None:
+    events, history, whole = recorded
+    wire = _Wire(events, history)
+    transport = httpx.MockTransport(wire)
+    turns = 0
+    async with httpx.AsyncClient(transport=transport) as async_http:
+        with httpx.Client(transport=transport) as http:
+            chat = LlamaCloudChat(
+                api_key="k",
+                base_url="http://127.0.0.1",
+                index_ids=["idx-docs"],
+                http_client=http,
+                async_http_client=async_http,
+            )
+            # The client breaks each byte; what stands on it, one of many by default.
+            for at in range(0, len(events), 1 if EVERY_WAY else ADAPTER_STRIDE):
+                wire.cut = (at, ENDS[at % 3])
+                assert await ask(chat) == whole.text, (at, ask)
+                turns += 1
     assert wire.posts == turns
 
 
