@@ -61,7 +61,7 @@ class TurnSlot:
     def touch_async(self) -> None:
         """Note that the calling task reads the turn: it must not wait for its end."""
         self._place.thread = threading.get_ident()
-        task = asyncio.current_task()
+        task = _current_task()
         if not self._place.is_read_by(task):
             self._place.task = _reference(task)
 
