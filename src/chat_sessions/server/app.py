@@ -16,7 +16,7 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
-from starlette.routing import Route
+from starlette.routing import Mount, Route, Router
 
 from chat_sessions.core.errors import ConfigurationError
 from chat_sessions.server import attachments
@@ -26,7 +26,7 @@ from chat_sessions.server.bearer_key import BearerKey, can_be_sent
 from chat_sessions.server.behaviour import Behaviour
 from chat_sessions.server.event_stream import EventStream
 from chat_sessions.server.library import IndexSource, Library
-from chat_sessions.server.limits import Limits, RequestRate, TurnSlots
+from chat_sessions.server.limits import Limits, RequestPace, RequestRate, TurnSlots
 from chat_sessions.server.openapi import document
 from chat_sessions.server.refusals import REFUSALS
 from chat_sessions.server.segments import hidden_in_history
@@ -154,28 +154,32 @@ class _Api:
         self._opened: _Opened | None = None
 
     def application(self) -> Starlette:
-        session = "/api/v1/chat/{session_id}"
-        routes = [
-            _route("/api/v1/chat", GET=self.list_sessions, POST=self.create_session),
+        session = "/v1/chat/{session_id}"
+        api = [
+            _route("/v1/chat", GET=self.list_sessions, POST=self.create_session),
             _route(session, GET=self.retrieve_session, DELETE=self.delete_session),
             _route(f"{session}/summary", GET=self.session_summary),
             _route(f"{session}/title", POST=self.set_title),
             _route(f"{session}/messages/stream", POST=self.send_message),
-            _route("/api/v1/indexes", GET=self.list_indexes),
-            _route("/api/v1/beta/attachments", GET=self.list_attachments),
+            _route("/v1/indexes", GET=self.list_indexes),
+            _route("/v1/beta/attachments", GET=self.list_attachments),
             # The path arrives decoded, so that this takes `a/b` and `a%2Fb` alike.
-            _route("/api/v1/beta/attachments/{attachment_name:path}", GET=self.attachment_link),
-            _route("/attachments/{source_id}/{attachment_name:path}", GET=self.attachment),
-            _route("/openapi.json", GET=self.openapi),
-            _route("/health", GET=self.health),
+            _route("/v1/beta/attachments/{attachment_name:path}", GET=self.attachment_link),
         ]
-        middleware = [Middleware(BearerKey, api_key=self._api_key)]
+        images = [_route("/{source_id}/{attachment_name:path}", GET=self.attachment)]
+        # The guards sit where the routes are mounted: a prefix in front of the application, which is part of each
+        # request's path, must not lead around them.
+        paced: list[Middleware] = []
         if self._limits.requests_per_second is not None:
-            middleware.insert(0, Middleware(RequestRate, per_second=self._limits.requests_per_second))
+            paced.append(Middleware(RequestRate, pace=RequestPace(self._limits.requests_per_second)))
         app = Starlette(
-            routes=routes,
+            routes=[
+                Mount("/api", _router(api), middleware=[*paced, Middleware(BearerKey, api_key=self._api_key)]),
+                Mount("/attachments", _router(images), middleware=paced),
+                _route("/openapi.json", GET=self.openapi),
+                _route("/health", GET=self.health),
+            ],
             lifespan=self.lifespan,
-            middleware=middleware,
             exception_handlers=REFUSALS,
         )
         # A path with a slash at its end is another path here, as it is in the service.
@@ -370,6 +374,10 @@ def _route(path: str, **endpoints: _Endpoint) -> Route:
         return await endpoints[request.method](request)
 
     return Route(path, endpoint, methods=list(endpoints))
+
+
+def _router(routes: list[Route]) -> Router:
+    return Router(routes, redirect_slashes=False)
 
 
 def _json(body: BaseModel) -> Response:

@@ -13,7 +13,7 @@ __all__ = ["BearerKey", "can_be_sent"]
 
 
 class BearerKey:
-    """Refuses every request to the API that does not carry the key.
+    """Refuses every request to what it is mounted on that does not carry the key.
 
     It is asked of this machine too: a page in a browser here can reach the server, by its address or by a name of
     its own that leads to it, but knows no key. No answer has a CORS header, so no page reads one either.
@@ -25,7 +25,7 @@ class BearerKey:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Passes the request on, or answers it with 401."""
-        if scope["type"] == "http" and scope["path"].startswith("/api/"):
+        if scope["type"] == "http":
             problem = self._problem(Headers(scope=scope).get("authorization", ""))
             if problem is not None:
                 refusal = JSONResponse({"detail": problem}, 401, headers={"WWW-Authenticate": "Bearer"})

@@ -18,7 +18,7 @@ from chat_sessions.core.events import Event, Stop
 from chat_sessions.core.models import Usage
 from chat_sessions.server.agent import Agent, AgentTurn
 
-__all__ = ["Limits", "RequestRate", "TimedAgent", "TurnSize", "TurnSlots"]
+__all__ = ["Limits", "RequestPace", "RequestRate", "TimedAgent", "TurnSize", "TurnSlots"]
 
 # Clients whose pace is remembered; beyond them the one that asked longest ago is forgotten.
 _KNOWN_CLIENTS = 10_000
@@ -160,43 +160,50 @@ class TurnSlots:
         return give_back
 
 
-class RequestRate:
-    """Refuses the requests of a client that sends them faster than it may: a token bucket for each address.
+class RequestPace:
+    """How fast each client sends: a token bucket for each address.
 
     A client may send what one second allows at once, at least one request. `now` gives seconds of a
     clock that only goes on.
     """
 
-    def __init__(self, app: ASGIApp, per_second: float, now: Callable[[], float] = time.monotonic) -> None:
-        self._app = app
-        self._per_second = per_second
+    def __init__(self, per_second: float, now: Callable[[], float] = time.monotonic) -> None:
+        self.per_second = per_second
         self._room = max(1.0, per_second)
         self._now = now
         self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()
 
+    def wait(self, client: str) -> float:
+        """Seconds until the client may send its request; 0 takes it out of what the client has."""
+        now = self._now()
+        left, at = self._buckets.pop(client, (self._room, now))
+        left = min(self._room, left + (now - at) * self.per_second)
+        wait = 0.0 if left >= 1 else (1 - left) / self.per_second
+        self._buckets[client] = (left if wait else left - 1, now)
+        if len(self._buckets) > _KNOWN_CLIENTS:
+            self._buckets.popitem(last=False)
+        return wait
+
+
+class RequestRate:
+    """Refuses the requests of a client that sends them faster than it may; all that share a pace count together."""
+
+    def __init__(self, app: ASGIApp, pace: RequestPace) -> None:
+        self._app = app
+        self._pace = pace
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Passes the request on, or answers it with 429."""
-        if scope["type"] == "http" and scope["path"].startswith(("/api/", "/attachments/")):
+        if scope["type"] == "http":
             address = scope.get("client")
-            wait = self._wait(address[0] if address else "")
+            wait = self._pace.wait(address[0] if address else "")
             if wait > 0:
                 seconds = math.ceil(wait)
                 detail = (
-                    f"more requests than {self._per_second:g} a second, which is this server's limit; send it again "
-                    f"in {seconds} s"
+                    f"more requests than {self._pace.per_second:g} a second, which is this server's limit; send it "
+                    f"again in {seconds} s"
                 )
                 refusal = JSONResponse({"detail": detail}, 429, headers={"Retry-After": str(seconds)})
                 await refusal(scope, receive, send)
                 return
         await self._app(scope, receive, send)
-
-    def _wait(self, client: str) -> float:
-        """Seconds until the client may send its request; 0 takes it out of what the client has."""
-        now = self._now()
-        left, at = self._buckets.pop(client, (self._room, now))
-        left = min(self._room, left + (now - at) * self._per_second)
-        wait = 0.0 if left >= 1 else (1 - left) / self._per_second
-        self._buckets[client] = (left if wait else left - 1, now)
-        if len(self._buckets) > _KNOWN_CLIENTS:
-            self._buckets.popitem(last=False)
-        return wait
