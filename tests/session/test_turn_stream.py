@@ -136,6 +136,22 @@ async def test_the_first_event_is_here_before_the_second_is_sent(chat: AnyChat, 
     assert stream.turn.is_complete
 
 
+@pytest.mark.parametrize(
+    "first", [refuse(500), stream_of(TextDelta(content="a"), then=lambda c: c.chunk(b"data: {\n\n"))]
+)
+async def test_the_causes_of_an_error_come_to_an_end(chat: AnyChat, wire: WireServer, first: Handler) -> None:
+    wire.on("POST", "/messages/stream", first)
+    with pytest.raises((InternalServerError, ProtocolError)) as caught:
+        await do(chat.stream("ses-1", "q", index_ids=["idx-1"]).result())
+    seen: list[BaseException] = []
+    ahead: list[BaseException | None] = [caught.value]
+    while ahead:
+        if (error := ahead.pop()) is not None:
+            assert error not in seen
+            seen.append(error)
+            ahead += [error.__cause__, error.__context__ if error.__context__ is not error.__cause__ else None]
+
+
 async def test_text_deltas_are_the_answer_once_and_result_is_the_turn(chat: AnyChat) -> None:
     async with entered(chat.stream("ses-1", "q", index_ids=["idx-1"])) as stream:
         assert await every(stream.text_deltas()) == ["Hel", "lo"]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from typing import Literal
+from typing import Literal, NoReturn
 
 from chat_sessions.core.delivery import Outcome, decide
 from chat_sessions.core.errors import (
@@ -121,6 +121,13 @@ class Recovery:
         """Take in that the session could not be read; a refusal is final, anything else is not."""
         if isinstance(error, APIStatusError) and error.status_code < 500 and error.status_code not in (408, 429):
             self._gone = True
+
+    def fail(self) -> NoReturn:
+        """Raise the verdict. What broke the stream is its cause, unless that is the verdict, or comes from it."""
+        error = self.verdict()
+        if error is self.cause or error is self.cause.__cause__:
+            raise error
+        raise error from self.cause
 
     def verdict(self) -> ChatSessionsError:
         """The one error that is true, the turn so far on it."""

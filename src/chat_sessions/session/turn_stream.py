@@ -225,7 +225,7 @@ class TurnStream(_TurnState):
     def _look(self, recovery: Recovery) -> None:
         """Read the session back once more, or raise what is then known to be true."""
         if recovery.is_over:
-            raise recovery.verdict() from recovery.cause
+            recovery.fail()
         if (wait := recovery.next_wait()) > 0:
             time.sleep(wait)
         try:
@@ -370,7 +370,7 @@ class AsyncTurnStream(_TurnState):
     async def _look(self, recovery: Recovery) -> None:
         """Read the session back once more, or raise what is then known to be true."""
         if recovery.is_over:
-            raise recovery.verdict() from recovery.cause
+            recovery.fail()
         if (wait := recovery.next_wait()) > 0:
             await asyncio.sleep(wait)
         try:
