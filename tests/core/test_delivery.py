@@ -200,6 +200,25 @@ def test_segments_that_are_cut_in_other_places_are_not_shown_twice(
     assert missing_events(Turn("q", seen), Turn("q", stored)) == missing
 
 
+def test_a_final_that_corrects_the_deltas_before_a_cut_is_the_text_of_the_turn() -> None:
+    made = TurnFold("q")
+    made.add(TextDelta(content="Helo"))
+    delivery = decide(live=made.turn, history=asked("q", Text(content="Hello"), STOP), position=0)
+    assert delivery.missing == (Text(content="Hello"), STOP)
+    assert delivery.turn is not None
+    assert made.adopt(delivery.turn) == delivery.missing
+    assert made.turn.text == "Hello"
+
+
+def test_what_came_live_as_a_final_stays_one_where_the_session_has_the_beginning_of_it() -> None:
+    made = TurnFold("q")
+    made.add(Text(content="Hello"))
+    assert made.adopt(Turn("q", (TextDelta(content="Hel"),))) == ()
+    assert made.turn.events == (Text(content="Hello"),)
+    assert made.adopt(Turn("q", (TextDelta(content="Hello, you"),))) == (TextDelta(content=", you"),)
+    assert made.turn.events == (TextDelta(content="Hello, you"),)
+
+
 def test_a_stop_is_never_taken_as_seen() -> None:
     stop = Stop(usage=STOP.usage, is_error=True, error="x")
     assert missing_events(Turn("q", (STOP,)), Turn("q", (stop,))) == (stop,)

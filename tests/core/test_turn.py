@@ -20,7 +20,7 @@ from chat_sessions.core.events import (
     UserInput,
 )
 from chat_sessions.core.models import Usage
-from chat_sessions.core.turn import ToolRun, Turn, TurnFold, fold, replay
+from chat_sessions.core.turn import RunBegan, RunEnded, ToolRun, Turn, TurnFold, events_of, fold, replay
 from tests.core.turns import STOP, Told, canonical_turns, tellings, told_turns
 
 
@@ -300,3 +300,99 @@ def test_a_short_final_after_a_long_segment_without_one_is_a_segment_of_its_own(
     assert turn.text == displayed(shown) == "x" * 1001
     corrected, _ = read(long, ThinkingDelta(content="hm"), TextDelta(content="y"), Text(content="z"), STOP)
     assert corrected.text == "x" * 500 + "z"
+
+
+CALL = ToolCall(call_id="1", name="t", arguments={})
+
+
+def test_a_final_that_holds_the_end_of_a_run_leaves_what_came_before_it() -> None:
+    turn, shown = read(
+        TextDelta(content="Let me look. "), TextDelta(content="It is five."), Text(content="It is five."), STOP
+    )
+    assert turn.events == (Text(content="Let me look. "), Text(content="It is five."), STOP)
+    assert displayed(shown) == turn.text
+    longer, shown = read(TextDelta(content="Let me look. It is"), CALL, Text(content="It is five."), STOP)
+    assert longer.events == (Text(content="Let me look. "), Text(content="It is five."), CALL, STOP)
+    assert displayed(shown) == "Let me look. It is five."
+
+
+def test_late_finals_divide_a_run_in_which_two_segments_met() -> None:
+    turn, shown = read(TextDelta(content="One. Two."), CALL, Text(content="One. "), Text(content="Two."), STOP)
+    assert turn.events == (Text(content="One. "), Text(content="Two."), CALL, STOP)
+    assert displayed(shown) == "One. Two."
+
+
+def test_a_late_final_takes_a_run_and_the_beginning_of_the_next() -> None:
+    turn, shown = read(
+        TextDelta(content="One"), CALL, TextDelta(content=" two. Three."), Text(content="One two."), STOP
+    )
+    assert turn.events == (Text(content="One two."), CALL, Text(content=" Three."), STOP)
+    assert displayed(shown) == "One two. Three."
+
+
+def test_late_finals_find_runs_that_begin_with_the_same_words() -> None:
+    runs = [f"The price of {fruit}." for fruit in ("figs", "plums")]
+    told: list[Event] = []
+    for number, run in enumerate(runs):
+        told += [TextDelta(content=run), ToolCall(call_id=str(number), name="t", arguments={})]
+    turn, _ = read(*told, Text(content=runs[1] + " It rose."), Text(content=runs[0]), STOP)
+    assert [event.content for event in turn.events if isinstance(event, Text)] == [runs[0], runs[1] + " It rose."]
+
+
+def test_a_final_of_white_space_completes_white_space_alone() -> None:
+    turn, _ = read(TextDelta(content="\n"), CALL, TextDelta(content="a"), Text(content="\n"), STOP)
+    assert turn.events == (Text(content="\n"), CALL, Text(content="a"), STOP)
+    turn, _ = read(TextDelta(content="a"), Text(content="\n"), STOP)
+    assert turn.text == "a\n"
+
+
+def test_a_user_input_among_the_events_of_a_turn_is_no_part_of_its_answer() -> None:
+    held = Turn("q", (UserInput(content="q"), TextDelta(content="a")))
+    assert fold(held, Text(content="ab")) == Turn("q", (Text(content="ab"),))
+
+
+def test_tool_runs_are_numbered_as_they_begin_and_end_with_their_result_or_without_one() -> None:
+    made = TurnFold("q")
+    orphan = ToolResult(call_id="2", name="t", result="x")
+    began, (other_began, other_ended) = made.updates(CALL), made.updates(orphan)
+    assert began == (RunBegan(0, ToolRun("1", "t", {}), CALL),)
+    assert other_began == RunBegan(1, ToolRun("2", "t", {}), None)
+    assert other_ended == RunEnded(1, ToolRun("2", "t", {}, "x", status="completed"), orphan)
+    assert made.updates(STOP) == (RunEnded(0, ToolRun("1", "t", {}, status="unanswered"), None), STOP)
+
+
+def test_results_of_a_call_id_that_is_used_again_end_the_latest_run_first() -> None:
+    first, second = (ToolCall(call_id="1", name="t", arguments={"n": n}) for n in (1, 2))
+    turn, _ = read(first, second, *(ToolResult(call_id="1", name="t", result=n) for n in (2, 1)), STOP)
+    assert [(run.arguments, run.result) for run in turn.tool_runs] == [({"n": 1}, 1), ({"n": 2}, 2)]
+
+
+def test_the_runs_of_a_turn_that_was_left_end_unanswered_the_last_one_first() -> None:
+    made = TurnFold("q")
+    for number in range(3):
+        made.add(ToolCall(call_id=str(number), name="t", arguments={}))
+    made.add(ToolResult(call_id="1", name="t", result=1))
+    assert [(ended.number, ended.run.status) for ended in made.end_runs()] == [(2, "unanswered"), (0, "unanswered")]
+    assert made.end_runs() == ()
+
+
+def test_a_turn_that_is_complete_adopts_nothing() -> None:
+    made = TurnFold("q")
+    made.add(STOP)
+    assert made.adopt(Turn("q", (Text(content="a"), STOP))) == ()
+
+
+def test_a_turn_read_back_is_in_the_order_of_its_session_with_what_came_live_alone_in_its_place() -> None:
+    made = TurnFold("q")
+    progress = UnknownEvent(raw={"type": "progress"})
+    for event in (CALL, TextDelta(content="The price is "), progress):
+        made.add(event)
+    stored = Turn("q", (Thinking(content="Let me see."), Text(content="The price is five."), STOP))
+    assert list(events_of(made.adopt(stored))) == [
+        ThinkingDelta(content="Let me see."),
+        Thinking(content="Let me see."),
+        TextDelta(content="five."),
+        Text(content="The price is five."),
+        STOP,
+    ]
+    assert made.turn.events == (CALL, *stored.events[:2], progress, STOP)

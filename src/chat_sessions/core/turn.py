@@ -1,27 +1,22 @@
 """One turn: what the user asked and everything up to its `stop`.
 
-A `Turn` is a frozen value: a prompt and the events of the answer, with everything else
-derived from them. `TurnFold` makes one from events as they come, `replay` makes all turns
-of a history, and both give equal turns whatever the service sent or stored: deltas, finals
-or both.
+A `Turn` is a frozen value: a prompt and the events of the answer, with everything else derived from them.
+`TurnFold` makes one from events as they come, `replay` makes all turns of a history, and both give equal
+turns whatever the service sent or stored: deltas, finals or both.
 
-Deltas are for display; the `text` or `thinking` that follows is canonical. A final that
-arrives takes the place of the deltas it completes:
-
-- deltas that equal it, even if tools ran in between (finals may come late);
-- else the deltas still open before it: it extends them, or corrects them;
-- else it is a segment of its own, for which no deltas were sent.
+Deltas are for display; the `text` or `thinking` that follows is canonical. `segments` says which deltas a
+final completes, `alignment` how a turn read from the session makes a broken one whole, `tool_runs` which
+result belongs to which call.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal, TypeAlias
+from typing import TypeAlias, assert_never
 
-from pydantic import JsonValue
-
+from chat_sessions.core.alignment import align
 from chat_sessions.core.events import (
     Event,
     Stop,
@@ -34,36 +29,26 @@ from chat_sessions.core.events import (
     UnknownEvent,
     UserInput,
 )
-from chat_sessions.core.models import ImageAttachment, Usage
-from chat_sessions.core.sources import Source, distinct, sources_in
+from chat_sessions.core.items import Items
+from chat_sessions.core.models import Usage
+from chat_sessions.core.sources import Source, distinct
+from chat_sessions.core.tool_runs import RunBegan, RunEnded, RunPairs, ToolRun, ToolStatus
 
-__all__ = ["ToolRun", "ToolStatus", "Turn", "TurnFold", "fold", "replay", "unshown_part"]
+__all__ = [
+    "RunBegan",
+    "RunEnded",
+    "ToolRun",
+    "ToolStatus",
+    "Turn",
+    "TurnFold",
+    "Update",
+    "events_of",
+    "fold",
+    "replay",
+]
 
-ToolStatus: TypeAlias = Literal["running", "completed", "failed", "unanswered"]
-
-
-@dataclass(frozen=True)
-class ToolRun:
-    """A tool call with its result.
-
-    `status` is "running" until a result comes, then "completed", or "failed" where the result
-    itself says that it is an error; "unanswered" is a call whose turn ended without a result.
-    A result without a call has empty `arguments`.
-    """
-
-    call_id: str
-    name: str
-    arguments: Mapping[str, JsonValue]
-    result: JsonValue = None
-    image_attachment: ImageAttachment | None = None
-    status: ToolStatus = "running"
-
-    @cached_property
-    def sources(self) -> tuple[Source, ...]:
-        """The passages that the result cites, in its order; empty where it cites none."""
-        if self.status in ("running", "unanswered"):
-            return ()
-        return sources_in(self.result, arguments=self.arguments, image=self.image_attachment)
+Update: TypeAlias = TextDelta | Text | ThinkingDelta | Thinking | RunBegan | RunEnded | UnknownEvent | UserInput | Stop
+"""What an event adds to a turn. The deltas hold all text and thinking once; a final repeats what they brought."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +56,7 @@ class Turn:
     """One user input and everything up to its `stop`.
 
     `events` are the events of the answer in canonical form: each segment of text or thinking is
-    one event, a delta event only as long as its final may still come. `prompt` is None where a
+    one event, a delta event only as long as its final may still come. `prompt` is None if a
     history does not hold the user's message.
     """
 
@@ -89,34 +74,20 @@ class Turn:
         return "".join(event.content for event in self.events if isinstance(event, Thinking | ThinkingDelta))
 
     @cached_property
+    def updates(self) -> tuple[Update, ...]:
+        """The turn as what each event adds: its segments, and its tool runs as they began and ended."""
+        pairs = RunPairs()
+        return tuple(update for event in self.events for update in _updates(event, pairs))
+
+    @cached_property
     def tool_runs(self) -> tuple[ToolRun, ...]:
         """The tools that ran, in the order of their calls."""
         runs: list[ToolRun] = []
-        open_runs: dict[str, int] = {}
-        for event in self.events:
-            if isinstance(event, ToolCall):
-                open_runs[event.call_id] = len(runs)
-                runs.append(ToolRun(event.call_id, event.name, event.arguments))
-            elif isinstance(event, ToolResult):
-                position = open_runs.pop(event.call_id, None)
-                arguments: Mapping[str, JsonValue] = {} if position is None else runs[position].arguments
-                run = ToolRun(
-                    event.call_id,
-                    event.name,
-                    arguments,
-                    event.result,
-                    event.image_attachment,
-                    "failed" if _says_error(event.result) else "completed",
-                )
-                if position is None:
-                    runs.append(run)
-                else:
-                    runs[position] = run
-        if self.is_complete:
-            # Not only the calls still open: a call id may have been used again before its first result.
-            for position, run in enumerate(runs):
-                if run.status == "running":
-                    runs[position] = ToolRun(run.call_id, run.name, run.arguments, status="unanswered")
+        for update in self.updates:
+            if isinstance(update, RunBegan):
+                runs.append(update.run)
+            elif isinstance(update, RunEnded):
+                runs[update.number] = update.run
         return tuple(runs)
 
     @cached_property
@@ -153,45 +124,17 @@ class Turn:
         return tuple(self.stop.skipped_index_ids) if self.stop else ()
 
 
-def _says_error(result: JsonValue) -> bool:
-    """Whether a tool result calls itself an error. The wire has no status, so this is a convention."""
-    return isinstance(result, dict) and (
-        result.get("is_error") is True
-        or result.get("isError") is True
-        or result.get("status") == "error"
-        or (bool(result.get("error")) and len(result) == 1)
-    )
-
-
-_JOIN_AT = 2048
-
-
-@dataclass(slots=True, eq=False)
-class _Segment:
-    """A run of deltas that may still get its final."""
-
-    is_text: bool
-    parts: list[str] = field(default_factory=list[str])
-    final: Text | Thinking | None = None
-
-    def append(self, piece: str) -> None:
-        self.parts.append(piece)
-        if len(self.parts) >= _JOIN_AT:
-            self.parts = ["".join(self.parts)]
-
-    @property
-    def text(self) -> str:
-        if len(self.parts) > 1:
-            self.parts = ["".join(self.parts)]
-        return self.parts[0]
-
-    def event(self, *, ended: bool) -> Text | TextDelta | Thinking | ThinkingDelta:
-        """The segment as one event: a delta as long as its final may come."""
-        if self.final is not None:
-            return self.final
-        if self.is_text:
-            return Text(content=self.text) if ended else TextDelta(content=self.text)
-        return Thinking(content=self.text) if ended else ThinkingDelta(content=self.text)
+def _updates(event: Event, pairs: RunPairs) -> tuple[Update, ...]:
+    """What one event of a canonical turn adds."""
+    match event:
+        case ToolCall():
+            return pairs.call(event)
+        case ToolResult():
+            return pairs.result(event)
+        case Stop():
+            return (*pairs.end(), event)
+        case _:
+            return (event,)
 
 
 class TurnFold:
@@ -199,20 +142,22 @@ class TurnFold:
 
     def __init__(self, prompt: str | None = None) -> None:
         self._prompt = prompt
-        self._items: list[_Segment | Event] = []
-        self._text = _Lane(is_text=True)
-        self._thinking = _Lane(is_text=False)
-        self._running: dict[str, ToolCall] = {}
-        self._answered: dict[str, ToolResult] = {}
+        self._items = Items()
+        self._pairs = RunPairs()
         self._stop: Stop | None = None
 
     @classmethod
     def resume(cls, turn: Turn) -> TurnFold:
-        """A fold that goes on where this turn stands."""
+        """A fold that goes on where this turn is."""
         made = cls(turn.prompt)
         for event in turn.events:
-            made.add(event)
+            _updates(event, made._pairs)
+        made._load(turn.events)
         return made
+
+    def _load(self, events: Sequence[Event]) -> None:
+        self._items = Items(events)
+        self._stop = next((event for event in reversed(events) if isinstance(event, Stop)), None)
 
     @property
     def is_complete(self) -> bool:
@@ -222,143 +167,88 @@ class TurnFold:
     @property
     def turn(self) -> Turn:
         """The turn so far."""
-        events = _events(self._items, ended=self.is_complete)
+        events = self._items.events(ended=self.is_complete)
         return Turn(self._prompt, events if self._stop is None else (*events, self._stop))
 
     def add(self, event: Event) -> tuple[Event, ...]:
-        """Take in one event; gives back what is new to a reader.
+        """Take in one event; returns the events that are new to a reader.
 
-        Whoever prints the deltas that come back prints the whole answer once: a final brings
-        the part that was not shown yet as a delta before it, a repeated tool event brings
-        nothing, and so does everything after the stop.
+        Printing the deltas that come back prints the whole answer once: a final brings the part that was not
+        shown yet as a delta before it, a repeated tool event brings nothing, nor does anything after the stop.
+        """
+        return tuple(events_of(self.updates(event)))
+
+    def updates(self, event: Event) -> tuple[Update, ...]:
+        """Take in one event; returns what it adds to the turn.
+
+        What this costs does not depend on how much the turn holds already.
         """
         if self._stop is not None:
             return ()
         match event:
-            case TextDelta():
-                return self._add_delta(event, self._text)
-            case ThinkingDelta():
-                return self._add_delta(event, self._thinking)
-            case Text():
-                return self._add_final(event, self._text)
-            case Thinking():
-                return self._add_final(event, self._thinking)
-            case ToolCall():
-                if self._running.get(event.call_id) == event:
+            case TextDelta() | ThinkingDelta():
+                if not event.content:
                     return ()
-                self._running[event.call_id] = event
-            case ToolResult():
-                if self._running.pop(event.call_id, None) is None and self._answered.get(event.call_id) == event:
-                    return ()
-                self._answered[event.call_id] = event
+                self._items.grow(event)
+                return (event,)
+            case Text() | Thinking():
+                return self._complete(event) if event.content else ()
+            case ToolCall() | ToolResult():
+                news = _updates(event, self._pairs)
+                if news:
+                    self._items.append(event)
+                return news
             case UserInput():
                 if self._prompt is None:
                     self._prompt = event.content
                 return (event,)
             case UnknownEvent():
-                # No type that is unknown today may cut a segment in two tomorrow.
-                self._items.append(event)
+                # An event of a type that is unknown today must not cut a segment in two tomorrow.
+                self._items.hang(event)
                 return (event,)
-            case _:
+            case Stop():
                 self._stop = event
-                return (event,)
-        self._close()
-        self._items.append(event)
-        return (event,)
+                return _updates(event, self._pairs)
+            case _:
+                assert_never(event)
 
-    def _close(self, keep: _Lane | None = None) -> None:
-        for lane in (self._text, self._thinking):
-            if lane is not keep:
-                lane.open = None
-
-    def _add_delta(self, event: TextDelta | ThinkingDelta, lane: _Lane) -> tuple[Event, ...]:
-        if not event.content:
-            return ()
-        if lane.open is None:
-            self._close(keep=lane)
-            lane.open = _Segment(lane.is_text)
-            lane.pending.append(lane.open)
-            self._items.append(lane.open)
-        lane.open.append(event.content)
-        return (event,)
-
-    def _add_final(self, event: Text | Thinking, lane: _Lane) -> tuple[Event, ...]:
-        if not event.content:
-            return ()
-        covered, unshown = lane.match(event.content)
-        if covered:
-            first = covered[0]
-            lane.pending = [segment for segment in lane.pending if segment not in covered]
-            if lane.open in covered:
-                lane.open = None
-        else:
-            self._close()
-            first = _Segment(lane.is_text)
-            self._items.append(first)
-        first.parts.clear()
-        first.final = event
-        if len(covered) > 1:
-            self._drop(covered[1:])
+    def _complete(self, final: Text | Thinking) -> tuple[Update, ...]:
+        unshown = self._items.complete(final)
         if not unshown:
-            return (event,)
-        return (TextDelta(content=unshown) if lane.is_text else ThinkingDelta(content=unshown), event)
+            return (final,)
+        return (TextDelta(content=unshown) if isinstance(final, Text) else ThinkingDelta(content=unshown), final)
 
-    def _drop(self, segments: list[_Segment]) -> None:
-        """Take segments out. What is left is read anew, for what they kept apart may belong together."""
-        left = [item for item in self._items if item not in segments]
-        again = TurnFold.resume(Turn(self._prompt, _events(left, ended=False)))
-        self._items, self._text, self._thinking = again._items, again._text, again._thinking
+    def end_runs(self) -> tuple[RunEnded, ...]:
+        """End the tool runs that are still open, the last one first, for a turn that ends without a stop."""
+        return self._pairs.end()
 
+    def adopt(self, stored: Turn) -> tuple[Update, ...]:
+        """Let the turn be as its session shows it; returns what a reader has not had yet, in order.
 
-def _events(items: list[_Segment | Event], *, ended: bool) -> tuple[Event, ...]:
-    return tuple(item.event(ended=ended) if isinstance(item, _Segment) else item for item in items)
-
-
-class _Lane:
-    """The segments of one kind, text or thinking, that still wait for their final."""
-
-    def __init__(self, *, is_text: bool) -> None:
-        self.is_text = is_text
-        self.pending: list[_Segment] = []
-        self.open: _Segment | None = None
-
-    def match(self, final: str) -> tuple[list[_Segment], str]:
-        """The segments that this final completes, and the part of it that they did not show."""
-        wanted = final.strip()
-        for start in range(len(self.pending)):
-            shown = ""
-            for end in range(start, len(self.pending)):
-                shown += self.pending[end].text
-                if shown.strip() == wanted:
-                    is_open = self.pending[end] is self.open
-                    return self.pending[start : end + 1], (unshown_part(shown, final) or "") if is_open else ""
-                if len(shown) > len(final) + _MARGIN:
-                    break
-        if self.open is None:
-            return [], final
-        # Thinking between two runs of deltas cuts the text in two that its final holds as one.
-        shown = ""
-        covered: tuple[list[_Segment], str] = ([self.open], "")
-        for start in range(len(self.pending) - 1, -1, -1):
-            shown = self.pending[start].text + shown
-            if len(shown) > len(final) + _MARGIN:
-                break
-            unshown = unshown_part(shown, final)
-            if unshown is not None:
-                covered = self.pending[start:], unshown
-        return covered
+        What came live and is not in `stored` stays, next to what it came with.
+        """
+        if self._stop is not None:
+            return ()
+        alignment = align(self._items.events(ended=False), stored.events)
+        news: list[Update] = []
+        for missing in alignment.missing:
+            event = missing.event
+            if missing.unshown:
+                made = TextDelta if isinstance(event, Text | TextDelta) else ThinkingDelta
+                news.append(made(content=missing.unshown))
+            if not isinstance(event, TextDelta | ThinkingDelta):
+                news += _updates(event, self._pairs)
+        self._load(alignment.merged)
+        return tuple(news)
 
 
-# How much white space around a segment a service may trim from its final.
-_MARGIN = 64
-
-
-def unshown_part(shown: str, final: str) -> str | None:
-    """What `final` adds to what was shown; None if it is another text. White space at the ends may differ."""
-    for start in (shown, shown.lstrip(), shown.strip()):
-        if final.startswith(start):
-            return final[len(start) :]
-    return None
+def events_of(updates: Iterable[Update]) -> Iterator[Event]:
+    """The events in what a turn's events add: those of a tool run are its call and its result, if they came."""
+    for update in updates:
+        if not isinstance(update, RunBegan | RunEnded):
+            yield update
+        elif update.event is not None:
+            yield update.event
 
 
 def fold(turn: Turn, event: Event) -> Turn:
@@ -374,7 +264,7 @@ def fold(turn: Turn, event: Event) -> Turn:
 def replay(events: Iterable[Event]) -> list[Turn]:
     """The turns of a history, oldest first.
 
-    A turn begins at each `user_input`, and also after a `stop` where a history holds none.
+    A turn begins at each `user_input`, and also after a `stop` in a history that holds none.
     The last may be incomplete: it is still running, or it was cut.
     """
     folds: list[TurnFold] = []

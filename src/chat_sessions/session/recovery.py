@@ -21,7 +21,7 @@ from chat_sessions.core.errors import (
     TurnStalled,
 )
 from chat_sessions.core.events import Event
-from chat_sessions.core.turn import TurnFold
+from chat_sessions.core.turn import TurnFold, events_of
 from chat_sessions.session.transport import DeadlinePassed, EventUnreadable
 
 __all__ = ["Recovery"]
@@ -112,10 +112,7 @@ class Recovery:
         if delivery.position is not None:
             # Found once, it is this one for good: its place in the history does not change.
             self._landed, self._position = True, delivery.position
-        shown: list[Event] = []
-        for event in delivery.missing:
-            shown += self._fold.add(event)
-        return shown
+        return [] if delivery.turn is None else list(events_of(self._fold.adopt(delivery.turn)))
 
     def failed(self, error: APIError | ProtocolError) -> None:
         """Take in that the session could not be read; a refusal is final, anything else is not."""

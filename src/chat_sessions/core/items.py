@@ -1,0 +1,180 @@
+"""The events of a turn in the making, in canonical order: each segment of text or thinking is one item.
+
+A chain, so that a final can take the place of runs that are far back, at a cost that does not depend on
+how far. Events of unknown types hang on the item before them: they must not cut a segment in two that a
+later version, which knows them, would not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from chat_sessions.core.events import (
+    Event,
+    Text,
+    TextDelta,
+    Thinking,
+    ThinkingDelta,
+    ToolCall,
+    ToolResult,
+    UnknownEvent,
+)
+from chat_sessions.core.segments import Item, Lane, Match, Segment, offset_of
+
+__all__ = ["Items"]
+
+
+class _Tool(Item):
+    """A call or a result."""
+
+    __slots__ = ("event",)
+
+    def __init__(self, event: ToolCall | ToolResult) -> None:
+        super().__init__()
+        self.event = event
+
+
+class Items:
+    """The items so far. Begins with the given events, which are taken as canonical."""
+
+    def __init__(self, events: Iterable[Event] = ()) -> None:
+        self._head = self._tail = Item()
+        self._text, self._thinking = Lane(), Lane()
+        # The run that the next delta of its kind continues: always the last item.
+        self._growing: Segment | None = None
+        for event in events:
+            match event:
+                case TextDelta() | ThinkingDelta():
+                    self.grow(event)
+                case Text() | Thinking():
+                    self._append(Segment.whole(event))
+                case ToolCall() | ToolResult():
+                    self.append(event)
+                case UnknownEvent():
+                    self.hang(event)
+                case _:
+                    pass  # a prompt and a stop are the turn's own
+
+    def events(self, *, ended: bool) -> tuple[Event, ...]:
+        """The canonical events. A run without a final is a delta event until the turn has `ended`."""
+        return tuple(self._events(ended=ended))
+
+    def _events(self, *, ended: bool) -> Iterator[Event]:
+        item: Item | None = self._head
+        while item is not None:
+            if isinstance(item, Segment):
+                yield item.event(ended=ended)
+            elif isinstance(item, _Tool):
+                yield item.event
+            yield from item.asides
+            item = item.after
+
+    def append(self, event: ToolCall | ToolResult) -> None:
+        """Add a tool event; it ends the run before it."""
+        self._append(_Tool(event))
+
+    def hang(self, event: UnknownEvent) -> None:
+        """Add an event of an unknown type."""
+        self._tail.asides.append(event)
+
+    def grow(self, delta: TextDelta | ThinkingDelta) -> None:
+        """Add a delta, to the run at the end if that is of its kind."""
+        is_text = isinstance(delta, TextDelta)
+        if self._growing is None or self._growing.is_text is not is_text:
+            run = Segment(is_text=is_text)
+            self._append(run)
+            self._lane(run).append(run)
+            self._growing = run
+        self._growing.append(delta.content)
+
+    def complete(self, final: Text | Thinking) -> str:
+        """Put a final in the place of the runs that it completes; returns what of it they did not show."""
+        is_text = isinstance(final, Text)
+        growing = self._growing if self._growing is not None and self._growing.is_text is is_text else None
+        match = (self._text if is_text else self._thinking).match(final.content, growing)
+        if match is None:
+            self._append(Segment.whole(final))
+            return final.content
+        unshown = match.unshown_part(final.content, growing)
+        if match.beginning_of is not None:
+            self._cut_beginning(match, match.beginning_of, final)
+        elif match.end_of is not None:
+            self._cut_end(match, match.end_of, final)
+        for run in match.runs[1:]:
+            self._drop(run)
+        for run in match.runs[:1]:
+            self._lane(run).remove(run)
+            run.final = final
+        self._growing = self._last_run()
+        return unshown
+
+    def _lane(self, run: Segment) -> Lane:
+        return self._text if run.is_text else self._thinking
+
+    def _append(self, item: Item) -> None:
+        if self._growing is not None:
+            self._lane(self._growing).close(self._growing)
+            self._growing = None
+        self._insert(self._tail, item)
+
+    def _insert(self, before: Item, item: Item) -> None:
+        before.insert(item)
+        if self._tail is before:
+            self._tail = item
+
+    def _last_run(self) -> Segment | None:
+        """The run at the end, open for more; None if something else is there."""
+        last = self._tail
+        if not isinstance(last, Segment) or not last.is_run:
+            return None
+        self._lane(last).open(last)
+        return last
+
+    def _cut_beginning(self, match: Match, run: Segment, final: Text | Thinking) -> None:
+        """Let a final take the beginning of a run, after the runs that it takes whole."""
+        words = run.words
+        if match.runs:
+            before = sum(len(whole.bare) for whole in match.runs)
+            self._set(run, words[offset_of(match.length - before, words) :])
+            return
+        at = len(final.content) if words.startswith(final.content) else offset_of(match.length, words)
+        rest = Segment(is_text=run.is_text)
+        self._lane(run).replace(run, rest)
+        self._insert(run, rest)
+        self._set(rest, words[at:])
+        run.final = final
+
+    def _cut_end(self, match: Match, run: Segment, final: Text | Thinking) -> None:
+        """Let a final take the end of a run."""
+        words = run.words
+        taken = words[offset_of(len(run.bare) - match.length, words) :].lstrip()
+        self._insert(run, Segment.whole(final))
+        self._set(run, words[: len(words) - len(taken)])
+
+    def _set(self, run: Segment, words: str) -> None:
+        """Let a run consist of these words."""
+        lane = self._lane(run)
+        lane.open(run)
+        run.words = words
+        if run is not self._tail:
+            lane.close(run)
+
+    def _drop(self, run: Segment) -> None:
+        """Take a run out; two runs of one kind that it had kept apart become one."""
+        before, after = run.before, run.after
+        self._take_out(run)
+        if (
+            isinstance(before, Segment)
+            and isinstance(after, Segment)
+            and before.is_run
+            and after.is_run
+            and before.is_text is after.is_text
+        ):
+            self._set(before, before.words + after.words)
+            self._take_out(after)
+
+    def _take_out(self, run: Segment) -> None:
+        self._lane(run).remove(run)
+        before = run.remove()
+        if self._tail is run:
+            self._tail = before
