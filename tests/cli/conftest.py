@@ -31,7 +31,7 @@ from chat_sessions.server import AgentTurn, Behaviour
 
 DOCUMENTS = Path(__file__).parents[2] / "examples" / "documents"
 KEY = "llx-test-key"
-COMMAND = (sys.executable, "-m", "chat_sessions.cli")
+COMMAND = (sys.executable, "-m", "chat_sessions")
 _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
