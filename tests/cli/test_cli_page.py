@@ -6,7 +6,7 @@ from importlib.metadata import version
 
 import pytest
 
-from chat_sessions.cli.exits import ExitCode
+from chat_sessions.cli.errors import ExitCode
 from tests.cli.help_page import PAGE, help_of, rewritten, written_with
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from chat_sessions.cli.doctor import judge_flow
+from chat_sessions.cli.commands.doctor import judge_flow
 from chat_sessions.core.events import Stop, TextDelta
 from chat_sessions.core.models import Usage
 from tests.cli.conftest import Commands, Program, ScriptedAgent, Serving, at

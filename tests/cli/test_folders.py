@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from chat_sessions.cli.exits import UnknownName
-from chat_sessions.cli.folders import Folders, data_folder, index_id_of
+from chat_sessions.cli.errors import UnknownName
+from chat_sessions.cli.where.folders import Folders, data_folder, index_id_of
 from chat_sessions.core.errors import ConfigurationError
 
 

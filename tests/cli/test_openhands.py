@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from chat_sessions.cli.doctor import judge_flow
-from chat_sessions.cli.openhands import AgentOptions, ask_for_leave, has_agent, open_client
-from chat_sessions.cli.terminal import Terminal
+from chat_sessions.cli.commands.doctor import judge_flow
+from chat_sessions.cli.show.terminal import Terminal
+from chat_sessions.cli.where.openhands import AgentOptions, ask_for_leave, has_agent, open_client
 from chat_sessions.core.errors import ConfigurationError
 from tests.cli.conftest import DOCUMENTS, Commands
 from tests.wire_server import WireServer

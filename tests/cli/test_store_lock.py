@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from chat_sessions.cli.store_lock import StoreLock
+from chat_sessions.cli.where.lock import StoreLock
 from chat_sessions.core.errors import ConfigurationError
 from tests.cli.conftest import DOCUMENTS, Program
 

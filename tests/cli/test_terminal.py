@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chat_sessions.cli.terminal import Terminal, clean, one_line
+from chat_sessions.cli.show.terminal import Terminal, clean, one_line
 
 CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
 

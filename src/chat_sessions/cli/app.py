@@ -10,10 +10,9 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from chat_sessions.cli import asking, sessions_app
-from chat_sessions.cli.endings import ending
-from chat_sessions.cli.exits import HELP, ExitCode
-from chat_sessions.cli.openhands import AgentOptions
+from chat_sessions.cli import sessions_app
+from chat_sessions.cli.commands import ask as asking
+from chat_sessions.cli.errors import HELP, ExitCode, handle_errors
 from chat_sessions.cli.options import (
     Agent,
     ApiKey,
@@ -33,8 +32,9 @@ from chat_sessions.cli.options import (
     Tool,
     Workspace,
 )
-from chat_sessions.cli.service import Where, open_service
-from chat_sessions.cli.terminal import Terminal
+from chat_sessions.cli.show.terminal import Terminal
+from chat_sessions.cli.where.openhands import AgentOptions
+from chat_sessions.cli.where.service import Where, open_service
 from chat_sessions.core.errors import ConfigurationError
 
 __all__ = ["app", "run"]
@@ -71,7 +71,7 @@ def program(
 
 
 @app.command()
-@ending
+@handle_errors
 def demo(
     folder: Annotated[
         str | None,
@@ -88,13 +88,13 @@ def demo(
 
     A local server answers, over the example documents of a checkout or a folder of yours.
     """
-    from chat_sessions.cli.demo import run_demo
+    from chat_sessions.cli.commands.demo import run_demo
 
     run_demo(folder, question or (), Terminal(merged=True))
 
 
 @app.command()
-@ending
+@handle_errors
 def ask(
     question: Annotated[
         str,
@@ -143,7 +143,7 @@ def ask(
 
 
 @app.command()
-@ending
+@handle_errors
 def chat(
     index: Indexes = None,
     session: SessionId = None,
@@ -166,7 +166,7 @@ def chat(
     Ctrl-C ends the running turn, Ctrl-D or /quit the chat. Where an OpenHands agent waits for leave to act, you
     are asked.
     """
-    from chat_sessions.cli.chatting import chat as converse
+    from chat_sessions.cli.commands.chat import chat as converse
 
     terminal = Terminal(quiet=quiet)
     options = AgentOptions(llm, agent, tool or (), workspace, conversation, confirm)
@@ -176,7 +176,7 @@ def chat(
 
 
 @app.command()
-@ending
+@handle_errors
 def serve(
     folder: Annotated[
         list[str], typer.Argument(metavar="[ID=]FOLDER", help="Each becomes an index; its id is made from its name.")
@@ -215,7 +215,7 @@ def serve(
 
     Any client of the API can use it. What a client needs is printed as an environment file. Ctrl-C ends it.
     """
-    from chat_sessions.cli.serving import serve_folders
+    from chat_sessions.cli.commands.serve import serve_folders
 
     serve_folders(
         folder,
@@ -230,7 +230,7 @@ def serve(
 
 
 @app.command()
-@ending
+@handle_errors
 def doctor(
     index: Indexes = None,
     as_json: AsJson = False,
@@ -250,7 +250,7 @@ def doctor(
     Looks at the key, the address, the time to the first event, and whether events arrive one by one or are held
     back on the way; says what to do about what is not well.
     """
-    from chat_sessions.cli.doctor import doctor as examine
+    from chat_sessions.cli.commands.doctor import doctor as examine
 
     terminal = Terminal(quiet=True)
     options = AgentOptions(llm, agent, tool or (), workspace, conversation)

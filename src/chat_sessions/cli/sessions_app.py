@@ -8,12 +8,12 @@ from typing import Annotated
 
 import typer
 
-from chat_sessions.cli import keeping
-from chat_sessions.cli.endings import ending
-from chat_sessions.cli.openhands import AgentOptions
+from chat_sessions.cli.commands import sessions as keeping
+from chat_sessions.cli.errors import handle_errors
 from chat_sessions.cli.options import ApiKey, AsJson, BackendOption, BaseUrl, Llm, Local, RegionOption, SessionArgument
-from chat_sessions.cli.service import Service, Where, open_service
-from chat_sessions.cli.terminal import Terminal
+from chat_sessions.cli.show.terminal import Terminal
+from chat_sessions.cli.where.openhands import AgentOptions
+from chat_sessions.cli.where.service import Service, Where, open_service
 from chat_sessions.core.errors import ConfigurationError
 
 __all__ = ["app"]
@@ -22,7 +22,7 @@ app = typer.Typer(help="List, show, title, interrupt and delete sessions.", no_a
 
 
 @app.command("list")
-@ending
+@handle_errors
 def list_(
     limit: Annotated[
         int, typer.Option("--limit", "-n", metavar="N", min=1, help="How many at most, the newest first.")
@@ -43,7 +43,7 @@ def list_(
 
 
 @app.command()
-@ending
+@handle_errors
 def show(
     session: SessionArgument,
     as_json: AsJson = False,
@@ -59,7 +59,7 @@ def show(
 
 
 @app.command()
-@ending
+@handle_errors
 def title(
     session: SessionArgument,
     message: Annotated[
@@ -88,7 +88,7 @@ def title(
 
 
 @app.command()
-@ending
+@handle_errors
 def delete(
     session: Annotated[list[str], typer.Argument(metavar="SESSION", help="The ids of the sessions.")],
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask whether it is meant.")] = False,
@@ -104,7 +104,7 @@ def delete(
 
 
 @app.command()
-@ending
+@handle_errors
 def interrupt(
     session: SessionArgument,
     api_key: ApiKey = None,
@@ -120,7 +120,7 @@ def interrupt(
 
 
 @app.command()
-@ending
+@handle_errors
 def confirm(
     session: SessionArgument,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Allow them, without a question.")] = False,

@@ -17,7 +17,7 @@ from pathlib import Path
 from platformdirs import user_data_path
 from pydantic import TypeAdapter, ValidationError
 
-from chat_sessions.cli.exits import UnknownName
+from chat_sessions.cli.errors import UnknownName
 from chat_sessions.core.errors import ConfigurationError
 
 __all__ = ["Folders", "data_folder", "index_id_of"]

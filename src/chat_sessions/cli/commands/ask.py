@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Generator
 from contextlib import contextmanager
 
-from chat_sessions.cli.answers import AnswerPrinter, show_outcome
-from chat_sessions.cli.openhands import tell_what_waits
-from chat_sessions.cli.reports import dump, event_line, turn_report
-from chat_sessions.cli.service import Service
-from chat_sessions.cli.terminal import Terminal
+from chat_sessions.cli.show.answer import AnswerPrinter, show_outcome
+from chat_sessions.cli.show.json import dump, event_line, turn_report
+from chat_sessions.cli.show.terminal import Terminal
+from chat_sessions.cli.where.openhands import tell_what_waits
+from chat_sessions.cli.where.service import Service
 from chat_sessions.core.errors import ConfigurationError, ConflictError, TurnFailed
 from chat_sessions.core.turn import Turn
 from chat_sessions.session import TurnStream

@@ -8,11 +8,11 @@ from collections.abc import Generator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from chat_sessions.cli.exits import UnknownName
-from chat_sessions.cli.folders import data_folder, index_id_of
-from chat_sessions.cli.service import open_documents
-from chat_sessions.cli.store_lock import StoreLock
-from chat_sessions.cli.terminal import Terminal
+from chat_sessions.cli.errors import UnknownName
+from chat_sessions.cli.show.terminal import Terminal
+from chat_sessions.cli.where.folders import data_folder, index_id_of
+from chat_sessions.cli.where.lock import StoreLock
+from chat_sessions.cli.where.service import open_documents
 from chat_sessions.core.errors import ConfigurationError
 
 __all__ = ["serve_folders"]

@@ -7,11 +7,11 @@ import importlib
 import sys
 from collections.abc import Iterator
 
-from chat_sessions.cli.answers import NO_FILE, cited, show_sources
-from chat_sessions.cli.asking import ask, check_question
-from chat_sessions.cli.exits import ExitCode, exit_code
-from chat_sessions.cli.service import Service
-from chat_sessions.cli.terminal import Terminal, one_line
+from chat_sessions.cli.commands.ask import ask, check_question
+from chat_sessions.cli.errors import ExitCode, exit_code
+from chat_sessions.cli.show.answer import NO_FILE, cited, show_sources
+from chat_sessions.cli.show.terminal import Terminal, one_line
+from chat_sessions.cli.where.service import Service
 from chat_sessions.core.errors import ChatSessionsError, ConfigurationError
 from chat_sessions.core.turn import Turn
 from chat_sessions.session import ChatSession

@@ -9,10 +9,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from chat_sessions.cli.answers import AnswerPrinter, show_cost, show_outcome, show_sources
-from chat_sessions.cli.exits import UnknownName
-from chat_sessions.cli.service import Service, Where, open_service
-from chat_sessions.cli.terminal import Terminal, one_line
+from chat_sessions.cli.errors import UnknownName
+from chat_sessions.cli.show.answer import AnswerPrinter, show_cost, show_outcome, show_sources
+from chat_sessions.cli.show.terminal import Terminal, one_line
+from chat_sessions.cli.where.service import Service, Where, open_service
 from chat_sessions.core.errors import ConfigurationError
 from chat_sessions.core.events import Event, TextDelta, ThinkingDelta, ToolCall, ToolResult
 from chat_sessions.core.models import Usage
@@ -69,7 +69,7 @@ def run_demo(folder: str | None, questions: Sequence[str], terminal: Terminal) -
 
 def _examples() -> Path:
     """The documents of a checkout. Raises `ConfigurationError` where there is none."""
-    path = Path(__file__).parents[3] / "examples" / "documents"
+    path = Path(__file__).parents[4] / "examples" / "documents"
     if not path.is_dir():
         raise ConfigurationError(
             "the example documents come with the source code, not with the package; name a folder of your own: "
@@ -88,7 +88,7 @@ def _through_llama_index(service: Service, session_id: str | None, question: str
     """One turn of a chat engine; its tool runs come through LlamaIndex's own callbacks."""
     from llama_index.core.callbacks import CallbackManager
 
-    from chat_sessions.cli.demo_callbacks import ToolRunHandler
+    from chat_sessions.cli.show.callbacks import ToolRunHandler
     from chat_sessions.llama_index import SessionChatEngine
 
     _heading(1, "LlamaIndex", "SessionChatEngine.stream_chat", question, terminal)

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING
 
 import httpx
 
-from chat_sessions.cli.exits import UnknownName
-from chat_sessions.cli.folders import Folders, data_folder
-from chat_sessions.cli.openhands import AgentOptions, end_run, has_agent, open_client
-from chat_sessions.cli.store_lock import StoreLock
-from chat_sessions.cli.terminal import Terminal
+from chat_sessions.cli.errors import UnknownName
+from chat_sessions.cli.show.terminal import Terminal
+from chat_sessions.cli.where.folders import Folders, data_folder
+from chat_sessions.cli.where.lock import StoreLock
+from chat_sessions.cli.where.openhands import AgentOptions, end_run, has_agent, open_client
 from chat_sessions.core.errors import ConfigurationError
 from chat_sessions.llama_cloud import LlamaCloudChat
 from chat_sessions.llama_cloud.settings import REGIONS, Region

@@ -15,11 +15,11 @@ from urllib.request import getproxies, proxy_bypass
 
 from pydantic import JsonValue
 
-from chat_sessions.cli.exits import ExitCode, exit_code
-from chat_sessions.cli.openhands import has_agent
-from chat_sessions.cli.reports import dump
-from chat_sessions.cli.service import Service, Where, key_name, open_service, service_name
-from chat_sessions.cli.terminal import Terminal, one_line
+from chat_sessions.cli.errors import ExitCode, exit_code
+from chat_sessions.cli.show.json import dump
+from chat_sessions.cli.show.terminal import Terminal, one_line
+from chat_sessions.cli.where.openhands import has_agent
+from chat_sessions.cli.where.service import Service, Where, key_name, open_service, service_name
 from chat_sessions.core.errors import (
     APIConnectionError,
     AuthenticationError,

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 from pydantic import JsonValue
 
-from chat_sessions.cli.exits import UnknownName
-from chat_sessions.cli.terminal import Terminal, clean, one_line
+from chat_sessions.cli.errors import UnknownName
+from chat_sessions.cli.show.terminal import Terminal, clean, one_line
 from chat_sessions.core.errors import ChatSessionsError, ConfigurationError
 from chat_sessions.core.turn import ToolRun, replay
 from chat_sessions.session import Timeouts

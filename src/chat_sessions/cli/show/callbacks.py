@@ -7,7 +7,7 @@ from typing import Any
 from llama_index.core.callbacks import CBEventType, EventPayload
 from llama_index.core.callbacks.base_handler import BaseCallbackHandler
 
-from chat_sessions.cli.answers import AnswerPrinter
+from chat_sessions.cli.show.answer import AnswerPrinter
 from chat_sessions.core.events import ToolCall, ToolResult
 
 __all__ = ["ToolRunHandler"]

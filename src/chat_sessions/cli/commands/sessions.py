@@ -7,13 +7,13 @@ from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from chat_sessions.cli.answers import AnswerPrinter, show_outcome
-from chat_sessions.cli.exits import UnknownName
-from chat_sessions.cli.folders import Folders, data_folder
-from chat_sessions.cli.openhands import ask_for_leave, waiting_runs
-from chat_sessions.cli.reports import dump, summary_report, turn_report
-from chat_sessions.cli.service import Service
-from chat_sessions.cli.terminal import Terminal, clean, one_line
+from chat_sessions.cli.errors import UnknownName
+from chat_sessions.cli.show.answer import AnswerPrinter, show_outcome
+from chat_sessions.cli.show.json import dump, summary_report, turn_report
+from chat_sessions.cli.show.terminal import Terminal, clean, one_line
+from chat_sessions.cli.where.folders import Folders, data_folder
+from chat_sessions.cli.where.openhands import ask_for_leave, waiting_runs
+from chat_sessions.cli.where.service import Service
 from chat_sessions.core.errors import ConfigurationError, NotFoundError
 from chat_sessions.core.models import SessionSummary
 from chat_sessions.core.turn import Turn, TurnFold, replay

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pydantic import JsonValue
 from rich.cells import cell_len, set_cell_size
 
-from chat_sessions.cli.terminal import Terminal, one_line
+from chat_sessions.cli.show.terminal import Terminal, one_line
 from chat_sessions.core.events import Event, TextDelta, ThinkingDelta, ToolCall, ToolResult, UnknownEvent
 from chat_sessions.core.models import Usage
 from chat_sessions.core.sources import Source, sources_in
