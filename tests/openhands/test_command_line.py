@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.cli.conftest import Commands, Program
-from tests.cli.test_chat import Terminal
+from tests.cli.pseudo_terminal import PseudoTerminal
 from tests.openhands.agent_server import API_KEY, AgentServer
 from tests.openhands.model_server import TITLE, ModelServer
 
@@ -128,17 +128,17 @@ def test_doctor_asks_one_question_in_a_session_that_is_deleted_again(command: Co
 
 
 @pytest.fixture
-def at_a_terminal(environment: dict[str, str], tmp_path: Path) -> Iterator[Terminal]:
+def at_a_terminal(environment: dict[str, str], tmp_path: Path) -> Iterator[PseudoTerminal]:
     program = Program(tmp_path / "data", tmp_path)
     program.env |= environment
-    terminal = Terminal(program)
+    terminal = PseudoTerminal(program)
     yield terminal
     terminal.close()
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="pseudo-terminals are POSIX")
 def test_someone_at_a_terminal_allows_and_refuses_actions_and_ctrl_c_ends_the_run(
-    at_a_terminal: Terminal, server: AgentServer, model: ModelServer
+    at_a_terminal: PseudoTerminal, server: AgentServer, model: ModelServer
 ) -> None:
     model.hold()
     at_a_terminal.start("chat", "--confirm", *_SHELL)

@@ -36,7 +36,7 @@ from chat_sessions import (
     TurnFailed,
     UnprocessableEntityError,
 )
-from chat_sessions.cli.where.service import Where
+from chat_sessions.cli.where.choice import Where
 from chat_sessions.http.calls import frameless
 from chat_sessions.http.secrets import secrets_in, told, without_secrets
 from chat_sessions.langchain import SessionChatModel

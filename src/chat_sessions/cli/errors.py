@@ -1,4 +1,4 @@
-"""Exit codes: one for each kind of end, the same for every command."""
+"""Errors and exit codes: one code for each kind of end, the same for every command."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _Parameters = ParamSpec("_Parameters")
 
 
 class ExitCode(IntEnum):
-    """What the process says of its end. Scripts may rely on the numbers."""
+    """How a command ended. Scripts may rely on the numbers."""
 
     OK = 0
     TURN_FAILED = 1
@@ -48,18 +48,18 @@ class ExitCode(IntEnum):
 HELP = """\
 Exit codes:
   0    it worked
-  1    the turn failed, was cut off, or stalled; what came of it was printed
+  1    the turn failed, was cut off, or stalled; what had arrived was printed
   2    wrong usage or configuration, or documents that cannot be read
-  3    the API key was refused, or may not do this
+  3    the API key was refused or lacks permission
   4    no such session, index, folder or file
   5    the service failed or cannot be reached
-  6    it is not known whether the question arrived; look at the session
+  6    it is unknown whether the question arrived; look at the session
   130  interrupted with Ctrl-C
 """
 
 
 class UnknownName(ConfigurationError):
-    """A folder, file, index or session that was named does not exist."""
+    """The folder, file, index or session that was named does not exist."""
 
 
 _CODES: tuple[tuple[type[BaseException] | tuple[type[BaseException], ...], ExitCode], ...] = (
@@ -69,40 +69,39 @@ _CODES: tuple[tuple[type[BaseException] | tuple[type[BaseException], ...], ExitC
     (TurnError, ExitCode.TURN_FAILED),
     ((AuthenticationError, PermissionDeniedError), ExitCode.NO_ACCESS),
     ((NotFoundError, UnknownName), ExitCode.NOT_FOUND),
-    ((UnprocessableEntityError, ConfigurationError), ExitCode.USAGE),
+    ((UnprocessableEntityError, ConfigurationError, OSError), ExitCode.USAGE),
     ((APIError, ProtocolError), ExitCode.SERVICE),
 )
 
 
 def exit_code(error: BaseException) -> ExitCode:
-    """The code for a command that ended with this error."""
+    """Choose the code for a command that ended with this error."""
     return next((code for kinds, code in _CODES if isinstance(error, kinds)), ExitCode.BUG)
 
 
 def handle_errors(command: Callable[_Parameters, ExitCode | None]) -> Callable[_Parameters, None]:
-    """The command, ended with its exit code and without a traceback."""
+    """Wrap a command so that it ends with an exit code, and an error is one line on stderr, never a traceback."""
 
     @functools.wraps(command)
-    def ended(*args: _Parameters.args, **kwargs: _Parameters.kwargs) -> None:
+    def run(*args: _Parameters.args, **kwargs: _Parameters.kwargs) -> None:
         try:
             code = command(*args, **kwargs) or ExitCode.OK
             sys.stdout.flush()
         except typer.Exit:
             raise
-        except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 (whatever happens, a person reads it)
-            code = _tell(error)
+        except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 (any error is reported to the user)
+            code = exit_code(error)
+            _report(error)
         raise typer.Exit(code)
 
-    return ended
+    return run
 
 
-def _tell(error: BaseException) -> ExitCode:
-    """Say on stderr what ended the command; gives its code."""
-    code = exit_code(error)
+def _report(error: BaseException) -> None:
     if isinstance(error, BrokenPipeError):
-        # Python flushes stdout once more when it exits.
+        # Python flushes stdout once more at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return code
+        return
     terminal = Terminal()
     if isinstance(error, KeyboardInterrupt):
         terminal.note("Interrupted", "yellow")
@@ -110,11 +109,9 @@ def _tell(error: BaseException) -> ExitCode:
         terminal.error(str(error))
     elif isinstance(error, OSError):
         terminal.error(f"{error.strerror or error}" + (f": {error.filename}" if error.filename else ""))
-        code = ExitCode.USAGE
     elif os.environ.get("CHAT_SESSIONS_DEBUG"):
         raise error
     else:
         terminal.error(
             f"{type(error).__name__}: {error}. This is a fault of chat-sessions; CHAT_SESSIONS_DEBUG=1 shows where"
         )
-    return code

@@ -1,24 +1,82 @@
-"""Asks one question and shows the turn, or as much of it as came."""
+"""`chat-sessions ask`: ask one question, and show the turn or as much of it as came."""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from typing import Annotated
 
+import typer
+
+from chat_sessions.cli import options
+from chat_sessions.cli.errors import handle_errors
 from chat_sessions.cli.show.answer import AnswerPrinter, show_outcome
 from chat_sessions.cli.show.json import dump, event_line, turn_report
 from chat_sessions.cli.show.terminal import Terminal
-from chat_sessions.cli.where.openhands import tell_what_waits
+from chat_sessions.cli.where.agent import AgentOptions
+from chat_sessions.cli.where.choice import Where
+from chat_sessions.cli.where.openhands import waiting_runs
+from chat_sessions.cli.where.opening import open_service
 from chat_sessions.cli.where.service import Service
-from chat_sessions.core.errors import ConfigurationError, ConflictError, TurnFailed
+from chat_sessions.core.errors import ChatSessionsError, ConfigurationError, ConflictError, TurnFailed
 from chat_sessions.core.turn import Turn
 from chat_sessions.session import TurnStream
 
-__all__ = ["ask", "ask_for_events", "ask_for_json", "check_question"]
+__all__ = ["ask", "check_question", "show_turn"]
+
+
+@handle_errors
+def ask(
+    question: Annotated[str, typer.Argument(metavar="QUESTION", help="The question; - reads it from stdin.")],
+    index: options.Indexes = None,
+    session: options.SessionId = None,
+    as_json: options.AsJson = False,
+    json_events: Annotated[
+        bool, typer.Option("--json-events", help="Print each event of the turn as a line of JSON when it comes.")
+    ] = False,
+    quiet: options.Quiet = False,
+    require_all: Annotated[
+        bool, typer.Option("--require-all", help="Fail if an index cannot be queried, instead of leaving it out.")
+    ] = False,
+    timeout: options.Timeout = None,
+    api_key: options.ApiKey = None,
+    base_url: options.BaseUrl = None,
+    region: options.Region = None,
+    local: options.Local = None,
+    backend: options.Backend = None,
+    llm: options.Llm = None,
+    agent: options.Agent = None,
+    tool: options.Tool = None,
+    workspace: options.Workspace = None,
+    conversation: options.Conversation = None,
+    confirm: options.Confirm = False,
+) -> None:
+    """Ask one question.
+
+    The answer streams to stdout, followed by its sources; everything about it goes to stderr.
+    """
+    if as_json and json_events:
+        raise ConfigurationError("--json and --json-events cannot be combined")
+    terminal = Terminal(quiet=quiet or as_json or json_events)
+    agent_options = AgentOptions(llm, agent, tool, workspace, conversation, confirm)
+    where = Where(api_key, base_url, region, local, backend, agent_options, timeout, index or (), session)
+    where.check(require_all=require_all)
+    question = check_question(sys.stdin.read() if question == "-" else question, where.prompt_limit)
+    with open_service(where, terminal) as service:
+        stream = service.session(session).stream(question, require_all_indexes=require_all)
+        if json_events:
+            with _answerable(service, stream, terminal), service.turn(stream):
+                for event in stream:
+                    terminal.json(event_line(event))
+        elif as_json:
+            _show_json(service, stream, terminal)
+        else:
+            show_turn(service, stream, terminal)
 
 
 def check_question(question: str, limit: int | None) -> str:
-    """The question without white space around it. Raises `ConfigurationError` for one that cannot be asked."""
+    """Return the question, stripped. Raises `ConfigurationError` if it is empty or too long."""
     question = question.strip()
     if not question:
         raise ConfigurationError("the question is empty")
@@ -29,15 +87,12 @@ def check_question(question: str, limit: int | None) -> str:
     return question
 
 
-def ask(service: Service, stream: TurnStream, terminal: Terminal) -> Turn:
-    """The turn, shown as it happens, with its sources and its cost at the end.
-
-    Raises what the stream raises, and `KeyboardInterrupt`, when the connection is closed and what came is shown.
-    """
+def show_turn(service: Service, stream: TurnStream, terminal: Terminal) -> Turn:
+    """Show a turn as it happens, then its sources and cost, even if it ends early. Raises what the stream raises."""
     printer = AnswerPrinter(terminal)
     with _answerable(service, stream, terminal):
         try:
-            with _asking(service, stream):
+            with service.turn(stream):
                 for event in stream:
                     printer.show(event)
         finally:
@@ -47,52 +102,29 @@ def ask(service: Service, stream: TurnStream, terminal: Terminal) -> Turn:
     return stream.turn
 
 
-def ask_for_json(service: Service, stream: TurnStream, terminal: Terminal) -> Turn:
-    """The turn as one JSON object on stdout, at its end. Raises as `ask` does; `error` then says why."""
-
-    def report(error: str | None) -> None:
+def _show_json(service: Service, stream: TurnStream, terminal: Terminal) -> None:
+    """Print the turn as one JSON object at its end, with the reason in `error` if it fails."""
+    error: str | None = None
+    try:
+        with _answerable(service, stream, terminal), service.turn(stream):
+            stream.result()
+    except BaseException as failure:
+        error = str(failure) or "interrupted"
+        raise
+    finally:
         report = turn_report(stream.turn, session_id=stream.session_id, service=service.name)
         terminal.json(dump(report | {"error": error}))
-
-    try:
-        with _answerable(service, stream, terminal), _asking(service, stream):
-            turn = stream.result()
-    except BaseException as error:
-        report(str(error) or "interrupted")
-        raise
-    report(None)
-    return turn
-
-
-def ask_for_events(service: Service, stream: TurnStream, terminal: Terminal) -> Turn:
-    """The turn's events as lines of JSON on stdout, each as it comes. Raises as `ask` does."""
-    with _answerable(service, stream, terminal), _asking(service, stream):
-        for event in stream:
-            terminal.json(event_line(event))
-    return stream.turn
-
-
-@contextmanager
-def _asking(service: Service, stream: TurnStream) -> Generator[None]:
-    """The turn is running. Ctrl-C ends it at the service too, where that does not follow from leaving it."""
-    is_sent = False
-    try:
-        with service.turn(), stream:
-            is_sent = True
-            yield
-    except KeyboardInterrupt:
-        # A question that waits for an earlier run to end is not to end that run.
-        if is_sent and service.end_run is not None and stream.session_id is not None:
-            service.end_run(stream.session_id)
-        raise
 
 
 @contextmanager
 def _answerable(service: Service, stream: TurnStream, terminal: Terminal) -> Generator[None]:
-    """Says how to answer an agent that waits for leave to act, where that is why the turn did not go on."""
+    """Say how to answer an agent that waits for permission if that is why the turn failed."""
     try:
         yield
     except (TurnFailed, ConflictError):
         if service.openhands is not None and stream.session_id is not None:
-            tell_what_waits(service.openhands, stream.session_id, terminal, options=service.options)
+            with suppress(ChatSessionsError):
+                if waiting_runs(service.openhands, stream.session_id):
+                    command = f"chat-sessions sessions confirm {stream.session_id}{service.options}"
+                    terminal.warn(f"the agent waits for permission; answer it with: {command}")
         raise

@@ -1,4 +1,4 @@
-"""Shows tool runs while a LlamaIndex engine answers, as any LlamaIndex application can: by a callback handler."""
+"""Show tool runs while a LlamaIndex engine answers, through a callback handler as any LlamaIndex application can."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["ToolRunHandler"]
 
 
 class ToolRunHandler(BaseCallbackHandler):
-    """Hands the beginning and the end of each tool run to a printer."""
+    """Passes the start and the end of each tool run to a printer."""
 
     def __init__(self, printer: AnswerPrinter) -> None:
         super().__init__(event_starts_to_ignore=[], event_ends_to_ignore=[])
@@ -29,7 +29,7 @@ class ToolRunHandler(BaseCallbackHandler):
         parent_id: str = "",  # noqa: ARG002 (LlamaIndex passes it)
         **kwargs: Any,  # noqa: ARG002
     ) -> str:
-        """A tool run begins."""
+        """Show that a tool run starts."""
         if event_type == CBEventType.FUNCTION_CALL and payload:
             name = self._names[event_id] = payload[EventPayload.TOOL].get_name()
             self._printer.show(ToolCall(call_id=event_id, name=name, arguments=payload[EventPayload.FUNCTION_CALL]))
@@ -42,13 +42,13 @@ class ToolRunHandler(BaseCallbackHandler):
         event_id: str = "",
         **kwargs: Any,  # noqa: ARG002
     ) -> None:
-        """A tool run has its result."""
+        """Show the result of a tool run."""
         if event_type == CBEventType.FUNCTION_CALL and payload:
             result = payload.get(EventPayload.FUNCTION_OUTPUT, "no result")
             self._printer.show(ToolResult(call_id=event_id, name=self._names.pop(event_id), result=result))
 
     def start_trace(self, trace_id: str | None = None) -> None:
-        """Nothing to show."""
+        """Show nothing."""
 
     def end_trace(self, trace_id: str | None = None, trace_map: dict[str, list[str]] | None = None) -> None:
-        """Nothing to show."""
+        """Show nothing."""

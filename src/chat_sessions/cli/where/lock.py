@@ -1,8 +1,8 @@
-"""Lets several commands use one file of local sessions at the same time.
+"""Let several commands use one file of local sessions at the same time.
 
-A local server closes, when it opens its store, the turns that it finds running: they are those of
-a server that died. So a store is opened only while no other process has a turn running in it.
-SQLite's own file locks do this: they work alike on every system, and end with their process.
+A local server that opens its store ends the turns it finds running there: a server that died left them.
+So a store is opened only while no other process has a turn running in it. SQLite's file locks do this:
+they work alike on every system and end with their process.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import sqlite3
 import time
 from collections.abc import Callable, Generator
-from contextlib import closing, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 from pathlib import Path
 
 from chat_sessions.core.errors import ConfigurationError
@@ -23,8 +23,9 @@ _TRY = 0.25
 class StoreLock:
     """The lock of one store, a file beside it.
 
-    `on_wait` is called once if another process holds it, and `patience` is how long, in seconds, it is
-    waited for; `remedy` is what someone can do about one that goes on.
+    If another process holds it, `on_wait` is called once, and the lock waits `patience` seconds;
+    `remedy` is what the user can do if that is not enough. Raises `ConfigurationError` then, and for a
+    file that cannot be used.
     """
 
     def __init__(self, store: Path, *, on_wait: Callable[[], None], remedy: str, patience: float = 30.0) -> None:
@@ -33,24 +34,20 @@ class StoreLock:
         self._remedy = remedy
         self._patience = patience
 
-    @contextmanager
-    def opening(self) -> Generator[None]:
-        """While the store is opened: no turn runs in any process. Raises `ConfigurationError` if one goes on."""
-        with self._held("BEGIN EXCLUSIVE"):
-            yield
+    def opening(self) -> AbstractContextManager[None]:
+        """Hold the lock while the store is opened: no process runs a turn meanwhile."""
+        return self._held("BEGIN EXCLUSIVE")
 
-    @contextmanager
-    def running(self) -> Generator[None]:
-        """While a turn may run: nobody opens the store."""
-        # Only a read takes SQLite's shared lock; BEGIN alone takes none.
-        with self._held("BEGIN", "SELECT count(*) FROM sqlite_master"):
-            yield
+    def running(self) -> AbstractContextManager[None]:
+        """Hold the lock while a turn may run: no process opens the store meanwhile."""
+        # BEGIN alone takes no lock; a read takes SQLite's shared lock.
+        return self._held("BEGIN", "SELECT count(*) FROM sqlite_master")
 
     @contextmanager
     def _held(self, *statements: str) -> Generator[None]:
         deadline = time.monotonic() + self._patience
         with closing(self._connect()) as connection:
-            told = False
+            is_waiting = False
             while True:
                 try:
                     for statement in statements:
@@ -58,20 +55,23 @@ class StoreLock:
                     break
                 except sqlite3.OperationalError as error:
                     if error.sqlite_errorcode & 0xFF not in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
-                        raise ConfigurationError(f"{self._store}.lock cannot be used: {error}") from error
+                        raise self._unusable(error) from error
                     if connection.in_transaction:
                         connection.execute("ROLLBACK")
                     if time.monotonic() > deadline:
                         raise ConfigurationError(
                             f"{self._store} is in use by another chat-sessions; end it, or {self._remedy}"
                         ) from error
-                    if not told:
+                    if not is_waiting:
                         self._on_wait()
-                        told = True
+                        is_waiting = True
             yield
 
     def _connect(self) -> sqlite3.Connection:
         try:
             return sqlite3.connect(f"{self._store}.lock", timeout=_TRY, isolation_level=None)
         except sqlite3.Error as error:
-            raise ConfigurationError(f"{self._store}.lock cannot be used: {error}") from error
+            raise self._unusable(error) from error
+
+    def _unusable(self, error: sqlite3.Error) -> ConfigurationError:
+        return ConfigurationError(f"{self._store}.lock cannot be used: {error}")

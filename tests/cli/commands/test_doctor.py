@@ -87,3 +87,15 @@ def test_the_flow_of_events_is_judged_by_when_they_came(
     check = judge_flow(first=first, last=last, events=30, worked=worked)
     assert check.status == status
     assert any(phrase in check.finding + check.remedy for phrase in said.split("|"))
+
+
+def test_doctor_says_where_there_is_no_agent_server(command: Commands) -> None:
+    with WireServer() as server:
+        result = command("doctor", "--backend", "openhands", "--base-url", server.url)
+    assert result.code == 4
+    assert "there is no OpenHands Agent Server at this address" in " ".join(result.out.split())
+
+
+def test_a_model_that_does_not_stream_is_named_as_the_reason() -> None:
+    check = judge_flow(first=3.9, last=4.0, events=9, worked=3.9, remedy="the model does not stream")
+    assert (check.status, check.remedy) == ("warn", "the model does not stream")

@@ -71,7 +71,7 @@ def test_a_service_that_makes_titles_by_itself_alone_is_said_to(command: Command
         session.ask(MARGIN)
     result = command("sessions", "title", session.id or "", *at(server))
     assert result.out == f"{MARGIN}\n"
-    assert "makes titles by itself alone" in result.err
+    assert "makes titles only by itself" in result.err
 
 
 def test_a_session_without_a_question_has_nothing_to_make_a_title_from(command: Commands, serving: Serving) -> None:

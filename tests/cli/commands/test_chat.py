@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import re
-import select
-import subprocess
 import sys
-from collections.abc import Iterator
 
 import pytest
 
 from chat_sessions.core.events import Stop, TextDelta
 from chat_sessions.core.models import Usage
 from chat_sessions.server import Behaviour
-from tests.cli.conftest import COMMAND, DOCUMENTS, Commands, Program, ScriptedAgent, Serving, at
+from tests.cli.conftest import DOCUMENTS, Commands, Program, ScriptedAgent, Serving, at
+from tests.cli.pseudo_terminal import PseudoTerminal
 
 DONE = Stop(usage=Usage(), is_error=False)
 MARGIN = "What was the operating margin in the third quarter of 2025?"
@@ -73,16 +70,9 @@ def test_another_command_may_use_the_same_sessions_meanwhile(program: Program) -
     assert program("sessions", "list").out.count("\n") == 1
 
 
-@pytest.fixture
-def at_a_terminal(program: Program) -> Iterator[Terminal]:
-    terminal = Terminal(program)
-    yield terminal
-    terminal.close()
-
-
 @pytest.mark.skipif(sys.platform == "win32", reason="pseudo-terminals are POSIX")
 def test_ctrl_c_ends_the_running_turn_alone_and_ctrl_d_the_conversation(
-    at_a_terminal: Terminal, serving: Serving
+    at_a_terminal: PseudoTerminal, serving: Serving
 ) -> None:
     agent = ScriptedAgent([TextDelta(content="First,"), TextDelta(content=" never."), DONE], held=1)
     server = serving(agent, Behaviour(on_disconnect="cancel", concurrent_turns="queue"))
@@ -94,17 +84,17 @@ def test_ctrl_c_ends_the_running_turn_alone_and_ctrl_d_the_conversation(
     at_a_terminal.wait_for("you> ")
     at_a_terminal.type("half a line")
     at_a_terminal.wait_for("half a line")
-    at_a_terminal.interrupt("Ctrl-D or /quit ends the conversation.")
+    at_a_terminal.interrupt("Ctrl-D or /quit ends the chat.")
     at_a_terminal.wait_for("you> ")
     at_a_terminal.type("\x04")
-    at_a_terminal.wait_for("To go on: ")
+    at_a_terminal.wait_for("To continue: ")
     assert at_a_terminal.end() == 0
     assert agent.left.wait(timeout=30)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="pseudo-terminals are POSIX")
 def test_a_terminal_gets_colours_of_the_program_and_none_of_the_service(
-    at_a_terminal: Terminal, serving: Serving
+    at_a_terminal: PseudoTerminal, serving: Serving
 ) -> None:
     server = serving(ScriptedAgent([TextDelta(content="\x1b[31mred\x1b]0;title\x07 plain"), DONE]))
     at_a_terminal.start("ask", "hello", "-i", "idx-docs", *at(server))
@@ -112,66 +102,3 @@ def test_a_terminal_gets_colours_of_the_program_and_none_of_the_service(
     shown = at_a_terminal.seen
     assert "[31mred]0;title plain" in re.sub("\x1b\\[[0-9;]*m", "", shown)
     assert not re.search("\x1b\\][^\x1b]*title|\x1b\\[31mred", shown)
-
-
-class Terminal:
-    """A pseudo-terminal of 80 columns with the program on it."""
-
-    def __init__(self, program: Program) -> None:
-        self._env = program.env | {"TERM": "xterm", "COLUMNS": "80", "LINES": "24"}
-        self._read_to = 0
-        self.seen = ""
-
-    def start(self, *arguments: str) -> None:
-        self._master, slave = os.openpty()
-        self._process = subprocess.Popen(
-            [*COMMAND, *arguments], stdin=slave, stdout=slave, stderr=slave, env=self._env, preexec_fn=_take_terminal
-        )
-        os.close(slave)
-
-    def type(self, keys: str) -> None:
-        os.write(self._master, keys.encode())
-
-    def wait_for(self, text: str) -> None:
-        """Read until the text has been shown, after what was waited for before."""
-        while (found := self.seen.find(text, self._read_to)) < 0:
-            assert self._read(), f"the program ended without {text!r}: {self.seen!r}"
-        self._read_to = found + len(text)
-
-    def interrupt(self, text: str) -> None:
-        """Press Ctrl-C until the text is shown. See `Program.interrupt` for why once may not do."""
-        while self.seen.find(text, self._read_to) < 0:
-            self.type("\x03")
-            while select.select([self._master], [], [], 5)[0]:
-                assert self._read(), f"the program ended without {text!r}: {self.seen!r}"
-                if self.seen.find(text, self._read_to) >= 0:
-                    break
-        self.wait_for(text)
-
-    def end(self) -> int:
-        while self._read():
-            pass
-        return self._process.wait()
-
-    def _read(self) -> bool:
-        try:
-            data = os.read(self._master, 4096)
-        except OSError:  # Linux says EIO where the other end is closed
-            return False
-        self.seen += data.decode()
-        return bool(data)
-
-    def close(self) -> None:
-        if self._process.poll() is None:
-            self._process.kill()
-            self._process.wait()
-        os.close(self._master)
-
-
-def _take_terminal() -> None:
-    """Make the terminal the process's own, so that Ctrl-C is a signal to it."""
-    import fcntl
-    import termios
-
-    os.setsid()
-    fcntl.ioctl(0, termios.TIOCSCTTY, 0)

@@ -46,17 +46,21 @@ def test_bad_input_is_named(program: Program, arguments: list[str], code: int, s
         (["sessions", "list", "--region", "mars", "--api-key", "k"], 2, "the regions are us and eu"),
         (["ask", "hello", "--api-key", "two words", "-i", "idx-a"], 2, "white space"),
         (["ask", "hello", "--api-key", "k", "--base-url", "ftp://host", "-i", "idx-a"], 2, "http or https"),
-        (["ask", "hello", "--local", "--api-key", "k"], 2, "--local goes without"),
+        (["ask", "hello", "--local", "--api-key", "k"], 2, "--local cannot be combined with --api-key"),
         (["ask", " \n ", "-i", str(DOCUMENTS)], 2, "the question is empty"),
         (["ask", "-", "-i", str(DOCUMENTS)], 2, "the question is empty"),
         (["ask", "hello", *ELSEWHERE], 2, "name an index with --index ID, or a session with --session ID"),
         (["ask", "hello", "-i", str(DOCUMENTS), *ELSEWHERE], 2, "add --local"),
-        (["ask", "hello", "-i", str(DOCUMENTS), "--json", "--json-events"], 2, "exclude each other"),
+        (
+            ["ask", "hello", "-i", str(DOCUMENTS), "--json", "--json-events"],
+            2,
+            "--json and --json-events cannot be combined",
+        ),
         (["chat", "-s", "ses-nowhere"], 4, "no session 'ses-nowhere' on this machine"),
         (["sessions", "title", "ses-nowhere"], 4, "no session 'ses-nowhere' on this machine"),
         (["sessions", "delete", "ses-nowhere", "--yes"], 4, "no session 'ses-nowhere' on this machine"),
         (["serve", "nowhere"], 4, "no folder or file 'nowhere'"),
-        (["serve", "a/b=" + str(DOCUMENTS)], 2, "is no index id"),
+        (["serve", "a/b=" + str(DOCUMENTS)], 2, "is not an index id"),
         (["serve", str(DOCUMENTS), "--host", "0.0.0.0"], 2, "give an api_key of your own"),
         (["serve", str(DOCUMENTS), "--store", "mysql://host/db"], 2, "name a file"),
         (["demo", "nowhere"], 4, "no folder or file 'nowhere'"),
@@ -237,7 +241,7 @@ def test_a_missing_extra_is_named_in_one_line(program: Program, module: str, ext
 
 def test_a_fault_of_the_program_is_one_line_too(program: Program) -> None:
     result = program.python(
-        "import sys, chat_sessions.cli.app as app, chat_sessions.cli.sessions_app as sessions\n"
+        "import sys, chat_sessions.cli.app as app, chat_sessions.cli.commands.sessions as sessions\n"
         "sessions.open_service = None\n"
         "sys.argv = ['chat-sessions', 'sessions', 'list']\n"
         "app.run()"

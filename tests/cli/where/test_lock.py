@@ -52,7 +52,7 @@ def test_whoever_waits_is_told_once(tmp_path: Path) -> None:
     assert told == ["waited"]
 
 
-WAITING = "Waiting for another chat-sessions to end its turn\n"
+WAITING = "Waiting for another chat-sessions to finish its turn\n"
 
 
 def test_a_command_waits_with_the_file_until_the_turn_of_another_has_ended(program: Program, tmp_path: Path) -> None:
