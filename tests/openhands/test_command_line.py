@@ -76,12 +76,12 @@ def test_an_action_that_waits_is_answered_by_a_command_where_nobody_can_be_asked
     assert result.code == 1
     session_id = session_in(result.err)
     answer = f"sessions confirm {session_id} --backend openhands"
-    assert f"the agent waits for leave to act; answer it with: chat-sessions {answer}" in result.err
+    assert f"the agent waits for permission; answer it with: chat-sessions {answer}" in result.err
     # Another question would let the action run.
     asked = command("ask", "TEXT", "-s", session_id)
     assert asked.code == 5
     assert answer in asked.err
-    assert "nobody can be asked here" in command("sessions", "confirm", session_id).err
+    assert "there is no terminal to ask at" in command("sessions", "confirm", session_id).err
     assert command("sessions", "confirm", session_id, "--refuse", "not today").code == 0
     assert command("ask", "TEXT", "-s", session_id).out == "Plain answer in pieces.\n"
     assert "← terminal: failed: 'rejected: not today'" in command("sessions", "show", session_id).err

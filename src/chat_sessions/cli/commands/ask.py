@@ -12,7 +12,7 @@ import typer
 from chat_sessions.cli import options
 from chat_sessions.cli.errors import handle_errors
 from chat_sessions.cli.show.answer import AnswerPrinter, show_outcome
-from chat_sessions.cli.show.json import dump, event_line, turn_report
+from chat_sessions.cli.show.json import dump, turn_report
 from chat_sessions.cli.show.terminal import Terminal
 from chat_sessions.cli.where.agent import AgentOptions
 from chat_sessions.cli.where.choice import Where
@@ -20,10 +20,11 @@ from chat_sessions.cli.where.openhands import waiting_runs
 from chat_sessions.cli.where.opening import open_service
 from chat_sessions.cli.where.service import Service
 from chat_sessions.core.errors import ChatSessionsError, ConfigurationError, ConflictError, TurnFailed
+from chat_sessions.core.events import dump_event
 from chat_sessions.core.turn import Turn
 from chat_sessions.session import TurnStream
 
-__all__ = ["ask", "check_question", "show_turn"]
+__all__ = ["answerable", "ask", "check_question", "show_turn"]
 
 
 @handle_errors
@@ -65,14 +66,15 @@ def ask(
     question = check_question(sys.stdin.read() if question == "-" else question, where.prompt_limit)
     with open_service(where, terminal) as service:
         stream = service.session(session).stream(question, require_all_indexes=require_all)
-        if json_events:
-            with _answerable(service, stream, terminal), service.turn(stream):
-                for event in stream:
-                    terminal.json(event_line(event))
-        elif as_json:
-            _show_json(service, stream, terminal)
-        else:
-            show_turn(service, stream, terminal)
+        with answerable(service, stream, terminal):
+            if as_json:
+                _show_json(service, stream, terminal)
+            elif json_events:
+                with service.turn(stream):
+                    for event in stream:
+                        terminal.json(dump(dump_event(event), indent=None))
+            else:
+                show_turn(service, stream, terminal)
 
 
 def check_question(question: str, limit: int | None) -> str:
@@ -90,34 +92,19 @@ def check_question(question: str, limit: int | None) -> str:
 def show_turn(service: Service, stream: TurnStream, terminal: Terminal) -> Turn:
     """Show a turn as it happens, then its sources and cost, even if it ends early. Raises what the stream raises."""
     printer = AnswerPrinter(terminal)
-    with _answerable(service, stream, terminal):
-        try:
-            with service.turn(stream):
-                for event in stream:
-                    printer.show(event)
-        finally:
-            terminal.end_line()
-            if stream.turn.events:
-                show_outcome(stream.turn, session_id=stream.session_id, terminal=terminal)
+    try:
+        with service.turn(stream):
+            for event in stream:
+                printer.show(event)
+    finally:
+        terminal.end_line()
+        if stream.turn.events:
+            show_outcome(stream.turn, session_id=stream.session_id, terminal=terminal)
     return stream.turn
 
 
-def _show_json(service: Service, stream: TurnStream, terminal: Terminal) -> None:
-    """Print the turn as one JSON object at its end, with the reason in `error` if it fails."""
-    error: str | None = None
-    try:
-        with _answerable(service, stream, terminal), service.turn(stream):
-            stream.result()
-    except BaseException as failure:
-        error = str(failure) or "interrupted"
-        raise
-    finally:
-        report = turn_report(stream.turn, session_id=stream.session_id, service=service.name)
-        terminal.json(dump(report | {"error": error}))
-
-
 @contextmanager
-def _answerable(service: Service, stream: TurnStream, terminal: Terminal) -> Generator[None]:
+def answerable(service: Service, stream: TurnStream, terminal: Terminal) -> Generator[None]:
     """Say how to answer an agent that waits for permission if that is why the turn failed."""
     try:
         yield
@@ -128,3 +115,17 @@ def _answerable(service: Service, stream: TurnStream, terminal: Terminal) -> Gen
                     command = f"chat-sessions sessions confirm {stream.session_id}{service.options}"
                     terminal.warn(f"the agent waits for permission; answer it with: {command}")
         raise
+
+
+def _show_json(service: Service, stream: TurnStream, terminal: Terminal) -> None:
+    """Print the turn as one JSON object at its end, with the reason in `error` if it fails."""
+    error: str | None = None
+    try:
+        with service.turn(stream):
+            stream.result()
+    except BaseException as failure:
+        error = str(failure) or "interrupted"
+        raise
+    finally:
+        report = turn_report(stream.turn, session_id=stream.session_id, service=service.name)
+        terminal.json(dump(report | {"error": error}))

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from chat_sessions.cli import options
-from chat_sessions.cli.commands.ask import check_question, show_turn
+from chat_sessions.cli.commands.ask import answerable, check_question, show_turn
 from chat_sessions.cli.errors import ExitCode, exit_code, handle_errors
 from chat_sessions.cli.show.sources import cited, show_sources
 from chat_sessions.cli.show.terminal import Terminal
@@ -68,8 +68,8 @@ def chat(
 class _Chat:
     """A chat; `code` is that of the last question from a pipe that failed.
 
-    At a terminal an error is shown and the chat goes on. Raises only what makes every further question fail
-    too: a key that was refused, a session that does not exist.
+    At a terminal, an error is shown and the chat continues. Raises only errors that would make every further
+    question fail too: a refused key, an unknown session.
     """
 
     service: Service
@@ -99,7 +99,8 @@ class _Chat:
                 self._command(line.strip())
             else:
                 stream = self.session.stream(check_question(line, self.prompt_limit))
-                self.last = show_turn(self.service, stream, self.terminal)
+                with answerable(self.service, stream, self.terminal):
+                    self.last = show_turn(self.service, stream, self.terminal)
         except KeyboardInterrupt:
             if not self.terminal.is_interactive:
                 raise

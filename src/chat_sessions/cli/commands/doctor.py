@@ -43,7 +43,7 @@ _EXTRAS = {
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 _QUESTION = "What does this need?"
 _AGENT_QUESTION = "Answer with the word ready, and use no tool."
-# A shorter turn is over before a buffering proxy could be told from a streaming one.
+# In a shorter turn, buffered events look no different from streamed ones.
 _TELLING_SECONDS = 0.5
 _BUFFERED = (
     "something on the way holds events back until the turn ends: turn off response buffering and compression "

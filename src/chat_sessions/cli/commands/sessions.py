@@ -170,7 +170,8 @@ def delete(
                 raise ConfigurationError("deleting cannot be undone: add --yes where there is no terminal to ask at")
             for summary in summaries:
                 terminal.line(f"{summary.session_id}  {_title_of(summary)}")
-            if not terminal.confirm(f"Delete {'this session' if len(summaries) == 1 else 'these sessions'}?"):
+            which = "this session" if len(summaries) == 1 else "these sessions"
+            if terminal.ask(f"Delete {which}? [y/N]").lower() not in ("y", "yes"):
                 terminal.note("Nothing was deleted.")
                 return
         for summary in summaries:

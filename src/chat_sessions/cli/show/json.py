@@ -8,21 +8,15 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from chat_sessions.core.events import Event, dump_event
 from chat_sessions.core.models import SessionSummary
 from chat_sessions.core.turn import Turn
 
-__all__ = ["dump", "event_line", "summary_report", "turn_report"]
+__all__ = ["dump", "summary_report", "turn_report"]
 
 
 def dump(value: Any, *, indent: int | None = 2) -> str:
     """Write JSON in ASCII: no character in it can control a terminal, whatever a document contains."""
     return json.dumps(value, indent=indent, default=_model).replace("\x7f", "\\u007f")
-
-
-def event_line(event: Event) -> str:
-    """Write an event as one line, as on the wire."""
-    return dump(dump_event(event), indent=None)
 
 
 def turn_report(turn: Turn, *, session_id: str | None, service: str) -> dict[str, Any]:

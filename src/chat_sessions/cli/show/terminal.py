@@ -131,10 +131,6 @@ class Terminal:
         self.end_line()
         return self._err.status(Text(clean(text), style="dim"))
 
-    def confirm(self, question: str) -> bool:
-        """Ask a yes/no question; the default is no."""
-        return self.ask(f"{question} [y/N]").lower() in ("y", "yes")
-
     def ask(self, question: str) -> str:
         """Ask a question and return the answer, stripped; empty at the end of input."""
         self._err.print(Text(f"{clean(question)} "), end="")

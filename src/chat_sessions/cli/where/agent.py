@@ -19,9 +19,9 @@ _AGENT_FIELDS = ("agent", "agent_settings", "agent_profile_id")
 _ALWAYS_CONFIRM: JsonValue = {"kind": "AlwaysConfirm"}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class AgentOptions:
-    """The options as typed. Each may be JSON, or @FILE for a file with JSON in it."""
+    """The options as typed, each perhaps JSON, or @FILE for a file with JSON in it. A model's key may be in them."""
 
     llm: str | None = None
     agent: str | None = None

@@ -47,7 +47,8 @@ class Where:
     def key_name(self) -> str | None:
         """Where the API key comes from: "--api-key" or the name of a variable; None without a key."""
         variables = ("OPENHANDS_API_KEY",) if self.is_openhands else _CLOUD_KEYS
-        return "--api-key" if self.api_key else next((v for v in variables if os.environ.get(v, "").strip()), None)
+        found = [name for name in variables if os.environ.get(name, "").strip()]
+        return "--api-key" if self.api_key else next(iter(found), None)
 
     @property
     def is_local(self) -> bool:

@@ -8,15 +8,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import httpx
-
 from chat_sessions.cli.show.terminal import Terminal
 from chat_sessions.cli.where.choice import Where
 from chat_sessions.cli.where.folders import Folders, data_folder, shortest
 from chat_sessions.cli.where.lock import StoreLock
 from chat_sessions.cli.where.service import Service, unknown_session
 from chat_sessions.core.errors import ConfigurationError
-from chat_sessions.llama_cloud import LlamaCloudChat
 
 if TYPE_CHECKING:
     from chat_sessions.server import Index
@@ -57,18 +54,7 @@ def open_local(where: Where, terminal: Terminal, *, documents: bool) -> Generato
     server = LocalServer(indexes=opened, store=f"sqlite:///{store}", behaviour=behaviour)
     with lock.opening():
         server.start()
-    with (
-        server,
-        # A proxy in the environment is for other machines.
-        httpx.Client(trust_env=False) as http_client,
-        LlamaCloudChat(
-            api_key=server.api_key,
-            base_url=server.url,
-            index_ids=list(opened),
-            http_client=http_client,
-            timeouts=where.timeouts,
-        ) as client,
-    ):
+    with server, server.client(timeouts=where.timeouts) as client:
         yield Service(client, name, options, is_local=True, index_ids=named or None, lock=lock.running)
 
 
