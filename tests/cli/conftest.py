@@ -26,12 +26,13 @@ import pytest
 
 from chat_sessions import LocalServer
 from chat_sessions.cli import main
+from chat_sessions.cli.show.terminal import Terminal
 from chat_sessions.core.events import Event
 from chat_sessions.server import AgentTurn, Behaviour
 
 DOCUMENTS = Path(__file__).parents[2] / "examples" / "documents"
 KEY = "llx-test-key"
-COMMAND = (sys.executable, "-m", "chat_sessions.cli")
+COMMAND = (sys.executable, "-m", "chat_sessions")
 _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
@@ -147,6 +148,14 @@ class Commands:
         return checked(Result(int(ended.value.code or 0), *shown))
 
 
+@pytest.fixture(autouse=True)
+def no_openhands_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test may see the developer's own server, key or model."""
+    for name in ("OPENHANDS_BASE_URL", "OPENHANDS_API_KEY", "LLM_MODEL", "LLM_API_KEY", "LLM_BASE_URL"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.delenv("CHAT_SESSIONS_BACKEND", raising=False)
+
+
 @pytest.fixture
 def command(tmp_path: Path) -> Commands:
     folder = tmp_path / "work"
@@ -213,6 +222,25 @@ def serving() -> Iterator[Serving]:
     made = Serving()
     yield made
     made.close()
+
+
+class Answering(Terminal):
+    """A terminal at which a user types this."""
+
+    def __init__(self, typed: str) -> None:
+        super().__init__()
+        self._typed = typed
+        self.seen: list[str] = []
+
+    @property
+    def is_interactive(self) -> bool:
+        return True
+
+    def notice(self, text: str) -> None:
+        self.seen.append(text)
+
+    def ask(self, question: str) -> str:
+        return self._typed
 
 
 def at(server: LocalServer, *, key: str = KEY) -> list[str]:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.cli.conftest import Commands, Program
-from tests.cli.test_chat import Terminal
+from tests.cli.pseudo_terminal import PseudoTerminal
 from tests.openhands.agent_server import API_KEY, AgentServer
 from tests.openhands.model_server import TITLE, ModelServer
 
@@ -76,12 +76,12 @@ def test_an_action_that_waits_is_answered_by_a_command_where_nobody_can_be_asked
     assert result.code == 1
     session_id = session_in(result.err)
     answer = f"sessions confirm {session_id} --backend openhands"
-    assert f"the agent waits for leave to act; answer it with: chat-sessions {answer}" in result.err
+    assert f"the agent waits for permission; answer it with: chat-sessions {answer}" in result.err
     # Another question would let the action run.
     asked = command("ask", "TEXT", "-s", session_id)
     assert asked.code == 5
     assert answer in asked.err
-    assert "nobody can be asked here" in command("sessions", "confirm", session_id).err
+    assert "there is no terminal to ask at" in command("sessions", "confirm", session_id).err
     assert command("sessions", "confirm", session_id, "--refuse", "not today").code == 0
     assert command("ask", "TEXT", "-s", session_id).out == "Plain answer in pieces.\n"
     assert "← terminal: failed: 'rejected: not today'" in command("sessions", "show", session_id).err
@@ -128,17 +128,17 @@ def test_doctor_asks_one_question_in_a_session_that_is_deleted_again(command: Co
 
 
 @pytest.fixture
-def at_a_terminal(environment: dict[str, str], tmp_path: Path) -> Iterator[Terminal]:
+def at_a_terminal(environment: dict[str, str], tmp_path: Path) -> Iterator[PseudoTerminal]:
     program = Program(tmp_path / "data", tmp_path)
     program.env |= environment
-    terminal = Terminal(program)
+    terminal = PseudoTerminal(program)
     yield terminal
     terminal.close()
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="pseudo-terminals are POSIX")
 def test_someone_at_a_terminal_allows_and_refuses_actions_and_ctrl_c_ends_the_run(
-    at_a_terminal: Terminal, server: AgentServer, model: ModelServer
+    at_a_terminal: PseudoTerminal, server: AgentServer, model: ModelServer
 ) -> None:
     model.hold()
     at_a_terminal.start("chat", "--confirm", *_SHELL)

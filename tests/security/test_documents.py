@@ -224,7 +224,7 @@ def test_what_a_file_is_called_and_says_reaches_the_terminal_as_plain_text(tmp_p
     (folder / f"rates {evil}.md").write_text(f"# Rates {evil}\n\nA room costs 80 {evil} a night.")
     (folder / f"broken {evil}.pdf").write_bytes(b"no pdf")
     (folder / f"link {evil}.md").symlink_to(folder)
-    command = [sys.executable, "-m", "chat_sessions.cli", "ask", "What does a room cost?", "--local", "-i", str(folder)]
+    command = [sys.executable, "-m", "chat_sessions", "ask", "What does a room cost?", "--local", "-i", str(folder)]
     env = {name: value for name, value in os.environ.items() if not name.startswith("LLAMA_")}
     env |= {"CHAT_SESSIONS_DATA": str(tmp_path / "data"), "PYTHONUTF8": "1"}
     for form in ((), ("--json",), ("--json-events",)):

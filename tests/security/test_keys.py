@@ -36,7 +36,8 @@ from chat_sessions import (
     TurnFailed,
     UnprocessableEntityError,
 )
-from chat_sessions.cli.service import Where
+from chat_sessions.cli.where.agent import AgentOptions
+from chat_sessions.cli.where.choice import Where
 from chat_sessions.http.calls import frameless
 from chat_sessions.http.secrets import secrets_in, told, without_secrets
 from chat_sessions.langchain import SessionChatModel
@@ -331,7 +332,7 @@ def test_nothing_that_a_client_is_made_of_shows_a_key(make: Maker) -> None:
 
 
 def test_the_options_of_a_command_show_no_key() -> None:
-    assert KEY not in repr(Where(api_key=KEY))
+    assert KEY not in repr(Where(api_key=KEY, agent=AgentOptions(llm=f'{{"model": "m", "api_key": "{KEY}"}}')))
 
 
 def test_copies_keep_the_key_to_work_with_and_pickles_leave_it_behind(make: Maker) -> None:

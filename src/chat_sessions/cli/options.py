@@ -1,4 +1,4 @@
-"""The options that several commands share. JSON may stand in the option itself or, after an @, in a file."""
+"""The options that several commands share. Options for an agent take JSON, or @FILE for a file with JSON in it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ __all__ = [
     "Agent",
     "ApiKey",
     "AsJson",
-    "BackendOption",
+    "Backend",
     "BaseUrl",
     "Confirm",
     "Conversation",
@@ -18,8 +18,7 @@ __all__ = [
     "Llm",
     "Local",
     "Quiet",
-    "RegionOption",
-    "RequireAll",
+    "Region",
     "SessionArgument",
     "SessionId",
     "Timeout",
@@ -31,21 +30,24 @@ ApiKey = Annotated[
     str | None,
     typer.Option(
         metavar="KEY",
-        help="The API key. Other users may see it among the processes: prefer the variable LLAMA_CLOUD_API_KEY, or "
-        "OPENHANDS_API_KEY.",
+        help="The API key. Other users of the machine can see it in the process list: prefer the variable "
+        "LLAMA_CLOUD_API_KEY or OPENHANDS_API_KEY.",
     ),
 ]
 BaseUrl = Annotated[
     str | None,
     typer.Option(
         metavar="URL",
-        help="The service's address; default LLAMA_CLOUD_BASE_URL, else LlamaCloud; with openhands OPENHANDS_BASE_URL.",
+        help="The service's address; default LLAMA_CLOUD_BASE_URL, else LlamaCloud; for openhands OPENHANDS_BASE_URL.",
     ),
 ]
-RegionOption = Annotated[str | None, typer.Option(metavar="us|eu", help="The region of LlamaCloud.")]
+Region = Annotated[str | None, typer.Option(metavar="us|eu", help="The region of LlamaCloud.")]
 Local = Annotated[
     bool | None,
-    typer.Option("--local/--cloud", help="The server on this machine, or the hosted service; default by the key."),
+    typer.Option(
+        "--local/--cloud",
+        help="Use a server on this machine, or the hosted service; default the hosted one if there is a key.",
+    ),
 ]
 Indexes = Annotated[
     list[str] | None,
@@ -57,33 +59,28 @@ Indexes = Annotated[
     ),
 ]
 SessionId = Annotated[
-    str | None, typer.Option("--session", "-s", metavar="ID", help="The session to go on with; default a new one.")
+    str | None, typer.Option("--session", "-s", metavar="ID", help="The session to continue; default a new one.")
 ]
 SessionArgument = Annotated[str, typer.Argument(metavar="SESSION", help="The session's id.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
-Quiet = Annotated[
-    bool, typer.Option("--quiet", "-q", help="Print the answer and its sources, not how they came about.")
-]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print only the answer and its sources.")]
 Timeout = Annotated[
     float | None,
     typer.Option(
         metavar="SECONDS",
         min=0.1,
-        help="How long to wait for an event, and to look up a turn whose stream broke; default 60, and with openhands "
+        help="How long to wait for an event, and to look up a turn whose stream broke; default 60; for openhands "
         "600 between two events.",
     ),
 ]
-RequireAll = Annotated[
-    bool, typer.Option("--require-all", help="Fail if one of the indexes cannot be queried, instead of leaving it out.")
-]
-BackendOption = Annotated[
+Backend = Annotated[
     str | None,
     typer.Option(
         "--backend",
         metavar="llama-cloud|openhands",
         envvar="CHAT_SESSIONS_BACKEND",
         show_envvar=True,
-        help="Whose sessions they are; default llama-cloud.",
+        help="The kind of service; default llama-cloud.",
     ),
 ]
 Llm = Annotated[
@@ -96,8 +93,7 @@ Llm = Annotated[
 Agent = Annotated[
     str | None,
     typer.Option(
-        metavar="NAME|JSON|@FILE",
-        help="OpenHands: a new session's agent: a profile on the server, or settings.",
+        metavar="NAME|JSON|@FILE", help="OpenHands: a new session's agent, as a profile on the server or as settings."
     ),
 ]
 Tool = Annotated[
@@ -110,15 +106,13 @@ Tool = Annotated[
 Workspace = Annotated[
     str | None,
     typer.Option(
-        metavar="FOLDER|JSON|@FILE",
-        help="OpenHands: the folder on the server's machine that the agent works in.",
+        metavar="FOLDER|JSON|@FILE", help="OpenHands: the folder on the server's machine that the agent works in."
     ),
 ]
 Conversation = Annotated[
     str | None,
     typer.Option(
-        metavar="JSON|@FILE",
-        help="OpenHands: more fields of a new conversation, such as '{\"max_iterations\": 50}'.",
+        metavar="JSON|@FILE", help="OpenHands: more fields of a new conversation, such as '{\"max_iterations\": 50}'."
     ),
 ]
 Confirm = Annotated[bool, typer.Option("--confirm", help="OpenHands: ask before each action of a new session's agent.")]

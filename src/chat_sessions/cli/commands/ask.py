@@ -1,0 +1,131 @@
+"""`chat-sessions ask`: ask one question, and show the turn or as much of it as came."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Generator
+from contextlib import contextmanager, suppress
+from typing import Annotated
+
+import typer
+
+from chat_sessions.cli import options
+from chat_sessions.cli.errors import handle_errors
+from chat_sessions.cli.show.answer import AnswerPrinter, show_outcome
+from chat_sessions.cli.show.json import dump, turn_report
+from chat_sessions.cli.show.terminal import Terminal
+from chat_sessions.cli.where.agent import AgentOptions
+from chat_sessions.cli.where.choice import Where
+from chat_sessions.cli.where.openhands import waiting_runs
+from chat_sessions.cli.where.opening import open_service
+from chat_sessions.cli.where.service import Service
+from chat_sessions.core.errors import ChatSessionsError, ConfigurationError, ConflictError, TurnFailed
+from chat_sessions.core.events import dump_event
+from chat_sessions.core.turn import Turn
+from chat_sessions.session import TurnStream
+
+__all__ = ["answerable", "ask", "check_question", "show_turn"]
+
+
+@handle_errors
+def ask(
+    question: Annotated[str, typer.Argument(metavar="QUESTION", help="The question; - reads it from stdin.")],
+    index: options.Indexes = None,
+    session: options.SessionId = None,
+    as_json: options.AsJson = False,
+    json_events: Annotated[
+        bool, typer.Option("--json-events", help="Print each event of the turn as a line of JSON when it comes.")
+    ] = False,
+    quiet: options.Quiet = False,
+    require_all: Annotated[
+        bool, typer.Option("--require-all", help="Fail if an index cannot be queried, instead of leaving it out.")
+    ] = False,
+    timeout: options.Timeout = None,
+    api_key: options.ApiKey = None,
+    base_url: options.BaseUrl = None,
+    region: options.Region = None,
+    local: options.Local = None,
+    backend: options.Backend = None,
+    llm: options.Llm = None,
+    agent: options.Agent = None,
+    tool: options.Tool = None,
+    workspace: options.Workspace = None,
+    conversation: options.Conversation = None,
+    confirm: options.Confirm = False,
+) -> None:
+    """Ask one question.
+
+    The answer streams to stdout, followed by its sources; everything about it goes to stderr.
+    """
+    if as_json and json_events:
+        raise ConfigurationError("--json and --json-events cannot be combined")
+    terminal = Terminal(quiet=quiet or as_json or json_events)
+    agent_options = AgentOptions(llm, agent, tool, workspace, conversation, confirm)
+    where = Where(api_key, base_url, region, local, backend, agent_options, timeout, index or (), session)
+    where.check(require_all=require_all)
+    question = check_question(sys.stdin.read() if question == "-" else question, where.prompt_limit)
+    with open_service(where, terminal) as service:
+        stream = service.session(session).stream(question, require_all_indexes=require_all)
+        with answerable(service, stream, terminal):
+            if as_json:
+                _show_json(service, stream, terminal)
+            elif json_events:
+                with service.turn(stream):
+                    for event in stream:
+                        terminal.json(dump(dump_event(event), indent=None))
+            else:
+                show_turn(service, stream, terminal)
+
+
+def check_question(question: str, limit: int | None) -> str:
+    """Return the question, stripped. Raises `ConfigurationError` if it is empty or too long."""
+    question = question.strip()
+    if not question:
+        raise ConfigurationError("the question is empty")
+    if limit is not None and len(question) > limit:
+        raise ConfigurationError(
+            f"the question is {len(question):,} characters long; the Chat API takes {limit:,} at most"
+        )
+    return question
+
+
+def show_turn(service: Service, stream: TurnStream, terminal: Terminal) -> Turn:
+    """Show a turn as it happens, then its sources and cost, even if it ends early. Raises what the stream raises."""
+    printer = AnswerPrinter(terminal)
+    try:
+        with service.turn(stream):
+            for event in stream:
+                printer.show(event)
+    finally:
+        terminal.end_line()
+        if stream.turn.events:
+            show_outcome(stream.turn, session_id=stream.session_id, terminal=terminal)
+    return stream.turn
+
+
+@contextmanager
+def answerable(service: Service, stream: TurnStream, terminal: Terminal) -> Generator[None]:
+    """Say how to answer an agent that waits for permission if that is why the turn failed."""
+    try:
+        yield
+    except (TurnFailed, ConflictError):
+        if service.openhands is not None and stream.session_id is not None:
+            with suppress(ChatSessionsError):
+                if waiting_runs(service.openhands, stream.session_id):
+                    command = f"chat-sessions sessions confirm {stream.session_id}{service.options}"
+                    terminal.warn(f"the agent waits for permission; answer it with: {command}")
+        raise
+
+
+def _show_json(service: Service, stream: TurnStream, terminal: Terminal) -> None:
+    """Print the turn as one JSON object at its end, with the reason in `error` if it fails."""
+    error: str | None = None
+    try:
+        with service.turn(stream):
+            stream.result()
+    except BaseException as failure:
+        error = str(failure) or "interrupted"
+        raise
+    finally:
+        report = turn_report(stream.turn, session_id=stream.session_id, service=service.name)
+        terminal.json(dump(report | {"error": error}))

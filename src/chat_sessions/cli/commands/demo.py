@@ -1,0 +1,166 @@
+"""`chat-sessions demo`: ask one session through LlamaIndex and then through LangChain, without a key."""
+
+from __future__ import annotations
+
+import importlib
+import shutil
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from pydantic import TypeAdapter
+
+from chat_sessions.cli.errors import handle_errors
+from chat_sessions.cli.show.answer import AnswerPrinter, show_cost, show_outcome
+from chat_sessions.cli.show.sources import show_sources
+from chat_sessions.cli.show.terminal import Terminal
+from chat_sessions.cli.show.text import one_line
+from chat_sessions.cli.where.choice import Where
+from chat_sessions.cli.where.folders import existing
+from chat_sessions.cli.where.opening import open_service
+from chat_sessions.cli.where.service import Service
+from chat_sessions.core.errors import ConfigurationError
+from chat_sessions.core.events import Event, TextDelta, ThinkingDelta, ToolCall, ToolResult
+from chat_sessions.core.models import Usage
+from chat_sessions.core.sources import Source
+
+__all__ = ["demo"]
+
+_QUESTIONS = ("What was the operating margin in the third quarter of 2025?", "And in the fourth quarter?")
+_EXAMPLES = Path(__file__).parents[4] / "examples" / "documents"
+
+
+@handle_errors
+def demo(
+    folder: Annotated[
+        str | None,
+        typer.Argument(metavar="[FOLDER]", help="The folder to ask; default the example documents of a checkout."),
+    ] = None,
+    question: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--question",
+            "-q",
+            metavar="TEXT",
+            help="What to ask; give it twice to ask each framework its own question.",
+        ),
+    ] = None,
+) -> None:
+    """Ask one session through LlamaIndex and LangChain, without a key.
+
+    A local server answers from the example documents of a checkout, or from a folder of yours.
+    """
+    if folder is None and not _EXAMPLES.is_dir():
+        raise ConfigurationError(
+            "the example documents come with the source code, not with the package; name a folder of your own: "
+            "chat-sessions demo FOLDER --question TEXT"
+        )
+    path = existing(Path(folder) if folder else _EXAMPLES)
+    questions = question or ([] if folder else _QUESTIONS)
+    if not 1 <= len(questions) <= 2:
+        raise ConfigurationError(f"give one or two questions for {path}: --question TEXT")
+    terminal = Terminal(merged=True)
+    terminal.line("One session, two frameworks, no key", "bold")
+    terminal.line()
+    with open_service(Where(local=True, indexes=[str(path)]), terminal) as service:
+        terminal.note(f"It speaks the Chat API at {service.client.base_url}; nothing leaves this machine.")
+        session_id: str | None = None
+        for adapter, turn, asked in (
+            ("chat_sessions.llama_index", _through_llama_index, questions[0]),
+            ("chat_sessions.langchain", _through_langchain, questions[-1]),
+        ):
+            try:
+                importlib.import_module(adapter)
+            except ConfigurationError as error:
+                terminal.warn(str(error))
+            else:
+                session_id = turn(service, session_id, asked, terminal)
+        if session_id is None:
+            raise ConfigurationError("neither framework is installed: pip install 'chat-sessions[all]'")
+        _show_session(service, session_id, terminal)
+
+
+def _through_llama_index(service: Service, session_id: str | None, question: str, terminal: Terminal) -> str | None:
+    """Ask a chat engine; its tool runs come through LlamaIndex's callbacks."""
+    from llama_index.core.callbacks import CallbackManager
+
+    from chat_sessions.cli.show.callbacks import ToolRunHandler
+    from chat_sessions.llama_index import SessionChatEngine
+
+    _show_heading("1. LlamaIndex: SessionChatEngine.stream_chat", question, terminal)
+    printer = AnswerPrinter(terminal)
+    engine = SessionChatEngine(
+        client=service.client,
+        session_id=session_id,
+        index_ids=service.index_ids,
+        callback_manager=CallbackManager([ToolRunHandler(printer)]),
+    )
+    with service.lock(), engine.stream_chat(question) as response:
+        for token in response.response_gen:
+            printer.show(TextDelta(content=token))
+    show_outcome(response.turn, session_id=engine.session_id, terminal=terminal)
+    return engine.session_id
+
+
+def _through_langchain(service: Service, session_id: str | None, question: str, terminal: Terminal) -> str | None:
+    """Ask a chat model; its tool runs and its thinking are blocks of the message."""
+    from langchain_core.messages import AIMessageChunk
+
+    from chat_sessions.langchain import SessionChatModel
+
+    _show_heading("2. LangChain: SessionChatModel.stream, the same session", question, terminal)
+    printer = AnswerPrinter(terminal)
+    model = SessionChatModel(client=service.client, session_id=session_id, index_ids=list(service.index_ids or ()))
+    message = AIMessageChunk(content="")
+    with service.lock():
+        for chunk in model.stream(question):
+            message += chunk
+            for event in _events_in(chunk.content):
+                printer.show(event)
+    about = message.response_metadata
+    terminal.end_line()
+    # The passages' texts are in the tool results, not in the metadata.
+    sources = [{**fields, "text": ""} for fields in about.get("sources", ())]
+    show_sources(TypeAdapter(list[Source]).validate_python(sources), terminal)
+    show_cost(Usage.model_validate(about["usage"]), session_id=about["session_id"], terminal=terminal)
+    return str(about["session_id"])
+
+
+def _events_in(content: str | list[str | dict[str, Any]]) -> list[Event]:
+    """List the events in a chunk's content."""
+    if isinstance(content, str):
+        return [TextDelta(content=content)] if content else []
+    found: list[Event] = []
+    for block in content:
+        match block:
+            case str():
+                found.append(TextDelta(content=block))
+            case {"type": "reasoning", "reasoning": str(thought)}:
+                found.append(ThinkingDelta(content=thought))
+            case {"type": "server_tool_call", "id": str(call_id), "name": str(name), "args": arguments}:
+                found.append(ToolCall(call_id=call_id, name=name, arguments=arguments))
+            case {"type": "server_tool_result", "tool_call_id": str(call_id), "extras": extras, "output": output}:
+                found.append(ToolResult(call_id=call_id, name=extras["name"], result=output))
+            case _:
+                pass
+    return found
+
+
+def _show_heading(heading: str, question: str, terminal: Terminal) -> None:
+    terminal.line()
+    terminal.line(heading, "bold")
+    terminal.line(f"you> {question}")
+
+
+def _show_session(service: Service, session_id: str, terminal: Terminal) -> None:
+    summary = service.client.get_summary(session_id)
+    terminal.line()
+    terminal.line("The session", "bold")
+    terminal.line(f"  id     {session_id}")
+    terminal.line(f"  title  {one_line(summary.generated_title or '(none)')}")
+    terminal.line(f"  turns  {len(service.client.session(session_id).turns())}")
+    terminal.line()
+    # In an environment that is not active, the command must be typed as it was here.
+    program = "chat-sessions" if shutil.which("chat-sessions") else sys.argv[0]
+    terminal.line(f"To continue: {program} chat --local --session {session_id}")

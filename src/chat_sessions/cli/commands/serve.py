@@ -1,0 +1,165 @@
+"""`chat-sessions serve`: serve folders as the Chat API until Ctrl-C."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from chat_sessions.cli.errors import handle_errors
+from chat_sessions.cli.show.terminal import Terminal
+from chat_sessions.cli.where.folders import data_folder, existing, index_id_of
+from chat_sessions.cli.where.local import open_documents
+from chat_sessions.cli.where.lock import StoreLock
+from chat_sessions.core.errors import ConfigurationError
+
+__all__ = ["serve"]
+
+_INDEX_ID = re.compile(r"[A-Za-z0-9][\w.-]{0,99}", re.ASCII)
+_POSTGRESQL = re.compile(r"postgres(ql)?(\+\w+)?://")
+
+
+@handle_errors
+def serve(
+    folder: Annotated[
+        list[str], typer.Argument(metavar="[ID=]FOLDER", help="Each becomes an index; its id is made from its name.")
+    ],
+    host: Annotated[
+        str, typer.Option(metavar="ADDRESS", help="The address to listen on; any other than 127.0.0.1 requires a key.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(metavar="PORT", help="The port; 0 picks a free one.")] = 8765,
+    api_key: Annotated[
+        str | None,
+        typer.Option(
+            metavar="KEY",
+            envvar="CHAT_SESSIONS_SERVE_KEY",
+            show_envvar=True,
+            help="The key that clients must send; default a new one, which is printed.",
+        ),
+    ] = None,
+    store: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE|URL",
+            envvar="CHAT_SESSIONS_STORE",
+            show_envvar=True,
+            help="Where to keep sessions: a file, or postgresql://user@host/database; default a file in the user's "
+            "data folder.",
+        ),
+    ] = None,
+    workers: Annotated[
+        int, typer.Option(metavar="N", min=1, help="How many processes to run; more than one requires PostgreSQL.")
+    ] = 1,
+    drain: Annotated[
+        float,
+        typer.Option(metavar="SECONDS", min=0.0, help="How long running turns may continue when the server stops."),
+    ] = 10.0,
+) -> None:
+    """Serve folders as the Chat API on this machine.
+
+    Any client of the API can use it. Prints what a client needs as an environment file. Ctrl-C stops the server.
+    """
+    from chat_sessions import server
+
+    terminal = Terminal()
+    paths = _index_paths(folder)
+    file = None if store is not None and _POSTGRESQL.match(store) else _store_file(store)
+    if workers > 1 and file is not None:
+        raise ConfigurationError(
+            f"--workers {workers}: several processes need a store on PostgreSQL, such as "
+            "--store postgresql://user@host/database"
+        )
+    opened = open_documents(paths, terminal)
+    with ExitStack() as running, ExitStack() as opening:
+        lock = None if file is None else _lock_of(file, terminal)
+        if lock is not None:
+            opening.enter_context(lock.opening())
+        logger, handler = logging.getLogger("chat_sessions.server"), _Warnings(terminal)
+        logger.addHandler(handler)
+        running.callback(logger.removeHandler, handler)
+
+        def listening(url: str, key: str) -> None:
+            opening.close()
+            if lock is not None:
+                running.enter_context(lock.running())
+            terminal.line(f"LLAMA_CLOUD_BASE_URL={url}")
+            if api_key is None:
+                terminal.line(f"LLAMA_CLOUD_API_KEY={key}")
+            for index_id, index in opened.items():
+                count = len(index.documents)
+                terminal.line(f"# index {index_id}: {count} document{'' if count == 1 else 's'} in {paths[index_id]}")
+            by = f" by {workers} processes" if workers > 1 else ""
+            terminal.note(f"Sessions are kept in {file or 'PostgreSQL'}{by}. Ctrl-C stops the server.")
+
+        server.serve(
+            indexes=opened,
+            store=store if file is None else f"sqlite:///{file}",
+            api_key=api_key,
+            host=host,
+            port=port,
+            workers=workers,
+            drain=drain,
+            on_listening=listening,
+        )
+        terminal.note("Stopped")
+
+
+def _index_paths(folders: Sequence[str]) -> dict[str, Path]:
+    """Find the folders by index id. Raises `UnknownName` and `ConfigurationError`."""
+    paths: dict[str, Path] = {}
+    for given in folders:
+        index_id, equals, name = given.partition("=")
+        # The name of a folder may itself contain an equals sign.
+        has_id = bool(equals) and not Path(given).exists()
+        path = existing(Path(name if has_id else given))
+        index_id = index_id if has_id else index_id_of(path)
+        if not _INDEX_ID.fullmatch(index_id):
+            raise ConfigurationError(f"{index_id!r} is not an index id: use letters, digits, '-', '_' and '.'")
+        if paths.setdefault(index_id, path) != path:
+            raise ConfigurationError(f"two folders have the index id {index_id!r}")
+    return paths
+
+
+def _store_file(given: str | None) -> Path:
+    """Return the whole path of the file for sessions. Raises `ConfigurationError` if a store cannot be there."""
+    name = (given or str(data_folder() / "server.db")).removeprefix("sqlite:///")
+    scheme, is_url, _ = name.partition("://")
+    if is_url:
+        # The rest may contain a password.
+        raise ConfigurationError(
+            f"--store {scheme}://...: name a file, such as --store chat.db, or postgresql://user@host/database"
+        )
+    path = Path(name).absolute()
+    if "?" in str(path):
+        raise ConfigurationError(f"--store {given}: name a file whose path has no '?'")
+    if not path.parent.is_dir():
+        raise ConfigurationError(f"--store {given}: there is no folder {path.parent}")
+    return path
+
+
+def _lock_of(file: Path, terminal: Terminal) -> StoreLock:
+    return StoreLock(
+        file,
+        on_wait=lambda: terminal.note(f"Waiting for {file}, which is in use"),
+        remedy="name another file with --store",
+        patience=2.0,
+    )
+
+
+class _Warnings(logging.Handler):
+    """Shows what the server logs, a line each, without tracebacks."""
+
+    def __init__(self, terminal: Terminal) -> None:
+        super().__init__(logging.WARNING)
+        self._terminal = terminal
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Print a line."""
+        error = record.exc_info[1] if record.exc_info else None
+        reason = f": {type(error).__name__}: {error}" if error else ""
+        self._terminal.warn(" ".join(f"{record.getMessage()}{reason}".split()))

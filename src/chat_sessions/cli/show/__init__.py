@@ -1,0 +1,1 @@
+"""What a terminal shows: answers, sources, JSON, questions to the user."""

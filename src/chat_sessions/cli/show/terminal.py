@@ -1,0 +1,203 @@
+"""Write the answer to stdout and everything about it to stderr, without control sequences.
+
+Text from documents and services may contain anything. `clean` removes what a terminal would act on, and
+nothing is ever read as rich markup.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+import sys
+import textwrap
+from contextlib import AbstractContextManager, nullcontext
+
+from rich.cells import cell_len
+from rich.console import Console
+from rich.text import Text
+
+from chat_sessions.cli.show.text import clean
+
+__all__ = ["Terminal"]
+
+_PIECES = re.compile(r"\n|[^\S\n]+|\S+")
+
+
+class _Cursor:
+    """The column an output has reached, and the console that wrote the unfinished line."""
+
+    def __init__(self) -> None:
+        self.column = 0
+        self.console: Console | None = None
+
+    def end_line(self) -> None:
+        """Finish the line if one has begun."""
+        if self.column and self.console is not None:
+            self.console.print()
+        self.column = 0
+
+
+class Terminal:
+    """The two outputs of a command: stdout for the answer, stderr for everything about it.
+
+    On a terminal, lines break between words; in a pipe or a file, text stays as it came.
+    `quiet` drops everything about the answer except warnings and errors; `merged` writes it to stdout.
+    """
+
+    def __init__(self, *, quiet: bool = False, merged: bool = False) -> None:
+        for stream in (sys.stdin, sys.stdout, sys.stderr):
+            # An answer may contain characters that the terminal's encoding lacks.
+            if isinstance(stream, io.TextIOWrapper):
+                stream.reconfigure(errors="replace")
+        self.quiet = quiet
+        self._out = _console(stderr=False)
+        self._err = self._out if merged else _console(stderr=True)
+        self._shares_line = merged or (self._out.is_terminal and self._err.is_terminal)
+        self._out_cursor = _Cursor()
+        self._err_cursor = self._out_cursor if self._shares_line else _Cursor()
+        self._gap_due = False
+
+    @property
+    def is_interactive(self) -> bool:
+        """Whether there is a user to ask."""
+        return sys.stdin.isatty() and self._err.is_terminal
+
+    @property
+    def is_terminal(self) -> bool:
+        """Whether stdout is a terminal, not a pipe or a file."""
+        return self._out.is_terminal
+
+    @property
+    def line_length(self) -> int:
+        """The longest line that fits on stderr; 120 characters if that is not a terminal."""
+        return self._err.width - 1 if self._err.is_terminal else 120
+
+    def symbol(self, character: str, plain: str) -> str:
+        """Return the character, or `plain` if the terminal's encoding lacks it."""
+        try:
+            character.encode(self._err.encoding)
+        except UnicodeEncodeError:
+            return plain
+        return character
+
+    def answer(self, text: str) -> None:
+        """Show a piece of the answer at once, set off from the notes before it."""
+        if self._gap_due:
+            self.line()
+        self._stream(self._out, self._out_cursor, clean(text), "")
+
+    def aside(self, text: str) -> None:
+        """Show a piece of the agent's thinking at once, dimmed."""
+        if not self.quiet:
+            self._stream(self._err, self._err_cursor, clean(text), "dim italic")
+            self._gap_due = self._shares_line
+
+    def line(self, text: str = "", style: str = "") -> None:
+        """Print a line of the result."""
+        self._gap_due = False
+        self._line(self._out, self._out_cursor, text, style)
+
+    def labelled(self, label: str, style: str, text: str) -> None:
+        """Print a line of the result after a coloured label; a long text continues below its own start."""
+        text = clean(text)
+        if self._out.is_terminal:
+            room = max(20, self._out.width - len(label) - 1)
+            text = ("\n" + " " * len(label)).join(textwrap.wrap(text, room, break_on_hyphens=False))
+        self._gap_due = False
+        self._out.print(Text.assemble((label, style), text), soft_wrap=True)
+
+    def note(self, text: str, style: str = "dim") -> None:
+        """Print a line about the result."""
+        if not self.quiet:
+            self._line(self._err, self._err_cursor, text, style)
+            self._gap_due = self._shares_line
+
+    def warn(self, text: str) -> None:
+        """Print a warning."""
+        self.notice(f"Warning: {text}")
+
+    def notice(self, text: str) -> None:
+        """Print a line that the user must see, `quiet` or not."""
+        self._line(self._err, self._err_cursor, text, "yellow")
+
+    def error(self, text: str) -> None:
+        """Print why the command failed."""
+        self._line(self._err, self._err_cursor, f"Error: {text}", "red")
+
+    def working(self, text: str) -> AbstractContextManager[object]:
+        """Show on a terminal that something takes a while."""
+        if self.quiet or not self._err.is_terminal:
+            return nullcontext()
+        self.end_line()
+        return self._err.status(Text(clean(text), style="dim"))
+
+    def ask(self, question: str) -> str:
+        """Ask a question and return the answer, stripped; empty at the end of input."""
+        self._err.print(Text(f"{clean(question)} "), end="")
+        try:
+            return sys.stdin.readline().strip()
+        except KeyboardInterrupt:
+            self._err.print()
+            raise
+
+    def json(self, text: str) -> None:
+        """Print JSON as it is."""
+        sys.stdout.write(text + "\n")
+        sys.stdout.flush()
+
+    def end_line(self) -> None:
+        """Finish the current line if one has begun."""
+        self._out_cursor.end_line()
+        self._err_cursor.end_line()
+
+    def _line(self, console: Console, cursor: _Cursor, text: str, style: str) -> None:
+        cursor.end_line()
+        _print(console, clean(text), style, end="\n")
+
+    def _stream(self, console: Console, cursor: _Cursor, text: str, style: str) -> None:
+        if cursor.console is not console:
+            cursor.end_line()
+        cursor.console = console
+        if console.is_terminal:
+            text = _wrapped(text, cursor, console.width)
+        elif text:
+            cursor.column = 0 if text.endswith("\n") else 1
+        _print(console, text, style, end="", wrap=False)
+
+
+def _print(console: Console, text: str, style: str, *, end: str, wrap: bool = True) -> None:
+    if console.is_terminal:
+        console.print(Text(text, style=style), end=end, soft_wrap=not wrap)
+    else:
+        # rich would turn tabs into spaces.
+        console.file.write(text + end)
+        console.file.flush()
+
+
+class _Console(Console):
+    def on_broken_pipe(self) -> None:
+        """Let the command end as it does for any other error; rich would exit here."""
+        raise BrokenPipeError
+
+
+def _console(*, stderr: bool) -> Console:
+    return _Console(stderr=stderr, markup=False, highlight=False, emoji=False)
+
+
+def _wrapped(text: str, cursor: _Cursor, width: int) -> str:
+    """Break the text between words where it would run over the edge, and move the cursor."""
+    shown: list[str] = []
+    for piece in _PIECES.findall(text.expandtabs(4)):
+        length = cell_len(piece)
+        if piece == "\n":
+            cursor.column = 0
+        elif cursor.column and cursor.column + length > width:
+            shown.append("\n")
+            cursor.column = 0
+            if piece.isspace():
+                continue
+        shown.append(piece)
+        if piece != "\n":
+            # The terminal itself breaks a word that is longer than the line.
+            cursor.column = cursor.column + length if cursor.column + length <= width else length % width
+    return "".join(shown)

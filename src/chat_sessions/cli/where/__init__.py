@@ -1,0 +1,1 @@
+"""Where a command asks: which service, which folders, which store."""

@@ -1,0 +1,130 @@
+"""The folders that the local server was asked about: an index id for each, and its path.
+
+A session remembers index ids; this remembers their folders, so that a session's id is enough to continue it.
+Kept in `folders.json` beside the sessions.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import tempfile
+from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import Path
+
+from platformdirs import user_data_path
+from pydantic import TypeAdapter, ValidationError
+
+from chat_sessions.cli.errors import UnknownName
+from chat_sessions.core.errors import ConfigurationError
+
+__all__ = ["Folders", "data_folder", "existing", "index_id_of", "shortest"]
+
+_SLUG = re.compile(r"[^a-z0-9]+")
+_entries: TypeAdapter[dict[str, str]] = TypeAdapter(dict[str, str])
+
+
+def data_folder() -> Path:
+    """Return the folder of the local sessions, created if missing: `CHAT_SESSIONS_DATA`, else the user's data folder.
+
+    Raises `ConfigurationError` if it cannot be used.
+    """
+    given = os.environ.get("CHAT_SESSIONS_DATA")
+    folder = Path(given) if given else user_data_path("chat-sessions", appauthor=False)
+    if not (given or folder.is_absolute()):
+        raise ConfigurationError("there is no home folder for local sessions; name a folder in CHAT_SESSIONS_DATA")
+    if "?" in str(folder):
+        raise ConfigurationError(
+            f"the folder {folder} for local sessions cannot be used: a store's path must not contain '?'"
+        )
+    try:
+        # Sessions quote the user's documents: only the user may read them.
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigurationError(
+            f"the folder {folder} for local sessions cannot be created ({error.strerror}); "
+            "name another in CHAT_SESSIONS_DATA"
+        ) from error
+    return folder
+
+
+def existing(path: Path) -> Path:
+    """Return the whole path of a folder or file. Raises `UnknownName` if it does not exist."""
+    if not path.exists():
+        raise UnknownName(f"there is no folder or file {str(path)!r}")
+    return path.resolve()
+
+
+def index_id_of(path: Path) -> str:
+    """Make an index id from the name of a folder or file and a hash of its whole path."""
+    path = path.resolve()
+    name = _SLUG.sub("-", path.name.lower()).strip("-")[:32].strip("-")
+    return f"idx-{name or 'folder'}-{hashlib.sha256(os.fsencode(path)).hexdigest()[:8]}"
+
+
+def shortest(path: Path) -> str:
+    """Write the path in its shortest form: relative to the current folder or to the home folder if possible."""
+    if path.is_relative_to(Path.cwd()) and path != Path.cwd():
+        return str(path.relative_to(Path.cwd()))
+    # A process may have no home.
+    with suppress(RuntimeError):
+        if path.is_relative_to(Path.home()) and path != Path.home():
+            return f"~/{path.relative_to(Path.home())}"
+    return str(path)
+
+
+class Folders:
+    """Index ids and their folders. Raises `ConfigurationError` if the file with them cannot be read."""
+
+    def __init__(self, data: Path) -> None:
+        self._file = data / "folders.json"
+        try:
+            self._paths = _entries.validate_json(self._file.read_bytes())
+        except FileNotFoundError:
+            self._paths = {}
+        except (OSError, ValidationError) as error:
+            raise ConfigurationError(f"{self._file} cannot be read; remove it, and name folders by --index") from error
+
+    def resolve(self, given: Iterable[str]) -> dict[str, Path]:
+        """Find folders and files by index id; each name is a path or an id used before.
+
+        Raises `UnknownName` for anything else.
+        """
+        found: dict[str, Path] = {}
+        for name in given:
+            path = Path(name)
+            if not path.exists() and name in self._paths:
+                found[name] = self.path_of(name)
+            elif not path.exists() and name.startswith("idx-"):
+                known = f" Known here: {', '.join(sorted(self._paths))}." if self._paths else ""
+                raise UnknownName(f"there is no index {name!r} on this machine.{known}")
+            else:
+                found[index_id_of(path)] = existing(path)
+        return found
+
+    def path_of(self, index_id: str) -> Path:
+        """Find the documents of an index. Raises `UnknownName` if the index is unknown or its documents are gone."""
+        path = self._paths.get(index_id)
+        if path is None:
+            raise UnknownName(f"the folder of index {index_id!r} is not known here; name it with --index FOLDER")
+        if not Path(path).exists():
+            raise UnknownName(f"the documents of index {index_id!r} are gone: there is no {path}")
+        return Path(path)
+
+    def name_of(self, index_id: str) -> str:
+        """Return the folder of an index if it is known, else the id."""
+        return self._paths.get(index_id, index_id)
+
+    def remember(self, paths: dict[str, Path]) -> None:
+        """Keep these folders for later commands."""
+        known = {index_id: str(path) for index_id, path in paths.items()}
+        if known.items() <= self._paths.items():
+            return
+        self._paths |= known
+        # Written to another file and moved: a crash leaves the old file or the new one.
+        with tempfile.NamedTemporaryFile("w", dir=self._file.parent, delete=False, encoding="ascii") as file:
+            json.dump(self._paths, file, indent=1)
+        Path(file.name).replace(self._file)

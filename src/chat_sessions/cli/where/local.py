@@ -1,0 +1,102 @@
+"""A server in this process, over the user's own folders; its sessions are kept in a file."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from chat_sessions.cli.show.terminal import Terminal
+from chat_sessions.cli.where.choice import Where
+from chat_sessions.cli.where.folders import Folders, data_folder, shortest
+from chat_sessions.cli.where.lock import StoreLock
+from chat_sessions.cli.where.service import Service, unknown_session
+from chat_sessions.core.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from chat_sessions.server import Index
+
+__all__ = ["open_documents", "open_local"]
+
+# A server needs an index, even for commands that only look at sessions.
+_SAMPLE = {"idx-sample": Path(__file__).with_name("sample.md")}
+
+
+@contextmanager
+def open_local(where: Where, terminal: Terminal, *, documents: bool) -> Generator[Service]:
+    """Start the server; with `documents`, over the folders that were named and those of the session.
+
+    Raises `ConfigurationError`, `UnknownName`, and what `open_documents` raises.
+    """
+    from chat_sessions.local import LocalServer
+    from chat_sessions.server import Behaviour
+
+    store = data_folder() / "sessions.db"
+    options = " --local" if where.key_name else ""
+    if documents:
+        named, paths = _folders(where, store, options)
+        name = "Local server over " + ", ".join(shortest(path) for path in paths.values())
+        name += " (not LlamaCloud)" if where.key_name else ""
+    else:
+        named, paths = (), _SAMPLE
+        name = f"Local sessions in {shortest(store)}"
+    terminal.note(name)
+    opened = open_documents(paths, terminal)
+    lock = StoreLock(
+        store,
+        on_wait=lambda: terminal.note("Waiting for another chat-sessions to finish its turn"),
+        remedy="name another folder for the sessions in CHAT_SESSIONS_DATA",
+    )
+    # A turn ended with Ctrl-C must not block the next one.
+    behaviour = Behaviour(on_disconnect="cancel", concurrent_turns="queue")
+    server = LocalServer(indexes=opened, store=f"sqlite:///{store}", behaviour=behaviour)
+    with lock.opening():
+        server.start()
+    with server, server.client(timeouts=where.timeouts) as client:
+        yield Service(client, name, options, is_local=True, index_ids=named or None, lock=lock.running)
+
+
+def open_documents(paths: Mapping[str, Path], terminal: Terminal) -> dict[str, Index]:
+    """Read the documents, with a warning for each file that is left out. Raises what `open_index` raises."""
+    from chat_sessions.server import open_index
+
+    opened: dict[str, Index] = {}
+    for index_id, path in paths.items():
+        with terminal.working(f"Reading {shortest(path)}"):
+            opened[index_id] = open_index(index_id, path)
+        for warning in opened[index_id].warnings:
+            terminal.warn(warning)
+    return opened
+
+
+def _folders(where: Where, store: Path, options: str) -> tuple[tuple[str, ...], dict[str, Path]]:
+    """Find the index ids that were named, and the folders to serve: theirs and those of the session."""
+    folders = Folders(store.parent)
+    paths = folders.resolve(where.indexes)
+    named = tuple(paths)
+    if where.session_id is not None:
+        for index_id in _session_indexes(store, where.session_id, options):
+            paths.setdefault(index_id, folders.path_of(index_id))
+    if not paths:
+        raise ConfigurationError("nothing to ask: name a folder or a file with --index, such as --index docs/")
+    folders.remember(paths)
+    return named, paths
+
+
+def _session_indexes(store: Path, session_id: str, options: str) -> list[str]:
+    """Read a stored session's indexes without a server, which needs their documents to start."""
+    from chat_sessions.server.store import Store, UnknownSession
+
+    async def read() -> list[str]:
+        opened = await Store.open(f"sqlite:///{store}")
+        try:
+            return (await opened.session(session_id)).index_ids or []
+        finally:
+            await opened.close()
+
+    try:
+        return asyncio.run(read())
+    except UnknownSession:
+        raise unknown_session(session_id, "on this machine", options) from None

@@ -1,0 +1,76 @@
+"""An OpenHands Agent Server."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Generator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from chat_sessions.cli.show.actions import Confirmer
+from chat_sessions.cli.show.terminal import Terminal
+from chat_sessions.cli.where.agent import settings_in, tools_in
+from chat_sessions.cli.where.choice import Where
+from chat_sessions.cli.where.service import Service
+from chat_sessions.core.errors import ChatSessionsError, ConfigurationError
+from chat_sessions.core.turn import ToolRun, replay
+
+if TYPE_CHECKING:
+    from chat_sessions.openhands import OpenHandsChat
+
+__all__ = ["open_openhands", "waiting_runs"]
+
+
+@contextmanager
+def open_openhands(where: Where, terminal: Terminal) -> Generator[Service]:
+    """Open a client of the server that asks at the terminal when an agent waits for permission.
+
+    Raises `ConfigurationError` for options that cannot be read or contradict each other, and `UnknownName` for
+    a file that does not exist.
+    """
+    from chat_sessions.openhands import OpenHandsChat
+
+    agent = where.agent
+    conversation = agent.conversation_fields()
+    if agent.confirm and not terminal.is_interactive:
+        raise ConfigurationError("--confirm asks before each action, but there is no terminal to ask at")
+    with OpenHandsChat(
+        base_url=where.base_url,
+        api_key=where.api_key,
+        llm=settings_in("--llm", agent.llm),
+        agent=settings_in("--agent", agent.agent),
+        tools=tools_in(agent.tool),
+        workspace=settings_in("--workspace", agent.workspace),
+        conversation=conversation,
+        on_confirmation=Confirmer(terminal) if terminal.is_interactive else None,
+        timeouts=where.timeouts,
+    ) as client:
+        url = client.base_url
+        is_known = os.environ.get("OPENHANDS_BASE_URL", "").strip().rstrip("/") == url
+        yield Service(
+            client,
+            f"OpenHands Agent Server at {url}",
+            " --backend openhands" + ("" if is_known else f" --base-url {url}"),
+            interrupt=lambda session_id: _interrupt(client, session_id, terminal),
+        )
+
+
+def waiting_runs(client: OpenHandsChat, session_id: str) -> list[ToolRun]:
+    """List the tool runs that wait for permission. Raises `APIError`."""
+    session = client.retrieve(session_id)
+    if (session.model_extra or {}).get("execution_status") != "waiting_for_confirmation":
+        return []
+    turns = replay(session.events)
+    return [run for run in turns[-1].tool_runs if run.result is None] if turns else []
+
+
+def _interrupt(client: OpenHandsChat, session_id: str, terminal: Terminal) -> None:
+    """Interrupt a session's run, or warn that it may continue."""
+    try:
+        with terminal.working("Interrupting the agent"):
+            client.interrupt(session_id)
+    except ChatSessionsError as error:
+        terminal.warn(f"the agent could not be interrupted and may continue: {error}")
+    except KeyboardInterrupt:
+        terminal.warn("the agent may continue until the model has answered")
+        raise

@@ -1,0 +1,66 @@
+"""Open the service that the options mean."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from contextlib import contextmanager
+
+from chat_sessions.cli.show.terminal import Terminal
+from chat_sessions.cli.where.choice import Where
+from chat_sessions.cli.where.local import open_local
+from chat_sessions.cli.where.openhands import open_openhands
+from chat_sessions.cli.where.service import Service
+from chat_sessions.core.errors import ConfigurationError
+from chat_sessions.llama_cloud import LlamaCloudChat
+from chat_sessions.llama_cloud.settings import REGIONS, Region
+
+__all__ = ["open_service"]
+
+
+@contextmanager
+def open_service(where: Where, terminal: Terminal, *, documents: bool = True) -> Generator[Service]:
+    """Open the service, and name it on stderr.
+
+    `documents` says that questions will be asked, so a local server reads its documents and a new session
+    needs an agent. Raises `ConfigurationError`, `UnknownName`, and what the documents raise.
+    """
+    where.check()
+    if where.is_openhands:
+        if documents and where.session_id is None and not where.agent.has_agent:
+            raise ConfigurationError(
+                "no agent for a new session: name its model with --llm or LLM_MODEL, or a profile of the server with "
+                "--agent"
+            )
+        opened = open_openhands(where, terminal)
+    elif where.is_local:
+        opened = open_local(where, terminal, documents=documents)
+    else:
+        opened = _open_cloud(where)
+    with opened as service:
+        if not service.is_local:
+            terminal.note(service.name)
+        yield service
+
+
+@contextmanager
+def _open_cloud(where: Where) -> Generator[Service]:
+    """Open a client of LlamaCloud, or of the Chat API at another address. Raises `ConfigurationError`."""
+    with LlamaCloudChat(
+        api_key=where.api_key,
+        base_url=where.base_url,
+        region=_region(where.region),
+        index_ids=list(where.indexes) or None,
+        timeouts=where.timeouts,
+    ) as client:
+        url = client.base_url
+        region = next((region for region, known in REGIONS.items() if known == url), None)
+        name = f"LlamaCloud ({region}), {url}" if region else f"Chat API at {url}"
+        yield Service(client, name, "" if region else f" --base-url {url}", index_ids=client.index_ids)
+
+
+def _region(name: str | None) -> Region | None:
+    match name:
+        case None | "us" | "eu":
+            return name
+        case _:
+            raise ConfigurationError(f"--region {name}: the regions are {' and '.join(REGIONS)}")

@@ -1,0 +1,87 @@
+"""A service that is ready for questions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from chat_sessions.cli.errors import UnknownName
+from chat_sessions.cli.show.text import one_line
+from chat_sessions.core.errors import ConfigurationError, NotFoundError
+from chat_sessions.llama_cloud import LlamaCloudChat
+from chat_sessions.llama_cloud.settings import REGIONS
+from chat_sessions.session import ChatSession, TurnStream
+
+if TYPE_CHECKING:
+    from chat_sessions.openhands import OpenHandsChat
+
+__all__ = ["Service", "unknown_session"]
+
+
+@dataclass(frozen=True)
+class Service:
+    """LlamaCloud or another Chat API, a server in this process, or an OpenHands Agent Server.
+
+    - `name`: the service, for people.
+    - `options`: the options that lead back to it, each with a space before it.
+    - `index_ids`: the indexes that the command named, or None.
+    - `lock`: what to hold during a turn, so that no other process opens the store.
+    - `interrupt`: stops a session's run where closing the stream is not enough.
+    """
+
+    client: LlamaCloudChat | OpenHandsChat
+    name: str
+    options: str = ""
+    is_local: bool = False
+    index_ids: tuple[str, ...] | None = None
+    lock: Callable[[], AbstractContextManager[None]] = nullcontext
+    interrupt: Callable[[str], None] | None = None
+
+    @property
+    def openhands(self) -> OpenHandsChat | None:
+        """The client if this is an OpenHands Agent Server."""
+        return None if isinstance(self.client, LlamaCloudChat) else self.client
+
+    @property
+    def is_llama_cloud(self) -> bool:
+        """Whether this is LlamaCloud itself, in either region."""
+        return self.client.base_url in REGIONS.values()
+
+    def session(self, session_id: str | None) -> ChatSession:
+        """Return the session with this id, or a new one. Raises `ConfigurationError` for a new one without an index."""
+        if session_id is None and not self.index_ids and self.openhands is None:
+            raise ConfigurationError("nothing to ask: name an index with --index ID, or a session with --session ID")
+        return self.client.session(session_id, index_ids=self.index_ids)
+
+    @contextmanager
+    def turn(self, stream: TurnStream) -> Generator[None]:
+        """Send a turn and close it at the end. On Ctrl-C, also interrupt its run at the service."""
+        is_sent = False
+        try:
+            with self.lock(), stream:
+                is_sent = True
+                yield
+        except KeyboardInterrupt:
+            # A question that waits for an earlier run must not interrupt that run.
+            if is_sent and self.interrupt is not None and stream.session_id is not None:
+                self.interrupt(stream.session_id)
+            raise
+
+    @contextmanager
+    def looking_up(self, session_id: str) -> Generator[None]:
+        """Raise `UnknownName` with the session's id where the service says 404: a command may take several ids."""
+        try:
+            yield
+        except NotFoundError:
+            place = "on this machine" if self.is_local else f"at {self.name}"
+            raise unknown_session(session_id, place, self.options) from None
+
+
+def unknown_session(session_id: str, place: str, options: str) -> UnknownName:
+    """Make the error for a session that does not exist."""
+    return UnknownName(
+        f"there is no session {one_line(session_id, 80)!r} {place}; `chat-sessions sessions list{options}` lists "
+        "the sessions"
+    )

@@ -1,0 +1,104 @@
+"""A conversation: in a pipe, and at a real terminal with real keys."""
+
+from __future__ import annotations
+
+import re
+import sys
+
+import pytest
+
+from chat_sessions.core.events import Stop, TextDelta
+from chat_sessions.core.models import Usage
+from chat_sessions.server import Behaviour
+from tests.cli.conftest import DOCUMENTS, Commands, Program, ScriptedAgent, Serving, at
+from tests.cli.pseudo_terminal import PseudoTerminal
+
+DONE = Stop(usage=Usage(), is_error=False)
+MARGIN = "What was the operating margin in the third quarter of 2025?"
+
+
+def test_questions_from_a_pipe_are_one_conversation(program: Program) -> None:
+    result = program("chat", "-i", str(DOCUMENTS), stdin=f"{MARGIN}\n\nAnd in the fourth quarter?\n/title\n/session\n")
+    assert result.code == 0
+    assert result.out.index("14.3 %") < result.out.index("11.8 %")
+    assert result.out.endswith(f"{MARGIN}\n{result.session_id}\n")
+    assert "you>" not in result.out
+    assert f"chat-sessions chat --session {result.session_id}" in result.err
+
+
+@pytest.mark.parametrize("word", ["/quit", "/exit"])
+def test_quit_and_exit_end_it_before_the_input_does(command: Commands, word: str) -> None:
+    result = command("chat", "-i", str(DOCUMENTS), stdin=f"{word}\n{MARGIN}\n")
+    assert (result.code, result.out) == (0, "")
+
+
+def test_sources_shows_the_passages_behind_the_last_answer(command: Commands) -> None:
+    result = command("chat", "-i", str(DOCUMENTS), stdin=f"/sources\n{MARGIN}\n/sources\n")
+    assert result.out.startswith("There are no sources yet.\n")
+    assert "[1] annual-report-2025.pdf p. 3" in result.out
+    assert "Results by quarter" in result.out.partition("[1]")[2]
+
+
+def test_sources_of_a_session_taken_up_again_are_those_of_its_last_turn(command: Commands) -> None:
+    first = command("ask", MARGIN, "-i", str(DOCUMENTS))
+    again = command("chat", "-s", first.session_id, stdin="/sources\n/help\n/nonsense\n")
+    assert "annual-report-2025.pdf  p. 3" in again.out
+    assert "/quit" in again.err
+    assert "there is no command '/nonsense'" in again.err
+
+
+def test_an_error_is_told_and_the_conversation_goes_on(command: Commands) -> None:
+    result = command("chat", "-i", str(DOCUMENTS), stdin=f"{'x' * 1001}\n{MARGIN}\n")
+    assert "Error: the question is 1,001 characters long" in result.err
+    assert "14.3 %" in result.out
+    assert result.code == 2
+
+
+def test_another_command_may_use_the_same_sessions_meanwhile(program: Program) -> None:
+    chat = program.start("chat", "-i", str(DOCUMENTS))
+    assert chat.stdin is not None
+    assert chat.stdout is not None
+    chat.stdin.write(f"{MARGIN}\n/session\n")
+    chat.stdin.flush()
+    while not (line := chat.stdout.readline()).startswith("ses-"):
+        assert line, "the chat ended"
+    asked = program("ask", "And in the second quarter?", "-s", line.strip())
+    assert "10.9 %" in asked.out
+    result = program.finish(chat, "And in the fourth quarter?\n")
+    assert result.code == 0
+    assert "11.8 %" in result.out
+    assert program("sessions", "list").out.count("\n") == 1
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="pseudo-terminals are POSIX")
+def test_ctrl_c_ends_the_running_turn_alone_and_ctrl_d_the_conversation(
+    at_a_terminal: PseudoTerminal, serving: Serving
+) -> None:
+    agent = ScriptedAgent([TextDelta(content="First,"), TextDelta(content=" never."), DONE], held=1)
+    server = serving(agent, Behaviour(on_disconnect="cancel", concurrent_turns="queue"))
+    at_a_terminal.start("chat", "-i", "idx-docs", *at(server))
+    at_a_terminal.wait_for("you> ")
+    at_a_terminal.type("hello\n")
+    at_a_terminal.wait_for("First,")
+    at_a_terminal.interrupt("Interrupted: this turn ends here.")
+    at_a_terminal.wait_for("you> ")
+    at_a_terminal.type("half a line")
+    at_a_terminal.wait_for("half a line")
+    at_a_terminal.interrupt("Ctrl-D or /quit ends the chat.")
+    at_a_terminal.wait_for("you> ")
+    at_a_terminal.type("\x04")
+    at_a_terminal.wait_for("To continue: ")
+    assert at_a_terminal.end() == 0
+    assert agent.left.wait(timeout=30)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="pseudo-terminals are POSIX")
+def test_a_terminal_gets_colours_of_the_program_and_none_of_the_service(
+    at_a_terminal: PseudoTerminal, serving: Serving
+) -> None:
+    server = serving(ScriptedAgent([TextDelta(content="\x1b[31mred\x1b]0;title\x07 plain"), DONE]))
+    at_a_terminal.start("ask", "hello", "-i", "idx-docs", *at(server))
+    assert at_a_terminal.end() == 0
+    shown = at_a_terminal.seen
+    assert "[31mred]0;title plain" in re.sub("\x1b\\[[0-9;]*m", "", shown)
+    assert not re.search("\x1b\\][^\x1b]*title|\x1b\\[31mred", shown)
