@@ -39,12 +39,14 @@ check: lint types layers test coverage lowest beside fuzz bench-short docs build
 
 lint: .venv/.dev
 	$(UV) lock --check --quiet
+	$(BIN)/python scripts/generate_sync.py --check
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 
-format: .venv/.dev  ## Format, and mend what can be mended.
+format: .venv/.dev  ## Format, mend what can be mended, and write the sync twins of async modules.
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+	$(BIN)/python scripts/generate_sync.py
 
 types: .venv/.dev
 	$(BIN)/mypy

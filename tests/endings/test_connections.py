@@ -13,8 +13,8 @@ import pytest
 
 from chat_sessions import ConfigurationError, LlamaCloudChat, Stop, TextDelta, Timeouts, Usage
 from chat_sessions.llama_cloud.connection import ResponseEvents
+from chat_sessions.session.backend import DeadlinePassed
 from chat_sessions.session.deadlines import EventClock
-from chat_sessions.session.transport import DeadlinePassed
 from tests.wire_server import Connection, Request, WireServer
 
 HELLO = b'data: {"type": "text_delta", "content": "a"}\n\n'

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from chat_sessions.core.delivery import decide
 from chat_sessions.llama_cloud.wire import turn_call
-from chat_sessions.session import turn_stream
+from chat_sessions.session import turn_state
 from chat_sessions.session.deadlines import EventClock
 from tests.simulation.promises import Broken, check
 from tests.simulation.schedule import draw
@@ -49,7 +49,7 @@ def test_a_client_that_takes_the_end_of_a_stream_for_the_end_of_the_turn_is_caug
     def believe(stream: Any, cause: Exception, *, accepted: bool) -> None:
         stream._is_closed = True
 
-    monkeypatch.setattr(turn_stream._TurnState, "_recover", believe)
+    monkeypatch.setattr(turn_state.TurnState, "_recover", believe)
     assert is_caught("silent truncations")
 
 

@@ -9,8 +9,8 @@ from typing import cast
 from chat_sessions import ChatSession, Event, SessionSummary, Timeouts
 from chat_sessions.llama_index import SessionChatEngine
 from chat_sessions.session import Backend
+from chat_sessions.session.backend import TurnRequest
 from chat_sessions.session.deadlines import EventClock
-from chat_sessions.session.transport import TurnRequest
 
 __all__ = ["engine_of"]
 

@@ -15,8 +15,8 @@ from chat_sessions.openhands.live_turn import LiveTurn
 from chat_sessions.openhands.mapping import events_of
 from chat_sessions.openhands.reading import Reading
 from chat_sessions.openhands.settings import Settings
+from chat_sessions.session.backend import ConnectionLost, TurnRequest
 from chat_sessions.session.deadlines import EventClock, Timeouts
-from chat_sessions.session.transport import ConnectionLost, TurnRequest
 from tests.openhands.captured import Frame, folded
 
 

@@ -42,10 +42,10 @@ from chat_sessions import (
 )
 from chat_sessions.core.events import dump_event
 from chat_sessions.session import recovery
+from chat_sessions.session.backend import TurnRequest
 from chat_sessions.session.deadlines import EventClock
-from chat_sessions.session.transport import TurnRequest
 from chat_sessions.session.turn_count import TurnCount
-from chat_sessions.session.turn_stream import PreparedTurn
+from chat_sessions.session.turn_state import PreparedTurn
 from tests.faces import AnyChat, AnySession, AnyStream, do, entered, every, some
 from tests.session.test_turn_queue import until_waiting
 from tests.wire_server import Connection, Handler, Request, WireServer
@@ -139,17 +139,19 @@ async def test_the_first_event_is_here_before_the_second_is_sent(chat: AnyChat, 
 @pytest.mark.parametrize(
     "first", [refuse(500), stream_of(TextDelta(content="a"), then=lambda c: c.chunk(b"data: {\n\n"))]
 )
-async def test_the_causes_of_an_error_come_to_an_end(chat: AnyChat, wire: WireServer, first: Handler) -> None:
+async def test_the_causes_of_an_error_come_to_an_end(wire: WireServer, first: Handler) -> None:
     wire.on("POST", "/messages/stream", first)
-    with pytest.raises((InternalServerError, ProtocolError)) as caught:
-        await do(chat.stream("ses-1", "q", index_ids=["idx-1"]).result())
-    seen: list[BaseException] = []
-    ahead: list[BaseException | None] = [caught.value]
-    while ahead:
-        if (error := ahead.pop()) is not None:
-            assert error not in seen
-            seen.append(error)
-            ahead += [error.__cause__, error.__context__ if error.__context__ is not error.__cause__ else None]
+    with client(wire, recovery=0.05) as chat:
+        for one in both(chat):
+            with pytest.raises((InternalServerError, ProtocolError)) as caught:
+                await do(one.stream("ses-1", "q", index_ids=["idx-1"]).result())
+            seen: list[BaseException] = []
+            ahead: list[BaseException | None] = [caught.value]
+            while ahead:
+                if (error := ahead.pop()) is not None:
+                    assert error not in seen
+                    seen.append(error)
+                    ahead += [error.__cause__, None if error.__context__ is error.__cause__ else error.__context__]
 
 
 async def test_text_deltas_are_the_answer_once_and_result_is_the_turn(chat: AnyChat) -> None:

@@ -21,7 +21,8 @@ from chat_sessions.langchain.closing import to_the_end
 from chat_sessions.langchain.content import BlockWriter, MessageForm, is_delta
 from chat_sessions.langchain.protocol import ProtocolWriter
 from chat_sessions.langchain.tool_runs import AsyncToolRuns, ToolRuns
-from chat_sessions.session.turn_stream import AsyncTurnStream, TurnStream
+from chat_sessions.session.async_turn_stream import AsyncTurnStream
+from chat_sessions.session.turn_stream import TurnStream
 
 if TYPE_CHECKING:
     from langchain_protocol.protocol import MessagesData

@@ -34,10 +34,10 @@ from chat_sessions.llama_cloud.wire import (
     titled,
     turn_call,
 )
-from chat_sessions.session.chat_session import AsyncChatSession
+from chat_sessions.session.async_chat_session import AsyncChatSession
+from chat_sessions.session.async_turn_stream import AsyncTurnStream
+from chat_sessions.session.backend import TurnRequest
 from chat_sessions.session.deadlines import EventClock, Timeouts
-from chat_sessions.session.transport import TurnRequest
-from chat_sessions.session.turn_stream import AsyncTurnStream
 
 __all__ = ["AsyncLlamaCloudChat"]
 

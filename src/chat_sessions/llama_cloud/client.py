@@ -38,9 +38,9 @@ from chat_sessions.llama_cloud.wire import (
     titled,
     turn_call,
 )
+from chat_sessions.session.backend import TurnRequest
 from chat_sessions.session.chat_session import ChatSession
 from chat_sessions.session.deadlines import EventClock, Timeouts
-from chat_sessions.session.transport import TurnRequest
 from chat_sessions.session.turn_stream import TurnStream
 
 __all__ = ["LlamaCloudChat"]

@@ -26,8 +26,8 @@ from chat_sessions.core.events import Event
 from chat_sessions.http.bounds import SHORTEST_READ, bound_reads, read_bound
 from chat_sessions.http.calls import frameless, reason
 from chat_sessions.llama_cloud.sse import EventDecoder
+from chat_sessions.session.backend import ConnectionLost, DeadlinePassed, EventUnreadable
 from chat_sessions.session.deadlines import EventClock
-from chat_sessions.session.transport import ConnectionLost, DeadlinePassed, EventUnreadable
 
 __all__ = ["AsyncResponseEvents", "ResponseEvents", "close_dropped", "lost"]
 

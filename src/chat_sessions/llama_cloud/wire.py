@@ -14,7 +14,7 @@ from pydantic import JsonValue, SecretStr
 from chat_sessions.core.errors import APIStatusError, ProtocolError
 from chat_sessions.core.models import ImageAttachment, SessionSummary, TitledSummary
 from chat_sessions.http.calls import Call, quoted
-from chat_sessions.session.transport import TurnRequest
+from chat_sessions.session.backend import TurnRequest
 
 __all__ = [
     "attachment_call",

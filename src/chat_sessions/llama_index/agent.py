@@ -31,8 +31,8 @@ from chat_sessions.llama_index.client import client_or_default
 from chat_sessions.llama_index.history import ChatHistoryPolicy, history_problem
 from chat_sessions.llama_index.messages import answer_message, chat_response, messages_of
 from chat_sessions.llama_index.run_memory import RunMemory
+from chat_sessions.session.async_chat_session import AsyncChatSession
 from chat_sessions.session.backend import Backend
-from chat_sessions.session.chat_session import AsyncChatSession
 
 if TYPE_CHECKING:
     from llama_index.core.agent.workflow.agent_context import AgentContext

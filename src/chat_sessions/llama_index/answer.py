@@ -21,8 +21,10 @@ from chat_sessions.core.turn import Turn
 from chat_sessions.llama_index.messages import agent_response, chat_response
 from chat_sessions.llama_index.tools import RunPositions, nodes_of, tool_output
 from chat_sessions.llama_index.tracing import TurnTrace
-from chat_sessions.session.chat_session import AsyncChatSession, ChatSession
-from chat_sessions.session.turn_stream import AsyncTurnStream, TurnStream
+from chat_sessions.session.async_chat_session import AsyncChatSession
+from chat_sessions.session.async_turn_stream import AsyncTurnStream
+from chat_sessions.session.chat_session import ChatSession
+from chat_sessions.session.turn_stream import TurnStream
 
 __all__ = ["Answer", "AsyncAnswer", "start_trace"]
 

@@ -57,10 +57,10 @@ from chat_sessions.openhands.wire import (
     switch_call,
     title_call,
 )
-from chat_sessions.session.chat_session import AsyncChatSession
+from chat_sessions.session.async_chat_session import AsyncChatSession
+from chat_sessions.session.async_turn_stream import AsyncTurnStream
+from chat_sessions.session.backend import ConnectionLost, TurnRequest
 from chat_sessions.session.deadlines import EventClock, Timeouts
-from chat_sessions.session.transport import ConnectionLost, TurnRequest
-from chat_sessions.session.turn_stream import AsyncTurnStream
 
 __all__ = ["AsyncOpenHandsChat"]
 

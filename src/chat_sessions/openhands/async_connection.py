@@ -26,8 +26,8 @@ from chat_sessions.openhands.sockets import (
     key_frame,
     opening_error,
 )
+from chat_sessions.session.backend import ConnectionLost, DeadlinePassed, TurnRequest
 from chat_sessions.session.deadlines import EventClock
-from chat_sessions.session.transport import ConnectionLost, DeadlinePassed, TurnRequest
 
 __all__ = ["AsyncConversationEvents"]
 

@@ -18,8 +18,8 @@ from chat_sessions.openhands.json_values import JsonObject
 from chat_sessions.openhands.settings import Settings, check_prompt
 from chat_sessions.openhands.sockets import SocketKind
 from chat_sessions.openhands.wire import read_object, refusal
+from chat_sessions.session.backend import ConnectionLost, DeadlinePassed
 from chat_sessions.session.deadlines import EventClock, Timeouts
-from chat_sessions.session.transport import ConnectionLost, DeadlinePassed
 
 __all__ = ["ClientBase", "Interruption", "no_attachments", "remaining", "was_not_sent"]
 

@@ -57,9 +57,9 @@ from chat_sessions.openhands.wire import (
     switch_call,
     title_call,
 )
+from chat_sessions.session.backend import ConnectionLost, TurnRequest
 from chat_sessions.session.chat_session import ChatSession
 from chat_sessions.session.deadlines import EventClock, Timeouts
-from chat_sessions.session.transport import ConnectionLost, TurnRequest
 from chat_sessions.session.turn_stream import TurnStream
 
 __all__ = ["OpenHandsChat"]

@@ -14,8 +14,8 @@ from chat_sessions.openhands.live_turn import LiveTurn
 from chat_sessions.openhands.settings import Settings
 from chat_sessions.openhands.sockets import SocketKind, closing_error, decode
 from chat_sessions.openhands.turn_facts import ENDED, status_of
+from chat_sessions.session.backend import ConnectionLost, TurnRequest
 from chat_sessions.session.deadlines import EventClock
-from chat_sessions.session.transport import ConnectionLost, TurnRequest
 
 __all__ = ["RECONNECT_WAITS", "STATE_WAIT", "Reading", "not_idle"]
 

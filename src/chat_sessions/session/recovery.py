@@ -21,8 +21,8 @@ from chat_sessions.core.errors import (
     TurnStalled,
 )
 from chat_sessions.core.events import Event
-from chat_sessions.core.turn import TurnFold, events_of
-from chat_sessions.session.transport import DeadlinePassed, EventUnreadable
+from chat_sessions.core.turn import TurnFold, Update
+from chat_sessions.session.backend import DeadlinePassed, EventUnreadable
 
 __all__ = ["Recovery"]
 
@@ -99,7 +99,7 @@ class Recovery:
         left = self.time_left
         return wait if left is None else min(wait, left)
 
-    def look(self, history: Sequence[Event]) -> list[Event]:
+    def look(self, history: Sequence[Event]) -> tuple[Update, ...]:
         """Take in what the session shows now; gives back the events that the reader has not had."""
         delivery = decide(
             live=self._fold.turn,
@@ -112,7 +112,7 @@ class Recovery:
         if delivery.position is not None:
             # Found once, it is this one for good: its place in the history does not change.
             self._landed, self._position = True, delivery.position
-        return [] if delivery.turn is None else list(events_of(self._fold.adopt(delivery.turn)))
+        return () if delivery.turn is None else self._fold.adopt(delivery.turn)
 
     def failed(self, error: APIError | ProtocolError) -> None:
         """Take in that the session could not be read; a refusal is final, anything else is not."""

@@ -1,9 +1,14 @@
 """One turn at a time per session, in the order in which they were asked for.
 
-The service's own rule for concurrent turns is not known, and a history of two interleaved
-turns cannot be told apart afterwards. So a second turn on a session waits in this process,
-whether the turns are sync or async and whichever client sends them. Processes do not see
-each other's turns: there the service's answer (a 409, perhaps) is the only guard.
+The service's own rule for concurrent turns is not known, and a history of two interleaved turns cannot be
+told apart afterwards. So a second turn on a session waits in this process, whether the turns are sync or
+async and whichever client sends them. Processes do not see each other's turns: there the service's answer (a
+409, perhaps) is the only guard.
+
+Whoever runs a turn holds a `TurnSlot`; the queue itself holds it weakly. A slot that is dropped, by the
+garbage collector, a signal's exception, or a task that never runs again, is out of the line. There is no
+lock to be left locked: the queue changes by single operations of a deque, and whoever waits looks again every
+second.
 """
 
 from __future__ import annotations
@@ -11,195 +16,249 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
+import time
 import weakref
 from collections import deque
-from collections.abc import Callable, Generator, Hashable
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Hashable, Iterator
+from contextlib import suppress
 
-from chat_sessions.core.errors import ConfigurationError
+from chat_sessions.core.errors import APITimeoutError, ConfigurationError
+from chat_sessions.session.flow import Flow, current_flow, current_task
 
-__all__ = ["TurnSlot", "wait_for_turn", "wait_for_turn_async"]
+__all__ = ["TurnSlot", "async_wait_for_turn", "wait_for_turn"]
+
+# The longest wait for earlier turns of a session, in seconds, where the turn has no total deadline.
+LONGEST_WAIT = 600.0
+# How often whoever waits looks at the line, in seconds, should nobody wake it.
+_TICK = 1.0
+# How long an open turn that is not being read holds its session, in seconds: where somebody may come back to read
+# it, and where nobody is known to.
+_KEPT_UNREAD = 60.0
+_LEFT_UNREAD = 10.0
+# How long it may go unread, in seconds, while its own reader asks for the next turn, whose event loop may be about to
+# close what a `break` left, and while a task that its reader began does, which the reader may wait for.
+_BEING_LEFT = 0.25
+_READER_WAITS = 2.0
 
 
-@dataclass(slots=True, eq=False)
+class _Line:
+    """The slots of one session. It lives as long as one of them."""
+
+    def __init__(self) -> None:
+        self.places: deque[_Place] = deque()
+
+    def ahead_of(self, place: _Place | None) -> Iterator[TurnSlot]:
+        """The slots before this place, the first one first; all of them for None."""
+        for other in tuple(self.places):
+            if other is place:
+                return
+            if (slot := other.slot()) is not None:
+                yield slot
+
+    def leave(self, place: _Place) -> None:
+        """Take the place out, and wake whoever is next."""
+        with suppress(ValueError):
+            self.places.remove(place)
+        for next_place in tuple(self.places):
+            next_place.wake()
+            if next_place.slot() is not None:
+                return
+
+
 class _Place:
-    """A place in a session's line: how to wake whoever waits in it, and who reads its turn."""
+    """A place in a line, and how to wake whoever waits in it. Does not keep the slot."""
 
-    key: Hashable
-    wake: Callable[[], bool]
-    thread: int | None
-    # Weak: a task that has ended may hold the stream, and with it its own place, for ever.
-    task: weakref.ref[asyncio.Task[object]] | None
+    __slots__ = ("slot", "wake")
 
-    def is_read_by(self, task: asyncio.Task[object] | None) -> bool:
-        return task is not None and self.task is not None and self.task() is task
-
-
-_lines: dict[Hashable, deque[_Place]] = {}
-# Reentrant: a signal handler or the garbage collector may release a slot while this thread holds it.
-_lock = threading.RLock()
-_lock_holder: int | None = None
-# Places that were given up while this very thread was at work on the lines.
-_given_up: deque[_Place] = deque()
-# How many steps of the event loop an open turn may take to close before it is taken to stay open. A loop closes
-# an async generator that was left by `break` in a task of its own: two steps, and two more for each one around it.
-_STEPS_TO_CLOSE = 16
+    def __init__(self, slot: TurnSlot, line: _Line, wake: Callable[[], None]) -> None:
+        self.wake = wake
+        self.slot = weakref.ref(slot, lambda _: line.leave(self))
 
 
 class TurnSlot:
-    """The right to run a turn on a session, until `release`."""
+    """The right to run a turn on a session, until `release`. `what` and `where` are the turn for messages."""
 
-    def __init__(self, place: _Place) -> None:
-        self._place = place
+    def __init__(self, key: Hashable, what: str, where: str, wake: Callable[[], None]) -> None:
+        self.what = what
+        self.where = where
+        # From the wait for its turn on.
+        self.is_reading = True
+        self._last_read = time.monotonic()
+        self._readers: list[weakref.ref[Flow]] = []
+        self.loop: asyncio.AbstractEventLoop | None = None
+        self.read_by(current_flow())
+        with _lock:
+            line = _lines.get(key)
+            if line is None:
+                line = _lines[key] = _Line()
+        self.line = line
+        self.place = _Place(self, line, wake)
+        line.places.append(self.place)
 
-    def touch(self) -> None:
-        """Note that the calling thread reads the turn: it must not wait for its end."""
-        if self._place.thread != (thread := threading.get_ident()):
-            self._place.thread, self._place.task = thread, _reference(_current_task())
+    def read_by(self, flow: Flow) -> None:
+        """Note that this flow reads the turn now."""
+        if not self._readers or self._readers[-1]() is not flow:
+            self._readers = [known for known in self._readers if (one := known()) is not None and one is not flow]
+            self._readers.append(weakref.ref(flow))
 
-    def touch_async(self) -> None:
-        """Note that the calling task reads the turn: it must not wait for its end."""
-        self._place.thread = threading.get_ident()
-        task = _current_task()
-        if not self._place.is_read_by(task):
-            self._place.task = _reference(task)
+    def begin_read(self) -> None:
+        """Note that the calling code waits for the turn's next event."""
+        self.read_by(current_flow())
+        self.is_reading = True
+
+    def end_read(self) -> None:
+        """Note that it waits no more."""
+        self.is_reading = False
+        self._last_read = time.monotonic()
 
     def abandon(self) -> None:
-        """Note that nobody reads the turn and another thread ends it: whoever asks for the next one may wait."""
-        self._place.thread = self._place.task = None
-
-    def abandon_async(self) -> None:
-        """Note that nobody reads the turn and its event loop ends it: any task may wait, but not the loop's thread."""
-        self._place.task = None
+        """Note that nobody reads the turn any more and that it is about to be released. Takes no lock."""
+        self._readers = []
+        self.end_read()
 
     def release(self) -> None:
-        """Let the next turn begin. Idempotent, and safe from any thread, signal handlers included."""
-        if _lock_holder == threading.get_ident():
-            _given_up.append(self._place)
-            return
-        with _lines_locked():
-            _leave(self._place)
+        """Let the next turn begin. Idempotent, and safe from any thread, signal handlers and finalisers included."""
+        self.line.leave(self.place)
 
-    def __del__(self) -> None:
-        # A stream that was dropped without being closed must not block its session for ever.
-        self.release()
+    @property
+    def reader(self) -> Flow | None:
+        """Who reads the turn, as far as is known: the last that did and can still run."""
+        flows = (known() for known in reversed(self._readers))
+        return next((flow for flow in flows if flow is not None and flow.is_alive), None)
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nobody can end this turn any more, or nobody will: then it does not hold its session."""
+        if self.loop is not None and self.loop.is_closed():
+            return True
+        return self.unread_for > (_KEPT_UNREAD if self.reader is not None else _LEFT_UNREAD)
+
+    @property
+    def unread_for(self) -> float:
+        """Seconds since the turn was read; 0 while somebody waits for its next event."""
+        return 0.0 if self.is_reading else time.monotonic() - self._last_read
 
 
-def wait_for_turn(key: Hashable) -> TurnSlot:
+_lines: weakref.WeakValueDictionary[Hashable, _Line] = weakref.WeakValueDictionary()
+# Held for a look at the dictionary alone. Reentrant, as a finaliser may run within.
+_lock = threading.RLock()
+
+
+def wait_for_turn(key: Hashable, what: str = "a turn", where: str = "", *, limit: float | None = None) -> TurnSlot:
     """Wait until every turn asked for earlier on this session has ended.
 
-    Raises `ConfigurationError` where that would be for ever: the calling thread reads the open turn.
+    Raises `ConfigurationError` if that would be for ever, because the calling code itself has an open turn or
+    keeps one from going on, and `APITimeoutError` after `limit` seconds (10 minutes by default).
     """
-    ready = threading.Event()
+    ready = threading.Lock()
+    ready.acquire()
 
-    def wake() -> bool:
-        ready.set()
-        return True
+    def wake() -> None:
+        with suppress(RuntimeError):  # it is awake
+            ready.release()
 
-    slot, is_first = _join(key, wake, lambda first: first.thread == threading.get_ident())
-    if not is_first:
-        try:
-            ready.wait()
-        except BaseException:
-            slot.release()
-            raise
+    slot = TurnSlot(key, what, where, wake)
+    end = time.monotonic() + (LONGEST_WAIT if limit is None else limit)
+    task = current_task()
+    try:
+        while (wait := _wait(slot, end, None if task is None else task.get_loop())) > 0:
+            ready.acquire(timeout=wait)
+    except BaseException:
+        # At once, and not when the traceback of the error is dropped.
+        slot.release()
+        raise
+    slot.end_read()
     return slot
 
 
-async def wait_for_turn_async(key: Hashable) -> TurnSlot:
+async def async_wait_for_turn(
+    key: Hashable, what: str = "a turn", where: str = "", *, limit: float | None = None
+) -> TurnSlot:
     """As `wait_for_turn`; the event loop goes on meanwhile, and a cancelled wait leaves the line."""
     loop = asyncio.get_running_loop()
     ready = asyncio.Event()
-    task = _current_task()
 
-    def wake() -> bool:
-        try:
+    def wake() -> None:
+        with suppress(RuntimeError):  # the loop is closed
             loop.call_soon_threadsafe(ready.set)
-        except RuntimeError:  # the loop is closed, and nobody waits any more
-            return False
-        return True
 
-    def is_own(first: _Place) -> bool:
-        return first.is_read_by(task)
-
-    for _ in range(_STEPS_TO_CLOSE):
-        if not _begins_with(key, is_own):
-            break
-        await asyncio.sleep(0)
-    slot, is_first = _join(key, wake, is_own)
-    if not is_first:
-        try:
-            await ready.wait()
-        except BaseException:
-            slot.release()
-            raise
+    slot = TurnSlot(key, what, where, wake)
+    slot.loop = loop
+    end = time.monotonic() + (LONGEST_WAIT if limit is None else limit)
+    try:
+        while (wait := _wait(slot, end, None)) > 0:
+            alarm = loop.call_later(wait, ready.set)
+            try:
+                await ready.wait()
+            finally:
+                alarm.cancel()
+            ready.clear()
+    except BaseException:
+        slot.release()
+        raise
+    slot.end_read()
     return slot
 
 
-def _join(key: Hashable, wake: Callable[[], bool], is_own: Callable[[_Place], bool]) -> tuple[TurnSlot, bool]:
-    """A place at the end of the line, and whether it is the first."""
-    place = _Place(key, wake, threading.get_ident(), _reference(_current_task()))
-    with _lines_locked():
-        line = _lines.setdefault(key, deque())
-        if line and is_own(line[0]):
+def _wait(slot: TurnSlot, end: float, blocked: asyncio.AbstractEventLoop | None) -> float:
+    """Return the seconds to wait before the next look; 0 when it is this slot's turn.
+
+    `blocked` is the event loop that cannot go on meanwhile.
+    """
+    ahead: list[TurnSlot] = []
+    for other in slot.line.ahead_of(slot.place):
+        if other.is_over:
+            other.release()
+            continue
+        if _waits_for_itself(other, blocked):
             raise ConfigurationError(
-                "this session still has an open turn, and the code that reads it is the code that asks for the next: "
-                "read its stream to the end, or close it, before sending another prompt"
+                f"this session still has an open turn, and the code that reads it is the code that asks for the next: "
+                f"read {_described(other)} to the end, or close it, before sending another prompt"
             )
-        line.append(place)
-        return TurnSlot(place), line[0] is place
+        if blocked is not None and blocked in (other.loop, other.reader and other.reader.loop):
+            raise ConfigurationError(
+                f"a sync call in an event loop waits for {_described(other)}, which that loop has to run: await the "
+                "async method instead"
+            )
+        ahead.append(other)
+    if not ahead:
+        return 0.0
+    left = end - time.monotonic()
+    if left <= 0:
+        raise APITimeoutError(
+            f"nothing was sent: the session is still answering {_described(ahead[0])} in this process; read it to the "
+            "end or close it (timeouts.total limits this wait)"
+        )
+    return min(left, _BEING_LEFT if ahead[0].reader is current_flow() else _TICK)
 
 
-def _begins_with(key: Hashable, is_own: Callable[[_Place], bool]) -> bool:
-    with _lines_locked():
-        line = _lines.get(key)
-        return line is not None and is_own(line[0])
+def _waits_for_itself(other: TurnSlot, blocked: asyncio.AbstractEventLoop | None) -> bool:
+    """Whether this turn cannot end as long as the calling code waits for it."""
+    reader, flow = other.reader, current_flow()
+    if reader is None:
+        return False
+    if reader is flow:
+        # An event loop that goes on may close the turn yet.
+        return reader.loop is None or reader.loop is blocked or other.unread_for > _BEING_LEFT
+    if not flow.descends_from(reader):
+        return False
+    if reader.loop is None and reader.thread == threading.get_ident():
+        # The thread that reads it runs the event loop that asks.
+        return True
+    return other.unread_for > _READER_WAITS
 
 
-def _leave(place: _Place) -> None:
-    line = _lines.get(place.key)
-    if line is None or place not in line:
-        return
-    was_first = line[0] is place
-    line.remove(place)
-    while was_first and line and not line[0].wake():
-        line.popleft()
-    if not line:
-        del _lines[place.key]
-
-
-@contextmanager
-def _lines_locked() -> Generator[None]:
-    global _lock_holder
-    with _lock:
-        _lock_holder = threading.get_ident()
-        try:
-            yield
-            while _given_up:
-                _leave(_given_up.popleft())
-        finally:
-            _lock_holder = None
+def _described(slot: TurnSlot) -> str:
+    return f"{slot.what} ({slot.where})" if slot.where else slot.what
 
 
 def _after_fork() -> None:
     """The child has none of the parent's threads: nobody in it will ever end the parent's turns."""
-    global _lock, _lock_holder
-    _lock, _lock_holder = threading.RLock(), None
-    _lines.clear()
-    _given_up.clear()
+    global _lock
+    _lock = threading.RLock()
+    for line in list(_lines.values()):
+        line.places.clear()
 
 
 if hasattr(os, "register_at_fork"):  # pragma: no branch - not on Windows
     os.register_at_fork(after_in_child=_after_fork)
-
-
-def _current_task() -> asyncio.Task[object] | None:
-    try:
-        return asyncio.current_task()
-    except RuntimeError:
-        return None
-
-
-def _reference(task: asyncio.Task[object] | None) -> weakref.ref[asyncio.Task[object]] | None:
-    return None if task is None else weakref.ref(task)

@@ -1,0 +1,97 @@
+"""One session, held: ask it, stream it, look at its turns.
+
+It knows which session it is, creates it at the first send, and remembers how many turns it held, so that a
+broken stream can be looked up with certainty.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from chat_sessions.core.events import Session
+from chat_sessions.core.models import SessionSummary, TitledSummary
+from chat_sessions.core.turn import Turn, replay
+from chat_sessions.session.async_turn_stream import AsyncTurnStream
+from chat_sessions.session.session_state import AsyncSessionState, first_prompt
+from chat_sessions.session.turn_queue import async_wait_for_turn
+from chat_sessions.session.turn_state import PreparedTurn
+
+__all__ = ["AsyncChatSession"]
+
+
+class AsyncChatSession(AsyncSessionState):
+    """A session of any backend, made by a client's `session()`. May be used from several threads and tasks."""
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(id={self.id!r}, index_ids={self.index_ids!r}, service={self.client.service!r})"
+
+    async def create(self) -> str:
+        """Create the session if it does not exist yet; returns its id."""
+        if self._facts.id is None:
+            slot = await async_wait_for_turn(self._facts.creation, "the creation of this session")
+            try:
+                if self._facts.id is None:
+                    index_ids = self._facts.index_ids or self.client.index_ids
+                    self._created(await self.client.create(index_ids=index_ids), self.client)
+            finally:
+                slot.release()
+        return self._known_id()
+
+    def stream(
+        self, prompt: str, *, index_ids: Sequence[str] | None = None, require_all_indexes: bool = False
+    ) -> AsyncTurnStream:
+        """Return one turn as a stream, sent when the stream is entered.
+
+        `index_ids` of the call come before the session's own, and those before the client's. Raises
+        `ConfigurationError` at once for a prompt that the service would refuse.
+        """
+        self.client.check_turn(prompt, index_ids)
+        wanted = None if index_ids is None else tuple(index_ids)
+
+        async def prepare() -> PreparedTurn:
+            await self.create()
+            indexes = wanted or self._facts.index_ids
+            if indexes is None and self.client.index_ids != ():
+                self._adopt(await self.client.get_summary(self._known_id()))
+                indexes = self._facts.index_ids
+            return self._prepared(prompt, indexes or self.client.index_ids, require_all_indexes, self.client)
+
+        return AsyncTurnStream(self.client.transport, prepare, prompt=prompt, timeouts=self.client.timeouts)
+
+    async def ask(
+        self, prompt: str, *, index_ids: Sequence[str] | None = None, require_all_indexes: bool = False
+    ) -> Turn:
+        """Return one whole turn. Raises what `AsyncTurnStream` raises."""
+        async with self.stream(prompt, index_ids=index_ids, require_all_indexes=require_all_indexes) as stream:
+            return await stream.result()
+
+    async def retrieve(self) -> Session:
+        """Return the session with its events."""
+        session_id, count = self._known_id(), self._count(self.client)
+        reading = count.reading()
+        session = await self.client.retrieve(session_id)
+        self._adopt(session)
+        count.read(reading, len(replay(session.events)))
+        return session
+
+    async def turns(self) -> list[Turn]:
+        """Return the turns so far, oldest first, read from the service; empty for a session not created yet."""
+        if self._facts.id is None:
+            return []
+        session = await self.retrieve()
+        return replay(session.events)
+
+    async def summary(self) -> SessionSummary:
+        """Return what the service says of the session."""
+        summary = await self.client.get_summary(self._known_id())
+        self._adopt(summary)
+        return summary
+
+    async def set_title(self, first_message: str | None = None) -> TitledSummary:
+        """Have a title made from `first_message`, by default from the session's first prompt."""
+        message = first_message or first_prompt(await self.turns())
+        return await self.client.set_title(self._known_id(), first_message=message)
+
+    async def delete(self) -> None:
+        """Delete the session on the service; it cannot be undone."""
+        await self.client.delete(self._known_id())

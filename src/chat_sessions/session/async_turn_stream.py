@@ -1,0 +1,184 @@
+"""One turn as a stream of events: a context manager that ends with the turn's `stop`, or raises.
+
+Thin: what an event adds is decided in `core.turn`, what became of a broken stream in `recovery`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from types import TracebackType
+from typing import Self
+
+from chat_sessions.core.errors import APIError, InternalServerError, ProtocolError
+from chat_sessions.core.events import Event, TextDelta
+from chat_sessions.core.turn import Turn, Update
+from chat_sessions.session.backend import (
+    AsyncEventConnection,
+    AsyncTurnTransport,
+    ConnectionLost,
+    DeadlinePassed,
+    EventUnreadable,
+)
+from chat_sessions.session.deadlines import EventClock, Timeouts
+from chat_sessions.session.recovery import Recovery
+from chat_sessions.session.turn_queue import async_wait_for_turn
+from chat_sessions.session.turn_state import PreparedTurn, TurnState, event_of
+from chat_sessions.session.waiting import async_sleep
+
+__all__ = ["AsyncTurnStream"]
+
+
+class AsyncTurnStream(TurnState):
+    """The events of one turn, as they come.
+
+    Use it with `async with`: leaving the block closes the socket at once. The prompt is sent on entering
+    (or at the first event, without a block). Iterating yields events until the turn's `Stop`; to
+    print the answer it is enough to print each `TextDelta`, whether the service sends deltas, whole texts
+    or both. Then raises `TurnFailed` if the stop says so. A stream that breaks is looked up in its
+    session; what is missing is delivered, or a `TurnError` is raised. One pass only.
+    """
+
+    def __init__(
+        self,
+        transport: AsyncTurnTransport,
+        prepare: Callable[[], Awaitable[PreparedTurn]],
+        *,
+        prompt: str,
+        timeouts: Timeouts,
+    ) -> None:
+        super().__init__(prompt, timeouts)
+        self._transport = transport
+        self._prepare = prepare
+        self._connection: AsyncEventConnection | None = None
+
+    async def open(self) -> Self:
+        """Send the prompt, if it is not sent yet; returns the stream.
+
+        Waits for earlier turns on the session. Raises `APIStatusError` if the service refuses the turn,
+        `APIConnectionError` if it cannot be reached.
+        """
+        if self._is_open:
+            return self
+        self._begin()
+        try:
+            self._prepared = await self._prepare()
+            slot = self._admit(
+                await async_wait_for_turn(self._prepared.queue_key, self._what, self._where, limit=self._timeouts.total)
+            )
+            self._turns_before = self._prepared.count.begin()
+            self._clock = EventClock(self._timeouts)
+            # From here on the prompt may have landed, whatever ends this: an interruption, too.
+            self._landed = None
+            slot.begin_read()
+            try:
+                self._connection = await self._transport.open_turn(self._prepared.request, self._clock)
+                self._clock.pause()
+            except (ConnectionLost, DeadlinePassed, InternalServerError) as error:
+                self._recover(error, accepted=False)
+                while not self._ready and not self._is_closed:
+                    await self._pull()
+            except APIError:
+                self._landed = False
+                raise
+            finally:
+                slot.end_read()
+        except BaseException:
+            await self.close()
+            raise
+        return self
+
+    async def __aenter__(self) -> Self:
+        return await self.open()
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    def __aiter__(self) -> AsyncIterator[Event]:
+        return self
+
+    async def __anext__(self) -> Event:
+        while (update := self.take() or await self.next_update()) is not None:
+            if (event := event_of(update)) is not None:
+                return event
+        raise StopAsyncIteration
+
+    async def next_update(self) -> Update | None:
+        """What the next event adds to the turn; None after the end. `take` gives what needs no wait."""
+        while (update := self.take()) is None:
+            if self._is_closed:
+                return None
+            if (slot := self._slot) is None:
+                await self.open()
+                continue
+            slot.begin_read()
+            try:
+                await self._pull()
+            except BaseException:
+                await self.close()
+                raise
+            finally:
+                slot.end_read()
+        return update
+
+    async def _pull(self) -> None:
+        """Read until something is ready to be given out, or the turn has ended."""
+        if self._fold.is_complete:
+            if self._connection is not None and self._recovery is None:
+                await self._connection.finish()
+            await self.close()
+            if (failed := self._failed_turn()) is not None:
+                raise failed
+            return
+        if self._recovery is not None:
+            await self._look(self._recovery)
+            return
+        assert self._connection is not None and self._clock is not None  # noqa: S101, PT018 - open() made them
+        self._clock.start()
+        try:
+            event = await anext(self._connection, None)
+            if event is None:
+                raise ConnectionLost("the stream ended without a stop event")
+        except (ConnectionLost, DeadlinePassed, EventUnreadable) as error:
+            await self._connection.close()
+            self._recover(error, accepted=True)
+            return
+        self._clock.event_arrived()
+        self._ready.extend(self._fold.updates(event))
+
+    async def _look(self, recovery: Recovery) -> None:
+        """Read the session back once more, or raise what is then known to be true."""
+        if recovery.is_over:
+            recovery.fail()
+        if (wait := recovery.next_wait()) > 0:
+            await async_sleep(wait)
+        try:
+            history = await self._transport.read_back(self.session_id or "", timeout=recovery.time_left)
+        except (APIError, ProtocolError) as error:
+            recovery.failed(error)
+        else:
+            self._ready.extend(recovery.look(history))
+
+    async def close(self) -> None:
+        """Close the socket and let the session's next turn begin. Idempotent. The service may finish the turn."""
+        # First: a reader elsewhere must not take this for a broken stream.
+        self._is_closed = True
+        self.abandon()
+        try:
+            if self._connection is not None:
+                await self._connection.close()
+        finally:
+            self._release()
+
+    async def text_deltas(self) -> AsyncIterator[str]:
+        """The answer's text, piece by piece."""
+        async for event in self:
+            if isinstance(event, TextDelta):
+                yield event.content
+
+    async def result(self) -> Turn:
+        """Read to the end; returns the whole turn. Raises what iterating raises."""
+        while await self.next_update() is not None:
+            pass
+        return self._whole()

@@ -1,0 +1,127 @@
+"""What the sync and the async session know of their session, and share where one is the other's twin."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from chat_sessions.core.errors import ConfigurationError
+from chat_sessions.core.models import SessionSummary
+from chat_sessions.core.turn import Turn
+from chat_sessions.session.backend import AsyncBackend, Backend, TurnRequest
+from chat_sessions.session.turn_count import TurnCount
+from chat_sessions.session.turn_state import PreparedTurn
+
+if TYPE_CHECKING:
+    from chat_sessions.session.async_chat_session import AsyncChatSession
+
+__all__ = ["AsyncSessionState", "SessionState", "first_prompt"]
+
+
+@dataclass(slots=True, eq=False)
+class _Facts:
+    """What is known of a session."""
+
+    id: str | None
+    index_ids: tuple[str, ...] | None
+    count: TurnCount | None = None
+    # Two first sends at once must create one session: they queue for it.
+    creation: object = field(default_factory=object)
+
+
+class _State:
+    """The facts, and what is checked against them."""
+
+    _facts: _Facts
+
+    def _set_up(self, session_id: str | None, index_ids: Sequence[str] | None) -> None:
+        if session_id == "":
+            raise ConfigurationError("session_id is empty; pass None for a session that is created at the first send")
+        self._facts = _Facts(session_id, None if index_ids is None else tuple(index_ids))
+
+    @property
+    def id(self) -> str | None:
+        """The session's id; None until it is created, at the first send."""
+        return self._facts.id
+
+    @property
+    def index_ids(self) -> tuple[str, ...] | None:
+        """The indexes that its turns query, as far as they are known here."""
+        return self._facts.index_ids
+
+    def _known_id(self) -> str:
+        if self._facts.id is None:
+            raise ConfigurationError("this session does not exist yet: it is created at the first send, or by create()")
+        return self._facts.id
+
+    def _count(self, backend: Backend | AsyncBackend) -> TurnCount:
+        if self._facts.count is None:
+            self._facts.count = TurnCount.of(backend.queue_key(self._known_id()))
+        return self._facts.count
+
+    def _adopt(self, summary: SessionSummary) -> None:
+        self._facts.id = summary.session_id
+        if self._facts.index_ids is None and summary.index_ids:
+            self._facts.index_ids = tuple(summary.index_ids)
+
+    def _created(self, summary: SessionSummary, backend: Backend | AsyncBackend) -> None:
+        self._adopt(summary)
+        self._count(backend).created()
+
+    def _prepared(
+        self,
+        prompt: str,
+        index_ids: tuple[str, ...] | None,
+        require_all_indexes: bool,
+        backend: Backend | AsyncBackend,
+    ) -> PreparedTurn:
+        if index_ids is None:
+            raise ConfigurationError(
+                "no index to ask: the service needs index_ids with each turn; give them to the call, to the session or "
+                "to the client"
+            )
+        backend.check_turn(prompt, index_ids)
+        request = TurnRequest(self._known_id(), prompt, index_ids, require_all_indexes)
+        return PreparedTurn(request, backend.queue_key(request.session_id), self._count(backend))
+
+
+class AsyncSessionState(_State):
+    """What an `AsyncChatSession` knows."""
+
+    client: AsyncBackend
+
+    def __init__(
+        self, client: AsyncBackend, session_id: str | None = None, *, index_ids: Sequence[str] | None = None
+    ) -> None:
+        self.client = client
+        self._set_up(session_id, index_ids)
+
+
+class SessionState(_State):
+    """What a `ChatSession` knows, and the way to its async twin."""
+
+    client: Backend
+
+    def __init__(
+        self, client: Backend, session_id: str | None = None, *, index_ids: Sequence[str] | None = None
+    ) -> None:
+        self.client = client
+        self._set_up(session_id, index_ids)
+
+    @property
+    def aio(self) -> AsyncChatSession:
+        """The same session for async code. What either side learns, its id above all, the other knows."""
+        from chat_sessions.session.async_chat_session import AsyncChatSession
+
+        twin = AsyncChatSession(self.client.aio)
+        twin._facts = self._facts
+        return twin
+
+
+def first_prompt(turns: Sequence[Turn]) -> str:
+    """The first thing that the user said. Raises `ConfigurationError` if that is nothing yet."""
+    for turn in turns:
+        if turn.prompt:
+            return turn.prompt
+    raise ConfigurationError("this session has no message yet to make a title from; pass first_message")

@@ -1,0 +1,154 @@
+"""What the sync and the async stream of a turn keep and decide alike."""
+
+from __future__ import annotations
+
+import inspect
+from collections import deque
+from dataclasses import dataclass
+from pathlib import Path
+
+from chat_sessions.core.errors import ConfigurationError, TurnFailed
+from chat_sessions.core.events import Event
+from chat_sessions.core.turn import RunBegan, RunEnded, Turn, TurnFold, Update
+from chat_sessions.session.backend import TurnRequest
+from chat_sessions.session.deadlines import EventClock, Timeouts
+from chat_sessions.session.flow import current_flow
+from chat_sessions.session.recovery import Recovery
+from chat_sessions.session.turn_count import TurnCount
+from chat_sessions.session.turn_queue import TurnSlot
+
+__all__ = ["PreparedTurn", "TurnState", "event_of"]
+
+_PACKAGE = str(Path(__file__).parent.parent)
+_LONGEST_QUOTE = 60
+
+
+@dataclass(frozen=True, slots=True)
+class PreparedTurn:
+    """A turn that is about to be posted: the request, its session's queue and count of turns."""
+
+    request: TurnRequest
+    queue_key: tuple[str, ...]
+    count: TurnCount
+
+
+class TurnState:
+    """One turn: where it stands, what came of it and what is ready to be given out."""
+
+    def __init__(self, prompt: str, timeouts: Timeouts) -> None:
+        self._slot: TurnSlot | None = None
+        self._timeouts = timeouts
+        self._what = f"the turn {prompt if len(prompt) <= _LONGEST_QUOTE else prompt[:_LONGEST_QUOTE] + '…'!r}"
+        self._where = _caller()
+        self._fold = TurnFold(prompt)
+        self._ready: deque[Update] = deque()
+        self._prepared: PreparedTurn | None = None
+        self._turns_before: int | None = None
+        # Whether the session holds the prompt; None if that is not known.
+        self._landed: bool | None = False
+        self._clock: EventClock | None = None
+        self._recovery: Recovery | None = None
+        self._is_open = False
+        self._is_closed = False
+
+    @property
+    def turn(self) -> Turn:
+        """The turn so far; the whole turn once the stream has ended."""
+        return self._fold.turn
+
+    @property
+    def session_id(self) -> str | None:
+        """The session in which the turn runs; None before `open` if that creates it."""
+        return self._prepared.request.session_id if self._prepared else None
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether the stream has ended or was closed; its socket is closed then."""
+        return self._is_closed
+
+    def take(self) -> Update | None:
+        """What is ready to be given out, without waiting; None if nothing is."""
+        if not self._ready:
+            return None
+        if (slot := self._slot) is not None:
+            slot.read_by(current_flow())
+        return self._ready.popleft()
+
+    def end_runs(self) -> tuple[RunEnded, ...]:
+        """End the tool runs that are still open, the last one first, because the turn is left or has ended badly."""
+        return self._fold.end_runs()
+
+    def abandon(self) -> None:
+        """Note that nobody reads on and that `close` is about to be called: the session's next turn waits for that.
+
+        For a finaliser, which must not wait for a lock: this takes none.
+        """
+        if (slot := self._slot) is not None:
+            slot.abandon()
+
+    def _begin(self) -> None:
+        """Begin to open the stream. Raises `ConfigurationError` if it was closed before."""
+        if self._is_closed:
+            raise ConfigurationError("this stream was closed before it was opened: nothing was sent")
+        self._is_open = True
+
+    def _admit(self, slot: TurnSlot) -> TurnSlot:
+        """It is this turn's turn. Raises `ConfigurationError` if the stream was closed while it waited."""
+        if self._is_closed:
+            slot.release()
+            raise ConfigurationError("this stream was closed while its turn waited for another: nothing was sent")
+        self._slot = slot
+        return slot
+
+    def _failed_turn(self) -> TurnFailed | None:
+        turn = self._fold.turn
+        if turn.error is None:
+            return None
+        session_id = self.session_id or ""
+        return TurnFailed(f"the turn failed in session {session_id}: {turn.error}", turn=turn, session_id=session_id)
+
+    def _recover(self, cause: Exception, *, accepted: bool) -> None:
+        """Read the session instead of the stream from now on."""
+        self._recovery = Recovery(
+            self._fold,
+            cause=cause,
+            session_id=self.session_id or "",
+            budget=self._timeouts.recovery,
+            turns_before=self._turns_before,
+            in_doubt=self._prepared.count.in_doubt if self._prepared else False,
+            accepted=accepted,
+        )
+
+    def _whole(self) -> Turn:
+        """The turn, read to its end. Raises `ConfigurationError` if the stream was closed before."""
+        if not self._fold.is_complete:
+            raise ConfigurationError("this stream was closed before its turn ended: it has no result")
+        return self._fold.turn
+
+    def _release(self) -> None:
+        self._is_closed = True
+        slot, self._slot = self._slot, None
+        if slot is not None and self._prepared is not None:
+            # The next turn begins with the release, and must find this one counted.
+            is_shown = bool(self._fold.turn.events) or (self._recovery is not None and self._recovery.is_found)
+            self._prepared.count.end(landed=True if is_shown else self._landed)
+            slot.release()
+
+    def __del__(self) -> None:
+        # Dropped without being closed: the session may hold its turn, and the next one must find it counted.
+        self._release()
+
+
+def event_of(update: Update) -> Event | None:
+    """The event that this update comes from; None for a tool run that began or ended without one."""
+    return update.event if isinstance(update, RunBegan | RunEnded) else update
+
+
+def _caller() -> str:
+    """Where the code that asks for the turn is, as "file:line"; empty for a task that does nothing else."""
+    frame = inspect.currentframe()
+    while frame is not None and frame.f_code.co_filename.startswith(_PACKAGE):
+        frame = frame.f_back
+    if frame is None or frame.f_globals.get("__name__", "").startswith("asyncio"):
+        return ""
+    return f"{frame.f_code.co_filename}:{frame.f_lineno}"
