@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -11,7 +13,7 @@ from hypothesis import strategies as st
 from pydantic import JsonValue
 
 from chat_sessions.core.models import ImageAttachment
-from chat_sessions.core.sources import Source, distinct, sources_in
+from chat_sessions.core.sources import DistinctSources, Source, distinct, sources_in
 
 IMAGE = ImageAttachment(attachment_name="screenshots/page_3.jpg", source_id="dfl-1")
 PLATFORM: JsonValue = {
@@ -147,3 +149,29 @@ def test_of_equal_passages_the_best_score_stays_in_the_first_place() -> None:
         other,
     )
     assert distinct([Source("a"), Source("a", score=math.inf)])[0].score == math.inf
+
+
+passages = st.builds(
+    Source,
+    text=st.sampled_from("ab"),
+    score=st.none() | st.sampled_from([0.1, 0.2]),
+    file_id=st.none() | st.sampled_from(["1", "2"]),
+    page=st.none() | st.just(3),
+)
+
+
+@given(st.lists(st.tuples(passages, st.booleans()), max_size=12), st.lists(st.integers(0, 12), max_size=4))
+def test_sources_added_result_by_result_are_those_of_all_results_at_once(
+    drawn: list[tuple[Source, bool]], cuts: list[int]
+) -> None:
+    # A file has one name, wherever it is named.
+    found = [
+        replace(source, file_name=f"{source.file_id}.pdf") if source.file_id and is_named else source
+        for source, is_named in drawn
+    ]
+    adding = DistinctSources()
+    places = sorted({0, *cuts, len(found)})
+    for start, end in pairwise(places):
+        adding.add(found[start:end])
+    assert tuple(adding) == distinct(found)
+    assert len(adding) == len(distinct(found))

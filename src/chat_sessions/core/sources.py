@@ -9,7 +9,8 @@ the common ones of LlamaIndex and LangChain (`node`, `page_content`).
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import cast
 
@@ -17,7 +18,7 @@ from pydantic import JsonValue, ValidationError
 
 from chat_sessions.core.models import ImageAttachment
 
-__all__ = ["Source", "distinct", "sources_in"]
+__all__ = ["DistinctSources", "Source", "distinct", "sources_in"]
 
 _LISTS = ("results", "items", "nodes", "source_nodes", "sources", "documents", "passages", "matches", "hits")
 _TEXTS = ("content", "text", "page_content", "snippet", "passage")
@@ -81,23 +82,61 @@ def sources_in(
     return ()
 
 
-def distinct(sources: Iterable[Source]) -> tuple[Source, ...]:
-    """The sources without repetitions; of equal passages the best score is kept, in the first one's place.
+class DistinctSources:
+    """Sources without repetitions, in the order in which they came; of equal passages the best score is kept.
 
-    A passage that knows its file by id only gets the name that another gives that file: a tool that
-    reads a page answers with its text alone.
+    A passage that knows its file by id only gets the name that another gives that file, before or after it:
+    a tool that reads a page answers with its text alone. What adding one costs does not depend on how many
+    there are.
     """
-    sources = tuple(sources)
-    names = {source.file_id: source.file_name for source in sources if source.file_id and source.file_name}
-    found: dict[tuple[object, ...], Source] = {}
-    for source in sources:
-        if source.file_name is None and source.file_id in names:
-            source = replace(source, file_name=names[source.file_id])
+
+    def __init__(self) -> None:
+        self._sources: list[Source] = []
+        self._places: dict[tuple[object, ...], int] = {}
+        self._names: dict[str, str] = {}
+        self._nameless: dict[str, list[int]] = defaultdict(list)
+
+    def add(self, sources: Iterable[Source]) -> None:
+        """Take in what one more result cites."""
+        sources = tuple(sources)
+        for source in sources:
+            if source.file_id and source.file_name and source.file_id not in self._names:
+                self._names[source.file_id] = source.file_name
+                for place in self._nameless.pop(source.file_id, ()):
+                    self._sources[place] = replace(self._sources[place], file_name=source.file_name)
+        for source in sources:
+            self._add(self.named(source))
+
+    def named(self, source: Source) -> Source:
+        """The source with the name of its file, if that is known."""
+        if source.file_name is None and source.file_id in self._names:
+            return replace(source, file_name=self._names[source.file_id])
+        return source
+
+    def _add(self, source: Source) -> None:
         key = (source.file_id or source.file_name, source.page, source.text)
-        known = found.get(key)
-        if known is None or (source.score is not None and (known.score is None or source.score > known.score)):
-            found[key] = source
-    return tuple(found.values())
+        place = self._places.setdefault(key, len(self._sources))
+        if place == len(self._sources):
+            self._sources.append(source)
+            if source.file_id and source.file_name is None:
+                self._nameless[source.file_id].append(place)
+            return
+        known = self._sources[place]
+        if source.score is not None and (known.score is None or source.score > known.score):
+            self._sources[place] = source
+
+    def __iter__(self) -> Iterator[Source]:
+        return iter(self._sources)
+
+    def __len__(self) -> int:
+        return len(self._sources)
+
+
+def distinct(sources: Iterable[Source]) -> tuple[Source, ...]:
+    """Return the sources without repetitions. See `DistinctSources`."""
+    found = DistinctSources()
+    found.add(sources)
+    return tuple(found)
 
 
 def _sources(entries: list[JsonValue], shared: Mapping[str, JsonValue]) -> tuple[Source, ...]:
