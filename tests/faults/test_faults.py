@@ -25,9 +25,8 @@ from chat_sessions import (
     TurnOutcomeUnknown,
     TurnStalled,
 )
-from chat_sessions.pytest_plugin import MakeServer
 from chat_sessions.server import AgentTurn, Behaviour
-from chat_sessions.server.faults import (
+from chat_sessions.testing import (
     BadUtf8,
     Compressed,
     Cut,
@@ -43,6 +42,7 @@ from chat_sessions.server.faults import (
     LineEnds,
     LostAnswer,
     LostRequest,
+    MakeServer,
     NoLastBlankLine,
     NotJson,
     PartialHistory,

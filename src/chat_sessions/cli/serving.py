@@ -137,7 +137,7 @@ def _index_paths(folders: Sequence[str]) -> dict[str, Path]:
 
 def _store_file(given: str | None) -> Path:
     """The file of the sessions, as a whole path. Raises `ConfigurationError` for one that a URL cannot carry."""
-    from chat_sessions.server.database import shown
+    from chat_sessions.server.store.database import shown
 
     path = Path((given or str(data_folder() / "server.db")).removeprefix("sqlite:///")).absolute()
     if "://" in str(given).removeprefix("sqlite:///") or "?" in str(path):

@@ -16,14 +16,14 @@ from sqlalchemy import make_url  # noqa: E402
 
 from chat_sessions.core.errors import ConfigurationError  # noqa: E402
 from chat_sessions.core.events import Event, Stop, TextDelta, parse_event_json  # noqa: E402
-from chat_sessions.server import database as database_module  # noqa: E402
-from chat_sessions.server import orphans as orphans_module  # noqa: E402
-from chat_sessions.server.behaviour import Behaviour  # noqa: E402
-from chat_sessions.server.host import serve  # noqa: E402
-from chat_sessions.server.library import Library  # noqa: E402
-from chat_sessions.server.store import RunningRecord, Store, StoredEvent, TurnLost, TurnRunning  # noqa: E402
-from chat_sessions.server.turns import RunningTurn, SessionBusy, Turns  # noqa: E402
-from tests.server.chat_api.scripted import ANSWER, IDS, Gate, LocalApi, PaperIndex, ScriptedAgent, Step, types  # noqa: E402
+from chat_sessions.server.documents.library import Library  # noqa: E402
+from chat_sessions.server.hosting.host import serve  # noqa: E402
+from chat_sessions.server.store import database as database_module  # noqa: E402
+from chat_sessions.server.store.store import RunningRecord, Store, StoredEvent, TurnLost, TurnRunning  # noqa: E402
+from chat_sessions.server.turns import orphans as orphans_module  # noqa: E402
+from chat_sessions.server.turns.behaviour import Behaviour  # noqa: E402
+from chat_sessions.server.turns.turns import RunningTurn, SessionBusy, Turns  # noqa: E402
+from tests.server.scripted import ANSWER, IDS, Gate, LocalApi, PaperIndex, ScriptedAgent, Step, types  # noqa: E402
 
 Connect = Callable[[], Awaitable[Store]]
 ASKED = StoredEvent("user_input", '{"type":"user_input","content":"?"}')
@@ -163,6 +163,9 @@ async def test_a_turn_whose_process_has_gone_is_ended_at_the_second_look(connect
     turn_id = await begin(dead, session_id)
     await dead.append(session_id, turn_id, [StoredEvent("text_delta", '{"type":"text_delta","content":"Half"}')])
     await dead.close()
+    # PostgreSQL lets the lock go a moment after the connection has closed.
+    while not (await other.running_turns())[0].is_orphan:
+        pass
     turns = turns_of(other)
     await turns._orphans.look(at(0.0))
     with pytest.raises(SessionBusy):
