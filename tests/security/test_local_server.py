@@ -12,8 +12,8 @@ import httpx
 import pytest
 
 from chat_sessions import ConfigurationError
+from chat_sessions.server import ServerThread, serve
 from chat_sessions.server.api import keys
-from chat_sessions.server.hosting.host import ServerThread, serve
 from tests.server.scripted import ANSWER, PaperIndex, ScriptedAgent
 
 KEY = "THE-KEY-0123456789"

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from chat_sessions.server.hosting.host import ServerThread
+from chat_sessions.server import ServerThread
 from tests.server.scripted import ANSWER, LocalApi, PaperIndex, ScriptedAgent
 
 

@@ -13,9 +13,11 @@ from typing import Any
 import httpx
 
 from chat_sessions.core.events import Event, TextDelta
+from chat_sessions.server import ServerThread
 from chat_sessions.server.documents.indexes import Index
-from chat_sessions.server.hosting.host import ServerThread
+from chat_sessions.server.store.store import StoredEvent
 from chat_sessions.server.turns.agent import AgentTurn
+from chat_sessions.server.turns.running import RunningTurn
 
 IDS = ["idx-docs"]
 
@@ -92,6 +94,13 @@ class PaperIndex(Index):
 
     def attachment(self, source_id: str, attachment_name: str) -> bytes | None:
         return self.files.get(attachment_name) if source_id == self.source_id else None
+
+
+async def live(turn: RunningTurn) -> AsyncIterator[StoredEvent]:
+    """The events of a turn, one by one, to its end."""
+    while (events := await turn.shown()) is not None:
+        for event in events:
+            yield event
 
 
 ANSWER: list[Step] = [TextDelta(content="Forty-"), TextDelta(content="two.")]

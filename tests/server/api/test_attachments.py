@@ -7,7 +7,7 @@ from typing import Any
 import httpx
 import pytest
 
-from chat_sessions.server.api.attachments import LinkSigner
+from chat_sessions.server.api.links import LinkSigner
 from chat_sessions.server.turns.behaviour import Behaviour
 from tests.server.scripted import LocalApi, PaperIndex
 

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+import json
+from collections.abc import AsyncIterator, Sequence
+from contextlib import suppress
 
 import pytest
+from fastapi.responses import StreamingResponse
 from starlette.types import Message, Scope
 
-from chat_sessions.server.api.event_stream import EventStream
+from chat_sessions.core.events import Event, TextDelta
+from chat_sessions.server import AgentTurn, Behaviour, create_app
+from chat_sessions.server.api.event_stream import event_stream
 from chat_sessions.server.store.store import StoredEvent
-from chat_sessions.server.turns.behaviour import Behaviour
-from chat_sessions.server.turns.turns import RunningTurn
+from chat_sessions.server.turns.running import RunningTurn
+from tests.server.scripted import IDS, PaperIndex
 
 SCOPE: Scope = {"type": "http", "method": "POST"}
 
@@ -24,17 +29,13 @@ def turn_of(*events: StoredEvent) -> RunningTurn:
     """A turn that has ended, with all its events ready."""
     turn = RunningTurn("ses-1", 7, asyncio.Lock())
     turn.show(*events)
-    turn.show()
+    turn.end()
     return turn
 
 
 async def _stays() -> Message:
     await asyncio.Event().wait()
-    raise AssertionError("nobody sets it")
-
-
-async def _answers() -> None:
-    await asyncio.Event().wait()
+    raise AssertionError("nothing sets it")
 
 
 async def chunks_of(events: Sequence[StoredEvent], behaviour: Behaviour) -> list[bytes]:
@@ -43,7 +44,7 @@ async def chunks_of(events: Sequence[StoredEvent], behaviour: Behaviour) -> list
     async def send(message: Message) -> None:
         sent.append(message)
 
-    await EventStream(turn_of(*events), behaviour, grace=1)(SCOPE, _stays, send)
+    await StreamingResponse(event_stream(turn_of(*events), behaviour))(SCOPE, _stays, send)
     assert sent[0]["type"] == "http.response.start"
     assert [message["more_body"] for message in sent[1:]] == [True] * (len(sent) - 2) + [False]
     return [message["body"] for message in sent[1:-1]]
@@ -74,27 +75,91 @@ async def test_a_burst_lets_others_go_on_before_it_is_all_sent() -> None:
         elif message["more_body"]:
             happened.append("sent")
 
-    await EventStream(turn_of(*deltas(100)), Behaviour(), grace=1)(SCOPE, _stays, send)
+    await StreamingResponse(event_stream(turn_of(*deltas(100)), Behaviour()))(SCOPE, _stays, send)
     assert happened.count("sent") == 100
     assert happened.index("other") <= 32
 
 
-async def test_a_client_that_leaves_while_it_is_sent_to_cancels_the_turn_where_that_is_the_rule() -> None:
-    for rule, why in (("cancel", "the client disconnected"), ("finish", None)):
-        turn = RunningTurn("ses-1", 7, asyncio.Lock())
-        turn.answering = answering = asyncio.create_task(_answers())
-        turn.show(*deltas(1))
-        stuck = asyncio.Event()
+async def test_a_keep_alive_is_a_comment_and_comes_only_while_no_event_waits() -> None:
+    turn = RunningTurn("ses-1", 7, asyncio.Lock())
+    stream = event_stream(turn, Behaviour(event_names="none"))
+    turn.nudge()
+    turn.nudge()
+    assert (await anext(stream)).startswith(b": ping - ")
+    (event,) = deltas(1)
+    turn.show(event)
+    turn.nudge()
+    turn.end()
+    assert [block async for block in stream] == [f"data: {event.body}\r\n\r\n".encode()]
 
-        async def send(message: Message, stuck: asyncio.Event = stuck) -> None:
-            if message["type"] == "http.response.body":
-                stuck.set()
-                await asyncio.Event().wait()
 
-        async def leaves(stuck: asyncio.Event = stuck) -> Message:
-            await stuck.wait()
-            return {"type": "http.disconnect"}
+class Waiting:
+    """An agent that says one word, and then nothing until its turn is cancelled."""
 
-        await EventStream(turn, Behaviour(on_disconnect=rule), grace=1)(SCOPE, leaves, send)  # type: ignore[arg-type]
-        assert turn.why_cancelled == why
-        answering.cancel()
+    def __init__(self) -> None:
+        self.cancelled = asyncio.Event()
+
+    async def run(self, turn: AgentTurn) -> AsyncIterator[Event]:
+        yield TextDelta(content="a")
+        try:
+            await asyncio.Event().wait()
+        finally:
+            self.cancelled.set()
+
+
+@pytest.mark.parametrize("spec_version", ["2.3", "2.4"])
+@pytest.mark.parametrize("how", ["leaves", "is cut off"])
+async def test_a_client_that_leaves_while_it_is_sent_to_cancels_the_turn_where_that_is_the_rule(
+    spec_version: str, how: str
+) -> None:
+    """ASGI servers say so in two ways: with a message, and from version 2.4 on with an error of `send`.
+
+    A server that ends at once says nothing, and cancels the request.
+    """
+    agent = Waiting()
+    app = create_app(
+        indexes={"idx-docs": PaperIndex()}, agent=agent, api_key="key", behaviour=Behaviour(on_disconnect="cancel")
+    )
+    stuck = asyncio.Event()
+    body = json.dumps({"index_ids": IDS, "prompt": "hi"}).encode()
+    incoming: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
+
+    async def receive() -> Message:
+        if incoming:
+            return incoming.pop()
+        await stuck.wait()
+        if how == "is cut off":
+            await asyncio.Event().wait()
+        return {"type": "http.disconnect"}
+
+    async def send(message: Message) -> None:
+        if message["type"] == "http.response.body":
+            stuck.set()
+            if spec_version == "2.4" and how == "leaves":
+                raise OSError("the client has gone")
+            await asyncio.Event().wait()
+
+    async with app.router.lifespan_context(app):
+        session_id = (await app.state.context.store.create_session(index_ids=None, shared_access=None)).session_id
+        request = asyncio.ensure_future(
+            app(
+                {
+                    **SCOPE,
+                    "asgi": {"spec_version": spec_version},
+                    "path": f"/api/v1/chat/{session_id}/messages/stream",
+                    "headers": [(b"authorization", b"Bearer key")],
+                    "query_string": b"",
+                },
+                receive,
+                send,
+            )
+        )
+        await stuck.wait()
+        if how == "is cut off":
+            request.cancel()
+        with suppress(Exception, asyncio.CancelledError):
+            await request
+        await agent.cancelled.wait()
+        await app.state.close_turns()
+        events = await app.state.context.store.events(session_id)
+    assert json.loads(events[-1].body)["error"] == "the client disconnected"

@@ -9,7 +9,7 @@ import httpx
 import pytest
 from starlette.applications import Starlette
 from starlette.routing import Mount
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from chat_sessions.server import Limits, create_app
 from tests.server.scripted import ANSWER, IDS, PaperIndex, ScriptedAgent
@@ -31,7 +31,7 @@ def mounted_twice(app: Starlette) -> tuple[ASGIApp, str]:
 
 def behind_a_root_path(app: Starlette) -> tuple[ASGIApp, str]:
     async def with_root_path(scope: Scope, receive: Receive, send: Send) -> None:
-        await app({**scope, "root_path": "/proxied"} if scope["type"] == "http" else scope, receive, send)
+        await app({**scope, "root_path": "/proxied"} if scope["type"] != "lifespan" else scope, receive, send)
 
     return with_root_path, "/proxied"
 
@@ -83,3 +83,21 @@ async def test_the_pace_of_a_client_is_one_for_the_api_and_the_images(place: Pla
         refused = [(await client.get(path)).status_code == 429 for path in paths]
         assert refused == [False, False, True, True]
         assert [(await client.get(path)).status_code for path in ("/health", "/openapi.json")] == [200, 200]
+
+
+@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize(("headers", "code"), [([], 1008), ([(b"authorization", b"Bearer key")], 1000)])
+async def test_a_websocket_needs_the_key_too(place: Place, headers: list[tuple[bytes, bytes]], code: int) -> None:
+    """No route of the API is one; with the key, the router says so."""
+    app = create_app(indexes={"idx-docs": PaperIndex()}, agent=ScriptedAgent(*ANSWER), api_key="key")
+    outer, prefix = place(app)
+    sent: list[Message] = []
+
+    async def receive() -> Message:
+        return {"type": "websocket.connect"}
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    await outer({"type": "websocket", "path": f"{prefix}/api/v1/chat", "headers": headers}, receive, send)
+    assert [(message["type"], message["code"]) for message in sent] == [("websocket.close", code)]

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
+import sys
 from pathlib import Path
 from shutil import which
 from sysconfig import get_path
@@ -12,9 +14,9 @@ from typing import Any
 import httpx
 import pytest
 
-from chat_sessions.server.api.openapi import document
+from chat_sessions.server import ServerThread
+from chat_sessions.server.api.app import create_app
 from chat_sessions.server.documents.indexes import open_index
-from chat_sessions.server.hosting.host import ServerThread
 from chat_sessions.server.turns.behaviour import Behaviour
 from chat_sessions.server.turns.limits import Limits
 
@@ -106,7 +108,9 @@ def test_the_server_answers_every_request_as_its_document_says(
 def responses(limits: Limits | None = None, *, title_route: bool = True) -> dict[str, set[str]]:
     """The statuses that the document declares, by operation."""
     found: dict[str, set[str]] = {}
-    paths: Any = document(title_route=title_route, limits=limits)["paths"]
+    behaviour = Behaviour(title_route="present" if title_route else "gone")
+    app = create_app(indexes={"idx-docs": DOCUMENTS}, limits=limits, behaviour=behaviour)
+    paths: Any = app.openapi()["paths"]
     for operations in paths.values():
         for operation in operations.values():
             if isinstance(operation, dict):
@@ -122,3 +126,54 @@ def test_what_only_a_limit_refuses_is_documented_where_there_is_that_limit() -> 
     assert [name for name, found in responses(Limits(running_turns=1)).items() if "429" in found] == ["send_message"]
     paced = responses(Limits(requests_per_second=1))
     assert [name for name, found in paced.items() if "429" not in found] == ["health"]
+
+
+@pytest.mark.parametrize("path", ["/docs", "/redoc", "/docs/oauth2-redirect"])
+async def test_no_page_of_documentation_is_served(path: str) -> None:
+    """FastAPI's own would load their scripts from other hosts."""
+    app = create_app(indexes={"idx-docs": DOCUMENTS})
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://app") as client:
+        assert (await client.get(path)).status_code == 404
+
+
+def test_the_document_names_no_other_host() -> None:
+    document = json.dumps(create_app(indexes={"idx-docs": DOCUMENTS}).openapi())
+    assert "http:" not in document
+    assert "https:" not in document
+
+
+_TRACED = """
+import asyncio, sys
+from pathlib import Path
+import httpx
+from opentelemetry import trace
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from chat_sessions.server import create_app
+
+spans = InMemorySpanExporter()
+provider = TracerProvider()
+provider.add_span_processor(SimpleSpanProcessor(spans))
+trace.set_tracer_provider(provider)
+
+async def main():
+    app = create_app(indexes={"idx-docs": Path(sys.argv[1])}, api_key="key")
+    headers = {"Authorization": "Bearer key"}
+    async with app.router.lifespan_context(app):
+        transport = httpx.ASGITransport(app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://app", headers=headers) as http:
+            assert (await http.post("/api/v1/chat")).status_code == 201
+            assert (await http.get("/api/v1/chat?page_size=x")).status_code == 422
+
+asyncio.run(main())
+print([span.name for span in spans.get_finished_spans()])
+"""
+
+
+def test_the_spans_of_whoever_traces_this_process_are_not_mixed_with_the_servers() -> None:
+    command = [sys.executable, "-c", _TRACED, str(DOCUMENTS / "handbook.md")]
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=False, env={**os.environ, "FASTAPI_OTEL_AUTO_CONFIGURE": "true"}
+    )
+    assert (done.stdout, done.returncode) == ("[]\n", 0), done.stderr

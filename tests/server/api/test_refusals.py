@@ -83,8 +83,7 @@ def problem(response: httpx.Response) -> dict[str, Any]:
         ({"index_ids": [f"idx-{n}" for n in range(11)], "prompt": "hi"}, ["body", "index_ids"], "too_long"),
         ({"index_ids": ["a", 1], "prompt": "hi"}, ["body", "index_ids", 1], "string_type"),
         ({"index_ids": ["a"], "prompt": "hi", "require_all_indexes": 1}, ["body", "require_all_indexes"], "bool_type"),
-        ([], ["body"], "model_type"),
-        (None, ["body"], "model_type"),
+        ([], ["body"], "model_attributes_type"),
     ],
 )
 def test_a_message_that_breaks_the_documented_limits_is_refused(
@@ -92,6 +91,12 @@ def test_a_message_that_breaks_the_documented_limits_is_refused(
 ) -> None:
     found = problem(api.http.post(STREAM, content=json.dumps(body).encode()))
     assert (found["loc"], found["type"]) == (loc, kind)
+
+
+def test_null_is_no_message(api: LocalApi) -> None:
+    found = problem(api.http.post(STREAM, content=b"null"))
+    # FastAPI took null for no body at all before it told the two apart.
+    assert (found["loc"], found["type"] in ("missing", "model_attributes_type")) == (["body"], True)
 
 
 @pytest.mark.parametrize(
@@ -106,6 +111,17 @@ def test_a_message_that_breaks_the_documented_limits_is_refused(
 )
 def test_a_body_that_is_no_json_is_refused(api: LocalApi, content: bytes, kind: str) -> None:
     assert problem(api.http.post(STREAM, content=content))["type"] == kind
+
+
+@pytest.mark.parametrize("content", [b'{"index_ids": ["idx-docs"], "prompt": "hi"}', b"\xff\xfe"])
+def test_a_body_that_says_it_is_something_else_is_refused(api: LocalApi, content: bytes) -> None:
+    """As the service, which is made with FastAPI, does."""
+    found = problem(api.http.post(STREAM, content=content, headers={"Content-Type": "text/plain"}))
+    assert (found["loc"], found["input"]) == (["body"], content.decode("utf-8", "replace"))
+
+
+def test_a_body_that_is_no_json_is_refused_with_the_reason(api: LocalApi) -> None:
+    assert problem(api.http.post(STREAM, content=b"{"))["msg"].startswith("JSON decode error: EOF while parsing")
 
 
 @pytest.mark.parametrize(
@@ -258,7 +274,33 @@ def test_the_document_describes_every_route_and_every_schema_it_names(api: Local
     assert named <= document["components"]["schemas"].keys()
     stream = document["paths"]["/api/v1/chat/{session_id}/messages/stream"]["post"]
     assert set(stream["responses"]) == {"200", "401", "404", "409", "413", "422", "503"}
-    assert document["paths"]["/api/v1/chat"]["post"]["requestBody"]["required"] is False
+    assert document["paths"]["/api/v1/chat"]["post"]["requestBody"].get("required", False) is False
+
+
+@pytest.mark.parametrize(
+    ("path", "allowed"),
+    [
+        ("/api/v1/chat/ses-1", {"GET", "HEAD", "DELETE"}),
+        ("/api/v1/chat/ses-1/messages/stream", {"POST"}),
+        ("/api/v1/beta/attachments/a/b.jpg", {"GET", "HEAD"}),
+        ("/health", {"GET", "HEAD"}),
+        ("/openapi.json", {"GET", "HEAD"}),
+    ],
+)
+def test_a_method_that_a_path_has_not_is_refused_with_those_that_it_has(
+    api: LocalApi, path: str, allowed: set[str]
+) -> None:
+    response = api.http.request("BREW", path)
+    assert (response.status_code, response.json()) == (405, {"detail": "Method Not Allowed"})
+    assert set(response.headers["allow"].split(", ")) == allowed
+
+
+def test_whatever_can_be_got_can_be_asked_for_its_head(api: LocalApi) -> None:
+    session_id = api.create()
+    for path in ("/api/v1/chat", f"/api/v1/chat/{session_id}", f"/api/v1/chat/{session_id}/summary", "/health"):
+        got, head = api.http.get(path), api.http.head(path)
+        assert (head.status_code, head.content) == (200, b"")
+        assert head.headers["content-length"] == got.headers["content-length"]
 
 
 async def test_a_message_that_was_queued_when_its_client_left_gets_no_answer() -> None:
@@ -309,14 +351,15 @@ async def test_a_message_that_was_queued_when_its_client_left_gets_no_answer() -
 @pytest.mark.parametrize(
     ("missing", "error", "said"),
     [
-        ("starlette", ConfigurationError, r"pip install 'chat-sessions\[server\]'"),
+        ("fastapi", ConfigurationError, r"fastapi; install it with: pip install 'chat-sessions\[server\]'"),
+        ("starlette", ConfigurationError, r"starlette; install it with: pip install 'chat-sessions\[server\]'"),
         ("chat_sessions.server.turns.turns", ModuleNotFoundError, "chat_sessions.server.turns.turns"),
     ],
 )
 def test_a_missing_extra_is_named_and_a_bug_is_not_taken_for_one(
     monkeypatch: pytest.MonkeyPatch, missing: str, error: type[Exception], said: str
 ) -> None:
-    for name in [name for name in sys.modules if name.startswith(("chat_sessions.server", "starlette"))]:
+    for name in [name for name in sys.modules if name.startswith(("chat_sessions.server", "fastapi", "starlette"))]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, missing, None)
     with pytest.raises(error, match=said):

@@ -12,7 +12,7 @@ import pytest
 
 from chat_sessions.core.errors import ConfigurationError
 from chat_sessions.core.events import TextDelta
-from chat_sessions.server.hosting.host import ServerThread
+from chat_sessions.server import ServerThread
 from chat_sessions.server.store.store import Store
 from tests.server.scripted import Api, Gate, LocalApi, ScriptedAgent, types
 
@@ -48,7 +48,7 @@ import asyncio, sys
 sys.path.insert(0, sys.argv[2])
 from tests.server.scripted import PaperIndex, ScriptedAgent, Gate
 from chat_sessions.core.events import TextDelta, ToolCall, Thinking
-from chat_sessions.server.hosting.host import serve
+from chat_sessions.server import serve
 serve(
     indexes={"idx-docs": PaperIndex()},
     agent=ScriptedAgent(

@@ -7,7 +7,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from chat_sessions.server.hosting.host import ServerThread
+from chat_sessions.server import ServerThread
 from tests.server.postgresql import libpq_url, new_database
 from tests.server.scripted import ANSWER, LocalApi, PaperIndex, ScriptedAgent
 

@@ -14,7 +14,7 @@ from chat_sessions.core.events import Stop, TextDelta, parse_event_json
 from chat_sessions.server.store.store import RunningRecord, Store, StoredEvent, StoreFailed
 from chat_sessions.server.turns import orphans as orphans_module
 from chat_sessions.server.turns.orphans import Orphans
-from tests.server.scripted import ANSWER, IDS, Gate, ScriptedAgent
+from tests.server.scripted import ANSWER, IDS, Gate, ScriptedAgent, live
 from tests.server.turns.test_turns import new_session, shown, started, turns_of
 
 ASKED = StoredEvent("user_input", '{"type":"user_input","content":"?"}')
@@ -45,7 +45,7 @@ async def test_a_turn_whose_end_could_not_be_stored_is_ended_when_it_can_be(
     await turns.open()
     session_id = await new_session(store)
     turn = await started(turns, session_id)
-    assert (await anext(aiter(turn.live()))).type == "text_delta"
+    assert (await anext(aiter(live(turn)))).type == "text_delta"
     execute(tmp_path, "ALTER TABLE events RENAME TO hidden")
     gate.open()
     assert "could not be stored" in str(await shown(turn))

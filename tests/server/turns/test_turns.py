@@ -14,8 +14,9 @@ from chat_sessions.server.store.store import SourcesLocked, Store, UnknownSessio
 from chat_sessions.server.turns import turns as turns_module
 from chat_sessions.server.turns.agent import Agent, AgentTurn
 from chat_sessions.server.turns.behaviour import Behaviour
-from chat_sessions.server.turns.turns import RunningTurn, SessionBusy, ShuttingDown, Turns
-from tests.server.scripted import ANSWER, IDS, Gate, PaperIndex, ScriptedAgent, Step
+from chat_sessions.server.turns.running import RunningTurn
+from chat_sessions.server.turns.turns import SessionBusy, ShuttingDown, Turns
+from tests.server.scripted import ANSWER, IDS, Gate, PaperIndex, ScriptedAgent, Step, live
 
 
 async def here() -> bool:
@@ -45,7 +46,7 @@ async def started(turns: Turns, session_id: str, prompt: str = "How many?") -> R
 
 
 async def shown(turn: RunningTurn) -> list[Event]:
-    return [parse_event_json(event.body) async for event in turn.live()]
+    return [parse_event_json(event.body) async for event in live(turn)]
 
 
 async def new_session(store: Store) -> str:
@@ -150,7 +151,7 @@ async def test_an_agent_that_ignores_its_cancellation_does_not_hold_up_the_close
     agent = Stubborn()
     turns = turns_of(store, agent)
     turn = await started(turns, await new_session(store))
-    assert (await anext(aiter(turn.live()))).type == "text_delta"
+    assert (await anext(aiter(live(turn)))).type == "text_delta"
     await turns.close()
     assert agent.cancelled.is_set()
     agent.go.set()

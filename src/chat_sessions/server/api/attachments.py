@@ -1,91 +1,72 @@
-"""Attachments, such as page images: their list, and links to them that work without a key for a while."""
+"""The endpoints of attachments, such as page images: list them, link to one, and serve what a link leads to."""
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 import mimetypes
-import time
-from collections.abc import Callable
 from datetime import UTC, datetime
-from urllib.parse import quote, urlencode
+from typing import Annotated
 
-from starlette.exceptions import HTTPException
-from starlette.responses import Response
+from fastapi import HTTPException, Query, Request, Response
 
-from chat_sessions.server.api.wire import AttachmentInfo, AttachmentLink, AttachmentPage, page_token
-from chat_sessions.server.documents.library import Library
+from chat_sessions.server.api.context import Opened
+from chat_sessions.server.api.wire import (
+    ATTACHMENT_PAGE,
+    AttachmentInfo,
+    AttachmentLink,
+    AttachmentPage,
+    AttachmentQuery,
+    SourceQuery,
+    page_token,
+)
 
-__all__ = ["LinkSigner", "image", "link", "page"]
+__all__ = ["attachment", "attachment_link", "list_attachments"]
 
-# What a browser may show as an image; anything else (SVG can hold scripts) is only for download.
+# What a browser may show as an image. Anything else is only for download: SVG can hold scripts.
 _IMAGES = frozenset(("image/jpeg", "image/png", "image/webp", "image/gif"))
 
 
-class LinkSigner:
-    """Signs the paths of attachments with a secret of the server's, and checks them.
-
-    `now` gives the time in seconds since the epoch.
-    """
-
-    def __init__(self, secret: bytes, *, lifetime: float, now: Callable[[], float] = time.time) -> None:
-        self._secret = secret
-        self._lifetime = lifetime
-        self._now = now
-
-    def sign(self, source_id: str, name: str) -> tuple[str, int]:
-        """The path and query of a link, and the second since the epoch from which it does not work."""
-        expires = int(self._now() + self._lifetime)
-        query = urlencode({"expires": expires, "signature": self._signature(source_id, name, str(expires))})
-        return f"/attachments/{quote(source_id, safe='')}/{quote(name)}?{query}", expires
-
-    def accepts(self, source_id: str, name: str, *, expires: str, signature: str) -> bool:
-        """Whether a link is one of ours and still works."""
-        # The signature first: only a number that is ours is ever read as one.
-        expected = self._signature(source_id, name, expires)
-        return hmac.compare_digest(expected.encode(), signature.encode()) and self._now() < int(expires)
-
-    def _signature(self, source_id: str, name: str, expires: str) -> str:
-        # With the lengths, no two different triples are one message.
-        message = f"{len(source_id)}:{source_id}{len(name)}:{name}{expires}"
-        return hmac.new(self._secret, message.encode(), hashlib.sha256).hexdigest()
-
-
-async def page(library: Library, source_id: str, *, first: int, size: int) -> AttachmentPage:
-    """A source's attachments from position `first` on. Raises `HTTPException` 404 for an unknown source."""
-    names = await library.attachments(source_id)
+async def list_attachments(chat: Opened, query: Annotated[AttachmentQuery, Query()]) -> AttachmentPage:
+    """Return a page of a source's attachments."""
+    names = await chat.library.attachments(query.source_id)
     if names is None:
-        raise HTTPException(404, f"source {source_id} not found")
+        raise HTTPException(404, f"source {query.source_id} not found")
+    first = query.position or 0
+    end = first + query.size(ATTACHMENT_PAGE)
     items: list[AttachmentInfo] = []
-    for name in names[first : first + size]:
-        data = await library.attachment(source_id, name)
+    for name in names[first:end]:
+        data = await chat.library.attachment(query.source_id, name)
         if data is not None:
             items.append(AttachmentInfo(name=name, size=len(data)))
-    more = first + size < len(names)
-    return AttachmentPage(items=items, next_page_token=page_token(first + size) if more else None)
+    return AttachmentPage(items=items, next_page_token=page_token(end) if end < len(names) else None)
 
 
-async def link(library: Library, signer: LinkSigner, source_id: str, name: str, *, base_url: str) -> AttachmentLink:
-    """A link to an attachment. Raises `HTTPException` 404 for one that no index has."""
-    if name not in (await library.attachments(source_id) or ()):
-        raise _not_found(source_id, name)
-    path, expires = signer.sign(source_id, name)
+async def attachment_link(
+    attachment_name: str, chat: Opened, query: Annotated[SourceQuery, Query()], request: Request
+) -> AttachmentLink:
+    """Return a link to an attachment that works without a key for a while."""
+    # The name arrives decoded, so that the route matches `a/b` and `a%2Fb` alike.
+    form = "encoded" if b"%2f" in request.scope.get("raw_path", b"").lower() else "slash"
+    if "/" in attachment_name and chat.behaviour.attachment_slash not in ("both", form):
+        raise HTTPException(404)
+    if attachment_name not in (await chat.library.attachments(query.source_id) or ()):
+        raise _not_found(query.source_id, attachment_name)
+    path, expires = chat.signer.sign(query.source_id, attachment_name)
     return AttachmentLink(
-        url=base_url.rstrip("/") + path,
+        url=str(request.base_url).rstrip("/") + path,
         expires_at=datetime.fromtimestamp(expires, UTC).isoformat().replace("+00:00", "Z"),
     )
 
 
-async def image(
-    library: Library, signer: LinkSigner, source_id: str, name: str, *, expires: str, signature: str
+async def attachment(
+    source_id: str, attachment_name: str, chat: Opened, expires: str = "", signature: str = ""
 ) -> Response:
-    """What a link leads to. Raises `HTTPException`: 403 for a link that does not hold, 404 for a file now gone."""
-    if not signer.accepts(source_id, name, expires=expires, signature=signature):
+    """Return what a link leads to."""
+    if not chat.signer.accepts(source_id, attachment_name, expires=expires, signature=signature):
         raise HTTPException(403, "this link has expired or is not complete; ask for a new one")
-    data = await library.attachment(source_id, name)
+    data = await chat.library.attachment(source_id, attachment_name)
     if data is None:
-        raise _not_found(source_id, name)
-    guessed = mimetypes.guess_type(name)[0]
+        raise _not_found(source_id, attachment_name)
+    guessed = mimetypes.guess_type(attachment_name)[0]
     return Response(
         data,
         media_type=guessed if guessed in _IMAGES else "application/octet-stream",

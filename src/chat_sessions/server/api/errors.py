@@ -1,54 +1,75 @@
-"""What a client is told of an error: the API's own form, and nothing of the server's inside."""
+"""The answers to errors, in the service's form and without the server's internals."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from typing import Any
 
-from starlette.exceptions import HTTPException
-from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from fastapi import HTTPException, Request, Response
+from fastapi.exception_handlers import http_exception_handler
+from fastapi.exceptions import RequestValidationError
+from pydantic_core import to_json
 
-from chat_sessions.server.api.wire import InvalidRequest
 from chat_sessions.server.store.store import StoreFailed, UnknownSession
+from chat_sessions.server.turns.limits import TooManyTurns
+from chat_sessions.server.turns.turns import SessionBusy, ShuttingDown
 
-__all__ = ["REFUSALS"]
+__all__ = ["HANDLERS"]
+
+_Handler = Callable[[Request, Any], Coroutine[Any, Any, Response]]
 
 _log = logging.getLogger(__name__)
 
-
-async def _on_http_error(_request: Request, error: Exception) -> Response:
-    if not isinstance(error, HTTPException):  # pragma: no cover (Starlette's types do not say which error comes)
-        raise error
-    return JSONResponse({"detail": error.detail}, error.status_code, headers=error.headers)
+# How soon to try again for a turn. When a running one will end cannot be known.
+_RETRY_AFTER = {"Retry-After": "1"}
 
 
-async def _on_invalid_request(_request: Request, error: Exception) -> Response:
-    if not isinstance(error, InvalidRequest):  # pragma: no cover
-        raise error
-    return JSONResponse({"detail": error.problems}, 422)
+def _problem(problem: dict[str, Any]) -> dict[str, Any]:
+    reason = f": {problem['ctx']['error']}" if problem["type"] == "json_invalid" else ""
+    sent = problem.get("input")
+    return {
+        "type": problem["type"],
+        "loc": problem["loc"],
+        "msg": problem["msg"] + reason,
+        # A body that is not JSON arrives as bytes.
+        "input": sent.decode("utf-8", "replace") if isinstance(sent, bytes) else sent,
+    }
 
 
-async def _on_unknown_session(_request: Request, error: Exception) -> Response:
-    return JSONResponse({"detail": f"session {error} not found"}, 404)
+async def _on_invalid_request(_request: Request, error: RequestValidationError) -> Response:
+    # FastAPI's own handler fails for NaN and the infinities, which a body may hold and JSON cannot.
+    body = to_json({"detail": [_problem(problem) for problem in error.errors()]}, inf_nan_mode="strings")
+    return Response(body, 422, media_type="application/json")
 
 
-async def _on_store_failed(request: Request, error: Exception) -> Response:
+async def _on_store_failed(request: Request, error: StoreFailed) -> Response:
     _log.error("%s %s failed: the store does not work: %s", request.method, request.url.path, error)
-    return JSONResponse({"detail": "the server's store does not work at the moment"}, 503)
+    refusal = HTTPException(503, "the server's store does not work at the moment")
+    return await http_exception_handler(request, refusal)
 
 
 async def _on_failure(request: Request, error: Exception) -> Response:
     _log.error("%s %s failed", request.method, request.url.path, exc_info=error)
-    return JSONResponse({"detail": "internal server error"}, 500)
+    return await http_exception_handler(request, HTTPException(500, "internal server error"))
 
 
-REFUSALS: dict[Any, Callable[[Request, Exception], Awaitable[Response]]] = {
-    HTTPException: _on_http_error,
-    InvalidRequest: _on_invalid_request,
-    UnknownSession: _on_unknown_session,
+def _refusal(status: int, headers: dict[str, str] | None = None) -> _Handler:
+    """Return the handler of errors whose own text is the answer."""
+
+    async def handle(request: Request, error: Exception) -> Response:
+        return await http_exception_handler(request, HTTPException(status, str(error), headers))
+
+    return handle
+
+
+HANDLERS: dict[int | type[Exception], _Handler] = {
+    RequestValidationError: _on_invalid_request,
+    UnknownSession: _refusal(404),
+    SessionBusy: _refusal(409),
+    TooManyTurns: _refusal(429, _RETRY_AFTER),
+    ShuttingDown: _refusal(503),
     StoreFailed: _on_store_failed,
     Exception: _on_failure,
 }
-"""What Starlette calls for each kind of error."""
+"""What FastAPI calls for each kind of error."""

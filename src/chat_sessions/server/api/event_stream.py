@@ -1,87 +1,99 @@
-"""A turn's events as an event stream, each in an HTTP chunk of its own."""
+"""The endpoint of a message: its turn as an event stream, each event in an HTTP chunk of its own."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from typing import Annotated
 
-from sse_starlette import EventSourceResponse
-from starlette.types import Message, Receive, Scope, Send
+from fastapi import Depends, Query, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import StreamingResponse
 
-from chat_sessions.server.store.records import StoredEvent
+from chat_sessions.server.api.context import Opened
+from chat_sessions.server.api.wire import ScopeQuery, SendMessage
+from chat_sessions.server.store.store import SourcesLocked, StoredEvent
 from chat_sessions.server.turns.behaviour import Behaviour
+from chat_sessions.server.turns.running import RunningTurn
 from chat_sessions.server.turns.segments import event_name
-from chat_sessions.server.turns.turns import RunningTurn
 
-__all__ = ["EventStream"]
+__all__ = ["event_stream", "send_message"]
 
-# A burst is sent in parts of so many events, with the other streams' turns between them.
+# A burst is sent in parts of this many events, with turns for the other streams in between.
 _AT_ONCE = 32
+# Proxies must neither store a stream nor hold it back.
+_HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 
 
-class EventStream(EventSourceResponse):
-    """The answer to a message: the turn's events, with keep-alives between them, until the turn or the client goes.
-
-    `grace` is how long, in seconds, a stream goes on when the server shuts down.
-    """
-
-    def __init__(self, turn: RunningTurn, behaviour: Behaviour, *, grace: float) -> None:
-        self._turn = turn
-        self._behaviour = behaviour
-        super().__init__(  # pyright: ignore[reportUnknownMemberType] - sse-starlette's types have a bare dict
-            turn.live(),
-            ping=behaviour.keep_alive or 0,
-            client_close_handler_callable=self._on_disconnect,
-            shutdown_grace_period=grace,
+async def _turn(
+    session_id: str, body: SendMessage, chat: Opened, _scope: Annotated[ScopeQuery, Query()], request: Request
+) -> AsyncIterator[RunningTurn | None]:
+    """Start the turn, and leave it when its answer has been sent or its client has gone."""
+    try:
+        turn = await chat.turns.start(
+            session_id,
+            body.prompt,
+            index_ids=body.index_ids,
+            require_all_indexes=body.require_all_indexes,
+            is_gone=request.is_disconnected,
         )
+    except SourcesLocked as error:
+        # 422 and not 409: the API declares no other error for this route, the request's content is refused, and the
+        # official clients retry a 409 six times.
+        problem = {
+            "type": "sources_locked",
+            "loc": ("body", "index_ids"),
+            "msg": f"The sources of a session are locked after its first message; this one has {error.index_ids}",
+            "input": body.index_ids,
+        }
+        raise RequestValidationError([problem]) from None
+    if turn is None:
+        yield None
+        return
+    every = chat.behaviour.keep_alive
+    nudging = None if every is None else asyncio.create_task(_nudge(turn, every))
+    try:
+        yield turn
+    finally:
+        if nudging is not None:
+            nudging.cancel()
+        turn.abandon()
+        if chat.behaviour.on_disconnect == "cancel":
+            turn.cancel("the client disconnected")
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Sends the whole stream."""
-        self.body_iterator = _Sending(self._turn, self._behaviour, send)
-        try:
-            await super().__call__(scope, receive, send)
-        finally:
-            self._leave()
 
-    async def _on_disconnect(self, _message: Message) -> None:
-        self._leave()
-
-    def _leave(self) -> None:
-        """The client has gone, or has everything."""
-        self._turn.abandon()
-        if self._behaviour.on_disconnect == "cancel":
-            self._turn.cancel("the client disconnected")
+async def send_message(turn: Annotated[RunningTurn | None, Depends(_turn)], chat: Opened) -> Response:
+    """Run one turn, streamed. What comes after status 200 is told by the `stop` event."""
+    if turn is None:
+        return Response(status_code=204)  # nobody reads it: the client left while its message was queued
+    return StreamingResponse(event_stream(turn, chat.behaviour), media_type="text/event-stream", headers=_HEADERS)
 
 
-class _Sending:
-    """The body of a stream, which sends itself and leaves nothing to be sent.
-
-    sse-starlette would make each event an object, encode it through a text buffer and send it in a cancel scope
-    of its own, for a timeout that is not set here: a third of what an event costs.
-    """
-
-    def __init__(self, turn: RunningTurn, behaviour: Behaviour, send: Send) -> None:
-        self._turn = turn
-        self._behaviour = behaviour
-        self._send = send
-
-    def __aiter__(self) -> AsyncIterator[bytes]:
-        return self
-
-    async def __anext__(self) -> bytes:
-        send = self._send
-        number = 0
-        async for event in self._turn.live():
+async def event_stream(turn: RunningTurn, behaviour: Behaviour) -> AsyncIterator[bytes]:
+    """Yield the turn's events as blocks, and a comment for each keep-alive, until the turn ends."""
+    number = 0
+    while (events := await turn.shown()) is not None:
+        if not events:
+            yield f": ping - {datetime.now(UTC)}\r\n\r\n".encode()
+        for event in events:
             number += 1
-            await send({"type": "http.response.body", "body": self._block(event, number), "more_body": True})
+            yield _block(event, turn.turn_id, number, behaviour)
             if number % _AT_ONCE == 0:
-                # Nothing above waits while there are events and the client takes them.
+                # Nothing else waits while there are events and the client takes them.
                 await asyncio.sleep(0)
-        raise StopAsyncIteration
 
-    def _block(self, event: StoredEvent, number: int) -> bytes:
-        """The event's lines. Its JSON is one line: it has every line break as an escape."""
-        number_line = f"id: {self._turn.turn_id}-{number}\r\n" if self._behaviour.event_ids else ""
-        name = event_name(event.type, self._behaviour)
-        name_line = "" if name is None else f"event: {name}\r\n"
-        return f"{number_line}{name_line}data: {event.body}\r\n\r\n".encode()
+
+async def _nudge(turn: RunningTurn, every: float) -> None:
+    # A task of its own, since a timeout around each wait would cost more than the event that ends it.
+    while True:
+        await asyncio.sleep(every)
+        turn.nudge()
+
+
+def _block(event: StoredEvent, turn_id: int, number: int, behaviour: Behaviour) -> bytes:
+    """Return the event's lines. Its JSON is a single line: line breaks in it are escaped."""
+    id_line = f"id: {turn_id}-{number}\r\n" if behaviour.event_ids else ""
+    name = event_name(event.type, behaviour)
+    name_line = "" if name is None else f"event: {name}\r\n"
+    return f"{id_line}{name_line}data: {event.body}\r\n\r\n".encode()

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import hmac
 
+from fastapi import HTTPException
+from fastapi.exceptions import WebSocketException
 from pydantic import SecretStr
 from starlette.datastructures import Headers
-from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 __all__ = ["BearerKey", "can_be_sent"]
 
 
 class BearerKey:
-    """Refuses every request to what it is mounted on that does not carry the key.
+    """Guards an application: refuses every request without the key, whatever its path.
 
-    It is asked of this machine too: a page in a browser here can reach the server, by its address or by a name of
-    its own that leads to it, but knows no key. No answer has a CORS header, so no page reads one either.
+    Local requests need it too. A page in a browser on this machine can reach the server, by its address or under a
+    name of its own that resolves to it, but does not know the key. No answer has a CORS header, so no page can read
+    one either.
     """
 
     def __init__(self, app: ASGIApp, api_key: SecretStr) -> None:
@@ -24,13 +26,12 @@ class BearerKey:
         self._api_key = api_key
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Passes the request on, or answers it with 401."""
-        if scope["type"] == "http":
-            problem = self._problem(Headers(scope=scope).get("authorization", ""))
-            if problem is not None:
-                refusal = JSONResponse({"detail": problem}, 401, headers={"WWW-Authenticate": "Bearer"})
-                await refusal(scope, receive, send)
-                return
+        """Pass the request on. Raises `HTTPException` 401 if it lacks the key."""
+        problem = self._problem(Headers(scope=scope).get("authorization", ""))
+        if problem is not None:
+            if scope["type"] == "websocket":
+                raise WebSocketException(1008, problem)
+            raise HTTPException(401, problem, {"WWW-Authenticate": "Bearer"})
         await self._app(scope, receive, send)
 
     def _problem(self, authorization: str) -> str | None:
@@ -44,6 +45,6 @@ class BearerKey:
 
 
 def can_be_sent(key: SecretStr) -> bool:
-    """Whether an HTTP header can carry the key."""
+    """Tell whether an HTTP header can carry the key."""
     value = key.get_secret_value()
     return value.isascii() and value.isprintable() and value.strip() == value != ""

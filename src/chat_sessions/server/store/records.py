@@ -64,7 +64,10 @@ Closing = Callable[[Sequence[StoredEvent]], tuple[Sequence[StoredEvent], dict[st
 
 
 class UnknownSession(Exception):
-    """There is no session of this id."""
+    """There is no session with this id."""
+
+    def __init__(self, session_id: str) -> None:
+        super().__init__(f"session {session_id} not found")
 
 
 class SourcesLocked(Exception):

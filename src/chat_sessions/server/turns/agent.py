@@ -1,4 +1,4 @@
-"""What answers a turn: the protocol that every agent of the local server satisfies."""
+"""The protocol that every agent of the local server implements."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ __all__ = ["Agent", "AgentTurn"]
 
 @dataclass(frozen=True, slots=True)
 class AgentTurn:
-    """All that an agent is told of the turn it answers.
+    """What an agent gets to answer one turn.
 
-    `indexes` are those that the turn may query, in the order asked for; they are fresh.
-    `history` holds the session's events before this turn, `user_input` included.
+    `indexes` are those that the turn may query, in the order requested and up to date. `history` holds the
+    session's events before this turn, `user_input` included.
     """
 
     session_id: str
@@ -28,14 +28,13 @@ class AgentTurn:
 
 
 class Agent(Protocol):
-    """Answers turns; one agent serves every session, several turns at a time."""
+    """Answers turns. One agent serves all sessions, several turns at a time."""
 
     def run(self, turn: AgentTurn) -> AsyncIterator[Event]:
-        """Every event of the turn's answer but `user_input`, which the server records itself.
+        """Yield every event of the turn's answer but `user_input`, which the server records itself.
 
-        It may end with a `Stop`, to report usage or an error; if it does not, the server closes
-        the turn with one of its own. An exception ends the turn as a `Stop` with `is_error`.
-        Closing the iterator, which the server does when a turn is cut short, must release
-        whatever the agent holds.
+        The answer may end with a `Stop` that reports usage or an error; without one, the server adds its own. An
+        exception ends the turn with a `Stop` whose `is_error` is true. Closing the iterator, which the server does
+        when a turn is cut short, must release whatever the agent holds.
         """
         ...

@@ -1,49 +1,38 @@
-"""How much one server gives: what a request, a turn, a client and the store may take."""
+"""Limits on what a request, a turn, a client and the store may use."""
 
 from __future__ import annotations
 
 import asyncio
 import math
-import time
-from collections import OrderedDict
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from dataclasses import dataclass, fields
-
-from starlette.exceptions import HTTPException
-from starlette.responses import JSONResponse
-from starlette.types import ASGIApp, Receive, Scope, Send
 
 from chat_sessions.core.errors import ConfigurationError
 from chat_sessions.core.events import Event, Stop
 from chat_sessions.core.models import Usage
 from chat_sessions.server.turns.agent import Agent, AgentTurn
 
-__all__ = ["Limits", "RequestPace", "RequestRate", "TimedAgent", "TurnSize", "TurnSlots"]
-
-# Clients whose pace is remembered; beyond them the one that asked longest ago is forgotten.
-_KNOWN_CLIENTS = 10_000
-# How soon to ask again for a turn: nobody knows when one of those that run will end.
-_RETRY_SECONDS = 1
+__all__ = ["Limits", "TimedAgent", "TooManyTurns", "TurnSize", "TurnSlots"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
     """What a server refuses, in numbers above 0. None means no limit.
 
-    - `body_bytes`: a request's body. Beyond it: 413.
-    - `turn_events`, `turn_bytes`, `turn_seconds`: what an agent may give in one turn, in events and in
-      bytes of their JSON, and for how long. Beyond it the turn ends with an error stop that says so; what
-      came before stays. The whole texts that the server makes of deltas are not counted.
-    - `running_turns`: turns at once. Beyond it: 429 with `Retry-After`, since a 429 says that the
-      prompt was not taken, which a 503 does not.
-    - `sessions`: sessions in the store. Beyond it a create is a 403.
-    - `requests_per_second`: requests of one client's address to the API, over any second. Beyond it: 429
-      with `Retry-After`. Requests without a key count too; `/health` and `/openapi.json` do not.
+    - `body_bytes`: the size of a request's body. A larger one is refused with 413.
+    - `turn_events`, `turn_bytes`, `turn_seconds`: how many events an agent may give in one turn, how many bytes of
+      JSON they may be, and how long it may take. Beyond that the turn ends with an error stop that says so, and
+      keeps what came before. Whole texts that the server makes from deltas do not count.
+    - `running_turns`: turns at the same time. A further message is refused with 429 and `Retry-After`: a 429 says
+      that the prompt was not accepted, which a 503 does not.
+    - `sessions`: sessions in the store. Creating more is refused with 403.
+    - `requests_per_second`: requests to the API from one client address, over any second. A faster client is refused
+      with 429 and `Retry-After`. Requests without a key count too; `/health` and `/openapi.json` do not.
 
-    `running_turns` and `requests_per_second` are counted in each process by itself, so several workers
-    give several times as much. Prompts have the API's own limit, 1,000 characters.
+    `running_turns` and `requests_per_second` are counted per process, so several workers allow several times as
+    much. Prompts have the API's own limit of 1,000 characters.
 
-    Raises `ConfigurationError` for what is no number above 0.
+    Raises `ConfigurationError` for values that are not numbers above 0.
     """
 
     body_bytes: int = 1024 * 1024
@@ -71,21 +60,21 @@ class Limits:
 
 
 class TimedAgent:
-    """An agent whose turns end when they take longer than they may."""
+    """An agent whose turns end when they exceed a time limit."""
 
     def __init__(self, agent: Agent, seconds: float) -> None:
         self._agent = agent
         self._seconds = seconds
 
     async def run(self, turn: AgentTurn) -> AsyncIterator[Event]:
-        """The agent's events until its time is over, and then an error stop that says so."""
+        """Yield the agent's events until the time is up, then an error stop that says so."""
         end = asyncio.get_running_loop().time() + self._seconds
         answer = self._agent.run(turn)
         iterator = aiter(answer)
         try:
             while True:
-                # Around the agent's own steps alone: the time that the store takes is not the agent's, and a
-                # timeout that fell into a `yield` would cancel whoever stores the event.
+                # Around the agent's own steps alone. The time that the store takes is not the agent's, and a timeout
+                # within a `yield` would cancel whoever stores the event.
                 deadline = asyncio.timeout_at(end)
                 try:
                     async with deadline:
@@ -112,7 +101,7 @@ class TurnSize:
         self._limits = limits
 
     def add(self, body: str) -> Stop | None:
-        """Counts an event by its JSON; the error stop to give in its place if it is too much."""
+        """Count an event by its JSON. Returns the error stop to give in its place if it exceeds a limit."""
         self._events_left -= 1
         self._bytes_left -= len(body.encode())
         if self._events_left < 0:
@@ -130,80 +119,33 @@ def _cut(how: str) -> Stop:
     )
 
 
+class TooManyTurns(Exception):
+    """As many turns are running as may."""
+
+
 class TurnSlots:
-    """Counts the turns that run at once."""
+    """Counts the turns that run at the same time."""
 
     def __init__(self, limit: int | None) -> None:
         self._limit = limit
         self._taken = 0
 
     def take(self) -> Callable[[object], None]:
-        """Takes a slot; calling the result, once or more often, gives it back. Its argument is ignored.
+        """Take a slot. Call the result, once or more, to free it; its argument is ignored.
 
-        Raises `HTTPException` 429 if all are taken.
+        Raises `TooManyTurns` if no slot is free.
         """
         if self._limit is not None and self._taken >= self._limit:
-            raise HTTPException(
-                429,
+            raise TooManyTurns(
                 f"this server's limit of turns at once, {self._limit:,}, is reached; the message was not taken, send "
-                "it again when one has ended",
-                {"Retry-After": str(_RETRY_SECONDS)},
+                "it again when one has ended"
             )
         self._taken += 1
         is_taken = True
 
-        def give_back(_cause: object) -> None:
+        def free(_cause: object) -> None:
             nonlocal is_taken
             self._taken -= is_taken
             is_taken = False
 
-        return give_back
-
-
-class RequestPace:
-    """How fast each client sends: a token bucket for each address.
-
-    A client may send what one second allows at once, at least one request. `now` gives seconds of a
-    clock that only goes on.
-    """
-
-    def __init__(self, per_second: float, now: Callable[[], float] = time.monotonic) -> None:
-        self.per_second = per_second
-        self._room = max(1.0, per_second)
-        self._now = now
-        self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()
-
-    def wait(self, client: str) -> float:
-        """Seconds until the client may send its request; 0 takes it out of what the client has."""
-        now = self._now()
-        left, at = self._buckets.pop(client, (self._room, now))
-        left = min(self._room, left + (now - at) * self.per_second)
-        wait = 0.0 if left >= 1 else (1 - left) / self.per_second
-        self._buckets[client] = (left if wait else left - 1, now)
-        if len(self._buckets) > _KNOWN_CLIENTS:
-            self._buckets.popitem(last=False)
-        return wait
-
-
-class RequestRate:
-    """Refuses the requests of a client that sends them faster than it may; all that share a pace count together."""
-
-    def __init__(self, app: ASGIApp, pace: RequestPace) -> None:
-        self._app = app
-        self._pace = pace
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Passes the request on, or answers it with 429."""
-        if scope["type"] == "http":
-            address = scope.get("client")
-            wait = self._pace.wait(address[0] if address else "")
-            if wait > 0:
-                seconds = math.ceil(wait)
-                detail = (
-                    f"more requests than {self._pace.per_second:g} a second, which is this server's limit; send it "
-                    f"again in {seconds} s"
-                )
-                refusal = JSONResponse({"detail": detail}, 429, headers={"Retry-After": str(seconds)})
-                await refusal(scope, receive, send)
-                return
-        await self._app(scope, receive, send)
+        return free
