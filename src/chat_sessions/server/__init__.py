@@ -11,7 +11,8 @@ try:
     from chat_sessions.server.api.app import create_app
     from chat_sessions.server.documents.files import DocumentError
     from chat_sessions.server.documents.indexes import Index, open_index
-    from chat_sessions.server.hosting.host import ServerThread, serve
+    from chat_sessions.server.hosting.process import serve
+    from chat_sessions.server.hosting.thread import ServerThread
     from chat_sessions.server.turns.agent import Agent, AgentTurn
     from chat_sessions.server.turns.behaviour import Behaviour
     from chat_sessions.server.turns.limits import Limits

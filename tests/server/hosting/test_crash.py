@@ -113,12 +113,13 @@ def test_a_turn_that_outlasts_the_drain_ends_as_an_error_that_its_client_sees(st
         assert again.api().retrieve(session_id)["events"][-1] == read[-1]
 
 
-def test_a_second_ctrl_c_does_not_wait_for_the_drain(store: str) -> None:
+@pytest.mark.parametrize("first", [signal.SIGINT, signal.SIGTERM])
+def test_a_second_ctrl_c_does_not_wait_for_the_drain(store: str, first: int) -> None:
     with Served(store, drain=600) as served:
         api = served.api()
         with api.stream(api.create(), held_after(1)) as stream:
             stream.event()
-            served.signal(signal.SIGINT)
+            served.signal(first)
             while status_of(served.api(), "ses-none") is not None:
                 pass
             served.signal(signal.SIGINT)

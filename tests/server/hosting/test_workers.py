@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from chat_sessions.core.errors import ConfigurationError
-from chat_sessions.server.hosting import host
-from chat_sessions.server.hosting.host import serve
+from chat_sessions.server import serve
+from chat_sessions.server.hosting import process
 from tests.server.scripted import PaperIndex
 
 
@@ -30,7 +30,7 @@ def test_a_server_without_workers_is_none() -> None:
 
 
 def test_where_processes_cannot_be_forked_there_is_another_way(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(host, "can_fork", False)
+    monkeypatch.setattr(process, "can_fork", False)
     with pytest.raises(ConfigurationError, match="cannot fork processes; start several servers, each on a port"):
         serve(indexes={"idx-docs": PaperIndex()}, store="postgresql://me@host/db", workers=2)
 

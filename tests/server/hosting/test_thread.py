@@ -1,11 +1,9 @@
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import json
 import logging
 import os
-import signal
 import socket
 import sqlite3
 import subprocess
@@ -20,8 +18,7 @@ import pytest
 
 from chat_sessions.core.errors import ConfigurationError
 from chat_sessions.core.events import Event, Text, TextDelta
-from chat_sessions.server.hosting import host
-from chat_sessions.server.hosting.host import ServerThread, serve
+from chat_sessions.server import ServerThread
 from chat_sessions.server.turns.agent import AgentTurn
 from tests.server.scripted import ANSWER, Api, Gate, LocalApi, PaperIndex, ScriptedAgent, types
 
@@ -63,14 +60,6 @@ def test_a_server_that_was_not_started_has_no_url() -> None:
     with pytest.raises(ConfigurationError, match="not running"):
         _ = unstarted.url
     unstarted.close()
-
-
-def test_serve_needs_nobody_to_tell_that_it_listens(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def at_once(running: host._Server, _counter: int) -> bool:
-        return True
-
-    monkeypatch.setattr(host._Server, "on_tick", at_once)
-    serve(indexes={"idx-docs": PaperIndex()}, agent=ScriptedAgent(), port=0)
 
 
 def test_start_and_close_may_be_called_again(start: Start) -> None:
@@ -142,33 +131,15 @@ def test_a_server_in_a_thread_keeps_quiet(capfd: pytest.CaptureFixture[str]) -> 
 def test_a_failure_of_a_running_server_is_logged(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async def fail(*_: object) -> bool:
+    async def fail(*_: object, **__: object) -> None:
         raise OSError("the disk is on fire")
 
+    monkeypatch.setattr("uvicorn.Server.serve", fail)
     with server() as running:
-        monkeypatch.setattr(host._Server, "on_tick", fail)
         assert running._thread is not None
         running._thread.join(20)
     assert "the disk is on fire" in caplog.text
     assert caplog.records[-1].levelno == logging.ERROR
-
-
-@pytest.mark.parametrize("address", ["0.0.0.0", "::", "192.0.2.1", "example.com"])
-def test_beyond_this_machine_a_key_is_needed(address: str) -> None:
-    with pytest.raises(ConfigurationError, match="can be reached from other machines"):
-        serve(indexes={"idx-docs": PaperIndex()}, host=address)
-
-
-@pytest.mark.parametrize(
-    ("address", "port", "said"),
-    [
-        ("192.0.2.1", 0, "cannot listen on 192.0.2.1 port 0"),
-        ("not a host", 0, "the host 'not a host' is not known"),
-    ],
-)
-def test_an_address_that_is_not_this_machines_is_an_error(address: str, port: int, said: str) -> None:
-    with pytest.raises(ConfigurationError, match=said):
-        serve(indexes={"idx-docs": PaperIndex()}, agent=ScriptedAgent(), host=address, port=port, api_key="key")
 
 
 def test_a_port_that_only_root_may_use_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -193,27 +164,6 @@ def test_a_keyboard_interrupt_of_an_agent_does_not_end_a_server_in_a_thread(star
     session_id = api.create()
     for _ in range(2):
         assert api.ask(session_id)[-1]["error"] == "the agent failed: KeyboardInterrupt"
-
-
-_INTERRUPTED = """
-import sys, threading
-sys.path.insert(0, sys.argv[1])
-from chat_sessions.server import serve
-from tests.server.scripted import Api, PaperIndex
-from tests.server.hosting.test_host import Interrupted
-
-def ask(url, key):
-    api = Api(url, key)
-    threading.Thread(target=lambda: api.ask(api.create()), daemon=True).start()
-
-serve(indexes={"idx-docs": PaperIndex()}, agent=Interrupted(), port=0, on_listening=ask)
-"""
-
-
-def test_a_keyboard_interrupt_in_the_main_thread_is_ctrl_c_and_ends_the_server() -> None:
-    command = [sys.executable, "-c", _INTERRUPTED, str(Path(__file__).parents[3])]
-    done = subprocess.run(command, capture_output=True, timeout=50, check=False)
-    assert done.returncode == -signal.SIGINT
 
 
 _LEFT_OPEN = """
@@ -251,94 +201,3 @@ def test_a_server_that_nobody_closed_is_closed_when_the_interpreter_exits(tmp_pa
             assert connection.execute("SELECT running FROM turns").fetchall() == [(0,)]
             (stop,) = connection.execute("SELECT body FROM events WHERE type = 'stop'").fetchone()
         assert json.loads(stop)["error"] == "the server is shutting down"
-
-
-@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
-@pytest.mark.parametrize("address", ["127.0.0.1", "localhost"])
-def test_serve_ends_on_a_signal_and_hands_back_the_signals(sent: int, address: str) -> None:
-    found: list[tuple[str, str]] = []
-
-    def listening(url: str, key: str) -> None:
-        found.append((url, key))
-        os.kill(os.getpid(), sent)
-
-    handlers = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
-    serve(
-        indexes={"idx-docs": PaperIndex()},
-        agent=ScriptedAgent(*ANSWER),
-        host=address,
-        port=0,
-        on_listening=listening,
-    )
-    assert found[0][0].startswith(f"http://{address}:")
-    assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == handlers
-
-
-_SERVED = """
-import sys
-sys.path.insert(0, sys.argv[1])
-from chat_sessions.server.hosting.host import serve
-from chat_sessions.core.events import TextDelta
-from tests.server.scripted import PaperIndex, ScriptedAgent
-import asyncio, os
-
-class Slow:
-    async def run(self, turn):
-        yield TextDelta(content="a")
-        while not os.path.exists(sys.argv[2]):
-            await asyncio.sleep(0.01)
-        yield TextDelta(content="b")
-
-serve(
-    indexes={"idx-docs": PaperIndex()}, agent=Slow(), api_key="key", port=0, drain=float(sys.argv[3]),
-    on_listening=lambda url, key: print(url, flush=True),
-)
-print("served", flush=True)
-"""
-
-
-@pytest.mark.parametrize(("drain", "expected"), [("20", ["text_delta", "text", "stop"]), ("0", ["text", "stop"])])
-def test_serve_gives_a_running_turn_the_drain_to_end(tmp_path: Path, drain: str, expected: list[str]) -> None:
-    go = tmp_path / "go"
-    command = [sys.executable, "-c", _SERVED, str(Path(__file__).parents[3]), str(go), drain]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    try:
-        assert process.stdout is not None
-        url = process.stdout.readline().strip()
-        api = Api(url, "key")
-        with api.http, api.stream(api.create()) as stream:
-            stream.event()
-            process.send_signal(signal.SIGTERM)
-            if drain == "20":
-                # The turn may go on only when the server is on its way out, and takes no more connections.
-                while _listens(url):
-                    pass
-                go.touch()
-            assert types(stream.rest()) == expected
-        out, err = process.communicate(timeout=20)
-    finally:
-        process.kill()
-        process.communicate()
-    assert (out, err, process.returncode) == ("served\n", "", 0)
-
-
-def _listens(url: str) -> bool:
-    try:
-        return httpx.get(f"{url}/health", trust_env=False).status_code == 200
-    except httpx.ConnectError:
-        return False
-
-
-def test_a_second_interrupt_ends_the_server_at_once() -> None:
-    async def run() -> tuple[bool, bool, bool]:
-        running = host._Server(server()._app, on_listening=lambda: None)
-        running.handle_exit(signal.SIGTERM, None)
-        first = running.force_exit
-        running.handle_exit(signal.SIGINT, None)
-        return running.should_exit, first, running.force_exit
-
-    assert asyncio.run(run()) == (True, False, True)
-
-
-def test_the_url_of_an_ipv6_address_has_brackets() -> None:
-    assert host._url("::1", 80) == "http://[::1]:80"
