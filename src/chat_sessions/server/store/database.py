@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import shutil
+import sqlite3
 import tempfile
 import threading
 import time
@@ -192,12 +193,28 @@ def _sqlite(address: URL) -> Engine:
 def _prepare_sqlite(connection: Any, _record: object) -> None:
     # sqlite3 would begin transactions by itself, before some statements and not before others.
     connection.isolation_level = None
-    # WAL: a history can be read while a turn is written. With synchronous=NORMAL a killed
-    # process loses nothing; a power cut may lose the last commits, but corrupts nothing.
+    # WAL: a history can be read while a turn is written. With synchronous=NORMAL a killed process loses nothing; a
+    # power cut may lose the last commits, but corrupts nothing.
     cursor = connection.cursor()
-    for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON", "busy_timeout=10000"):
-        cursor.execute(f"PRAGMA {pragma}")
+    for pragma in ("busy_timeout=10000", "journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON"):
+        _execute(cursor, f"PRAGMA {pragma}")
     cursor.close()
+
+
+def _execute(cursor: sqlite3.Cursor, statement: str) -> None:
+    """Execute a statement, and wait for other connections.
+
+    SQLite's own timeout does not cover the change to WAL when two connections make it at once.
+    """
+    deadline = time.monotonic() + _PATIENCE
+    while True:
+        try:
+            cursor.execute(statement)
+            return
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                raise
+            time.sleep(_PAUSE / 10)
 
 
 def _begin_sqlite(connection: Connection) -> None:
