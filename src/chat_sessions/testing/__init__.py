@@ -1,4 +1,4 @@
-r"""Tools for the tests of your own application: a local server whose answers go wrong as scripted.
+"""Tools for the tests of your own application: a local server whose answers go wrong as scripted.
 
 ```python
 from chat_sessions import LocalServer

@@ -1,4 +1,4 @@
-"""An event stream's body, taken apart at its blank lines and put together again."""
+"""The blocks of an event stream: what is between its blank lines."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ __all__ = ["blocks", "is_event", "to_event_end", "until"]
 async def until(
     body: AsyncIterator[bytes], *, at_byte: int | None = None, at_event: int | None = None, before: str | None = None
 ) -> AsyncIterator[bytes | None]:
-    """The body, with None at a place: a byte, an event (before it), or before the first event of a type.
+    """Yield the body, with None at a place: at a byte, before an event, or before the first event of a type.
 
-    A place that the body does not have is its end.
+    If the body has no such place, None comes at its end.
     """
     position = 0
     passed = False
@@ -43,7 +43,7 @@ async def until(
 
 
 async def blocks(body: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    """The body in pieces that end with a blank line each; what stands behind the last one comes last."""
+    """Yield the body in pieces that each end with a blank line, then the rest."""
     rest = b""
     async for data in body:
         rest += data
@@ -84,7 +84,7 @@ def _data(block: bytes) -> bytes:
 
 
 def is_event(block: bytes) -> bool:
-    """Whether a block has data; one without is a comment or a heartbeat."""
+    """Tell whether a block has data. One without is a comment or a heartbeat."""
     return bool(_data(block))
 
 

@@ -1,4 +1,4 @@
-"""Faults of a body's bytes: it breaks off, stalls, or comes in another shape."""
+"""Faults of a body's bytes: it breaks off, stalls, or arrives in another shape."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["Compressed", "Cut", "LineEnds", "ProxyBuffering", "Restart", "Slow",
 
 @dataclass(frozen=True, slots=True)
 class _Placed(Fault):
-    """A fault at a place: a byte, an event (before it), or before the first event of a type."""
+    """A fault at a place: at a byte, before an event, or before the first event of a type."""
 
     at_byte: int | None = None
     at_event: int | None = None
@@ -31,8 +31,8 @@ class _Placed(Fault):
 class Cut(_Placed):
     """The answer ends at a place: `Cut(at_byte=400)`, `Cut(at_event=3)`, `Cut(before="stop")`.
 
-    `finish_first`: the service ends the turn before the connection breaks, so that its session
-    shows the whole of it at once; otherwise it is still at work.
+    With `finish_first` the service ends the turn before the connection breaks, so its session shows all of it at once;
+    otherwise the service is still working.
     """
 
     how: How = "reset"
@@ -47,16 +47,16 @@ class Cut(_Placed):
             yield data
 
     def body(self, body: Body, hold: Hold) -> Body:  # noqa: ARG002
-        """The body up to the place."""
+        """Return the body up to the place."""
         return self._cut(body)
 
 
 @dataclass(frozen=True, slots=True)
 class Stall(_Placed):
-    """Nothing comes any more from a place on, for `seconds`; None: until `Faults.release`.
+    """Nothing arrives from a place on, for `seconds`, or until `Faults.release` if None.
 
-    `keep_alive`: seconds between comments that come meanwhile; the stall then begins at the end of
-    the event that the place is in, as no comment can stand within one.
+    `keep_alive` is the seconds between comments that arrive meanwhile. The stall then begins at the end of the event at
+    that place, since a comment cannot be inside one.
     """
 
     seconds: float | None = None
@@ -87,14 +87,14 @@ class Stall(_Placed):
                 yield b": keep-alive\r\n\r\n"
 
     def body(self, body: Body, hold: Hold) -> Body:
-        """The body with a hole in time."""
+        """Return the body with a pause."""
         return self._stalled(body, hold)
 
 
 @dataclass(frozen=True, slots=True)
 class Restart(Fault):
-    """The service dies `at_byte` bytes into the answer: all connections are reset, and the next `refused` requests
-    find nobody. With `Behaviour(on_disconnect="cancel")` the session then shows the turn as an error."""
+    """The service dies `at_byte` bytes into the answer: all connections are reset, and so are the next `refused`
+    requests. With `Behaviour(on_disconnect="cancel")` the session then shows the turn as an error."""
 
     at_byte: int = 0
     refused: int = 1
@@ -106,13 +106,13 @@ class Restart(Fault):
             yield data
 
     def body(self, body: Body, hold: Hold) -> Body:  # noqa: ARG002
-        """The body up to the crash."""
+        """Return the body up to the crash."""
         return self._die(body)
 
 
 @dataclass(frozen=True, slots=True)
 class SlowStart(Fault):
-    """The body begins `seconds` late; None: when `Faults.release` is called."""
+    """The body begins `seconds` late, or when `Faults.release` is called if None."""
 
     seconds: float | None = None
 
@@ -122,13 +122,13 @@ class SlowStart(Fault):
             yield data
 
     def body(self, body: Body, hold: Hold) -> Body:
-        """The body, later."""
+        """Return the body, later."""
         return self._late(body, hold)
 
 
 @dataclass(frozen=True, slots=True)
 class Slow(Fault):
-    """A stream that is slow and whole: each event comes `seconds` after the one before it."""
+    """A slow but complete stream: each event arrives `seconds` after the one before it."""
 
     seconds: float = 0.1
 
@@ -142,13 +142,13 @@ class Slow(Fault):
             yield block
 
     def body(self, body: Body, hold: Hold) -> Body:
-        """The same events, each later."""
+        """Return the same events, each later."""
         return self._slowed(body, hold)
 
 
 @dataclass(frozen=True, slots=True)
 class Split(Fault):
-    """The body comes in pieces of these sizes, in turn and again from the first: `Split(1)`, `Split(7, 1, 100)`."""
+    """The body arrives in pieces of these sizes, over and over: `Split(1)`, `Split(7, 1, 100)`."""
 
     sizes: tuple[int, ...]
 
@@ -169,41 +169,41 @@ class Split(Fault):
                 number += 1
 
     def body(self, body: Body, hold: Hold) -> Body:  # noqa: ARG002
-        """The same bytes in pieces."""
+        """Return the same bytes in pieces."""
         return self._split(body)
 
 
 @dataclass(frozen=True, slots=True)
 class ProxyBuffering(Fault):
-    """A proxy keeps the answer until it has all of it, and gives it at once."""
+    """A proxy holds the answer until it has all of it, then sends it at once."""
 
     async def _gathered(self, body: Body) -> Body:
         yield b"".join([data async for data in body])
 
     def body(self, body: Body, hold: Hold) -> Body:  # noqa: ARG002
-        """The same bytes, late."""
+        """Return the same bytes, late."""
         return self._gathered(body)
 
 
 @dataclass(frozen=True, slots=True)
 class Compressed(Fault):
-    """The answer comes compressed with gzip, though nobody asked for it."""
+    """The answer is compressed with gzip, though the client did not ask for it."""
 
     def head(self, head: Head) -> Head:
-        """The head, which says so."""
+        """Return the head with the encoding."""
         return replace(head, headers=(*head.headers, ("Content-Encoding", "gzip")))
 
     async def _zipped(self, body: Body) -> Body:
         yield gzip.compress(b"".join([data async for data in body]))
 
     def body(self, body: Body, hold: Hold) -> Body:  # noqa: ARG002
-        """The compressed body."""
+        """Return the compressed body."""
         return self._zipped(body)
 
 
 @dataclass(frozen=True, slots=True)
 class LineEnds(Fault):
-    """The event stream's lines end otherwise: all three forms are allowed by the standard."""
+    """The lines of the event stream end differently. The standard allows all three forms."""
 
     end: Literal["\n", "\r", "\r\n"] = "\r"
 
@@ -212,5 +212,5 @@ class LineEnds(Fault):
             yield block.replace(b"\r\n", b"\n").replace(b"\n", self.end.encode())
 
     def body(self, body: Body, hold: Hold) -> Body:  # noqa: ARG002
-        """The same events."""
+        """Return the same events."""
         return self._ended(body)

@@ -1,4 +1,4 @@
-"""Faults of what is said: events that come twice, late or broken, and a history that is not whole."""
+"""Faults of the content: events that are repeated, late or broken, and an incomplete history."""
 
 from __future__ import annotations
 
@@ -38,13 +38,13 @@ class _Edited(Fault):
         raise NotImplementedError
 
     def body(self, body: Body, hold: Hold) -> Body:  # noqa: ARG002
-        """The changed events."""
+        """Return the changed events."""
         return self._edit(body)
 
 
 @dataclass(frozen=True, slots=True)
 class Duplicate(_Edited):
-    """An event comes `copies` times more, right after itself."""
+    """An event is repeated `copies` times, right after itself."""
 
     at_event: int = 0
     copies: int = 1
@@ -55,7 +55,7 @@ class Duplicate(_Edited):
 
 @dataclass(frozen=True, slots=True)
 class Reorder(Fault):
-    """An event comes after the next one; the last has none, and stays."""
+    """An event arrives after the next one. The last event stays where it is."""
 
     at_event: int = 0
 
@@ -76,7 +76,7 @@ class Reorder(Fault):
             yield late
 
     def body(self, body: Body, hold: Hold) -> Body:  # noqa: ARG002
-        """The events in another order."""
+        """Return the events in another order."""
         return self._swapped(body)
 
 
@@ -93,7 +93,7 @@ class Heartbeats(_Edited):
 
 @dataclass(frozen=True, slots=True)
 class HugeEvent(_Edited):
-    """An event of `size` bytes comes before an event."""
+    """An event of `size` bytes is inserted before an event."""
 
     size: int = 17 * 1024 * 1024
     at_event: int = 0
@@ -106,7 +106,7 @@ class HugeEvent(_Edited):
 
 @dataclass(frozen=True, slots=True)
 class NotJson(_Edited):
-    """An event that is not JSON comes before an event."""
+    """An event that is not JSON is inserted before an event."""
 
     data: str = "Internal Server Error"
     at_event: int = 0
@@ -117,7 +117,7 @@ class NotJson(_Edited):
 
 @dataclass(frozen=True, slots=True)
 class BadUtf8(Fault):
-    """A byte that no UTF-8 has stands in the body at a place."""
+    """A byte that is invalid in UTF-8 is inserted at a place."""
 
     at_byte: int = 0
 
@@ -126,13 +126,13 @@ class BadUtf8(Fault):
             yield b"\xff" if data is None else data
 
     def body(self, body: Body, hold: Hold) -> Body:  # noqa: ARG002
-        """The body with that byte."""
+        """Return the body with that byte."""
         return self._spoiled(body)
 
 
 @dataclass(frozen=True, slots=True)
 class TrailAfterStop(Fault):
-    """Something comes after the end: an error of a gateway, an answer that goes on."""
+    """More data follows the end: an error from a gateway, an answer that continues."""
 
     data: bytes = (
         b'data: {"type": "text_delta", "content": "and more"}\r\n\r\ndata: {"error": "upstream closed"}\r\n\r\n'
@@ -144,13 +144,13 @@ class TrailAfterStop(Fault):
         yield self.data
 
     def body(self, body: Body, hold: Hold) -> Body:  # noqa: ARG002
-        """The body, and more."""
+        """Return the body, and more."""
         return self._longer(body)
 
 
 @dataclass(frozen=True, slots=True)
 class NoLastBlankLine(Fault):
-    """The stream ends right behind its last event, without the blank line: by the standard that event is none."""
+    """The stream ends right after its last event, without the blank line. By the standard it is not an event then."""
 
     async def _bare(self, body: Body) -> Body:
         last = b""
@@ -161,13 +161,13 @@ class NoLastBlankLine(Fault):
         yield last.rstrip(b"\r\n")
 
     def body(self, body: Body, hold: Hold) -> Body:  # noqa: ARG002
-        """The same bytes, but for the line ends at the end."""
+        """Return the same bytes without the last line ends."""
         return self._bare(body)
 
 
 @dataclass(frozen=True, slots=True)
 class LateHistory(Fault):
-    """The session, read, does not show its last turn yet; `times` reads, None for never."""
+    """A session that is read does not show its last turn yet. `times` is for how many reads, None for all."""
 
     on: Route = field(default="history", kw_only=True)
 
@@ -183,13 +183,13 @@ class LateHistory(Fault):
         yield json.dumps(session, ensure_ascii=False).encode()
 
     def body(self, body: Body, hold: Hold) -> Body:  # noqa: ARG002
-        """The session as it was."""
+        """Return the session as it was."""
         return self._rewritten(body)
 
 
 @dataclass(frozen=True, slots=True)
 class PartialHistory(LateHistory):
-    """The session, read, shows only the first `events` events of its last turn, `user_input` included."""
+    """A session that is read shows only the first `events` events of its last turn, including `user_input`."""
 
     events: int = 1
 

@@ -1,4 +1,4 @@
-"""The two ends of a request that a proxy passes on: the client's connection, and one to the service."""
+"""The two ends of a request that the proxy passes on: the client's connection, and one to the service."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["ClientEnd", "ServiceEnd"]
 
 _READ = 65536
 _LOOPBACK = "127.0.0.1"
-# What belongs to one connection and not to the answer; the proxy writes its own.
+# Headers that belong to a connection and not to the answer; the proxy writes its own.
 _OF_A_CONNECTION = frozenset((b"connection", b"transfer-encoding", b"content-length", b"keep-alive"))
 
 
@@ -31,13 +31,13 @@ class ClientEnd:
         self._early = b""
         self._is_chunked = False
         self._is_last = False
-        # asyncio sets this only for sockets that were made with their protocol.
+        # asyncio sets this only for sockets that were created with an explicit protocol.
         writer.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        # What was sent before a break has left: nothing waits here that the break would drop.
+        # What was sent before a break has left: nothing waits here for the break to drop.
         writer.transport.set_write_buffer_limits(0)
 
     async def next_request(self) -> tuple[h11.Request, SeenRequest] | None:
-        """The next request, whole; None when the client has left."""
+        """Read the next request. Returns None when the client has left."""
         protocol = h11.Connection(h11.SERVER)
         data, self._early = self._early, b""
         head: h11.Request | None = None
@@ -61,13 +61,13 @@ class ClientEnd:
                 return None
 
     async def left(self) -> None:
-        """Returns when the client closes its end; what it sends before is kept."""
+        """Wait until the client closes its end; what it sends before is kept."""
         with suppress(OSError):
             while data := await self._reader.read(_READ):
                 self._early += data
 
     def head_bytes(self, head: Head, *, length: int | None, has_no_body: bool = False) -> bytes:
-        """The head as it is sent, and with it how the body ends."""
+        """Return the head as it is sent, and choose how the body will end."""
         self._is_last = head.version == "1.0"
         self._is_chunked = length is None and not has_no_body and not self._is_last
         lines = [f"HTTP/{head.version} {head.status} X", *(f"{name}: {value}" for name, value in head.headers)]
@@ -78,35 +78,35 @@ class ClientEnd:
         return "\r\n".join((*lines, "", "")).encode("latin-1")
 
     async def send_head(self, head: Head, *, length: int | None, has_no_body: bool = False) -> None:
-        """The head; see `head_bytes`."""
+        """Send the head; see `head_bytes`."""
         await self.send_raw(self.head_bytes(head, length=length, has_no_body=has_no_body))
 
     async def send(self, data: bytes) -> None:
-        """A piece of the body, as a chunk of its own where the answer has chunks."""
+        """Send a piece of the body, as a chunk of its own if the answer is chunked."""
         if data:
             await self.send_raw(b"%x\r\n%b\r\n" % (len(data), data) if self._is_chunked else data)
 
     async def end(self) -> bool:
-        """The body is whole; gives whether the connection can take another request."""
+        """End the body. Returns whether the connection can take another request."""
         if self._is_chunked:
             await self.send_raw(b"0\r\n\r\n")
         return not self._is_last
 
     async def send_raw(self, data: bytes) -> None:
-        """These bytes as they are."""
+        """Send these bytes as they are."""
         if data:
             self._writer.write(data)
             await self._writer.drain()
 
     def reset(self) -> None:
-        """End the connection as a crashed peer does: with a RST."""
+        """End the connection like a crashed peer: with a RST."""
         sock = self._writer.get_extra_info("socket")
         with suppress(OSError):
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self._writer.transport.abort()
 
     def close(self) -> None:
-        """End the connection as a peer does that has said everything."""
+        """End the connection like a peer that has sent everything."""
         self._writer.close()
 
 
@@ -123,7 +123,7 @@ class ServiceEnd:
 
     @classmethod
     async def ask(cls, port: int, request: h11.Request, body: bytes) -> Self:
-        """Sends the request, and reads the head of the answer."""
+        """Send the request, and read the head of the answer."""
         made = cls(*await asyncio.open_connection(_LOOPBACK, port))
         try:
             headers = [(name, value) for name, value in request.headers if name not in _OF_A_CONNECTION]
@@ -152,7 +152,7 @@ class ServiceEnd:
         return made
 
     async def body(self) -> AsyncIterator[bytes]:
-        """What is left of the body. Ends early where the server does: then the answer does, too."""
+        """Yield the rest of the body. If the server ends early, the answer does too."""
         while not isinstance(event := await self._next(), h11.EndOfMessage):
             if isinstance(event, h11.Data):
                 yield bytes(event.data)
@@ -160,11 +160,11 @@ class ServiceEnd:
     async def _next(self) -> h11.Event:
         while True:
             event = self._protocol.next_event()
-            # Not a sentinel: NEED_DATA. Nothing is sent that the protocol would pause for.
+            # Otherwise it is NEED_DATA: nothing is sent for which the protocol would pause.
             if isinstance(event, h11.Event):
                 return event
             self._protocol.receive_data(await self._reader.read(_READ))
 
     def close(self) -> None:
-        """Leave, as a client does that waits no longer."""
+        """Leave, like a client that stops waiting."""
         self._writer.transport.abort()

@@ -1,4 +1,4 @@
-"""What every fault is: what it can do to a request and its answer, and the words for it."""
+"""The base of every fault: what it can do to a request and to its answer."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from chat_sessions.core.errors import ConfigurationError
 __all__ = ["Body", "Break", "Fault", "Fine", "Head", "Hold", "How", "Route", "exhaust", "require"]
 
 Route: TypeAlias = Literal["turn", "history", "create", "other", "any"]
-"""Which requests a fault meets: a message, a session read with its events, a new session, any other, or all."""
+"""Which requests a fault affects: a message, reading a session with its events, a new session, any other, or all."""
 
 How: TypeAlias = Literal["clean", "fin", "reset", "half_open"]
-"""How a connection ends: "clean", the body ends as if it were whole; "fin", closed within the body;
-"reset", a RST; "half_open", nothing comes any more and nothing says so."""
+"""How a connection ends: "clean", the body ends as if it were complete; "fin", it is closed within the body; "reset", a
+RST; "half_open", nothing more arrives and the connection stays open."""
 
 Body: TypeAlias = AsyncIterator[bytes]
 Hold: TypeAlias = Callable[[float | None], Awaitable[bool]]
-"""Waits that many seconds, for ever if None; gives True as soon as `Faults.release` is called."""
+"""Waits that many seconds, or forever if None. Returns True as soon as `Faults.release` is called."""
 
 
 class Break(Exception):
-    """Ends the answer here; raised by a fault, done by the proxy. `refused`: requests that then find nobody."""
+    """Raised by a fault to end the answer here. `refused` is how many of the next requests are not answered."""
 
     def __init__(self, how: How, *, refused: int = 0, sent: bytes = b"") -> None:
         super().__init__(how)
@@ -34,8 +34,11 @@ class Break(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """The head of an answer. `body` is a whole one, given in place of the service's; `lands`: it is asked all the
-    same."""
+    """The head of an answer.
+
+    `body` is a complete body, sent in place of the service's. `lands` tells that the service gets the request all the
+    same.
+    """
 
     status: int
     headers: tuple[tuple[str, str], ...] = ()
@@ -46,9 +49,9 @@ class Head:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fault:
-    """What a fault can do to a request; this one does nothing.
+    """The base of all faults, which does nothing by itself.
 
-    `on`: the requests that it meets; `times`: how many of them, None for all.
+    `on` is which requests it affects, `times` how many of them, None for all.
     """
 
     on: Route = "turn"
@@ -59,34 +62,34 @@ class Fault:
         require(self.times is None or self.times >= 1, self, "times is 1 or more, or None for always")
 
     def reply(self) -> Head | None:
-        """The answer given in place of the service's, None to ask the service. May raise `Break`."""
+        """Return the answer to send in place of the service's, or None to ask the service. May raise `Break`."""
         return None
 
     def head(self, head: Head) -> Head:
-        """The service's head, changed."""
+        """Change the head of the service's answer."""
         return head
 
     async def begin(self, head: bytes, body: Body) -> None:  # noqa: ARG002 (for the faults that need them)
-        """Called before the head is sent, and with the body that would follow it. May raise `Break`."""
+        """Act before the head is sent; `body` is what would follow it. May raise `Break`."""
         return
 
     def body(self, body: Body, hold: Hold) -> Body:  # noqa: ARG002
-        """The body, changed. May raise `Break` where the answer ends."""
+        """Change the body. May raise `Break` where the answer ends."""
         return body
 
 
 @dataclass(frozen=True, slots=True)
 class Fine(Fault):
-    """No fault: the requests pass. To let the first go well and break the second."""
+    """No fault: the requests pass. Put it in front of a fault to break only a later request."""
 
 
 async def exhaust(body: Body) -> None:
-    """Read to the end, and keep nothing."""
+    """Read a body to its end, and drop it."""
     async for _ in body:
         pass
 
 
 def require(is_so: bool, fault: Fault, rule: str) -> None:
-    """Raise `ConfigurationError` with the fault and the rule it breaks, unless it keeps to it."""
+    """Raise `ConfigurationError` with the fault and the rule, unless the fault follows it."""
     if not is_so:
         raise ConfigurationError(f"{fault!r}: {rule}")

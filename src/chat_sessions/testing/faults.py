@@ -1,19 +1,12 @@
-r"""What can go wrong between a client and the service, each as a value that a test can script.
+"""What can go wrong between a client and the service, each as a value that a test can script.
 
-```python
-with LocalServer(indexes={"idx-docs": "docs/"}, faults=[Cut(at_byte=400, how="reset")]) as server:
-    server.client().session().ask("What was revenue?")   # the first turn breaks, the next ones do not
-```
+A fault affects the next request of its route (`on`), `times` times, in the order of the script. A request without a
+fault passes unchanged. Several faults for the same request are a tuple, `(Split(1), Cut(at_byte=400))`, and change the
+body in that order. The answers are the real server's, so what a client finds afterwards in the session is true. Raises
+`ConfigurationError` for values that are not possible.
 
-A fault meets the next request of its route (`on`), `times` times, in the order of the script; a
-request without a fault goes through as it is. Several faults that meet one request together are
-a tuple: `(Split(1), Cut(at_byte=400))`; their changes to the body are made in that order. The
-answer is the real server's own, so that what a client finds afterwards in the session is true.
-A value that cannot be is a `ConfigurationError`.
-
-Offsets count bytes of the answer's body, without HTTP's own framing; events are counted from 0,
-comments not at all. A broken connection is broken to both sides: whether the turn then runs on is
-`Behaviour.on_disconnect`'s business, as in the service.
+Offsets count bytes of the answer's body, without HTTP's framing. Events are counted from 0, comments are not counted.
+A connection breaks for both sides: `Behaviour.on_disconnect` says whether the turn then continues, as in the service.
 """
 
 from __future__ import annotations

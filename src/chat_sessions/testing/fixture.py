@@ -1,7 +1,6 @@
-"""A fixture for the tests of applications: the Chat API on this machine, and what can go wrong with it.
+"""A pytest fixture for the tests of applications: the Chat API on this machine, and what can go wrong with it.
 
-pytest loads this by itself wherever the package is installed; it imports the server only when a
-test asks for it.
+pytest loads this module wherever the package is installed. The server is imported only when a test asks for it.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ __all__ = ["MakeServer", "chat_sessions_server"]
 
 
 class MakeServer(Protocol):
-    """Starts a local server that ends with the test."""
+    """Starts local servers that end with the test."""
 
     def __call__(
         self,
@@ -32,16 +31,16 @@ class MakeServer(Protocol):
         behaviour: Behaviour | None = None,
         faults: Sequence[Fault | Sequence[Fault]] = (),
     ) -> LocalServer:
-        """The server, started. Without `indexes` it has one, "idx-docs", of one small document."""
+        """Start a server. Without `indexes` it has one, "idx-docs", with a single small document."""
         ...
 
 
 @pytest.fixture
 def chat_sessions_server(tmp_path_factory: pytest.TempPathFactory) -> Generator[MakeServer]:
-    """A factory of local servers: `server = chat_sessions_server(faults=[Cut(at_byte=400)])`, then `server.client()`.
+    """Make local servers: `server = chat_sessions_server(faults=[Cut(at_byte=400)])`, then `server.client()`.
 
-    `server.faults` is there even without any: script some later, or look at its `prompts`. Every
-    server made is closed when the test ends.
+    `server.faults` exists even without faults: script some later, or read its `prompts`. All servers are closed when
+    the test ends.
     """
     with ExitStack() as servers:
 

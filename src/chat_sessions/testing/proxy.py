@@ -1,8 +1,7 @@
-"""The place where faults happen: a TCP proxy before the real server.
+"""Where faults happen: a TCP proxy in front of the real server.
 
-A reset, a half-open connection or an HTTP/1.0 answer cannot be said through ASGI, so the answers
-are the server's own bytes, and this proxy misbehaves with them. It runs in the server's event
-loop; a test scripts it from its own thread by `Faults`.
+ASGI cannot express a reset, a half-open connection or an HTTP/1.0 answer. So the server sends its usual bytes, and this
+proxy misbehaves with them. It runs in the server's event loop; a test scripts it from its own thread through `Faults`.
 """
 
 from __future__ import annotations
@@ -24,9 +23,9 @@ __all__ = ["FaultProxy"]
 
 
 class FaultProxy:
-    """Takes connections on `listener`, asks the server on `port`, and does what `faults` say to the answers.
+    """Accepts connections on `listener`, asks the server on `port`, and applies `faults` to the answers.
 
-    An async context manager; on leaving it, its connections are closed. `listener` stays the caller's.
+    An async context manager; leaving it closes the connections. `listener` stays the caller's.
     """
 
     def __init__(self, listener: socket.socket, port: int, faults: Faults) -> None:
@@ -67,7 +66,7 @@ class FaultProxy:
         task.add_done_callback(ended)
 
     async def _serve(self, client: ClientEnd) -> None:
-        """Answers the requests of one connection, until either side ends it."""
+        """Answer the requests of one connection until either side ends it."""
         with suppress(OSError, h11.RemoteProtocolError):
             while (request := await client.next_request()) is not None:
                 head, seen = request
@@ -88,7 +87,7 @@ class FaultProxy:
                     await asyncio.gather(answering, leaving, return_exceptions=True)
 
     async def _answer(self, client: ClientEnd, head: h11.Request, body: bytes, faults: Sequence[Fault]) -> bool:
-        """Answers one request; gives whether the connection can take another."""
+        """Answer one request. Returns whether the connection can take another."""
         service: ServiceEnd | None = None
         try:
             replies = [reply for fault in faults if (reply := fault.reply()) is not None]
@@ -98,7 +97,7 @@ class FaultProxy:
                 await client.send_head(replies[0], length=len(replies[0].body or b""))
                 await client.send(replies[0].body or b"")
                 return True
-            assert service is not None  # noqa: S101 (asked, as there is no reply)
+            assert service is not None  # noqa: S101 (asked, since there is no reply)
             return await self._pass_on(client, service, faults)
         except Break as end:
             return await self._break(client, service, end)
@@ -133,7 +132,7 @@ class FaultProxy:
         if end.how == "clean":
             return await client.end()
         if end.how == "half_open":
-            # Nobody tells the service either: it goes on to its end.
+            # The service does not notice either: it continues to its end.
             if service is not None:
                 async for _ in service.body():
                     pass
@@ -161,5 +160,5 @@ class FaultProxy:
 
 
 def _call(loop: asyncio.AbstractEventLoop, function: Callable[[], None]) -> None:
-    with suppress(RuntimeError):  # the server has ended, and holds nothing any more
+    with suppress(RuntimeError):  # the server has ended, and holds no answer
         loop.call_soon_threadsafe(function)

@@ -1,4 +1,4 @@
-"""Faults of an answer as a whole: refused, redirected, lost, or not what it says it is."""
+"""Faults of a whole answer: refused, redirected, lost, or not what it claims to be."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ __all__ = ["ErrorWith200", "HtmlPage", "Http10", "LostAnswer", "LostRequest", "R
 
 @dataclass(frozen=True, slots=True)
 class Refuse(Fault):
-    """An error status: 409, 429, a 5xx. `retry_after` in seconds, or as the header's own text.
+    """An error status: 409, 429, a 5xx. `retry_after` is in seconds, or the text of the header.
 
-    The service is not asked, unless `landed`: then a gateway lost its patience, and the turn runs.
+    The service does not get the request, unless `landed`: then a gateway gave up waiting, and the turn runs.
     """
 
     status: int = 503
@@ -26,7 +26,7 @@ class Refuse(Fault):
         require(400 <= self.status <= 599, self, "status is 400 to 599")
 
     def reply(self) -> Head:
-        """The refusal."""
+        """Return the refusal."""
         wait = () if self.retry_after is None else (("Retry-After", str(self.retry_after)),)
         body = json.dumps({"detail": f"refused with {self.status}"}).encode()
         return Head(self.status, (("Content-Type", "application/json"), *wait), body=body, lands=self.landed)
@@ -40,50 +40,50 @@ class HtmlPage(Fault):
     page: str = "<!doctype html><title>Sign in</title><p>Sign in to go on."
 
     def reply(self) -> Head:
-        """The page."""
+        """Return the page."""
         return Head(self.status, (("Content-Type", "text/html; charset=utf-8"),), body=self.page.encode())
 
 
 @dataclass(frozen=True, slots=True)
 class ErrorWith200(Fault):
-    """An error as JSON under the status of a success: a gateway's, which did not ask the service."""
+    """A JSON error with status 200, from a gateway that did not ask the service."""
 
     error: str = "upstream connect error"
 
     def reply(self) -> Head:
-        """The error."""
+        """Return the error."""
         body = json.dumps({"error": {"message": self.error}}).encode()
         return Head(200, (("Content-Type", "application/json"),), body=body)
 
 
 @dataclass(frozen=True, slots=True)
 class Redirect(Fault):
-    """A redirect, to another origin as a rule: a client must not take its key there."""
+    """A redirect, usually to another origin, where a client must not send its key."""
 
     to: str
     status: int = 307
 
     def reply(self) -> Head:
-        """The redirect."""
+        """Return the redirect."""
         return Head(self.status, (("Location", self.to),), body=b"")
 
 
 @dataclass(frozen=True, slots=True)
 class LostRequest(Fault):
-    """The connection ends before the request reaches the service: nothing lands."""
+    """The connection ends before the request reaches the service."""
 
     how: How = "reset"
 
     def reply(self) -> Head:
-        """Never: the connection ends."""
+        """Raise `Break`."""
         raise Break(self.how)
 
 
 @dataclass(frozen=True, slots=True)
 class LostAnswer(Fault):
-    """The request lands, and the answer breaks off `at_byte` bytes into its status line and headers.
+    """The request reaches the service, but its answer breaks off `at_byte` bytes into the status line and headers.
 
-    `finish_first`: the service has ended the turn by then, so that its session shows the whole of it.
+    With `finish_first` the service has ended the turn by then, so its session shows all of it.
     """
 
     how: How = "reset"
@@ -96,7 +96,7 @@ class LostAnswer(Fault):
         require(self.how != "clean", self, "a head has no clean end; use 'fin', 'reset' or 'half_open'")
 
     async def begin(self, head: bytes, body: Body) -> None:
-        """Breaks off within the head."""
+        """Break off within the head."""
         if self.finish_first:
             await exhaust(body)
         raise Break(self.how, sent=head[: self.at_byte])
@@ -104,20 +104,20 @@ class LostAnswer(Fault):
 
 @dataclass(frozen=True, slots=True)
 class Http10(Fault):
-    """An HTTP/1.0 answer without a length: that the connection closes is the only end it has."""
+    """An HTTP/1.0 answer without a length: only the closed connection marks its end."""
 
     def head(self, head: Head) -> Head:
-        """The head in the old version."""
+        """Return the head in the old version."""
         return replace(head, version="1.0")
 
 
 @dataclass(frozen=True, slots=True)
 class WrongContentType(Fault):
-    """The answer says that it is something else; "" for an answer that does not say what it is."""
+    """The answer has another content type; "" for none at all."""
 
     content_type: str = "application/json"
 
     def head(self, head: Head) -> Head:
-        """The head with the other type."""
+        """Return the head with the other type."""
         others = tuple(item for item in head.headers if item[0].lower() != "content-type")
         return replace(head, headers=(*others, *((("Content-Type", self.content_type),) if self.content_type else ())))

@@ -18,7 +18,7 @@ async def test_a_client_that_asks_too_fast_is_told_when_to_ask_again() -> None:
         refused = await client.http.get("/api/v1/indexes")
         assert refused.status_code == 429
         assert 990 <= int(refused.headers["retry-after"]) <= 1000
-        assert "more requests than 0.001 a second" in detail(refused)
+        assert "limit of 0.001 requests a second is exceeded" in detail(refused)
         # A health check is no client's.
         assert [(await client.http.get("/health")).status_code for _ in range(3)] == [200] * 3
 

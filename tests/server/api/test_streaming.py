@@ -129,7 +129,7 @@ def test_the_agents_own_stop_ends_the_turn_and_is_its_job_metadata(start: Start)
     [
         (ValueError("the model is out"), "ValueError: the model is out"),
         (ValueError("half \ud83d"), "ValueError: half ?"),
-        (UserInput(content="me"), "user_input is the server's own event"),
+        (UserInput(content="me"), "an agent cannot yield user_input"),
         ({"type": "text"}, "AttributeError"),
         (TextDelta.model_construct(content="\ud83d"), "surrogate"),
     ],

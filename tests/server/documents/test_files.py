@@ -367,7 +367,7 @@ class TestPdf:
 
     @pytest.mark.parametrize("data", [b"", b"%PDF-1.7 and nothing else", b"PK\x03\x04", pdf([(1, 1, "x")])[:200]])
     def test_a_damaged_file_is_refused_in_words(self, tmp_path: Path, data: bytes) -> None:
-        with pytest.raises(Unreadable, match="damaged or no PDF file"):
+        with pytest.raises(Unreadable, match="damaged or not a PDF file"):
             read(write(tmp_path / "bad.pdf", data))
 
     def test_an_encrypted_file_is_refused_with_what_to_do(self, tmp_path: Path) -> None:
@@ -409,7 +409,7 @@ class TestOtherKinds:
 
     @pytest.mark.skipif(importlib.util.find_spec("markitdown") is None, reason="the extra is not installed")
     def test_with_the_extra_a_damaged_file_is_refused_in_words(self, tmp_path: Path) -> None:
-        with pytest.raises(Unreadable, match=r"it is damaged or no \.docx file"):
+        with pytest.raises(Unreadable, match=r"it is damaged or not a \.docx file"):
             read(write(tmp_path / "letter.docx", b"PK no archive"))
 
     @pytest.mark.skipif(importlib.util.find_spec("markitdown") is None, reason="the extra is not installed")

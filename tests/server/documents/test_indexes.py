@@ -62,19 +62,19 @@ class TestOpening:
             open_index("idx-docs", tmp_path)
         lines = str(caught.value).splitlines()
         assert lines[0].endswith("no document in it can be read:")
-        assert lines[1] == "  0.pdf: left out, it is damaged or no PDF file"
+        assert lines[1] == "  0.pdf: left out, it is damaged or not a PDF file"
         assert lines[-1] == "  and 2 more"
 
     def test_one_unreadable_file_is_refused_with_its_name(self, tmp_path: Path) -> None:
         (tmp_path / "bad.pdf").write_bytes(b"no pdf")
-        with pytest.raises(DocumentError, match=r"cannot read .*bad\.pdf: it is damaged or no PDF file\Z"):
+        with pytest.raises(DocumentError, match=r"cannot read .*bad\.pdf: it is damaged or not a PDF file\Z"):
             open_index("idx-docs", tmp_path / "bad.pdf")
 
     def test_an_unreadable_file_is_left_out_and_named_while_the_others_are_served(self, folder: Path) -> None:
         (folder / "bad.pdf").write_bytes(b"no pdf")
         index = open_index("idx-docs", folder)
         assert names(index) == ["boats.md", "zoo.txt"]
-        assert index.warnings == ("bad.pdf: left out, it is damaged or no PDF file",)
+        assert index.warnings == ("bad.pdf: left out, it is damaged or not a PDF file",)
 
     def test_a_folder_of_punctuation_has_no_words_to_search(self, tmp_path: Path) -> None:
         (tmp_path / "a.txt").write_text("... --- ...")

@@ -118,7 +118,7 @@ async def test_an_agent_that_does_not_stop_talking_is_cut_with_an_error_stop_tha
         assert types(events) == ["text_delta"] * 3 + ["text", "stop"]
         assert events[-2]["content"] == "on on on "
         assert events[-1]["is_error"] is True
-        assert "of more than 3 events, which is this server's limit" in events[-1]["error"]
+        assert "exceeds this server's limit of 3 events" in events[-1]["error"]
         assert left.is_set()
         summary = (await client.http.get(f"/api/v1/chat/{session_id}/summary")).json()
         assert summary["job_metadata"]["error"] == events[-1]["error"]
@@ -133,14 +133,14 @@ async def test_an_agent_is_cut_before_the_event_that_is_too_large() -> None:
     async with Client(ScriptedAgent(small, large), turn_bytes=size - 1) as client:
         events = await client.ask(await client.create())
         assert [event.get("content") for event in events[:-1]] == ["fine", "fine"]
-        assert f"of more than {size - 1:,} bytes" in events[-1]["error"]
+        assert f"limit of {size - 1:,} bytes" in events[-1]["error"]
 
 
 async def test_an_agent_that_never_answers_is_cut_after_its_time() -> None:
     gate = Gate()
     async with Client(ScriptedAgent(TextDelta(content="wait"), gate), turn_seconds=0.01) as client:
         events = await client.ask(await client.create())
-        assert "longer than 0.01 seconds, which is this server's limit" in events[-1]["error"]
+        assert "exceeds this server's limit of 0.01 seconds" in events[-1]["error"]
         assert types(events)[-1] == "stop"
     assert gate.left.is_set() or not gate.reached.is_set()
 
@@ -170,7 +170,7 @@ async def test_nothing_follows_the_stop_of_a_turn_that_was_cut(limit: dict[str, 
 
 async def test_what_an_agent_may_not_give_is_still_refused() -> None:
     async with Client(ScriptedAgent(UserInput(content="I am you"))) as client:
-        assert "user_input is the server's own event" in (await client.ask(await client.create()))[-1]["error"]
+        assert "an agent cannot yield user_input" in (await client.ask(await client.create()))[-1]["error"]
 
 
 async def test_a_message_beyond_the_turns_at_once_is_refused_and_taken_when_one_has_ended() -> None:
@@ -182,8 +182,8 @@ async def test_a_message_beyond_the_turns_at_once_is_refused_and_taken_when_one_
         await asyncio.to_thread(gate.reached.wait)
         refused = await client.post(second)
         assert (refused.status_code, refused.headers["retry-after"]) == (429, "1")
-        assert "limit of turns at once, 1, is reached" in detail(refused)
-        assert "the message was not taken" in detail(refused)
+        assert "limit of 1 turns at a time is reached" in detail(refused)
+        assert "the message was not accepted" in detail(refused)
         assert (await client.http.get(f"/api/v1/chat/{second}")).json()["events"] == []
         gate.open()
         assert types(await running)[-1] == "stop"
@@ -211,7 +211,7 @@ def test_a_place_is_given_back_once() -> None:
     first(None)
     first(None)
     slots.take()
-    with pytest.raises(TooManyTurns, match="limit of turns at once, 2, is reached"):
+    with pytest.raises(TooManyTurns, match="limit of 2 turns at a time is reached"):
         slots.take()
 
 
@@ -220,7 +220,7 @@ async def test_a_store_that_is_full_takes_no_session_until_one_is_deleted() -> N
         first, _ = await client.create(), await client.create()
         refused = await client.http.post("/api/v1/chat")
         assert refused.status_code == 403
-        assert detail(refused) == "this server's limit of sessions, 2, is reached; delete one that is not needed"
+        assert detail(refused) == "this server's limit of 2 sessions is reached; delete one you do not need"
         assert (await client.http.delete(f"/api/v1/chat/{first}")).status_code == 204
         await client.create()
 

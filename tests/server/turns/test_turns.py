@@ -230,7 +230,7 @@ async def test_an_agent_cannot_pass_off_an_event_as_one_of_an_unknown_type(store
     session_id = await new_session(store)
     (stop,) = await shown(await started(turns, session_id))
     assert isinstance(stop, Stop)
-    assert "an UnknownEvent cannot stand for" in str(stop.error)
+    assert "an UnknownEvent cannot replace" in str(stop.error)
     assert [event.type for event in await store.events(session_id)] == ["user_input", "stop"]
 
 

@@ -1,7 +1,7 @@
-"""An answer made of what the documents say: the sentences and table rows that fit a question best.
+"""Answers made of what the documents say: the sentences and table rows that fit a question best.
 
-No model is at work. A statement is scored by how much of the question it covers, rare words
-counting most; below a threshold nothing is said. So an answer can miss, but cannot invent.
+No model is involved. A statement's score is how much of the question it covers, where rare words count most. Below a
+threshold there is no answer. So an answer can miss something, but cannot invent anything.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from chat_sessions.server.documents.words import QUESTION_WORDS, terms
 __all__ = ["Answer", "answer"]
 
 _COVERAGE = 0.55
-# "Why?" is weighed with all the words of the answer before it, and need not cover as many.
+# "Why?" is weighted with all the words of the answer before it, and need not cover as many.
 _COVERAGE_BY_ANSWER = 0.4
 _IN_HEADER, _NEAR, _AROUND = 0.95, 0.75, 0.45
 _ALMOST_AS_GOOD = 0.94
@@ -37,7 +37,7 @@ _TOTAL = re.compile(r"(?:total|all|sum|average|mean)\b", re.IGNORECASE)
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """Text that is in a document, and the page that it is on."""
+    """Text from a document, and the page that it is on."""
 
     text: str
     document: Document
@@ -45,7 +45,7 @@ class Answer:
 
     @property
     def citation(self) -> str:
-        """Where it stands, as a reader would look it up: `[report.pdf, page 3]`."""
+        """Where it is, as a reader would look it up: `[report.pdf, page 3]`."""
         if self.page.number is not None:
             return f"[{self.document.name}, page {self.page.number}]"
         return f"[{self.document.name}, {self.page.section}]" if self.page.section else f"[{self.document.name}]"
@@ -61,9 +61,9 @@ class _Candidate:
 
 
 def answer(question: Question, hits: Sequence[Hit], rarity: Callable[[str], float]) -> Answer | None:
-    """The best answer that the pages of `hits` give, or None if they do not answer the question.
+    """Return the best answer from the pages of `hits`, or None if they do not answer the question.
 
-    `rarity` tells how much a term counts, as `Index.rarity` does.
+    `rarity` tells how much a term counts, like `Index.rarity`.
     """
     weights = {term: weight * rarity(term) for term, weight in question.weights.items()}
     asked = sum(weights.values())
@@ -94,7 +94,7 @@ def answer(question: Question, hits: Sequence[Hit], rarity: Callable[[str], floa
 
 
 def _opening(hit: Hit) -> Answer:
-    """How the page of a hit begins: for a question that names a page and nothing else."""
+    """Return how the page of a hit begins, for a question that names a page and nothing else."""
     passage = hit.passage
     statements = statements_of(passage.page)
     whole = [statement.text for statement in statements if statement.text.endswith((".", "!", "?"))]
@@ -102,7 +102,7 @@ def _opening(hit: Hit) -> Answer:
 
 
 def _pages(hits: Iterable[Hit]) -> list[tuple[Document, Page, float]]:
-    """The pages of the hits, each once, with the score of its best passage."""
+    """Return the pages of the hits, each once, with the score of its best passage."""
     found: dict[int, tuple[Document, Page, float]] = {}
     for hit in hits:
         passage = hit.passage
@@ -115,7 +115,7 @@ def _pages(hits: Iterable[Hit]) -> list[tuple[Document, Page, float]]:
 def _score(
     question: Question, weights: dict[str, float], asked: float, statement: Statement, name: str
 ) -> tuple[float, float]:
-    """How much of the question a statement covers, from 0 to 1; and that with what speaks for it besides."""
+    """Return how much of the question a statement covers, from 0 to 1; and its score, with everything in its favour."""
     subject = [term for term in question.subject if weights[term]]
     titled = bool(subject) and statement.title.issuperset(subject)
     near = 1.0 if titled else _IN_HEADER if statement.table and statement.own & weights.keys() else _NEAR
@@ -131,13 +131,13 @@ def _score(
             covered += _AROUND * weight
     covered /= asked
     if not subject and not question.about_answer and not statement.own.issuperset(weights):
-        # "What is the total?" has words that shape a question and no other; half of them mean nothing.
+        # "What is the total?" has only words that shape a question; half of them mean nothing.
         return 0.0, 0.0
     reached = statement.own | statement.near | statement.around
     if sum(term not in reached for term in subject) > len(subject) // 3:
         return 0.0, 0.0
     if question.periods:
-        # "And in 2024?" asks for the same thing at another time: both must be there.
+        # "And in 2024?" asks for the same thing at another time: both must occur.
         things = [term for term in subject if not period(term)]
         if any(term not in reached and term not in name.lower() for term in question.periods):
             return 0.0, 0.0
@@ -145,7 +145,7 @@ def _score(
             return 0.0, 0.0
     carried = [term for term, weight in question.weights.items() if SHAPE < weight < 1]
     if carried and reached.isdisjoint(carried):
-        # It has left the subject of the question before.
+        # It has left the subject of the previous question.
         return 0.0, 0.0
     score = covered + 0.25 * titled
     counts = question.wants_count and not statement.table and _counts(subject, statement.text)
@@ -169,7 +169,7 @@ def _score(
 
 
 def _counts(subject: Sequence[str], text: str) -> bool:
-    """Whether a number stands shortly before something of the subject: "366 people", not "an employee has 28 days"."""
+    """Tell whether a number shortly precedes the subject: "366 people", not "an employee has 28 days"."""
     return any(
         not set(terms(text[number.end() : number.end() + _REACH])).isdisjoint(subject)
         for number in _NUMBER.finditer(text)
@@ -179,10 +179,10 @@ def _counts(subject: Sequence[str], text: str) -> bool:
 def _quote_sentences(
     question: Question, best: _Candidate, fitting: Sequence[_Candidate], candidates: Sequence[_Candidate]
 ) -> str:
-    """The best sentence with those of its page that fit almost as well, in the order of the page.
+    """Quote the best sentence with those of its page that fit almost as well, in the order of the page.
 
-    A sentence that an enumeration follows is quoted with it: "Three findings explain it. First, ...";
-    what a thing is, with the sentences that go on about it.
+    A sentence that announces an enumeration is quoted with it: "Three findings explain it. First, ...". A definition is
+    quoted with the sentences that continue it.
     """
     whole = best.statement.own.issuperset(question.subject)
     good = [
@@ -210,7 +210,7 @@ def _quote_sentences(
 
 
 def _quote_table(question: Question, weights: dict[str, float], table: Table, fitting: Sequence[_Candidate]) -> str:
-    """The rows that were asked for under their header; only the columns that were asked for, if any."""
+    """Quote the requested rows under their header, with only the requested columns if there are any."""
     rows = [candidate for candidate in fitting if candidate.statement.table is table]
     top = max(candidate.score for candidate in rows)
     chosen = [candidate.statement.row for candidate in rows if candidate.score >= _ALMOST_AS_GOOD * top]
@@ -229,14 +229,14 @@ def _quote_table(question: Question, weights: dict[str, float], table: Table, fi
 
 
 def _asked_columns(weights: dict[str, float], table: Table) -> list[int]:
-    """The columns whose headers say what was asked for, if some do and others do not."""
+    """Return the columns whose headers match the question, if some do and others do not."""
     fits = [sum(weights.get(term, 0.0) for term in set(terms(cell)) - QUESTION_WORDS) for cell in table.header]
     columns = [at for at, fit in enumerate(fits) if at and fit and fit >= 0.99 * max(fits[1:])]
     return columns if len(columns) < len(fits) - 1 else []
 
 
 def _extreme_row(extreme: int, table: Table, columns: Sequence[int]) -> int | None:
-    """The row with the most (or least) in the one column asked for; totals do not take part."""
+    """Return the row with the most (or least) in the one requested column, ignoring totals."""
     candidates = columns or ([1] if len(table.header) == 2 else [])
     if len(candidates) != 1:
         return None

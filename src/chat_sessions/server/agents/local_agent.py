@@ -1,7 +1,6 @@
-"""The default agent of the local server: it retrieves, reads and quotes, and needs no model.
+"""The default agent of the local server. It retrieves, reads and quotes, and needs no model.
 
-Everything it says about the documents is in the documents. What it adds is where it stands,
-or that it found nothing.
+Everything it says about the documents is in the documents. It adds only where that is, or that it found nothing.
 """
 
 from __future__ import annotations
@@ -41,7 +40,7 @@ _SHOWN_FILES = 5
 
 @dataclass(slots=True)
 class _Count:
-    """What a turn has taken in and given out so far, in words."""
+    """The words that a turn has read and written so far."""
 
     taken_in: int = 0
     given_out: int = 0
@@ -51,21 +50,20 @@ class _Count:
 class LocalAgent:
     """Answers from the documents of the turn's indexes, without a model.
 
-    A turn is: a thought, the tool `retrieve` and its result, and these again where a follow-up
-    that finds nothing can be understood in another way; for a page of a PDF that answers
-    the question, `read` and the whole page with its screenshot; then the answer. Tokens in its
-    usage are words and numbers, counted: in, the prompt and the tool results; out, thoughts and
-    answer. `usage.turns` is 1 and one more for each tool call.
+    A turn consists of a thought, and the tool `retrieve` with its result. If a follow-up finds nothing and can be
+    understood in another way, these are repeated. If a page of a PDF answers the question, `read` and the whole page
+    with its screenshot follow. Then comes the answer. Tokens in its usage are words and numbers: in, the prompt and the
+    tool results; out, thoughts and answer. `usage.turns` is 1 plus the number of tool calls.
     """
 
     def __init__(self, *, passages: int = 5) -> None:
-        """`passages` is how many passages `retrieve` returns at most."""
+        """Make an agent whose `retrieve` returns at most `passages` passages."""
         if passages < 1:
             raise ValueError(f"passages must be at least 1, not {passages}")
         self._passages = passages
 
     async def run(self, turn: AgentTurn) -> AsyncIterator[Event]:
-        """A thought, the tool runs, the answer and the stop."""
+        """Yield a thought, the tool runs, the answer and the stop."""
         started = time.perf_counter()
         count = _Count(taken_in=count_words(turn.prompt))
         calls = sum(isinstance(event, ToolCall) for event in turn.history)
@@ -137,7 +135,7 @@ class LocalAgent:
 
 
 def _look_up(question: Question, indexes: Sequence[Index], limit: int) -> tuple[list[Hit], Answer | None]:
-    """The best passages of all indexes together, and the answer that they hold."""
+    """Return the best passages of all indexes together, and the answer in them."""
     if question.wants_overview and question.page is None:
         hits = [hit for index in indexes for hit in index.openings(question.query)]
     else:
@@ -161,7 +159,7 @@ def _plan(question: Question, indexes: Sequence[Index]) -> str:
 
 
 def _nothing(question: Question, indexes: Sequence[Index]) -> str:
-    """What to say when no document answers; every word of it is true of the indexes."""
+    """Say that no document answers. Every word is true of the indexes."""
     if not indexes:
         return "I found nothing: none of the indexes of this session can be searched."
     names = [document.name for index in indexes for document in index.documents]

@@ -1,4 +1,4 @@
-"""What a prompt asks about, with what it leaves to the prompts before it ("and in 2024?")."""
+"""What a prompt asks about, with what it takes from the prompts before it ("and in 2024?")."""
 
 from __future__ import annotations
 
@@ -50,15 +50,14 @@ _LEAST = re.compile(r"\b(?:least|lowest|smallest|fewest|minimum|shortest|lightes
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """A prompt made ready for retrieval.
+    """A prompt prepared for retrieval.
 
-    `weights` says how much each term counts, before its rarity: 1 for a term of the prompt, less
-    for one carried over from an earlier prompt or one that only shapes the question; `words` has
-    each as the user wrote it. `query` is the text to search for. `extreme` is +1 where the most
-    of something is asked for, -1 the least; `page` is the one page that it is about ("on page 3"),
-    if it names one; `about_answer` says that it is about the answer before it and nothing else.
-    `periods` are those that a follow-up named anew: an answer without them is one to the question
-    before. `wants_overview` is for "what is this report about?", which has no subject.
+    `weights` is how much each term counts, apart from its rarity: 1 for a term of the prompt, less for one carried over
+    from an earlier prompt or one that only shapes the question. `words` has each as the user wrote it. `query` is the
+    text to search for. `extreme` is +1 if the most of something is asked for, -1 for the least. `page` is the one page
+    that it is about ("on page 3"), if it names one. `about_answer` tells that it is only about the previous answer.
+    `periods` are those that a follow-up newly names: an answer without them would answer the previous question.
+    `wants_overview` is for "what is this report about?", which has no subject.
     """
 
     prompt: str
@@ -77,18 +76,17 @@ class Question:
 
     @property
     def subject(self) -> list[str]:
-        """The terms of the prompt itself that an answer has to be about."""
+        """The terms of the prompt itself that an answer must be about."""
         return [term for term, weight in self.weights.items() if weight == 1]
 
 
 def question_from(prompt: str, earlier: Sequence[str] = (), last_answer: str = "") -> Question:
-    """The question in `prompt`, the latest of a session whose `earlier` prompts are given in order.
+    """Return the question in `prompt`, the latest in a session with the given `earlier` prompts.
 
-    A prompt that begins like a continuation, or points back with a pronoun and says little else,
-    keeps the terms of the question before it, except where it names another year, quarter or
-    month. What a second pronoun stands for is what the first did: "its price?" after "how long is
-    its warranty?" has nothing to do with a warranty. A prompt that says nothing at all ("why?")
-    looks at the `last_answer` too.
+    A prompt that begins like a continuation, or refers back with a pronoun and says little else, keeps the terms of the
+    question before it, unless it names another year, quarter or month. A second pronoun means the same as the first:
+    "its price?" after "how long is its warranty?" is not about a warranty. A prompt that says nothing by itself
+    ("why?") also uses the `last_answer`.
     """
     referent: tuple[dict[str, float], dict[str, str]] = {}, {}
     periods: frozenset[str] = frozenset()
@@ -113,7 +111,7 @@ def question_from(prompt: str, earlier: Sequence[str] = (), last_answer: str = "
         points_back = bool(_POINTS_BACK.search(text))
         if points_back and subject and not periods_only:
             weights, words = referent
-        # "And in 2024?" is the same question again, "and the operating profit?" mostly a new one.
+        # "And in 2024?" repeats the question; "and the operating profit?" is mostly a new one.
         share = 1.0 if periods_only else _CARRIED if points_back else _ASIDE
         kept = {
             term: weight * (max(share, _CARRIED) if period(term) else share)
@@ -127,7 +125,7 @@ def question_from(prompt: str, earlier: Sequence[str] = (), last_answer: str = "
             referent = weights, words
     about_answer = bool(earlier) and not page and not _COUNT_OR_AMOUNT.search(prompt) and not terms(prompt)
     if about_answer:
-        # "Why?" asks about the answer rather than about the question before.
+        # "Why?" asks about the answer rather than about the previous question.
         for term, word in terms_and_words(last_answer):
             if term not in QUESTION_WORDS and word.isalpha():
                 weights.setdefault(term, _ASIDE)
@@ -154,11 +152,11 @@ def _is_overview(text: str, weights: Mapping[str, float]) -> bool:
 
 
 def readings_of(prompt: str, earlier: Sequence[str], last_answer: str) -> list[Question]:
-    """What `prompt` may mean after the `earlier` ones, likeliest first; the first that is answered counts.
+    """Return what `prompt` may mean after the `earlier` ones, likeliest first. The first that is answered counts.
 
-    A follow-up that is a whole question ("and how much is a rye roll?") is taken by itself first,
-    then as a part of the conversation; one that is not ("and the operating profit?") the other way
-    round. "And in Velmora?" and "when is it paid?" mean nothing by themselves.
+    A follow-up that is a complete question ("and how much is a rye roll?") is first read by itself, then as a part of
+    the conversation; one that is not ("and the operating profit?") the other way round. "And in Velmora?" and "when is
+    it paid?" mean nothing by themselves.
     """
     together = question_from(prompt, earlier, last_answer)
     alone = question_from(prompt)
@@ -177,7 +175,7 @@ def readings_of(prompt: str, earlier: Sequence[str], last_answer: str) -> list[Q
 
 
 def period(term: str) -> str:
-    """The kind of period a term names, "" if none: a later one takes the place of an earlier of its kind."""
+    """Return the kind of period that a term names, "" if none. A later one replaces an earlier one of its kind."""
     if re.fullmatch(r"(?:19|20)\d\d", term):
         return "year"
     if re.fullmatch(r"q[1-4]|fy", term):

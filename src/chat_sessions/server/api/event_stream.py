@@ -64,9 +64,9 @@ async def _turn(
 
 
 async def send_message(turn: Annotated[RunningTurn | None, Depends(_turn)], chat: Opened) -> Response:
-    """Run one turn, streamed. What comes after status 200 is told by the `stop` event."""
+    """Run one turn, streamed. An error after status 200 is in the `stop` event."""
     if turn is None:
-        return Response(status_code=204)  # nobody reads it: the client left while its message was queued
+        return Response(status_code=204)  # never read: the client left while its message was queued
     return StreamingResponse(event_stream(turn, chat.behaviour), media_type="text/event-stream", headers=_HEADERS)
 
 

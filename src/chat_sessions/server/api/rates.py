@@ -56,8 +56,8 @@ class RequestRate:
             seconds = math.ceil(wait)
             raise HTTPException(
                 429,
-                f"more requests than {self._pace.per_second:g} a second, which is this server's limit; send it "
-                f"again in {seconds} s",
+                f"this server's limit of {self._pace.per_second:g} requests a second is exceeded; try again in "
+                f"{seconds} s",
                 {"Retry-After": str(seconds)},
             )
         await self._app(scope, receive, send)

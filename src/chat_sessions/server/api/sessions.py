@@ -51,9 +51,7 @@ async def create_session(chat: Opened, _scope: _Scope, body: CreateSession | Non
     async with nullcontext() if most is None else chat.creating:
         if most is not None and await chat.store.count_sessions() >= most:
             # Not 429 or 409: clients retry those, and time alone makes no room.
-            raise HTTPException(
-                403, f"this server's limit of sessions, {most:,}, is reached; delete one that is not needed"
-            )
+            raise HTTPException(403, f"this server's limit of {most:,} sessions is reached; delete one you do not need")
         record = await chat.store.create_session(index_ids=body.index_ids, shared_access=body.shared_access)
     return _summary(chat, record)
 

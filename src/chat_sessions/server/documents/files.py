@@ -1,4 +1,4 @@
-"""Files become documents: which are read, how, and what is said about those that are not."""
+"""Finds the files of a folder and reads them as documents."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ MAX_FILE_BYTES = 100 * 1024 * 1024
 """A larger file is not read."""
 
 MAX_FILES = 5000
-"""Files of one folder that are read, in the order of their names."""
+"""How many files of one folder are read, in the order of their names."""
 
 _MAX_TEXT_BYTES = 20 * 1024 * 1024
 _MAX_UNPACKED_BYTES = 500 * 1024 * 1024
@@ -35,16 +35,16 @@ _KINDS = _TEXT | _PDF | _CONVERTED
 
 
 class DocumentError(ConfigurationError):
-    """A folder or file that cannot be served: missing, without documents, or with none that can be read."""
+    """A folder or file cannot be served: it is missing, has no documents, or none that can be read."""
 
 
 class Unreadable(Exception):
-    """One file cannot be read; the message says why, without its name."""
+    """A file cannot be read. The message says why, without its name."""
 
 
 @dataclass(frozen=True, slots=True)
 class DocumentFile:
-    """A file to read: where it lies, its `name` within the folder, and what tells whether it has changed."""
+    """A file to read: its path, its `name` within the folder, and what shows whether it has changed."""
 
     path: Path
     name: str
@@ -52,15 +52,15 @@ class DocumentFile:
     modified_ns: int
 
     def file_id(self, index_id: str) -> str:
-        """An id that stays the same as long as the file keeps its name and its index."""
+        """Return an id that stays the same as long as the file keeps its name and its index."""
         return "dfl-" + hashlib.sha256(f"{index_id}\0{self.name}".encode()).hexdigest()[:16]
 
 
 def find_files(root: Path) -> tuple[list[DocumentFile], list[str]]:
-    """The documents in a folder and below it, or the one file that `root` is, sorted by name; and warnings.
+    """Find the documents in a folder and below it, sorted by name, or the single file `root`; and return warnings.
 
-    Hidden files and folders are passed over, and so is every symbolic link below `root`: what is
-    served is what lies in the folder. Raises `DocumentError` if there is no such folder or file.
+    Hidden files and folders are skipped, and so is every symbolic link below `root`: only what is in the folder is
+    served. Raises `DocumentError` if there is no such folder or file.
     """
     try:
         mode = root.stat().st_mode
@@ -81,7 +81,7 @@ def find_files(root: Path) -> tuple[list[DocumentFile], list[str]]:
 
 
 def read_document(file: DocumentFile, index_id: str) -> tuple[Document, list[str]]:
-    """The document in a file, and warnings that name it. Raises `Unreadable` with the reason."""
+    """Read a file. Returns its document, and warnings that name it. Raises `Unreadable` with the reason."""
     if file.size > MAX_FILE_BYTES:
         raise Unreadable(f"it is larger than {MAX_FILE_BYTES // 1024 // 1024} MB")
     kind = file.path.suffix.lower()
@@ -133,8 +133,8 @@ def _walk(root: Path, warnings: list[str]) -> Iterator[DocumentFile]:
 
 
 def _relative(path: Path, root: Path) -> str:
-    """The name within the folder; bytes of it that are not UTF-8 as `\\xe9`, so that two names stay two."""
-    # As Python has such a name, with lone surrogates, no answer could hold it.
+    """Return the name within the folder, with bytes that are not UTF-8 as `\\xe9`, so that two names stay distinct."""
+    # In Python's own form, with lone surrogates, the name would not fit into any answer.
     return os.fsencode(path.relative_to(root).as_posix()).decode("utf-8", "backslashreplace")
 
 
@@ -148,7 +148,7 @@ def _read_text_file(file: DocumentFile) -> list[Page]:
 
 
 def _converted(path: Path) -> str:
-    """The file as Markdown. A damaged archive would come back as text, so it is looked at first."""
+    """Convert the file to Markdown. Archives are checked first: a damaged one would be converted as text."""
     kind = path.suffix.lower()
     if find_spec("markitdown") is None:
         raise Unreadable(_NEEDS_EXTRA.format(kind=kind))
@@ -157,7 +157,7 @@ def _converted(path: Path) -> str:
             with zipfile.ZipFile(path) as archive:
                 unpacked = sum(member.file_size for member in archive.infolist())
         except zipfile.BadZipFile as error:
-            raise Unreadable(f"it is damaged or no {kind} file") from error
+            raise Unreadable(f"it is damaged or not a {kind} file") from error
         if unpacked > _MAX_UNPACKED_BYTES:
             raise Unreadable(f"it unpacks to more than {_MAX_UNPACKED_BYTES // 1024 // 1024} MB")
     from markitdown import MarkItDown

@@ -1,4 +1,4 @@
-"""An index: the documents of one folder, searched by word (BM25), kept up to date with the files."""
+"""An index: the documents of one folder, searched by word (BM25) and kept up to date with the files."""
 
 from __future__ import annotations
 
@@ -32,16 +32,16 @@ _bm25s: Any = bm25s
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """A passage that a search found, with its BM25 score: higher is better, and only comparable within a search."""
+    """A passage that a search found, with its BM25 score. Higher is better; scores compare only within a search."""
 
     index_id: str
     passage: Passage
     score: float
 
     def as_result(self) -> dict[str, JsonValue]:
-        """The hit as an item of `results` in the platform's retrieval API.
+        """Return the hit as an item of `results` in the platform's retrieval API.
 
-        A text file has no pages: its `page_range_*` are None and it has no screenshots.
+        A text file has no pages: its `page_range_*` are None, and it has no screenshots.
         """
         page, document = self.passage.page, self.passage.document
         name = screenshot_name(page)
@@ -66,7 +66,7 @@ class Hit:
 
 @dataclass(frozen=True, slots=True)
 class _Reading:
-    """What came of reading one file: a document, or None and the reason among the warnings."""
+    """The result of reading one file: a document, or None with the reason among the warnings."""
 
     document: Document | None
     passages: Sequence[Passage]
@@ -75,7 +75,7 @@ class _Reading:
 
 @dataclass(frozen=True, slots=True)
 class _Content:
-    """All that was read at one time; replaced as a whole, so that a search sees one state of the files."""
+    """Everything that was read at one time. It is replaced as a whole, so a search sees a single state of the files."""
 
     files: Mapping[DocumentFile, _Reading]
     documents: Mapping[str, Document]
@@ -87,7 +87,7 @@ class _Content:
 
 
 class Index:
-    """The documents under `path`, a folder or one file, ready to be searched.
+    """The documents under `path`, a folder or a file, ready to be searched.
 
     Safe to use from several threads. `open_index` makes one.
     """
@@ -106,18 +106,18 @@ class Index:
 
     @property
     def documents(self) -> list[Document]:
-        """What is searched, sorted by name."""
+        """The documents that are searched, sorted by name."""
         return list(self._content.documents.values())
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What was left out of the index and why, a line for each file or folder."""
+        """What was left out of the index and why, one line per file or folder."""
         return self._content.warnings
 
     def search(self, query: str, *, limit: int = 5, page: int | None = None) -> list[Hit]:
-        """The passages that share most with `query`, best first; none if they share no word with it.
+        """Return the passages that share most with `query`, best first; none if none shares a word with it.
 
-        With `page`, only passages of pages with this number count, and they need share no word.
+        With `page`, only passages of pages with this number count, and they need not share a word.
         """
         content = self._content
         if limit < 1:
@@ -131,7 +131,7 @@ class Index:
         return sorted(hits, key=lambda hit: -hit.score)[:limit]
 
     def openings(self, question: str) -> list[Hit]:
-        """How the documents begin that a question names by a word of their file name; the only one unnamed."""
+        """Return the openings of the documents whose file names the question mentions, or of the only document."""
         content = self._content
         asked = set(terms(question))
         first = [
@@ -143,28 +143,28 @@ class Index:
         return named or (first if len(first) == 1 else [])
 
     def rarity(self, term: str) -> float:
-        """How much a term tells here: BM25's inverse document frequency, highest for one that never occurs."""
+        """Return how telling a term is here: BM25's inverse document frequency, highest if it never occurs."""
         count = self._content.frequencies.get(term, 0)
         return math.log(1 + (len(self._content.passages) - count + 0.5) / (count + 0.5))
 
     def knows(self, term: str) -> bool:
-        """Whether any passage has the term."""
+        """Tell whether any passage contains the term."""
         return term in self._content.frequencies
 
     def page(self, file_id: str, number: int) -> Page | None:
-        """One page of a PDF as a whole, or None if there is no such file or page, or no text on it."""
+        """Return a whole page of a PDF, or None if there is no such file or page, or no text on it."""
         document = self._content.documents.get(file_id)
         return document.page(number) if document else None
 
     def attachments(self, source_id: str) -> list[str] | None:
-        """The names of a document's page screenshots, none for a text; None if the document is unknown."""
+        """Return the names of a document's page screenshots, none for a text, or None for an unknown document."""
         document = self._content.documents.get(source_id)
         if document is None:
             return None
         return [name for name in map(screenshot_name, document.pages) if name]
 
     def attachment(self, source_id: str, attachment_name: str) -> bytes | None:
-        """A page screenshot as JPEG, drawn when it is first asked for; None if there is no such thing."""
+        """Return a page screenshot as JPEG, drawn when it is first requested, or None if there is none."""
         content = self._content
         document = content.documents.get(source_id)
         match = _SCREENSHOT.fullmatch(attachment_name)
@@ -188,30 +188,30 @@ class Index:
             return image
 
     def refresh(self) -> None:
-        """Read again what has changed on disk, judged by size and time; cheap if nothing has.
+        """Read what has changed on disk, judged by size and time; cheap if nothing has.
 
-        Raises `DocumentError` if there is nothing left to search; the index then keeps what it had.
+        Raises `DocumentError` if there is nothing left to search. The index then keeps its content.
         """
         with self._refreshing:
             self._content = _read(self.index_id, self.path, self._content)
 
 
 def open_index(index_id: str, path: Path) -> Index:
-    """An index of the documents in a folder and below it, or of one file.
+    """Open an index of the documents in a folder and below it, or of a single file.
 
-    Raises `DocumentError` if there is no such folder, or nothing in it that can be read. A file
-    that cannot be read while others can is left out, with a line in `Index.warnings`.
+    Raises `DocumentError` if there is no such folder, or nothing in it that can be read. A file that cannot be read
+    while others can is left out, with a line in `Index.warnings`.
     """
     return Index(index_id, path)
 
 
 def screenshot_name(page: Page) -> str:
-    """The attachment name of a page's screenshot, "" for a section of a text."""
+    """Return the attachment name of a page's screenshot, "" for a section of a text."""
     return "" if page.number is None else f"screenshots/page_{page.number}.jpg"
 
 
 def _scores(content: _Content, query: str) -> list[float]:
-    """The BM25 score of every passage, all 0 if the query has no word that occurs."""
+    """Return the BM25 score of every passage, all 0 if no word of the query occurs."""
     known = [term for term in dict.fromkeys(terms(query)) if term in content.frequencies]
     known = [term for term in known if term not in QUESTION_WORDS] or known
     scores: list[float] = content.ranking.get_scores(known).tolist() if known else [0.0] * len(content.passages)
@@ -219,7 +219,7 @@ def _scores(content: _Content, query: str) -> list[float]:
 
 
 def _read(index_id: str, root: Path, before: _Content | None) -> _Content:
-    """The files as they are now; those that are as they were `before` are not opened again."""
+    """Read the files as they are now. Those that have not changed since `before` are not opened again."""
     files, skipped = find_files(root)
     if before and list(before.files) == files and tuple(skipped) == before.skipped:
         return before
@@ -243,7 +243,7 @@ def _read(index_id: str, root: Path, before: _Content | None) -> _Content:
 
 
 def _lies_in(root: Path, file: DocumentFile) -> bool:
-    """Whether the file still is what was found below the root, and no link that took its place."""
+    """Tell whether the file is still what was found below the root, and not a link in its place."""
     try:
         return file.path.resolve(strict=True).is_relative_to(root)
     except (OSError, RuntimeError):  # it has gone, or is a loop of links

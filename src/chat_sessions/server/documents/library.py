@@ -1,4 +1,4 @@
-"""The indexes that a server holds: opened once, refreshed before they are asked."""
+"""The indexes of a server: opened once, refreshed before each use."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from chat_sessions.server.documents.indexes import Index, open_index
 __all__ = ["IndexSource", "Library"]
 
 IndexSource = str | PathLike[str] | Index
-"""What an index is given as: the path of a folder or a file, or an index of one's own."""
+"""An index as the caller gives it: the path of a folder or a file, or an `Index`."""
 
 _log = logging.getLogger(__name__)
 
 
 class Library:
-    """Indexes by id. Reading documents blocks, so all of it happens in worker threads."""
+    """Indexes by id. Reading documents blocks, so it happens in worker threads."""
 
     def __init__(self, indexes: Mapping[str, Index]) -> None:
         self._indexes = dict(indexes)
 
     @classmethod
     async def open(cls, sources: Mapping[str, IndexSource]) -> Library:
-        """Opens every index. Raises what `open_index` raises, with nothing left open."""
+        """Open every index. Raises what `open_index` raises, and leaves nothing open then."""
         indexes: dict[str, Index] = {}
         for index_id, source in sources.items():
             if isinstance(source, str | PathLike):
@@ -37,11 +37,11 @@ class Library:
 
     @property
     def indexes(self) -> Mapping[str, Index]:
-        """The indexes by id, in the order in which they were given."""
+        """The indexes by id, in the order given."""
         return self._indexes
 
     async def queryable(self, index_ids: Sequence[str]) -> tuple[list[Index], list[str]]:
-        """The indexes that a turn can query, up to date, and the ids of those it cannot; each once."""
+        """Return the indexes that a turn can query, up to date, and the ids of those it cannot, without duplicates."""
         found: list[Index] = []
         skipped: list[str] = []
         for index_id in dict.fromkeys(index_ids):
@@ -51,7 +51,7 @@ class Library:
                 continue
             try:
                 await asyncio.to_thread(index.refresh)
-            except Exception as error:  # noqa: BLE001 (an index of the user's own may raise anything)
+            except Exception as error:  # noqa: BLE001 (a user's own index may raise anything)
                 _log.warning("index %s cannot be queried: %s", index_id, error)
                 skipped.append(index_id)
             else:
@@ -59,7 +59,7 @@ class Library:
         return found, skipped
 
     async def attachment(self, source_id: str, name: str) -> bytes | None:
-        """The bytes of an attachment, or None if no index has it."""
+        """Return the bytes of an attachment, or None if no index has it."""
         for index in self._indexes.values():
             data = await asyncio.to_thread(index.attachment, source_id, name)
             if data is not None:
@@ -67,7 +67,7 @@ class Library:
         return None
 
     async def attachments(self, source_id: str) -> list[str] | None:
-        """The names of a source's attachments, or None if no index has the source."""
+        """Return the names of a source's attachments, or None if no index has the source."""
         for index in self._indexes.values():
             names = await asyncio.to_thread(index.attachments, source_id)
             if names is not None:

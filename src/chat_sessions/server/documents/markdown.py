@@ -1,4 +1,4 @@
-"""Markdown and plain text, by sections: what stands under one heading is one page without a number."""
+"""Markdown and plain text by section: what is under one heading is one page without a number."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ _LONG_SECTION = 20_000
 
 
 def read_text(text: str) -> list[Page]:
-    """The sections of a text, in order; those with nothing but a heading are left out.
+    """Return the sections of a text, in order, without those that are only a heading.
 
-    A section's title is its heading, or the question that a paragraph of plain text begins with.
-    A section of more than 20,000 characters becomes several pages with the same title, and so does
-    a paragraph: an answer reads whole pages.
+    A section's title is its heading, or the question at the beginning of a paragraph of plain text. A section or a
+    paragraph of more than 20,000 characters becomes several pages with the same title, since an answer reads whole
+    pages.
     """
     pages: list[Page] = []
     section: list[Block] = []
@@ -107,7 +107,7 @@ def _blocks(text: str) -> Iterator[Block]:
 
 
 def _bounded(block: Block) -> Iterator[Block]:
-    """The block; a paragraph of more than 20,000 characters in parts, cut after a sentence or a line if it has one."""
+    """Yield the block; a paragraph of over 20,000 characters in parts, cut after a sentence or a line if possible."""
     if not isinstance(block, Paragraph) or len(block.text) <= _LONG_SECTION:
         yield block
         return
@@ -123,7 +123,7 @@ def _bounded(block: Block) -> Iterator[Block]:
 
 
 def _without_closing(heading: str) -> str:
-    """The heading without the optional `##` at its end; "C#" keeps its own."""
+    """Return the heading without an optional `##` at its end; "C#" stays whole."""
     text = heading.rstrip()
     without = text.rstrip("#")
     return without if without.endswith((" ", "\t")) else text
@@ -143,5 +143,5 @@ def _fitted(cells: tuple[str, ...], count: int) -> tuple[str, ...]:
 
 
 def _plain(text: str) -> str:
-    """The words without the marks of emphasis and links."""
+    """Return the words without the markup of emphasis and links."""
     return _MARKS.sub("", _LINK.sub(r"\1", text)).strip()

@@ -1,4 +1,4 @@
-"""What a document is made of: pages of blocks, and blocks of statements that can be quoted."""
+"""The parts of a document: pages made of blocks, and blocks made of statements that can be quoted."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _ABBREVIATIONS = (
 _SENTENCE_END = re.compile(r"(?:(?<=[.!?])" + _ABBREVIATIONS + r"|(?<=[.!?][\"\u201d\u2019)\]]))\s+(?=[^a-z\s])")
 _LONGEST_SENTENCE = 900
 _TABLE_NUMBER = re.compile(r"(?:Table|Figure) \d+\.\Z")
-# No table has a longer number. To look further back would make a text of such numbers take hours.
+# No table has a longer number. Looking further back would take hours in a text full of such numbers.
 _LONGEST_TABLE_NUMBER = 30
 
 
@@ -36,7 +36,7 @@ class Paragraph:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """Rows of equally many cells; `header` names the columns, `caption` is "" where there is none."""
+    """Rows with the same number of cells. `header` names the columns; `caption` is "" if there is none."""
 
     caption: str
     header: tuple[str, ...]
@@ -55,9 +55,9 @@ Block: TypeAlias = Heading | Paragraph | Table
 
 @dataclass(frozen=True)
 class Page:
-    """One page of a PDF, or one section of a text, which has no page `number`.
+    """A page of a PDF, or a section of a text, which has no page `number`.
 
-    `section` is the title that it stands under, "" where there is none.
+    `section` is its title, "" if there is none.
     """
 
     number: int | None
@@ -66,7 +66,7 @@ class Page:
 
     @cached_property
     def text(self) -> str:
-        """The whole page: paragraphs and tables, with a blank line between two blocks."""
+        """The whole page: paragraphs and tables, with a blank line between blocks."""
         return "\n\n".join(block.text for block in self.blocks)
 
 
@@ -79,7 +79,7 @@ class Document:
     pages: tuple[Page, ...]
 
     def page(self, number: int) -> Page | None:
-        """The page with this number, or None if there is none or it has no text."""
+        """Return the page with this number, or None if there is none or it has no text."""
         return next((page for page in self.pages if page.number == number), None)
 
 
@@ -88,7 +88,7 @@ def _markdown_row(cells: Sequence[str]) -> str:
 
 
 def sentences(text: str) -> Iterator[str]:
-    """The sentences of a paragraph, each exactly as it stands there; one without end is cut between words."""
+    """Yield the sentences of a paragraph, each exactly as it is there; an endless one is cut between words."""
     start = 0
     for end in _SENTENCE_END.finditer(text):
         if not _TABLE_NUMBER.search(text, max(start, end.start() - _LONGEST_TABLE_NUMBER), end.start()):

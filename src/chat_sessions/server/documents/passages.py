@@ -1,4 +1,4 @@
-"""Pages become passages, the units of retrieval, and passages hold statements, the units of an answer."""
+"""Passages, the units of retrieval, and statements, the units of an answer."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ _MOST_OF_A_TABLE = 1800
 
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """A sentence, or a row of a table, exactly as the document has it.
+    """A sentence, or a row of a table, exactly as it is in the document.
 
-    `own` are its terms; `title` those of its heading or its table's caption. `near` has besides
-    those of the page's title, or of the table's header; `around` those of the rest of its
-    paragraph, or of what the table stands under. `row` is the row's place in `table`.
+    `own` are its terms, `title` those of its heading or its table's caption. `near` adds those of the page's title, or
+    of the table's header; `around` adds those of the rest of its paragraph, or of what the table is under. `row` is the
+    row's position in `table`.
     """
 
     text: str
@@ -38,7 +38,7 @@ class Statement:
 
 @dataclass(frozen=True, slots=True)
 class Passage:
-    """Some hundred characters of one page. `chunk_index` counts the passages of the document from 0."""
+    """A few hundred characters of one page. `chunk_index` counts the passages of the document from 0."""
 
     document: Document
     page: Page
@@ -47,13 +47,13 @@ class Passage:
 
     @property
     def terms(self) -> list[str]:
-        """What it is found by: its words, and those of its section's title and its file's name."""
+        """The terms that find it: its words, and those of its section's title and its file's name."""
         title = "" if self.page.section in self.text else self.page.section
         return terms(f"{self.text}\n{title}\n{self.document.name.rpartition('.')[0]}")
 
 
 def passages_of(document: Document) -> list[Passage]:
-    """The passages of a document in order: 600 to 900 characters where its paragraphs allow, a table in one."""
+    """Return the passages of a document in order, of 600 to 900 characters if its paragraphs allow, a table in one."""
     found: list[Passage] = []
     for page in document.pages:
         found += [
@@ -64,7 +64,7 @@ def passages_of(document: Document) -> list[Passage]:
 
 
 def statements_of(page: Page) -> list[Statement]:
-    """Every sentence and every row of a page, in order."""
+    """Return every sentence and every row of a page, in order."""
     found: list[Statement] = []
     section = frozenset(terms(page.section))
     heading = section
@@ -77,7 +77,7 @@ def statements_of(page: Page) -> list[Statement]:
             around = section | heading
             for number, row in enumerate(block.rows):
                 if row[0] and not any(character.isalnum() for character in row[0]):
-                    # The key of a chart, as a PDF has it.
+                    # The key of a chart in a PDF.
                     continue
                 text = " | ".join(row)
                 found.append(Statement(text, frozenset(terms(text)), title, near, around, block, number))
@@ -92,7 +92,7 @@ def statements_of(page: Page) -> list[Statement]:
 
 
 def _texts(page: Page) -> Iterator[str]:
-    """The page's text in pieces. A heading opens the piece that follows it."""
+    """Yield the page's text in pieces. A heading begins the piece that follows it."""
     piece = ""
     for block_text, is_heading in _parts(page):
         full = len(piece) >= _FULL and (is_heading or len(piece) + len(block_text) > _MOST)
@@ -105,7 +105,7 @@ def _texts(page: Page) -> Iterator[str]:
 
 
 def _parts(page: Page) -> Iterator[tuple[str, bool]]:
-    """The blocks as text, those that are too long cut between sentences or rows."""
+    """Yield the blocks as text; long ones are cut between sentences or rows."""
     for block in page.blocks:
         if len(block.text) <= _MOST:
             yield block.text, isinstance(block, Heading)
@@ -116,7 +116,7 @@ def _parts(page: Page) -> Iterator[tuple[str, bool]]:
 
 
 def _cut_table(table: Table) -> Iterator[Table]:
-    """Tables of some rows each under the same header."""
+    """Yield tables of a few rows each under the same header."""
     rows: list[tuple[str, ...]] = []
     size = 0
     for row in table.rows:

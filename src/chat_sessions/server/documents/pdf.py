@@ -1,8 +1,7 @@
-"""PDF files, page by page: their text with its tables, and a picture of a page.
+"""PDF files, page by page: their text with its tables, and pictures of pages.
 
-Words come from PDFium with their boxes, in the order of the file. Boxes side by side on one
-line are the cells of a row, and rows that follow each other are a table; that is how a
-question about a table finds its row and its column.
+PDFium returns words with their boxes, in the order of the file. Boxes side by side on a line are the cells of a row,
+and consecutive rows are a table. So a question about a table finds its row and its column.
 """
 
 from __future__ import annotations
@@ -25,37 +24,37 @@ from chat_sessions.server.documents.pages import Block, Heading, Page, Paragraph
 __all__ = ["MAX_PAGES", "MAX_SECONDS", "PdfError", "read_pdf", "render_page"]
 
 MAX_PAGES = 2000
-"""Pages of one file that are read; the rest is left out with a warning."""
+"""How many pages of a file are read; the rest is left out with a warning."""
 
 MAX_SECONDS = 120
-"""How long the pages of one file are read; the rest is left out with a warning.
+"""How many seconds reading a file may take; the rest is left out with a warning.
 
-A file of some kilobytes can swell to a gigabyte on each of its pages.
+A file of a few kilobytes can expand to a gigabyte on each of its pages.
 """
 
 _LONG_SIDE_PIXELS = 1600
 _SCALE = 2.0
 _JPEG_QUALITY = 80
-# PDFium looks for the text of a box among all characters of the page: some seconds for this many.
+# PDFium looks for the text of a box among all characters of the page; this many take some seconds.
 _MAX_LOOKED_AT = 100_000_000
 _MAX_COLUMNS = 100
 _MARGIN = 0.08
 _TOLERANCE = 5.0
 _BULLETS = frozenset("•◦▪●○‣\u2013-*·")
 _BULLET = re.compile(r"[•◦▪●○‣\u2013*·-]\s+(?=\S)")
-# What PDFium gives for the hyphen of a word that is divided at the end of a line.
+# PDFium's character for the hyphen of a word that is divided at the end of a line.
 _HYPHEN = "\x02"
 _SENTENCE_ENDS = (".", "!", "?", ":", ";", ",")
 
-# Any: neither PDFium's bindings nor their objects carry types.
+# Any: neither PDFium's bindings nor their objects have types.
 _pdfium: Any = pypdfium2
 
-# PDFium keeps global state: no two threads may be inside it, whatever documents they work on.
+# PDFium has global state: only one thread may be inside it, whatever its document.
 _lock = threading.Lock()
 
 
 class PdfError(Exception):
-    """The file cannot be read as a PDF; the message says why, without its name."""
+    """The file cannot be read as a PDF. The message says why, without its name."""
 
 
 @dataclass(slots=True)
@@ -78,7 +77,7 @@ class _Line:
 
     @property
     def top(self) -> float:
-        # Most lines have a capital or an ascender, not all have a descender: tops are evenly spaced.
+        # Most lines have a capital or an ascender, but not all have a descender: tops are evenly spaced.
         return max(cell.top for cell in self.cells)
 
     @property
@@ -88,7 +87,7 @@ class _Line:
 
 @dataclass(slots=True)
 class _Sheet:
-    """One page as it was found: its lines, and how high it is in points."""
+    """A page as it was found: its lines, and its height in points."""
 
     number: int
     lines: list[_Line]
@@ -96,9 +95,9 @@ class _Sheet:
 
 
 def read_pdf(path: Path) -> tuple[list[Page], list[str]]:
-    """The pages that have text, and warnings (sentences without the file's name).
+    """Return the pages that have text, and warnings (sentences without the file's name).
 
-    Raises `PdfError` if the file is damaged, encrypted or no PDF.
+    Raises `PdfError` if the file is damaged, encrypted or not a PDF.
     """
     document = _open(path)
     try:
@@ -134,9 +133,9 @@ def read_pdf(path: Path) -> tuple[list[Page], list[str]]:
 
 
 def render_page(path: Path, number: int) -> bytes | None:
-    """The page as a JPEG of at most 1600 pixels on its long side, or None if the file has no such page.
+    """Return the page as a JPEG of at most 1600 pixels on its long side, or None if the file has no such page.
 
-    Raises `PdfError` as `read_pdf` does.
+    Raises `PdfError` like `read_pdf`.
     """
     document = _open(path)
     with _lock:
@@ -144,7 +143,7 @@ def render_page(path: Path, number: int) -> bytes | None:
             if not 1 <= number <= len(document):
                 return None
             page = document[number - 1]
-            # A page may be declared as large as a house: its scale follows from its size.
+            # A page may claim to be as large as a house, so the scale depends on its size.
             scale = min(_SCALE, _LONG_SIDE_PIXELS / max(*page.get_size(), 1.0))
             image = page.render(scale=scale).to_pil()
         except _pdfium.PdfiumError as error:
@@ -163,7 +162,7 @@ def _open(path: Path) -> Any:
         except _pdfium.PdfiumError as error:
             if "password" in str(error).lower():
                 raise PdfError("it is encrypted; save a copy without a password") from error
-            raise PdfError("it is damaged or no PDF file") from error
+            raise PdfError("it is damaged or not a PDF file") from error
 
 
 def _read_sheet(document: Any, number: int) -> _Sheet:
@@ -174,8 +173,8 @@ def _read_sheet(document: Any, number: int) -> _Sheet:
         plain: str = re.sub(f"{_HYPHEN}\\s*", "", text_page.get_text_bounded())
         boxes = text_page.count_rects() if plain.strip() else 0
         lines = _lines_by_box(text_page, boxes) if boxes * len(plain) <= _MAX_LOOKED_AT else []
-        # Text that is turned, or set letter by letter on top of itself, defeats the boxes: then
-        # the plain text counts, without its tables.
+        # Text that is rotated, or set letter by letter on top of itself, defeats the boxes. Then the plain text counts,
+        # without its tables.
         read, known = (Counter(filter(str.isalnum, text)) for text in ("".join(line.text for line in lines), plain))
         if (read & known).total() < 0.9 * max(read.total(), known.total()):
             lines = [_Line([_Cell(" ".join(line.split()), 0, 0, 0, 0)]) for line in plain.splitlines() if line.strip()]
@@ -196,11 +195,11 @@ def _lines_by_box(text_page: Any, boxes: int) -> list[_Line]:
 
 
 def _add(lines: list[_Line], cell: _Cell) -> None:
-    """Put a box where it belongs: into the last line, under one of its cells, or on a new line."""
+    """Add a box where it belongs: to the last line, below one of its cells, or on a new line."""
     if lines:
         row = lines[-1].cells
         last = row[-1]
-        # A box fits its letters: a comma is low, so what counts as a gap follows from the highest.
+        # A box fits its letters tightly, and a comma is low; so the highest box decides what counts as a gap.
         sizes = [one.top - one.bottom for one in (cell, last, row[0])]
         high, gap = max(*sizes, 1.0), cell.left - last.right
         if (_overlap(last, cell) or _overlap(row[0], cell)) and gap >= -high:
@@ -211,7 +210,7 @@ def _add(lines: list[_Line], cell: _Cell) -> None:
                 row.append(cell)
             return
         for above in row[1:_MAX_COLUMNS]:
-            # A cell that is wrapped continues straight below itself, close by.
+            # A wrapped cell continues directly below itself.
             if abs(above.left - cell.left) < 3 and 0 < above.bottom - cell.top < 0.8 * high:
                 above.text += " " + cell.text
                 above.bottom, above.right = cell.bottom, max(above.right, cell.right)
@@ -220,13 +219,13 @@ def _add(lines: list[_Line], cell: _Cell) -> None:
 
 
 def _overlap(one: _Cell, other: _Cell) -> bool:
-    """Whether two boxes stand on one line."""
+    """Tell whether two boxes are on the same line."""
     shared = min(one.top, other.top) - max(one.bottom, other.bottom)
     return shared > 0.4 * min(one.top - one.bottom, other.top - other.bottom)
 
 
 def _drop_running_lines(sheets: list[_Sheet]) -> None:
-    """Take out the headers and footers: what stands at the edge of most pages, numbers aside."""
+    """Remove headers and footers: what is at the edge of most pages, apart from numbers."""
 
     def edge_key(sheet: _Sheet, line: _Line) -> str:
         at_edge = not _MARGIN * sheet.height < line.top < (1 - _MARGIN) * sheet.height
@@ -240,7 +239,7 @@ def _drop_running_lines(sheets: list[_Sheet]) -> None:
 
 
 def _line_step(sheets: list[_Sheet]) -> float:
-    """From one line of a paragraph to the next, in points: the lower end of what the file has."""
+    """Return the distance between two lines of a paragraph, in points, from the lower end of those in the file."""
     steps: list[float] = []
     for sheet in sheets:
         _mark_tables(sheet.lines)
@@ -282,7 +281,7 @@ def _page(sheet: _Sheet, step: float) -> Page:
                 end_paragraph()
                 blocks.append(Heading(line.text))
             else:
-                # The numbers along the axis of a chart are one paragraph, not one each.
+                # The numbers along the axis of a chart are a single paragraph.
                 of_chart = paragraph and not _has_letters(paragraph[-1]) and not _has_letters(line.text)
                 if (far_above and size and not of_chart) or _BULLET.match(line.text):
                     end_paragraph()
@@ -295,9 +294,9 @@ def _page(sheet: _Sheet, step: float) -> Page:
 
 
 def _mark_tables(lines: list[_Line]) -> None:
-    """Lines with cells are a table where at least two that follow each other have their cells in line.
+    """Mark lines with cells as a table if at least two consecutive ones have aligned cells.
 
-    A line of more than 100 cells is none: what is made of a table grows with the square of its width.
+    A line of more than 100 cells is not part of a table: the work for a table grows with the square of its width.
     """
     for above, below in itertools.pairwise(lines):
         shorter, longer = sorted((above.cells, below.cells), key=len)
@@ -309,7 +308,7 @@ def _mark_tables(lines: list[_Line]) -> None:
 
 
 def _aligned(one: _Cell, other: _Cell) -> bool:
-    """Whether two cells share their left, their right or their middle, to some points."""
+    """Tell whether two cells share their left, right or middle, within a few points."""
     left, right = one.left - other.left, one.right - other.right
     return min(abs(left), abs(right), abs(left + right) / 2) < _TOLERANCE
 
@@ -327,7 +326,7 @@ def _has_letters(text: str) -> bool:
 
 
 def _joined(lines: list[str]) -> str:
-    """The lines of a paragraph as one; a word that was divided at the end of a line is made whole."""
+    """Join the lines of a paragraph, and the words that were divided at their ends."""
     pieces: list[str] = []
     for line in lines:
         if pieces and line[:1].islower() and re.search(r"[a-z]-\Z", pieces[-1][-2:]):
@@ -339,7 +338,7 @@ def _joined(lines: list[str]) -> str:
 
 
 def _table(rows: list[_Line], blocks: list[Block]) -> Table:
-    """A table from its lines; the heading or line just above it, if short, is its caption."""
+    """Make a table from its lines. The heading or line just above it, if short, is its caption."""
     columns = _columns(rows)
     cells = [_in_columns(row, columns) for row in rows]
     caption = ""
@@ -351,7 +350,7 @@ def _table(rows: list[_Line], blocks: list[Block]) -> Table:
 
 
 def _columns(rows: list[_Line]) -> list[tuple[float, float]]:
-    """The columns as spans from left to right: those of the row with most cells, widened by the others."""
+    """Return the columns as spans from left to right: those of the row with most cells, widened by the others."""
     widest = max(rows, key=lambda row: len(row.cells))
     spans = [(cell.left, cell.right) for cell in widest.cells]
     for row in rows:
@@ -372,7 +371,7 @@ def _in_columns(row: _Line, columns: list[tuple[float, float]]) -> tuple[str, ..
 
 
 def _nearest(cell: _Cell, spans: list[tuple[float, float]]) -> int:
-    """The column that a cell covers most, or the one it is closest to."""
+    """Return the column that a cell covers most, or the closest one."""
     return max(
         range(len(spans)),
         key=lambda at: min(cell.right, spans[at][1]) - max(cell.left, spans[at][0]),

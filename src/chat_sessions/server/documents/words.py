@@ -1,7 +1,7 @@
-"""The words that retrieval compares: lower-cased, stemmed, synonyms made one.
+"""The words that retrieval compares: in lower case, stemmed, with synonyms merged.
 
-Text and question go through the same `terms`, so what matters is only that two forms of a
-word end alike, not that the result is a word. English; other languages still match by exact word.
+Text and question pass through the same `terms`, so it only matters that two forms of a word become the same, not that
+the result is a word. For English; other languages still match by exact word.
 """
 
 from __future__ import annotations
@@ -93,26 +93,26 @@ _SYNONYMS = (
 
 
 def terms(text: str) -> list[str]:
-    """The terms of `text` in order, with repetitions and without stop words."""
+    """Return the terms of `text` in order, with repetitions and without stop words."""
     return [term for term, _ in terms_and_words(text)]
 
 
 def terms_and_words(text: str) -> list[tuple[str, str]]:
-    """As `terms`, each with the word of the text that it stands for."""
+    """Return the terms of `text`, each with the word of the text that it comes from."""
     text = _FULL_YEAR.sub("FY", _QUARTER.sub(lambda match: _QUARTERS[match[1].lower()], text))
     pairs = [pair for written in _WORD.findall(text) for pair in _terms_of(written)]
     return [(term, "full year" if term == "fy" else word) for term, word in pairs]
 
 
 def count_words(text: str) -> int:
-    """The words and numbers in `text`: what the local agent reports as tokens."""
+    """Count the words and numbers in `text`, which the local agent reports as tokens."""
     return sum(1 for _ in _WORD.finditer(text))
 
 
-# A text has few words that it does not repeat.
+# Texts repeat most of their words.
 @lru_cache(maxsize=65536)
 def _terms_of(written: str) -> tuple[tuple[str, str], ...]:
-    """The terms of one word, each with the word, or the part of it, that it stands for."""
+    """Return the terms of one word, each with the word, or the part of it, that it comes from."""
     word = written.lower().replace("\u2019", "'").removesuffix("'s")
     if word in _STOP_WORDS:
         return ()
@@ -126,7 +126,7 @@ def _terms_of(written: str) -> tuple[tuple[str, str], ...]:
 
 
 def _stem(word: str) -> str:
-    """The word without its inflection; a light stemmer, since bm25s brings none of its own."""
+    """Strip a word's inflection. This is a light stemmer, since bm25s has none."""
     if len(word) <= 3 or not word.isalpha():
         return word
     if word.endswith("ies"):
@@ -162,4 +162,4 @@ QUESTION_WORDS = frozenset(
     show smallest spend start state summarise summarize take tell thing think total use value want way work
     year""".split()  # noqa: SIM905
 )
-"""Terms that shape a question more than they say what it is about: they may match, but need not."""
+"""Terms that shape a question rather than say what it is about: they may match, but need not."""

@@ -28,7 +28,7 @@ for _name in ("uvicorn", "chat_sessions"):
 
 
 class Server:
-    """Serves an application on a socket until it is told to end, or until SIGINT or SIGTERM in the main thread."""
+    """Serves an application on a socket until `end` is called or, in the main thread, SIGINT or SIGTERM arrives."""
 
     def __init__(self, app: FastAPI) -> None:
         self._app = app

@@ -1,8 +1,8 @@
-"""Several processes that serve one listening socket, and the one that looks after them.
+"""Several processes that serve one listening socket, and the parent that supervises them.
 
-The processes are forked, so that documents are read once and shared, and take their connections from one
-socket, so that what waits in its queue outlives any of them. The parent starts another in the place of one
-that died, and passes on the signal that ends them all. A pipe tells them when the parent itself has died.
+The processes are forked, so documents are read once and shared. They accept connections from a single socket, so what
+waits in its queue outlives any of them. The parent replaces a process that died, and forwards the signal that ends them
+all. A pipe tells them when the parent itself has died.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ __all__ = ["Workers", "can_fork", "when_readable"]
 _log = logging.getLogger(__name__)
 
 _ENDING = (signal.SIGINT, signal.SIGTERM)
-# A worker that lived for a shorter time is not replaced at once, and each further one a longer time after.
+# A worker that lived for less is not replaced at once, and each further one after a longer pause.
 _SHORT_LIFE = 5.0
 _LONGEST_PAUSE = 30.0
 
@@ -47,7 +47,7 @@ class _Worker:
     failure: str | None = None
 
     def listen(self) -> None:
-        """Takes in what the worker has said: that it serves, or why it cannot."""
+        """Read what the worker has reported: that it serves, or why it cannot."""
         with contextlib.suppress(EOFError):
             while self.report.poll():
                 said: object = self.report.recv()
@@ -58,9 +58,9 @@ class _Worker:
 class Workers:
     """`count` processes that each call `work(ready, lifeline)`.
 
-    `work` calls `ready` when it serves, and ends when SIGTERM comes or when the descriptor `lifeline` can be
-    read, which is when the parent has died. `patience` is how long, in seconds, it may take to end before it is
-    killed. `listener` is closed here when the workers are told to end, so that the last of them frees the port.
+    `work` calls `ready` when it serves, and ends on SIGTERM or when the descriptor `lifeline` becomes readable, which
+    is when the parent has died. `patience` is how many seconds it may take to end before it is killed. `listener` is
+    closed here when the workers are asked to end, so that the last of them frees the port.
     """
 
     def __init__(
@@ -81,9 +81,9 @@ class Workers:
         self._lifeline, self._held = os.pipe()
 
     def run(self, on_ready: Callable[[], None]) -> None:
-        """Serves until SIGINT or SIGTERM; `on_ready` is called once, when every worker serves.
+        """Serve until SIGINT or SIGTERM; `on_ready` is called once, when every worker serves.
 
-        A second SIGINT ends the workers at once. Raises `ConfigurationError` if one fails before all have served.
+        A second SIGINT ends the workers at once. Raises `ConfigurationError` if one fails before all of them serve.
         """
         with self._heard() as wakeup:
             try:
@@ -156,8 +156,8 @@ class Workers:
     def _wait(
         self, wakeup: socket.socket, workers: Sequence[_Worker], seconds: float | None, *, reports: bool = True
     ) -> None:
-        """Until a signal came, one of the workers ended, or one became ready; `seconds` at most."""
-        # The workers are those of the caller's last look: one that has ended since then ends the wait.
+        """Wait for a signal, the end of one of the workers, or one to become ready; at most `seconds`."""
+        # The workers are those that the caller last saw: one that has ended since then ends the wait.
         pending = [worker for worker in workers if reports and not worker.is_ready]
         found = wait(
             [wakeup, *(worker.process.sentinel for worker in workers), *(worker.report for worker in pending)], seconds
@@ -170,11 +170,11 @@ class Workers:
     def _start(self) -> None:
         report, reporting = Pipe(duplex=False)
         process = multiprocessing.get_context("fork").Process(target=self._serve, args=(reporting,))
-        # A signal between the fork and the worker's first statement would be handled as the parent does.
+        # A signal between the fork and the worker's first statement would be handled like in the parent.
         before = signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)
         try:
             with warnings.catch_warnings():
-                # Python 3.12 on warns of threads, and means those of numerical libraries too, which see to themselves.
+                # Python 3.12 warns of threads, including those of numerical libraries, which handle forks themselves.
                 warnings.simplefilter("ignore", DeprecationWarning)
                 process.start()
         finally:
@@ -183,7 +183,7 @@ class Workers:
         self._workers.append(_Worker(process, report))
 
     def _serve(self, report: Connection) -> NoReturn:
-        """The life of a worker, in its own process."""
+        """Run the worker, in its own process."""
         signal.set_wakeup_fd(-1)
         for number in _ENDING:
             signal.signal(number, signal.SIG_DFL)
@@ -194,13 +194,13 @@ class Workers:
             self._work(lambda: report.send(True), self._lifeline)
             code = 0
         except KeyboardInterrupt:
-            # Of the agent: Ctrl-C itself is handled by the server.
+            # From the agent: the server handles Ctrl-C itself.
             code = 128 + signal.SIGINT
-        except Exception as error:  # noqa: BLE001 (the parent has to be told whatever it is)
+        except Exception as error:  # noqa: BLE001 (the parent must hear of it, whatever it is)
             _log.debug("the worker failed", exc_info=True)
             with contextlib.suppress(OSError):
                 report.send(str(error) or type(error).__name__)
-        # Not by an exception: what the parent registered for its own exit is not the worker's.
+        # Not by an exception: exit handlers that the parent registered are not for the worker.
         for stream in (sys.stdout, sys.stderr):
             with contextlib.suppress(OSError, ValueError):
                 stream.flush()
@@ -208,7 +208,7 @@ class Workers:
 
     @contextmanager
     def _heard(self) -> Generator[socket.socket]:
-        """Gathers the signals that end the server; the socket can be read when one came."""
+        """Collect the signals that end the server. Yields a socket that becomes readable when one arrives."""
 
         def note(number: int, _frame: object) -> None:
             self._signals.append(number)
@@ -228,7 +228,7 @@ class Workers:
 
 @contextmanager
 def when_readable(descriptor: int, act: Callable[[], None]) -> Generator[None]:
-    """Calls `act` once if the descriptor can be read before the end."""
+    """Call `act` once if the descriptor becomes readable within the block."""
     loop = asyncio.get_running_loop()
 
     def readable() -> None:

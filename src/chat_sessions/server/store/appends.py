@@ -1,4 +1,4 @@
-"""The events of many turns, written together: one transaction for all that gathered while the last one ran."""
+"""Writes the events of many turns together: each transaction takes what gathered during the last one."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from chat_sessions.server.store.tables import EventRow, SessionRow, TurnRow
 
 __all__ = ["Append", "Appends", "record"]
 
-# The events of one transaction, so that other writes and the first of a group do not wait long for the last.
+# The most events in a transaction, so that other writes, and the first of a group, do not wait long for the last.
 _TOGETHER = 500
 
 _END_SESSION = (
@@ -29,7 +29,7 @@ _END_SESSION = (
 
 @dataclass(frozen=True, slots=True)
 class Append:
-    """What one turn adds: events in order, and with `job_metadata` its end."""
+    """What one turn adds: events in order and, if it has ended, its `job_metadata`."""
 
     session_id: str
     turn_id: int
@@ -46,9 +46,9 @@ class _Waiting:
 class Appends:
     """Writes what turns append, in the order of arrival.
 
-    A transaction costs far more than an event, and SQLite has one writer: with one for each turn, hundreds of turns
-    would wait for each other. PostgreSQL has several writers, and keeps a transaction for each turn, since one of
-    many turns would hold locks on all of them.
+    A transaction costs far more than an event, and SQLite has a single writer: with a transaction per turn, hundreds of
+    turns would wait for each other. PostgreSQL has several writers, and there each turn has transactions of its own,
+    since a shared one would hold locks on all its turns.
     """
 
     def __init__(self, database: Database) -> None:
@@ -57,7 +57,7 @@ class Appends:
         self._writing: asyncio.Task[None] | None = None
 
     async def add(self, append: Append) -> None:
-        """Returns when it is on disk. Raises `TurnLost`, and what `Database.write` raises."""
+        """Write, and return once it is on disk. Raises `TurnLost`, and what `Database.write` raises."""
         waiting = _Waiting(append)
         if self._database.is_shared:
             await self._write([waiting])
@@ -85,17 +85,17 @@ class Appends:
         appends = [waiting.append for waiting in group]
         try:
             outcomes = await self._database.write(lambda connection: _append(connection, appends))
-        except Exception as error:  # noqa: BLE001 (it is raised where the append was asked for)
+        except Exception as error:  # noqa: BLE001 (it is raised in `add`)
             if len(group) > 1 and not isinstance(error, StoreFailed):
-                # What one turn cannot write must not end the others. A store that fails does so for all, and each
-                # attempt at a locked file takes its ten seconds.
+                # One turn's bad data must not end the others. A store that fails, however, fails for all, and each
+                # attempt on a locked file takes ten seconds.
                 for waiting in group:
                     await self._write([waiting])
                 return
             outcomes = [error] * len(group)
         for waiting, outcome in zip(group, outcomes, strict=True):
             if waiting.done.done():
-                continue  # it was cancelled meanwhile
+                continue  # cancelled meanwhile
             if outcome is None:
                 waiting.done.set_result(None)
             else:
@@ -103,9 +103,9 @@ class Appends:
 
 
 def _append(connection: Connection, appends: Sequence[Append]) -> list[Exception | None]:
-    """What each raises, if it does: a turn that is lost writes nothing, and lets the others be written."""
+    """Write the appends of all turns but lost ones. Returns the error of each, or None."""
     turns = select(TurnRow.turn_id, TurnRow.running).where(TurnRow.turn_id.in_([each.turn_id for each in appends]))
-    # Nobody changes these before the transaction ends.
+    # Locked: no other process changes these before the transaction ends.
     rows = connection.execute(turns.with_for_update(key_share=True))
     found = {row.turn_id: row.running for row in rows}
     outcomes = [_loss(found.get(each.turn_id)) for each in appends]
@@ -117,12 +117,12 @@ def _loss(running: bool | None) -> Exception | None:
     if running is None:
         return TurnLost("the session was deleted")
     if not running:
-        return TurnLost("another process of the server ended the turn, to which this one showed no life")
+        return TurnLost("another process of the server ended the turn, to which this one showed no sign of life")
     return None
 
 
 def record(connection: Connection, appends: Sequence[Append]) -> None:
-    """Writes what turns add, which are known to be running."""
+    """Write what turns add that are known to be running."""
     rows = [
         {"session_id": each.session_id, "turn_id": each.turn_id, "type": stored.type, "body": stored.body}
         for each in appends

@@ -1,4 +1,4 @@
-"""The database under the store: its address, its connections, and the threads that use them."""
+"""The database beneath the store: its address, its connections, and the threads that use them."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ __all__ = ["Database", "StoreFailed", "address_of", "shown"]
 _T = TypeVar("_T")
 
 _CONNECT_SECONDS = 10
-# How long a lost connection is looked for again: a restart of PostgreSQL takes a few seconds.
+# How long to retry after a lost connection: a restart of PostgreSQL takes a few seconds.
 _PATIENCE = 10.0
 _PAUSE = 0.2
 _WRITERS = 4
@@ -35,13 +35,13 @@ _USES = "use sqlite:///chat.db, postgresql://user@host/database, or None"
 
 
 class StoreFailed(Exception):
-    """The database did not do what it was asked: a full disk, a lost connection. Its text is the driver's reason."""
+    """The database failed: a full disk, a lost connection. The message is the driver's reason."""
 
 
 class Database:
-    """A database and its threads: those that write and those that read, so that neither waits for the other.
+    """A database with separate threads for writing and for reading, so that neither waits for the other.
 
-    SQLite has one writer, and a queue before it is fair; PostgreSQL has several.
+    SQLite has a single writer, which serves its queue in order; PostgreSQL has several.
     """
 
     def __init__(self, address: URL, temporary: Path | None) -> None:
@@ -57,9 +57,9 @@ class Database:
 
     @classmethod
     def at(cls, url: str | None) -> Database:
-        """The database at a URL, or a temporary one that `close` removes. Nothing is opened yet.
+        """Make the database at a URL, or a temporary one that `close` removes. Nothing is opened yet.
 
-        Raises `ConfigurationError` for a URL of another form.
+        Raises `ConfigurationError` for an invalid URL.
         """
         if url is not None:
             return cls(address_of(url), None)
@@ -67,7 +67,7 @@ class Database:
         return cls(URL.create("sqlite+pysqlite", database=str(temporary / "sessions.db")), temporary)
 
     def session_engine(self) -> Engine:
-        """An engine without a pool and without transactions, for what belongs to a connection of its own."""
+        """Make an engine without pool and transactions, for what needs a connection of its own."""
         return create_engine(
             self.address,
             poolclass=NullPool,
@@ -77,25 +77,25 @@ class Database:
         )
 
     async def read(self, work: Callable[[Connection], _T]) -> _T:
-        """What `work` gives. It may be called again. Raises `StoreFailed`."""
+        """Return the result of `work`, which may be called again. Raises `StoreFailed`."""
         run = asyncio.get_running_loop().run_in_executor
         return await run(self._readers, lambda: self._run(self._engine, work, commit=False))
 
     async def write(self, work: Callable[[Connection], _T]) -> _T:
-        """What `work` gives, committed. It may be called again when its transaction was rolled back.
+        """Return the result of `work`, committed. It may be called again if its transaction was rolled back.
 
-        Raises `StoreFailed`; when the connection was lost while it committed, nobody knows whether it did.
+        Raises `StoreFailed`. If the connection was lost during the commit, whether it took effect is unknown.
         """
         run = asyncio.get_running_loop().run_in_executor
         return await run(self._writers, lambda: self._run(self._writing, work, commit=True))
 
     def write_now(self, work: Callable[[Connection], _T]) -> _T:
-        """`write`, in the caller's thread and without a second attempt. Raises `DBAPIError`."""
+        """Write in the caller's thread, without retrying. Raises `DBAPIError`."""
         with self._writing.begin() as connection:
             return work(connection)
 
     async def close(self) -> None:
-        """Ends what is being written, closes every connection, and removes a temporary store."""
+        """Finish what is being written, close every connection, and remove a temporary store."""
         self._closing.set()
         await asyncio.to_thread(self._close)
 
@@ -126,7 +126,7 @@ class Database:
 
 
 def reason(error: DBAPIError) -> str:
-    """What the driver says, in one line and without the statement, whose parameters are people's words."""
+    """Return the driver's message in one line, without the statement, whose parameters are people's words."""
     return " ".join(str(error.orig).split())
 
 
@@ -135,14 +135,14 @@ def _was_rolled_back(error: DBAPIError) -> bool:
 
 
 def _is_lost(error: DBAPIError) -> bool:
-    """Whether there was no connection to the server, or there is none any more."""
-    # psycopg gives no SQLSTATE for a connection that could not be made.
+    """Tell whether the connection to the server could not be made, or was lost."""
+    # psycopg sets no SQLSTATE if a connection could not be made.
     state = getattr(error.orig, "sqlstate", None)
     return error.connection_invalidated or (type(error.orig).__name__ == "OperationalError" and state is None)
 
 
 def address_of(url: str) -> URL:
-    """The address that a store's URL names. Raises `ConfigurationError` for one of another form."""
+    """Return the address of a store's URL. Raises `ConfigurationError` if it is invalid."""
     try:
         address = make_url(url)
     except (ArgumentError, ValueError):
@@ -168,8 +168,8 @@ def address_of(url: str) -> URL:
 
 
 def shown(url: str) -> str:
-    """The URL for people: with stars for a password, wherever it stands."""
-    # By text and not by its parts: one that cannot be taken apart has to be shown as well.
+    """Return the URL to show: with stars for a password, wherever it is."""
+    # As text, since a URL that cannot be parsed must be shown too.
     url = re.sub(r"(//[^:/?#]*):.*@", r"\1:***@", url)
     return re.sub(r"(?i)\b(\w*password)=[^&]*", r"\1=***", url)
 
@@ -191,7 +191,7 @@ def _sqlite(address: URL) -> Engine:
 
 
 def _prepare_sqlite(connection: Any, _record: object) -> None:
-    # sqlite3 would begin transactions by itself, before some statements and not before others.
+    # Otherwise sqlite3 begins transactions by itself, before some statements and not before others.
     connection.isolation_level = None
     # WAL: a history can be read while a turn is written. With synchronous=NORMAL a killed process loses nothing; a
     # power cut may lose the last commits, but corrupts nothing.
@@ -237,7 +237,7 @@ def _connect_arguments(address: URL) -> dict[str, Any]:
     defaults = {
         "connect_timeout": _CONNECT_SECONDS,
         "application_name": "chat-sessions",
-        # A server that went without a word is noticed within a minute, and not after the two hours of the system.
+        # A server that silently went away is noticed within a minute; the system's default is two hours.
         "keepalives_idle": 30,
         "keepalives_interval": 10,
         "keepalives_count": 3,

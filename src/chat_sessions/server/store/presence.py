@@ -1,9 +1,8 @@
-"""Shows the other processes on one PostgreSQL that this one is alive.
+"""Signs of life between the processes that share a store on PostgreSQL.
 
-A process holds an advisory lock on its own number for as long as it lives. The lock belongs to a
-connection, so that it ends with the process however that ends, and not while the process is merely slow,
-as a lease would. When the connection breaks and the process lives on, it takes the lock anew; whoever
-looks therefore looks twice, some time apart (`Orphans`).
+A process holds an advisory lock on its own number as long as it lives. The lock belongs to a connection, so it ends
+with the process, however that ends. Unlike a lease, it does not end while the process is merely slow. If the connection
+breaks and the process lives on, the process takes the lock again; so others check twice, some time apart (`Orphans`).
 """
 
 from __future__ import annotations
@@ -14,9 +13,9 @@ from collections.abc import Collection
 from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import DBAPIError
 
-__all__ = ["Presence", "is_held_by_nobody", "new_number"]
+__all__ = ["Presence", "is_free", "new_number"]
 
-# PostgreSQL notices within this many seconds that the machine of a process has gone without a word.
+# With these, PostgreSQL notices within seconds that a process's machine has silently gone.
 _KEEPALIVES = {"tcp_keepalives_idle": 5, "tcp_keepalives_interval": 3, "tcp_keepalives_count": 3}
 
 _HOLD = text("SELECT pg_try_advisory_lock(:number)")
@@ -25,12 +24,12 @@ _TAKE = text("SELECT pg_try_advisory_xact_lock(:number)")
 
 
 def new_number() -> int:
-    """A number for a process that no other has."""
+    """Return a number for a process that no other has."""
     return secrets.randbits(62) + 1
 
 
 class Presence:
-    """The lock of one process, on a connection of its own. Its methods block; call them from one thread at a time."""
+    """The lock of one process, on a connection of its own. Its methods block; call them from a single thread."""
 
     def __init__(self, engine: Engine, number: int) -> None:
         self._engine = engine
@@ -39,9 +38,9 @@ class Presence:
         self._held = False
 
     def keep(self) -> Connection:
-        """Makes sure that the lock is held, and gives its connection, which commits each statement by itself.
+        """Make sure that the lock is held. Returns its connection, which commits each statement separately.
 
-        A lock that the server has not yet let go, of a connection that broke, is tried again at the next call.
+        After a broken connection, the server may still hold the lock for it; then the next call tries again.
         Raises `DBAPIError`.
         """
         if self._connection is None:
@@ -60,14 +59,14 @@ class Presence:
         return self._connection
 
     def gone(self, numbers: Collection[int]) -> set[int]:
-        """Those of the numbers that no living process holds. Raises `DBAPIError`."""
+        """Return those of the numbers that no living process holds. Raises `DBAPIError`."""
         had_connection = self._connection is not None
         try:
             return self._gone(numbers)
         except DBAPIError:
             if not had_connection:
                 raise
-            # It broke since the last look. At once, and not at the next one: others may be looking already.
+            # The connection broke since the last check. Retry at once: others may be checking this process already.
             return self._gone(numbers)
 
     def _gone(self, numbers: Collection[int]) -> set[int]:
@@ -79,12 +78,12 @@ class Presence:
             raise
 
     def drop(self) -> None:
-        """Closes the connection, and lets the lock go with it."""
+        """Close the connection, and release the lock with it."""
         connection, self._connection = self._connection, None
         if connection is not None:
             connection.close()
 
 
-def is_held_by_nobody(connection: Connection, number: int) -> bool:
-    """Whether no process holds the number, which none can take then before the transaction ends."""
+def is_free(connection: Connection, number: int) -> bool:
+    """Tell whether no process holds the number. If so, none can take it before the transaction ends."""
     return bool(connection.scalar(_TAKE, {"number": number}))

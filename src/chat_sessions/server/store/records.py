@@ -1,4 +1,4 @@
-"""What the store gives and takes, and what it refuses."""
+"""The values that the store reads and writes, and its refusals."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ class SessionRecord:
 
 
 def now() -> str:
-    """This moment, as `last_updated_at` has it."""
+    """Return the current time in the form of `last_updated_at`."""
     return datetime.now(UTC).replace(tzinfo=None).isoformat(timespec="microseconds")
 
 
 @dataclass(frozen=True, slots=True)
 class StoredEvent:
-    """An event as stored: its type, and its whole body as one line of JSON."""
+    """An event as stored: its type, and its whole body as a line of JSON."""
 
     type: str
     body: str
@@ -48,9 +48,10 @@ class StoredEvent:
 
 @dataclass(frozen=True, slots=True)
 class RunningRecord:
-    """A turn without an end. `is_own`: this process began it; `is_orphan`: the process that began it shows no life.
+    """A turn without an end.
 
-    On SQLite, where processes cannot be seen, no turn is an orphan.
+    `is_own` tells that this process began it, `is_orphan` that the process that began it shows no sign of life. On
+    SQLite, where other processes cannot be seen, no turn is an orphan.
     """
 
     session_id: str
@@ -60,7 +61,7 @@ class RunningRecord:
 
 
 Closing = Callable[[Sequence[StoredEvent]], tuple[Sequence[StoredEvent], dict[str, Any]]]
-"""Gives, for the events that a turn has, those that end it, and the job metadata of its end."""
+"""Takes the events of a turn. Returns those that end it, and the job metadata of its end."""
 
 
 class UnknownSession(Exception):
@@ -71,7 +72,7 @@ class UnknownSession(Exception):
 
 
 class SourcesLocked(Exception):
-    """The session has messages, and they were asked of other indexes: `index_ids`."""
+    """The session has messages, and they went to other indexes: `index_ids`."""
 
     def __init__(self, index_ids: list[str]) -> None:
         super().__init__(index_ids)
@@ -79,8 +80,8 @@ class SourcesLocked(Exception):
 
 
 class TurnRunning(Exception):
-    """The session has a turn that has not ended."""
+    """The session has a running turn."""
 
 
 class TurnLost(Exception):
-    """The turn takes no more events: it was deleted, or ended by another process. Its text says which."""
+    """The turn accepts no more events: it was deleted, or ended by another process. The message says which."""

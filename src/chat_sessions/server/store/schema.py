@@ -1,4 +1,4 @@
-"""Brings a database to the schema of this version: made anew, or led there step by step with Alembic."""
+"""The schema of the store: created, or brought up to date step by step with Alembic."""
 
 from __future__ import annotations
 
@@ -12,30 +12,30 @@ from chat_sessions.server.store.tables import SettingRow, Table
 __all__ = ["HEAD", "NewerSchema", "bring_up_to_date"]
 
 HEAD = "2"
-"""The newest schema; the last revision in `migrations/versions`."""
+"""The newest schema: the last revision in `migrations/versions`."""
 
 _OLDER = ("1",)
-# Two processes that open one database at once: the second waits, and finds the work done.
+# If two processes open a database at once, the second waits and finds the work done.
 _LOCK = 0x6368_6174_7365_7373
-# Alembic's `op` is one for the whole process.
+# Alembic has a single `op` for the whole process.
 _one_at_a_time = threading.Lock()
 _versions = table("alembic_version", column("version_num"))
 
 
 class NewerSchema(Exception):
-    """The database was written by a newer version of this package; its argument is the schema's number."""
+    """The database was written by a newer version of this package. The argument is the schema's number."""
 
 
 def bring_up_to_date(connection: Connection) -> None:
-    """Makes what is missing, within the connection's transaction: it is committed as a whole or not at all.
+    """Create or upgrade the tables within the connection's transaction, so that all of it is committed or nothing.
 
-    Raises `NewerSchema`, with nothing changed.
+    Raises `NewerSchema`, and changes nothing then.
     """
     if connection.dialect.name == "postgresql":
         connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK})
     schema = _schema_of(connection)
     if schema is None:
-        # As the migrations would leave it, which a test compares, without the time that Alembic takes to load.
+        # The same as the migrations would make, which a test compares, without the time that Alembic takes to load.
         Table.metadata.create_all(connection)
         connection.execute(text("CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL PRIMARY KEY)"))
         connection.execute(insert(_versions).values(version_num=HEAD))
@@ -48,12 +48,12 @@ def bring_up_to_date(connection: Connection) -> None:
 
 
 def _schema_of(connection: Connection) -> str | None:
-    """The schema of the database, None if it has none of this package's tables."""
+    """Return the schema of the database, or None if it has no table of this package."""
     inspector = inspect(connection)
     if inspector.has_table("alembic_version"):
         return connection.execute(select(_versions.c.version_num)).scalar()
     if inspector.has_table(SettingRow.__tablename__):
-        # Schema 1 did without Alembic.
+        # Schema 1 did not use Alembic.
         return connection.execute(select(SettingRow.value).where(SettingRow.name == "schema_version")).scalar()
     return None
 
@@ -63,7 +63,7 @@ def _upgrade(connection: Connection) -> None:
     from alembic.config import Config
 
     config = Config()
-    # A percent sign would begin the name of another option.
+    # A percent sign would start an interpolation.
     config.set_main_option("script_location", str(Path(__file__).with_name("migrations")).replace("%", "%%"))
     config.attributes["connection"] = connection
     if not inspect(connection).has_table("alembic_version"):

@@ -1,4 +1,4 @@
-"""Where the server keeps its sessions: SQLAlchemy over SQLite or PostgreSQL, written as the events happen."""
+"""The store of sessions, turns and events: SQLAlchemy over SQLite or PostgreSQL."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from sqlalchemy.exc import DBAPIError
 from chat_sessions.core.errors import ConfigurationError
 from chat_sessions.server.store.appends import Append, Appends, record
 from chat_sessions.server.store.database import Database, StoreFailed, reason, shown
-from chat_sessions.server.store.presence import Presence, is_held_by_nobody, new_number
+from chat_sessions.server.store.presence import Presence, is_free, new_number
 from chat_sessions.server.store.records import (
     Closing,
     RunningRecord,
@@ -56,10 +56,10 @@ _RECORDS = select(
 
 
 class Store:
-    """Sessions, turns and events. What a method returned is on disk.
+    """Sessions, turns and events. Once a method has returned, its change is on disk.
 
-    Any method raises `StoreFailed` when the database does not work. Several processes may use one store
-    on PostgreSQL; a file of SQLite has one server at a time.
+    Every method raises `StoreFailed` if the database fails. Several processes may share a store on PostgreSQL; an
+    SQLite file belongs to one server at a time.
     """
 
     def __init__(self, database: Database) -> None:
@@ -71,10 +71,10 @@ class Store:
 
     @classmethod
     async def open(cls, url: str | None) -> Store:
-        """The store at a URL, or a temporary one that `close` removes. An older schema is brought up to date.
+        """Open the store at a URL, or a temporary one that `close` removes. An older schema is brought up to date.
 
         A URL is `sqlite:///chat.db`, or `postgresql://user@host/database` (extra: `postgres`).
-        Raises `ConfigurationError` for a URL of another form and for a store that cannot be used.
+        Raises `ConfigurationError` for an invalid URL and for a store that cannot be used.
         """
         store = cls(Database.at(url))
         try:
@@ -104,15 +104,15 @@ class Store:
         return self._database.is_shared
 
     async def close(self) -> None:
-        """Ends what is being written, closes every connection, and removes a temporary store."""
+        """Finish what is being written, close every connection, and remove a temporary store."""
         await asyncio.to_thread(self._watcher.shutdown)
         await self._database.close()
-        # Last: until here this process is alive to the others.
+        # Last: until here, this process is alive for the others.
         if self._presence is not None:
             await asyncio.to_thread(self._presence.drop)
 
     async def secret(self, name: str) -> bytes:
-        """A random secret of this store, made at its first use and the same ever after, in every process."""
+        """Return a random secret of this store. It is made at its first use, then the same in every process."""
         made = secrets.token_hex(32)
 
         def work(connection: Connection) -> str:
@@ -123,7 +123,7 @@ class Store:
         return bytes.fromhex(await self._database.write(work))
 
     async def create_session(self, *, index_ids: list[str] | None, shared_access: str | None) -> SessionRecord:
-        """A new session without messages."""
+        """Create a session without messages."""
         session_id = f"ses-{secrets.token_hex(12)}"
 
         def work(connection: Connection) -> SessionRecord:
@@ -140,23 +140,23 @@ class Store:
         return await self._database.write(work)
 
     async def session(self, session_id: str) -> SessionRecord:
-        """The session of this id. Raises `UnknownSession`."""
+        """Return the session with this id. Raises `UnknownSession`."""
         return await self._database.read(lambda connection: _one(connection, session_id))
 
     async def sessions(self, *, limit: int, before: int | None = None) -> list[SessionRecord]:
-        """At most `limit` sessions, the newest first, all older than the one of number `before`."""
+        """Return at most `limit` sessions, the newest first, all older than number `before`."""
         query = _RECORDS.order_by(SessionRow.number.desc()).limit(limit)
         if before is not None:
             query = query.where(SessionRow.number < before)
         return await self._database.read(lambda connection: [_record(row) for row in connection.execute(query)])
 
     async def count_sessions(self) -> int:
-        """How many sessions there are."""
+        """Count the sessions."""
         query = select(func.count()).select_from(SessionRow)
         return await self._database.read(lambda connection: connection.execute(query).scalar_one())
 
     async def set_title(self, session_id: str, title: str) -> SessionRecord:
-        """The session with its new title. Raises `UnknownSession`."""
+        """Set a session's title, and return the session. Raises `UnknownSession`."""
 
         def work(connection: Connection) -> SessionRecord:
             _check(session_id)
@@ -170,14 +170,14 @@ class Store:
         return await self._database.write(work)
 
     async def delete_session(self, session_id: str) -> None:
-        """Removes a session with all its events. Raises `UnknownSession`.
+        """Delete a session with all its events. Raises `UnknownSession`.
 
-        A turn of it that runs in another process ends there, as `TurnLost`.
+        A turn of it that runs in another process ends there with `TurnLost`.
         """
 
         def work(connection: Connection) -> None:
             _check(session_id)
-            # The turns before the session, in which order `append` takes their locks too.
+            # The turns before the session: `append` takes their locks in the same order.
             connection.execute(delete(TurnRow).where(TurnRow.session_id == session_id))
             if connection.execute(delete(SessionRow).where(SessionRow.session_id == session_id)).rowcount == 0:
                 raise UnknownSession(session_id)
@@ -192,10 +192,10 @@ class Store:
         before_turn: int | None = None,
         running: bool = True,
     ) -> list[StoredEvent]:
-        """A session's events, turn by turn, in the order in which they happened.
+        """Return a session's events, turn by turn, in the order in which they happened.
 
-        `without` leaves out event types, `before_turn` that turn and all later ones, and
-        `running=False` the turns that have not ended.
+        `without` leaves out event types, `before_turn` that turn and all later ones, and `running=False` turns that
+        have not ended.
         """
         query = (
             select(EventRow.type, EventRow.body)
@@ -220,17 +220,17 @@ class Store:
         locked: bool,
         alone: bool = False,
     ) -> int:
-        """Records a user's message and gives the number of its turn.
+        """Record a user's message, and return the number of its turn.
 
-        The first message binds the session to its indexes and gives it `title` if it has none.
-        Raises `UnknownSession`, `SourcesLocked` if `locked` and a message went to other indexes, and
-        `TurnRunning` if the turn must be `alone` and, on a shared store, another one runs.
+        The first message binds the session to its indexes, and gives it `title` if it has no title.
+        Raises `UnknownSession`; `SourcesLocked` if `locked` and an earlier message went to other indexes; and
+        `TurnRunning` if the turn must be `alone` and, on a shared store, another one is running.
         """
 
         def work(connection: Connection) -> int:
             _check(session_id)
-            # A write before any read: the transaction holds the session from here on, so that
-            # what is read below is still true when it is acted upon.
+            # A write before any read: from here on the transaction holds the session, so that what is read below is
+            # still true when it is acted upon.
             connection.execute(
                 update(SessionRow).where(SessionRow.session_id == session_id).values(last_updated_at=now())
             )
@@ -265,11 +265,11 @@ class Store:
         *,
         job_metadata: dict[str, Any] | None = None,
     ) -> None:
-        """Adds events to a turn, in order; with `job_metadata` the turn has ended. Raises `TurnLost`."""
+        """Append events to a turn, in order; `job_metadata` ends the turn. Raises `TurnLost`."""
         await self._appends.add(Append(session_id, turn_id, events, job_metadata))
 
     async def running_turns(self) -> list[RunningRecord]:
-        """Every turn that has no end, the oldest first."""
+        """Return every turn without an end, the oldest first."""
         query = select(TurnRow.session_id, TurnRow.turn_id, TurnRow.owner).where(TurnRow.running)
         query = query.order_by(TurnRow.turn_id)
         found = await self._database.read(lambda connection: connection.execute(query).all())
@@ -279,14 +279,14 @@ class Store:
                 session_id,
                 turn_id,
                 is_own=owner == self._number,
-                # A turn without an owner comes from a file of SQLite.
+                # Only schema 1, on SQLite, had turns without an owner.
                 is_orphan=self.is_shared and (owner is None or owner in gone),
             )
             for session_id, turn_id, owner in found
         ]
 
     async def _gone(self, owners: set[int]) -> set[int]:
-        """Those of the owners that show no life; this process shows the others that it lives."""
+        """Return those of the owners that show no sign of life. This process shows the others that it is alive."""
         if self._presence is None:
             return set()
         try:
@@ -295,18 +295,18 @@ class Store:
             raise StoreFailed(reason(error)) from error
 
     async def close_turn(self, turn: RunningRecord, closing: Closing) -> bool:
-        """Ends a turn in the place of the process that began it; whether it did.
+        """End a turn on behalf of the process that began it. Returns whether it did.
 
-        It does not when the turn has ended meanwhile, or when its process shows life on a shared store.
+        It does not if the turn has ended meanwhile or, on a shared store, if that process shows a sign of life.
         """
 
         def work(connection: Connection) -> bool:
-            # Locked: whether it runs, nobody changes then before the transaction ends.
+            # Locked: no other process changes this before the transaction ends.
             running = select(TurnRow.running).where(TurnRow.turn_id == turn.turn_id)
             if not connection.scalar(running.with_for_update(key_share=True)):
                 return False
             owner = connection.scalar(select(TurnRow.owner).where(TurnRow.turn_id == turn.turn_id))
-            if self.is_shared and owner not in (None, self._number) and not is_held_by_nobody(connection, owner):
+            if self.is_shared and owner not in (None, self._number) and not is_free(connection, owner):
                 return False
             query = select(EventRow.type, EventRow.body).where(EventRow.turn_id == turn.turn_id)
             stored = [StoredEvent(*row) for row in connection.execute(query.order_by(EventRow.number))]
@@ -331,7 +331,7 @@ def _record(row: Sequence[Any]) -> SessionRecord:
 
 
 def _check(session_id: str) -> None:
-    """Raises `UnknownSession` for an id that PostgreSQL cannot even be asked for."""
+    """Raise `UnknownSession` for an id that PostgreSQL cannot even look for."""
     if "\0" in session_id:
         raise UnknownSession(session_id)
 

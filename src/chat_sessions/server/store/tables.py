@@ -1,4 +1,4 @@
-"""The tables of the store, as the newest schema has them; `migrations/` leads there from older ones."""
+"""The tables of the store in the newest schema; `migrations/` upgrades older ones."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 __all__ = ["EventRow", "SessionRow", "SettingRow", "Table", "TurnRow"]
 
-# SQLite counts in 64 bits only in a column that is declared as INTEGER.
+# Only in a column declared as INTEGER does SQLite count in 64 bits.
 _Number = BigInteger().with_variant(Integer, "sqlite")
 
 
 class Table(DeclarativeBase):
-    """The base of all tables; `metadata` holds them."""
+    """The base of all tables; they are in `metadata`."""
 
 
 class SettingRow(Table):
@@ -27,7 +27,7 @@ class SessionRow(Table):
     """A session."""
 
     __tablename__ = "sessions"
-    # The order of creation: a page token that holds it stays right when sessions come and go.
+    # The order of creation. A page token made of it stays valid when sessions come and go.
     number: Mapped[int] = mapped_column(_Number, primary_key=True, autoincrement=True)
     session_id: Mapped[str] = mapped_column(unique=True)
     last_updated_at: Mapped[str]
@@ -39,7 +39,7 @@ class SessionRow(Table):
 
 
 class TurnRow(Table):
-    """A turn; while it runs, `owner` is the number of the process that answers it."""
+    """A turn. While it runs, `owner` is the number of the process that answers it."""
 
     __tablename__ = "turns"
     turn_id: Mapped[int] = mapped_column(_Number, primary_key=True, autoincrement=True)
@@ -57,6 +57,6 @@ class EventRow(Table):
     session_id: Mapped[str] = mapped_column(ForeignKey(SessionRow.session_id, ondelete="CASCADE"))
     turn_id: Mapped[int] = mapped_column(ForeignKey(TurnRow.turn_id, ondelete="CASCADE"), index=True)
     type: Mapped[str]
-    # Text and not a JSON type: a history must give back the bytes that were streamed.
+    # Text and not a JSON type: a history must return the bytes that were streamed.
     body: Mapped[str] = mapped_column(Text)
     __table_args__ = (Index("events_in_order", "session_id", "turn_id", "number"),)

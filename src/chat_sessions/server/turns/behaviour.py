@@ -1,4 +1,4 @@
-"""What is not known of the live service, each as a switch of the local one."""
+"""A switch of the local server for each thing that is not known about the live service."""
 
 from __future__ import annotations
 
@@ -12,74 +12,71 @@ __all__ = ["Behaviour"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Behaviour:
-    """How the server acts where the service's documents say nothing, or more than one thing.
+    """How the server behaves where the service's documents say nothing, or allow several readings.
 
-    The defaults are the likeliest reading of the documents. A value that is none of those
-    listed is a `ConfigurationError`.
+    The defaults are the likeliest reading. Raises `ConfigurationError` for a value that is not listed.
     """
 
     event_names: Literal["kind", "type", "none"] = "kind"
-    """The `event:` line of a streamed event: "kind" writes `delta` for the two delta types and
-    `message` for all others, as the official guide has it; "type" repeats the event's own type;
-    "none" writes no such line."""
+    """The `event:` line of a streamed event: with "kind" it is `delta` for the two delta types and `message` for all
+    others, as in the official guide; with "type" it repeats the event's own type; with "none" there is no such line."""
 
     event_ids: bool = False
-    """Whether a streamed event has an `id:` line, `<turn>-<number>`, unique in the store."""
+    """Whether streamed events have an `id:` line, `<turn>-<number>`, unique in the store."""
 
     keep_alive: float | None = 15.0
-    """Seconds between keep-alive comments in a stream; None sends none."""
+    """Seconds between keep-alive comments in a stream that is waiting for events; None for no comments."""
 
     echo_user_input: bool = False
     """Whether a stream begins with the `user_input` event that it answers."""
 
     finals: Literal["after_deltas", "only", "never"] = "after_deltas"
-    """What a stream holds of a segment of text or reasoning: its deltas and then the whole,
-    only the whole, or never the whole."""
+    """What a stream contains of a segment of text or reasoning: its deltas followed by the whole, the whole alone, or
+    the deltas alone."""
 
     history: Literal["finals", "deltas", "both"] = "finals"
-    """What a session's history holds of a segment of text or reasoning. It decides only what is
-    shown: the store keeps both."""
+    """What a session's history contains of a segment of text or reasoning. This is only about what is shown: the store
+    keeps both."""
 
     history_timing: Literal["live", "after_stop"] = "live"
-    """When a turn's events appear in the history: as they happen, `user_input` first, or all
-    at once when the turn has ended."""
+    """When a turn's events appear in the history: as they happen, `user_input` first, or all at once when the turn
+    has ended."""
 
     on_disconnect: Literal["finish", "cancel"] = "finish"
-    """What becomes of a turn whose client has gone: it runs on to its end, or it is cancelled
-    and stored as one that ended with an error."""
+    """What happens to a turn whose client disconnects: it continues to its end, or it is cancelled and stored with an
+    error stop."""
 
     concurrent_turns: Literal["conflict", "queue", "parallel"] = "conflict"
-    """What a second message meets while its session answers the first: 409, its turn after the
-    first one (the response begins only then), or an answer at the same time."""
+    """What happens to a second message while its session answers the first: it is refused with 409, its turn follows
+    the first one (the response begins only then), or it is answered at the same time."""
 
     sources: Literal["locked", "free"] = "locked"
-    """Whether the first message fixes a session's indexes, so that a later one with others is
-    refused with 422, or each message may name its own."""
+    """Whether the first message fixes a session's indexes, and a later one with others is refused with 422, or each
+    message may name its own."""
 
     attachment_slash: Literal["both", "slash", "encoded"] = "both"
-    """How the `/` in an attachment's name may be written in a path: either way, only as it is,
-    or only as `%2F`. The other form is a 404."""
+    """How the `/` in an attachment's name may be written in a path: either way, only literally, or only as `%2F`. The
+    other form is a 404."""
 
     automatic_title: bool = True
-    """Whether a session gets its title from its first message by itself."""
+    """Whether a session automatically gets a title from its first message."""
 
     title_route: Literal["present", "gone"] = "present"
-    """Whether `POST /api/v1/chat/{session_id}/title` exists; the published API dropped it in
-    May 2026."""
+    """Whether `POST /api/v1/chat/{session_id}/title` exists. The published API dropped it in May 2026."""
 
     title_status: Literal[404, 405] = 404
-    """What a title route that is gone answers."""
+    """The status of a title route that is gone."""
 
     default_shared_access: Literal["query", "read_only"] | None = "read_only"
-    """What a session created without `shared_access` shows as its own. The published schema
-    requires one of the two; None is null, which a client that checks its answers refuses."""
+    """The `shared_access` of a session that was created without one. The published schema requires one of the two;
+    None is sent as null, which a client that validates answers refuses."""
 
     def __post_init__(self) -> None:
         hints = get_type_hints(type(self))
         for field in fields(self):
             allowed = _allowed(hints[field.name])
             value = getattr(self, field.name)
-            # `True == 1`: the type has to be the same as well.
+            # The types must match too: `True == 1`.
             if allowed and not any(value == option and type(value) is type(option) for option in allowed):
                 listed = ", ".join(repr(option) for option in allowed)
                 raise ConfigurationError(f"Behaviour({field.name}={value!r}): use one of {listed}")
@@ -90,7 +87,7 @@ class Behaviour:
 
 
 def _allowed(hint: object) -> tuple[object, ...]:
-    """The values that a field may have, or nothing where any value of its type will do."""
+    """Return the values that a field may have, or nothing if any value of its type will do."""
     if hint is bool:
         return (True, False)
     if get_origin(hint) is Literal:

@@ -84,7 +84,7 @@ class TimedAgent:
                 except TimeoutError:
                     if not deadline.expired():
                         raise
-                    yield _cut(f"longer than {self._seconds:g} seconds")
+                    yield _cut(f"{self._seconds:g} seconds")
                     return
                 yield event
         finally:
@@ -105,22 +105,19 @@ class TurnSize:
         self._events_left -= 1
         self._bytes_left -= len(body.encode())
         if self._events_left < 0:
-            return _cut(f"of more than {self._limits.turn_events:,} events")
+            return _cut(f"{self._limits.turn_events:,} events")
         if self._bytes_left < 0:
-            return _cut(f"of more than {self._limits.turn_bytes:,} bytes")
+            return _cut(f"{self._limits.turn_bytes:,} bytes")
         return None
 
 
-def _cut(how: str) -> Stop:
-    return Stop(
-        usage=Usage(),
-        is_error=True,
-        error=f"the answer was cut: the agent gave one {how}, which is this server's limit; ask for less at once",
-    )
+def _cut(limit: str) -> Stop:
+    error = f"the answer was cut off: it exceeds this server's limit of {limit} in a turn; ask for less at once"
+    return Stop(usage=Usage(), is_error=True, error=error)
 
 
 class TooManyTurns(Exception):
-    """As many turns are running as may."""
+    """The limit of running turns is reached."""
 
 
 class TurnSlots:
@@ -137,8 +134,8 @@ class TurnSlots:
         """
         if self._limit is not None and self._taken >= self._limit:
             raise TooManyTurns(
-                f"this server's limit of turns at once, {self._limit:,}, is reached; the message was not taken, send "
-                "it again when one has ended"
+                f"this server's limit of {self._limit:,} turns at a time is reached; the message was not accepted, "
+                "send it again when one of them has ended"
             )
         self._taken += 1
         is_taken = True

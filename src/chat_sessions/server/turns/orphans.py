@@ -1,4 +1,4 @@
-"""Ends the turns that nobody answers any more: their process was killed, or could not store their end."""
+"""Turns without an end: their process was killed, or could not store it."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ __all__ = ["Orphans"]
 
 _log = logging.getLogger(__name__)
 
-# Seconds between two looks, and how long a process must show no life before its turns are ended: time
-# enough to connect again for one whose connection broke.
+# Seconds between two checks, and how long a process must show no sign of life before its turns are ended. That is
+# enough to reconnect for a process whose connection broke.
 _EVERY = 1.0
 _GRACE = 3.0
 
 
 class Orphans:
-    """Looks, as long as the server runs, for turns without an end that nobody will give one.
+    """Finds turns that will never end by themselves, as long as the server runs, and ends them.
 
-    `answered` gives the numbers of the turns that this process answers, `is_beginning` whether it is beginning one
-    in a session. `lost` is called with the number of an answered turn that the store no longer has as running.
-    `closing` makes the events that end a turn.
+    `answered` returns the numbers of the turns that this process is answering; `is_beginning` tells whether it is
+    starting one in a session. `lost` is called with the number of an answered turn that is no longer running according
+    to the store. `closing` makes the events that end a turn.
     """
 
     def __init__(
@@ -45,32 +45,32 @@ class Orphans:
         self._gone_since: dict[int, float] = {}
 
     def suspect(self) -> None:
-        """Says that a turn of this process may have been left without an end."""
+        """Note that a turn of this process may have been left without an end."""
         self._suspected = True
 
     async def end_all(self) -> None:
-        """Ends every turn that runs in a store that no other process has open."""
+        """End every running turn, in a store that no other process has open."""
         for turn in await self._store.running_turns():
             await self._store.close_turn(turn, self._closing)
 
     async def watch(self) -> None:
-        """Looks again and again, until it is cancelled."""
+        """Check again and again, until cancelled."""
         while True:
-            # Nobody else leaves turns behind in a store that is not shared.
+            # In a store that is not shared, no other process leaves turns behind.
             if self._store.is_shared or self._suspected:
                 try:
                     await self.look()
                 except StoreFailed as error:
-                    _log.warning("the store cannot be looked at for turns without an end: %s", error)
-                except Exception:  # noqa: BLE001 (without this watch, a session could stay busy for ever)
-                    _log.exception("the look for turns without an end failed")
+                    _log.warning("the store cannot be checked for turns without an end: %s", error)
+                except Exception:  # noqa: BLE001 (without this watch, a session could stay busy forever)
+                    _log.exception("the check for turns without an end failed")
             await asyncio.sleep(_EVERY)
 
     async def look(self, now: Callable[[], float] = time.monotonic) -> None:
-        """Looks once. Raises `StoreFailed`."""
+        """Check once. Raises `StoreFailed`."""
         self._suspected = False
         try:
-            # Before the store is asked: a turn that begins meanwhile is not lost.
+            # Read before the store is: a turn that begins in between is not lost.
             answered = set(self._answered())
             running = await self._store.running_turns()
             for turn_id in answered.difference(turn.turn_id for turn in running):
@@ -79,7 +79,7 @@ class Orphans:
             self._gone_since = {turn_id: self._gone_since.get(turn_id, now()) for turn_id in gone}
             for turn in running:
                 if self._is_over(turn, now()) and await self._store.close_turn(turn, self._closing):
-                    _log.warning("ended turn %s of session %s, which nobody answered", turn.turn_id, turn.session_id)
+                    _log.warning("ended turn %s of session %s, which no process answers", turn.turn_id, turn.session_id)
         except BaseException:
             self._suspected = True
             raise

@@ -47,7 +47,7 @@ class RunningTurn:
             self._live.put_nowait(events)
 
     def abandon(self) -> None:
-        """Keep nothing for the reader any more: it has left."""
+        """Drop what is shown from here on: the reader has left."""
         self._is_read = False
 
     def cancel(self, reason: str) -> None:

@@ -1,7 +1,7 @@
-"""From an agent's events to those of a stream and of a history: deltas, then the whole.
+"""Segments of text and reasoning: deltas, then the whole.
 
-An agent may give deltas, whole segments, or both. The store always gets both, in the
-service's order, so that any `Behaviour` is a filter over one sequence.
+An agent may give deltas, whole segments, or both. The store always gets both, in the service's order, so every
+`Behaviour` is a filter over the same sequence.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ _DELTA_OF: dict[type[Text | Thinking], type[TextDelta | ThinkingDelta]] = {Text:
 
 
 class Segments:
-    """Completes a turn's events: every segment gets its deltas and, directly after them, its whole.
+    """Completes a turn's events: every segment gets its deltas and, right after them, the whole.
 
-    A segment ends with its own final event, or with an event of any other kind. A final that
-    an agent gives only after such an event is the one already given for it, and is left out.
+    A segment ends with its own final event, or with an event of any other kind. If the agent gives the final only
+    after such an event, it repeats the one already made for it and is left out.
     """
 
     def __init__(self) -> None:
@@ -31,7 +31,7 @@ class Segments:
         self._completed: dict[type[TextDelta | ThinkingDelta], str] = {}
 
     def add(self, event: Event) -> list[Event]:
-        """The events to store for the next event of an agent, in order."""
+        """Return the events to store for the agent's next event, in order."""
         if isinstance(event, TextDelta | ThinkingDelta):
             kind = type(event)
             closing = [] if self._kind in (kind, None) else self.close()
@@ -45,14 +45,14 @@ class Segments:
                 return closing
             shown = "".join(self._parts)
             self._kind, self._parts = None, []
-            # A final that goes on where the deltas ended: what is missing is shown before it.
+            # The final continues where the deltas ended: what is missing is shown before it.
             if event.content.startswith(shown) and len(event.content) > len(shown):
                 closing.append(delta(content=event.content[len(shown) :]))
             return [*closing, event]
         return [*self.close(), event]
 
     def close(self) -> list[Event]:
-        """The whole of a segment that is still open, as a turn that ends in it needs."""
+        """Return the whole of the open segment, if there is one, for a turn that ends within it."""
         if self._kind is None:
             return []
         content = "".join(self._parts)
@@ -63,7 +63,7 @@ class Segments:
 
 
 def is_live(event_type: str, behaviour: Behaviour) -> bool:
-    """Whether a stream shows an event of this type."""
+    """Tell whether a stream shows events of this type."""
     if event_type in DELTA_TYPES:
         return behaviour.finals != "only"
     if event_type in FINAL_TYPES:
@@ -72,12 +72,12 @@ def is_live(event_type: str, behaviour: Behaviour) -> bool:
 
 
 def hidden_in_history(behaviour: Behaviour) -> frozenset[str]:
-    """The event types that a history leaves out."""
+    """Return the event types that a history leaves out."""
     return {"finals": DELTA_TYPES, "deltas": FINAL_TYPES, "both": frozenset[str]()}[behaviour.history]
 
 
 def event_name(event_type: str, behaviour: Behaviour) -> str | None:
-    """The `event:` line of a streamed event, or None for no such line."""
+    """Return the `event:` line of a streamed event, or None for no such line."""
     if behaviour.event_names == "none":
         return None
     if behaviour.event_names == "type":

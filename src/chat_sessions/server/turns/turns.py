@@ -281,9 +281,9 @@ class Turns:
                 if isinstance(event, Stop):
                     return event
                 if isinstance(event, UserInput):
-                    raise TypeError("user_input is the server's own event, an agent cannot give it")
+                    raise TypeError("an agent cannot yield user_input: the server records it itself")
                 if isinstance(event, UnknownEvent) and _is_known(event):
-                    raise TypeError(f"an UnknownEvent cannot stand for a {event.type} event; give the event itself")
+                    raise TypeError(f"an UnknownEvent cannot replace a {event.type} event; yield the event itself")
                 # Before the event enters a segment: what cannot be written must not become part of a whole.
                 written = stored(event)
                 cut = size.add(written.body)

@@ -1,4 +1,4 @@
-"""Runs the migrations on the connection that `schema.py` hands over, within its transaction."""
+"""Runs the migrations on the connection from `schema.py`, within its transaction."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ _number = sa.BigInteger().with_variant(sa.Integer, "sqlite")
 
 
 def upgrade() -> None:
-    """Makes the tables."""
+    """Create the tables."""
     op.create_table(
         "settings",
         sa.Column("name", sa.String, primary_key=True),

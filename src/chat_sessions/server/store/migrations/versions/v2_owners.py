@@ -10,8 +10,8 @@ down_revision = "1"
 
 
 def upgrade() -> None:
-    """Adds the owner, and the index that the deletion of a turn needs."""
+    """Add the owner, and the index that deleting a turn needs."""
     op.add_column("turns", sa.Column("owner", sa.BigInteger))
     op.create_index("ix_events_turn_id", "events", ["turn_id"])
-    # Read by the versions that know schema 1 alone: they refuse the database instead of breaking it.
+    # Versions that know only schema 1 read this, and refuse the database instead of breaking it.
     op.execute("UPDATE settings SET value = '2' WHERE name = 'schema_version'")
