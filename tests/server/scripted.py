@@ -15,7 +15,7 @@ import httpx
 from chat_sessions.core.events import Event, TextDelta
 from chat_sessions.server import ServerThread
 from chat_sessions.server.documents.indexes import Index
-from chat_sessions.server.store.store import StoredEvent
+from chat_sessions.server.store.records import StoredEvent
 from chat_sessions.server.turns.agent import AgentTurn
 from chat_sessions.server.turns.running import RunningTurn
 

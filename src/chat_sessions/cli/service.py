@@ -306,7 +306,8 @@ def _paths(indexes: Sequence[str], session_id: str | None, store: Path) -> tuple
 
 def _session_indexes(store: Path, session_id: str) -> list[str]:
     """The indexes of a stored session, read without a server: which documents it needs is to be known first."""
-    from chat_sessions.server.store.store import Store, UnknownSession
+    from chat_sessions.server.store.records import UnknownSession
+    from chat_sessions.server.store.store import Store
 
     async def read() -> list[str]:
         opened = await Store.open(f"sqlite:///{store}")

@@ -38,17 +38,13 @@ class Cut(_Placed):
     how: How = "reset"
     finish_first: bool = False
 
-    async def _cut(self, body: Body) -> Body:
+    async def body(self, body: Body, hold: Hold) -> Body:
         async for data in until(body, at_byte=self.at_byte, at_event=self.at_event, before=self.before):
             if data is None:
                 if self.finish_first:
                     await exhaust(body)
                 raise Break(self.how)
             yield data
-
-    def body(self, body: Body, hold: Hold) -> Body:  # noqa: ARG002
-        """Return the body up to the place."""
-        return self._cut(body)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +58,7 @@ class Stall(_Placed):
     seconds: float | None = None
     keep_alive: float | None = None
 
-    async def _stalled(self, body: Body, hold: Hold) -> Body:
+    async def body(self, body: Body, hold: Hold) -> Body:
         waiting = False
         source = (
             until(body, at_byte=self.at_byte, at_event=self.at_event, before=self.before)
@@ -86,10 +82,6 @@ class Stall(_Placed):
                     waiting = waiting and left > 0
                 yield b": keep-alive\r\n\r\n"
 
-    def body(self, body: Body, hold: Hold) -> Body:
-        """Return the body with a pause."""
-        return self._stalled(body, hold)
-
 
 @dataclass(frozen=True, slots=True)
 class Restart(Fault):
@@ -99,15 +91,11 @@ class Restart(Fault):
     at_byte: int = 0
     refused: int = 1
 
-    async def _die(self, body: Body) -> Body:
+    async def body(self, body: Body, hold: Hold) -> Body:
         async for data in until(body, at_byte=self.at_byte):
             if data is None:
                 raise Break("reset", refused=self.refused)
             yield data
-
-    def body(self, body: Body, hold: Hold) -> Body:  # noqa: ARG002
-        """Return the body up to the crash."""
-        return self._die(body)
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,14 +104,10 @@ class SlowStart(Fault):
 
     seconds: float | None = None
 
-    async def _late(self, body: Body, hold: Hold) -> Body:
+    async def body(self, body: Body, hold: Hold) -> Body:
         await hold(self.seconds)
         async for data in body:
             yield data
-
-    def body(self, body: Body, hold: Hold) -> Body:
-        """Return the body, later."""
-        return self._late(body, hold)
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,14 +120,10 @@ class Slow(Fault):
         Fault.__post_init__(self)
         require(self.seconds >= 0, self, "seconds is 0 or more")
 
-    async def _slowed(self, body: Body, hold: Hold) -> Body:
+    async def body(self, body: Body, hold: Hold) -> Body:
         async for block in blocks(body):
             await hold(self.seconds)
             yield block
-
-    def body(self, body: Body, hold: Hold) -> Body:
-        """Return the same events, each later."""
-        return self._slowed(body, hold)
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +138,7 @@ class Split(Fault):
         Fault.__post_init__(self)
         require(all(size > 0 for size in self.sizes), self, "sizes are 1 or more")
 
-    async def _split(self, body: Body) -> Body:
+    async def body(self, body: Body, hold: Hold) -> Body:
         number = 0
         async for data in body:
             start = 0
@@ -168,21 +148,13 @@ class Split(Fault):
                 start += size
                 number += 1
 
-    def body(self, body: Body, hold: Hold) -> Body:  # noqa: ARG002
-        """Return the same bytes in pieces."""
-        return self._split(body)
-
 
 @dataclass(frozen=True, slots=True)
 class ProxyBuffering(Fault):
     """A proxy holds the answer until it has all of it, then sends it at once."""
 
-    async def _gathered(self, body: Body) -> Body:
+    async def body(self, body: Body, hold: Hold) -> Body:
         yield b"".join([data async for data in body])
-
-    def body(self, body: Body, hold: Hold) -> Body:  # noqa: ARG002
-        """Return the same bytes, late."""
-        return self._gathered(body)
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,15 +162,10 @@ class Compressed(Fault):
     """The answer is compressed with gzip, though the client did not ask for it."""
 
     def head(self, head: Head) -> Head:
-        """Return the head with the encoding."""
         return replace(head, headers=(*head.headers, ("Content-Encoding", "gzip")))
 
-    async def _zipped(self, body: Body) -> Body:
+    async def body(self, body: Body, hold: Hold) -> Body:
         yield gzip.compress(b"".join([data async for data in body]))
-
-    def body(self, body: Body, hold: Hold) -> Body:  # noqa: ARG002
-        """Return the compressed body."""
-        return self._zipped(body)
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,10 +174,6 @@ class LineEnds(Fault):
 
     end: Literal["\n", "\r", "\r\n"] = "\r"
 
-    async def _ended(self, body: Body) -> Body:
+    async def body(self, body: Body, hold: Hold) -> Body:
         async for block in blocks(body):
             yield block.replace(b"\r\n", b"\n").replace(b"\n", self.end.encode())
-
-    def body(self, body: Body, hold: Hold) -> Body:  # noqa: ARG002
-        """Return the same events."""
-        return self._ended(body)

@@ -27,7 +27,7 @@ __all__ = [
 class _Edited(Fault):
     """A fault that changes the list of events."""
 
-    async def _edit(self, body: Body) -> Body:
+    async def body(self, body: Body, hold: Hold) -> Body:
         number = 0
         async for block in blocks(body):
             for made in self._event(number, block) if is_event(block) else [block]:
@@ -36,10 +36,6 @@ class _Edited(Fault):
 
     def _event(self, number: int, block: bytes) -> list[bytes]:
         raise NotImplementedError
-
-    def body(self, body: Body, hold: Hold) -> Body:  # noqa: ARG002
-        """Return the changed events."""
-        return self._edit(body)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +55,7 @@ class Reorder(Fault):
 
     at_event: int = 0
 
-    async def _swapped(self, body: Body) -> Body:
+    async def body(self, body: Body, hold: Hold) -> Body:
         number = 0
         late: bytes | None = None
         async for block in blocks(body):
@@ -75,10 +71,6 @@ class Reorder(Fault):
         if late:
             yield late
 
-    def body(self, body: Body, hold: Hold) -> Body:  # noqa: ARG002
-        """Return the events in another order."""
-        return self._swapped(body)
-
 
 @dataclass(frozen=True, slots=True)
 class Heartbeats(_Edited):
@@ -86,7 +78,7 @@ class Heartbeats(_Edited):
 
     form: Literal["comment", "event", "data"] = "comment"
 
-    def _event(self, number: int, block: bytes) -> list[bytes]:  # noqa: ARG002
+    def _event(self, number: int, block: bytes) -> list[bytes]:
         forms = {"comment": b": ping\r\n\r\n", "event": b"event: ping\r\n\r\n", "data": b"data:\r\n\r\n"}
         return [forms[self.form], block]
 
@@ -121,13 +113,9 @@ class BadUtf8(Fault):
 
     at_byte: int = 0
 
-    async def _spoiled(self, body: Body) -> Body:
+    async def body(self, body: Body, hold: Hold) -> Body:
         async for data in until(body, at_byte=self.at_byte):
             yield b"\xff" if data is None else data
-
-    def body(self, body: Body, hold: Hold) -> Body:  # noqa: ARG002
-        """Return the body with that byte."""
-        return self._spoiled(body)
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,31 +126,23 @@ class TrailAfterStop(Fault):
         b'data: {"type": "text_delta", "content": "and more"}\r\n\r\ndata: {"error": "upstream closed"}\r\n\r\n'
     )
 
-    async def _longer(self, body: Body) -> Body:
+    async def body(self, body: Body, hold: Hold) -> Body:
         async for data in body:
             yield data
         yield self.data
-
-    def body(self, body: Body, hold: Hold) -> Body:  # noqa: ARG002
-        """Return the body, and more."""
-        return self._longer(body)
 
 
 @dataclass(frozen=True, slots=True)
 class NoLastBlankLine(Fault):
     """The stream ends right after its last event, without the blank line. By the standard it is not an event then."""
 
-    async def _bare(self, body: Body) -> Body:
+    async def body(self, body: Body, hold: Hold) -> Body:
         last = b""
         async for block in blocks(body):
             if last:
                 yield last
             last = block
         yield last.rstrip(b"\r\n")
-
-    def body(self, body: Body, hold: Hold) -> Body:  # noqa: ARG002
-        """Return the same bytes without the last line ends."""
-        return self._bare(body)
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,20 +151,16 @@ class LateHistory(Fault):
 
     on: Route = field(default="history", kw_only=True)
 
-    def _shown(self, turn: list[Any]) -> list[Any]:  # noqa: ARG002
+    def _shown(self, turn: list[Any]) -> list[Any]:
         return []
 
-    async def _rewritten(self, body: Body) -> Body:
+    async def body(self, body: Body, hold: Hold) -> Body:
         session: dict[str, Any] = json.loads(b"".join([data async for data in body]))
         events: list[dict[str, Any]] = session.get("events", [])
         inputs = [number for number, event in enumerate(events) if event.get("type") == "user_input"]
         if inputs:
             session["events"] = events[: inputs[-1]] + self._shown(events[inputs[-1] :])
         yield json.dumps(session, ensure_ascii=False).encode()
-
-    def body(self, body: Body, hold: Hold) -> Body:  # noqa: ARG002
-        """Return the session as it was."""
-        return self._rewritten(body)
 
 
 @dataclass(frozen=True, slots=True)

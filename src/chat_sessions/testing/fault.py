@@ -34,11 +34,7 @@ class Break(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """The head of an answer.
-
-    `body` is a complete body, sent in place of the service's. `lands` tells that the service gets the request all the
-    same.
-    """
+    """The head of an answer. `body` is a complete body in place of the service's, which gets the request if `lands`."""
 
     status: int
     headers: tuple[tuple[str, str], ...] = ()
@@ -69,11 +65,11 @@ class Fault:
         """Change the head of the service's answer."""
         return head
 
-    async def begin(self, head: bytes, body: Body) -> None:  # noqa: ARG002 (for the faults that need them)
+    async def begin(self, head: bytes, body: Body) -> None:
         """Act before the head is sent; `body` is what would follow it. May raise `Break`."""
         return
 
-    def body(self, body: Body, hold: Hold) -> Body:  # noqa: ARG002
+    def body(self, body: Body, hold: Hold) -> Body:
         """Change the body. May raise `Break` where the answer ends."""
         return body
 

@@ -26,7 +26,6 @@ class Refuse(Fault):
         require(400 <= self.status <= 599, self, "status is 400 to 599")
 
     def reply(self) -> Head:
-        """Return the refusal."""
         wait = () if self.retry_after is None else (("Retry-After", str(self.retry_after)),)
         body = json.dumps({"detail": f"refused with {self.status}"}).encode()
         return Head(self.status, (("Content-Type", "application/json"), *wait), body=body, lands=self.landed)
@@ -40,7 +39,6 @@ class HtmlPage(Fault):
     page: str = "<!doctype html><title>Sign in</title><p>Sign in to go on."
 
     def reply(self) -> Head:
-        """Return the page."""
         return Head(self.status, (("Content-Type", "text/html; charset=utf-8"),), body=self.page.encode())
 
 
@@ -51,7 +49,6 @@ class ErrorWith200(Fault):
     error: str = "upstream connect error"
 
     def reply(self) -> Head:
-        """Return the error."""
         body = json.dumps({"error": {"message": self.error}}).encode()
         return Head(200, (("Content-Type", "application/json"),), body=body)
 
@@ -64,7 +61,6 @@ class Redirect(Fault):
     status: int = 307
 
     def reply(self) -> Head:
-        """Return the redirect."""
         return Head(self.status, (("Location", self.to),), body=b"")
 
 
@@ -75,7 +71,6 @@ class LostRequest(Fault):
     how: How = "reset"
 
     def reply(self) -> Head:
-        """Raise `Break`."""
         raise Break(self.how)
 
 
@@ -96,7 +91,6 @@ class LostAnswer(Fault):
         require(self.how != "clean", self, "a head has no clean end; use 'fin', 'reset' or 'half_open'")
 
     async def begin(self, head: bytes, body: Body) -> None:
-        """Break off within the head."""
         if self.finish_first:
             await exhaust(body)
         raise Break(self.how, sent=head[: self.at_byte])
@@ -107,7 +101,6 @@ class Http10(Fault):
     """An HTTP/1.0 answer without a length: only the closed connection marks its end."""
 
     def head(self, head: Head) -> Head:
-        """Return the head in the old version."""
         return replace(head, version="1.0")
 
 
@@ -118,6 +111,5 @@ class WrongContentType(Fault):
     content_type: str = "application/json"
 
     def head(self, head: Head) -> Head:
-        """Return the head with the other type."""
         others = tuple(item for item in head.headers if item[0].lower() != "content-type")
         return replace(head, headers=(*others, *((("Content-Type", self.content_type),) if self.content_type else ())))

@@ -65,7 +65,7 @@ class Faults:
         planned: list[_Planned] = []
         for item in faults:
             together = (item,) if isinstance(item, Fault) else tuple(item)
-            if not together or not all(_is_fault(fault) for fault in together):
+            if not together or not all(isinstance(fault, Fault) for fault in together):  # pyright: ignore[reportUnnecessaryIsInstance]
                 raise ConfigurationError(f"{item!r} is not a fault: use the faults of chat_sessions.testing")
             if len({fault.on for fault in together}) > 1:
                 raise ConfigurationError(f"{together!r}: faults for the same request must have the same on=")
@@ -138,7 +138,3 @@ class Faults:
             faults = () if found is None else found.faults
             self._requests.append(SeenRequest(request.method, request.path, request.body, faults))
             return faults
-
-
-def _is_fault(value: object) -> bool:
-    return isinstance(value, Fault)

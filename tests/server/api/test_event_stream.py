@@ -14,7 +14,7 @@ from starlette.types import Message, Scope
 from chat_sessions.core.events import Event, TextDelta
 from chat_sessions.server import AgentTurn, Behaviour, create_app
 from chat_sessions.server.api.event_stream import event_stream
-from chat_sessions.server.store.store import StoredEvent
+from chat_sessions.server.store.records import StoredEvent
 from chat_sessions.server.turns.running import RunningTurn
 from tests.server.scripted import IDS, PaperIndex
 

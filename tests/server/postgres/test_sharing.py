@@ -19,7 +19,8 @@ from chat_sessions.core.events import Event, Stop, TextDelta, parse_event_json  
 from chat_sessions.server import serve  # noqa: E402
 from chat_sessions.server.documents.library import Library  # noqa: E402
 from chat_sessions.server.store import database as database_module  # noqa: E402
-from chat_sessions.server.store.store import RunningRecord, Store, StoredEvent, TurnLost, TurnRunning  # noqa: E402
+from chat_sessions.server.store.records import RunningRecord, StoredEvent, TurnLost, TurnRunning  # noqa: E402
+from chat_sessions.server.store.store import Store  # noqa: E402
 from chat_sessions.server.turns import orphans as orphans_module  # noqa: E402
 from chat_sessions.server.turns.behaviour import Behaviour  # noqa: E402
 from chat_sessions.server.turns.running import RunningTurn  # noqa: E402

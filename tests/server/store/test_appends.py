@@ -12,7 +12,8 @@ from sqlalchemy import Connection
 
 from chat_sessions.server.store.appends import Append, Appends
 from chat_sessions.server.store.database import Database, StoreFailed
-from chat_sessions.server.store.store import Store, StoredEvent, TurnLost
+from chat_sessions.server.store.records import StoredEvent, TurnLost
+from chat_sessions.server.store.store import Store
 
 _T = TypeVar("_T")
 

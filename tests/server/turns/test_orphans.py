@@ -11,7 +11,9 @@ from pathlib import Path
 import pytest
 
 from chat_sessions.core.events import Stop, TextDelta, parse_event_json
-from chat_sessions.server.store.store import RunningRecord, Store, StoredEvent, StoreFailed
+from chat_sessions.server.store.database import StoreFailed
+from chat_sessions.server.store.records import RunningRecord, StoredEvent
+from chat_sessions.server.store.store import Store
 from chat_sessions.server.turns import orphans as orphans_module
 from chat_sessions.server.turns.orphans import Orphans
 from tests.server.scripted import ANSWER, IDS, Gate, ScriptedAgent, live

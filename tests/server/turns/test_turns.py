@@ -10,7 +10,8 @@ import pytest
 
 from chat_sessions.core.events import Event, Stop, TextDelta, UnknownEvent, parse_event_json
 from chat_sessions.server.documents.library import Library
-from chat_sessions.server.store.store import SourcesLocked, Store, UnknownSession
+from chat_sessions.server.store.records import SourcesLocked, UnknownSession
+from chat_sessions.server.store.store import Store
 from chat_sessions.server.turns import turns as turns_module
 from chat_sessions.server.turns.agent import Agent, AgentTurn
 from chat_sessions.server.turns.behaviour import Behaviour

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 from functools import cache
 
@@ -91,6 +91,12 @@ def create_app(
             app.state.context = None
             await opened.close()
 
+    async def close_turns(seconds: float = drain) -> None:
+        # Before the connections are closed, so that clients get their stop.
+        context: Context | None = app.state.context
+        if context is not None:
+            await context.turns.close(drain=seconds)
+
     app = FastAPI(
         lifespan=lifespan,
         exception_handlers=HANDLERS,
@@ -106,7 +112,7 @@ def create_app(
     app.state.limits = limits
     app.state.api_key = key.get_secret_value()
     app.state.lifespan = lifespan
-    app.state.close_turns = _closing_turns(app, drain)
+    app.state.close_turns = close_turns
     _add_routes(app, key, behaviour, limits)
     return app
 
@@ -128,13 +134,3 @@ def _add_routes(app: FastAPI, key: SecretStr, behaviour: Behaviour, limits: Limi
     app.include_router(others)
     # The document of FastAPI itself leaves out what is mounted.
     app.openapi = cache(lambda: document({"/api": api, "/attachments": images, "": others}))  # type: ignore[method-assign]
-
-
-def _closing_turns(app: FastAPI, drain: float) -> Callable[..., Awaitable[None]]:
-    async def close_turns(seconds: float = drain) -> None:
-        """End the running turns before their connections are closed, so that clients get their stop."""
-        context: Context | None = app.state.context
-        if context is not None:
-            await context.turns.close(drain=seconds)
-
-    return close_turns

@@ -11,7 +11,8 @@ from fastapi.exception_handlers import http_exception_handler
 from fastapi.exceptions import RequestValidationError
 from pydantic_core import to_json
 
-from chat_sessions.server.store.store import StoreFailed, UnknownSession
+from chat_sessions.server.store.database import StoreFailed
+from chat_sessions.server.store.records import UnknownSession
 from chat_sessions.server.turns.limits import TooManyTurns
 from chat_sessions.server.turns.turns import SessionBusy, ShuttingDown
 

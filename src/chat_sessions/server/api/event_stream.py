@@ -13,7 +13,7 @@ from fastapi.responses import StreamingResponse
 
 from chat_sessions.server.api.context import Opened
 from chat_sessions.server.api.wire import ScopeQuery, SendMessage
-from chat_sessions.server.store.store import SourcesLocked, StoredEvent
+from chat_sessions.server.store.records import SourcesLocked, StoredEvent
 from chat_sessions.server.turns.behaviour import Behaviour
 from chat_sessions.server.turns.running import RunningTurn
 from chat_sessions.server.turns.segments import event_name

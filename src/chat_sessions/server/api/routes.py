@@ -30,7 +30,6 @@ from chat_sessions.server.turns.limits import Limits
 
 __all__ = ["api_routes", "document", "image_routes", "open_routes"]
 
-_RETRY_AFTER = {"description": "Seconds", "schema": {"type": "integer", "minimum": 1}}
 _REFUSALS: dict[int | str, dict[str, Any]] = {
     401: {"description": "The key is missing or wrong"},
     403: {"description": "The link has expired or is not complete; the store has no room for another session"},
@@ -39,7 +38,7 @@ _REFUSALS: dict[int | str, dict[str, Any]] = {
     413: {"description": "The body is too large"},
     429: {
         "description": "Too much at once; `Retry-After` says in how many seconds to send it again",
-        "headers": {"Retry-After": _RETRY_AFTER},
+        "headers": {"Retry-After": {"description": "Seconds", "schema": {"type": "integer", "minimum": 1}}},
     },
     503: {"description": "The server is shutting down"},
 }

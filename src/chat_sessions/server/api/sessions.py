@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
+from dataclasses import replace
 from typing import Annotated
 
 from fastapi import HTTPException, Query, Response
@@ -18,18 +19,11 @@ from chat_sessions.server.api.wire import (
     SetTitle,
     page_token,
 )
-from chat_sessions.server.store.store import SessionRecord
+from chat_sessions.server.store.records import SessionRecord
 from chat_sessions.server.turns.segments import hidden_in_history
 from chat_sessions.server.turns.titles import title_of
 
-__all__ = [
-    "create_session",
-    "delete_session",
-    "list_sessions",
-    "retrieve_session",
-    "session_summary",
-    "set_title",
-]
+__all__ = ["create_session", "delete_session", "list_sessions", "retrieve_session", "session_summary", "set_title"]
 
 _Scope = Annotated[ScopeQuery, Query()]
 
@@ -86,4 +80,5 @@ async def set_title(session_id: str, chat: Opened, _scope: _Scope, body: SetTitl
 
 
 def _summary(chat: Context, record: SessionRecord) -> SessionSummaryBody:
-    return SessionSummaryBody.of(record, default_shared_access=chat.behaviour.default_shared_access)
+    shared_access = record.shared_access or chat.behaviour.default_shared_access
+    return SessionSummaryBody.model_validate(replace(record, shared_access=shared_access))

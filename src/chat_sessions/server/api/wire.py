@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal
 from uuid import UUID
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, RootModel, StrictBool, WithJsonSchema
 
 from chat_sessions.core.events import Stop, Text, TextDelta, Thinking, ThinkingDelta, ToolCall, ToolResult, UserInput
-from chat_sessions.server.store.store import SessionRecord
 
 __all__ = [
     "ATTACHMENT_PAGE",
@@ -47,16 +46,12 @@ class _Body(BaseModel):
     model_config = ConfigDict(frozen=True)
 
 
-def _null_if_empty(value: object) -> object:
-    """Read null from a query, which HTTP libraries write as nothing or as the word."""
-    return None if value in _NULLS else value
-
-
 def _or_null(**schema: Any) -> WithJsonSchema:
     return WithJsonSchema({"anyOf": [schema, {"enum": list(_NULLS)}]})
 
 
-_Null = BeforeValidator(_null_if_empty)
+# HTTP libraries write null in a query as nothing, or as the word.
+_Null = BeforeValidator(lambda value: None if value in _NULLS else value)
 _OptionalId = Annotated[UUID | None, _Null, _or_null(type="string", format="uuid")]
 _OptionalSize = Annotated[Annotated[int, Field(ge=1)] | None, _Null, _or_null(type="integer", minimum=1)]
 _OptionalToken = Annotated[
@@ -131,7 +126,9 @@ class JobMetadataBody(_Body):
 
 
 class SessionSummaryBody(_Body):
-    """A session without its events."""
+    """A session without its events; can be made from a `SessionRecord`."""
+
+    model_config = ConfigDict(from_attributes=True)
 
     session_id: str = Field(examples=["ses-abc123"])
     last_updated_at: str = Field(description="UTC, without a zone", examples=["2026-04-22T12:34:41.342245"])
@@ -139,20 +136,6 @@ class SessionSummaryBody(_Body):
     index_ids: list[str] | None
     job_metadata: JobMetadataBody | None
     shared_access: Literal["query", "read_only"] | None
-
-    @classmethod
-    def of(cls, record: SessionRecord, *, default_shared_access: str | None) -> Self:
-        """Make the summary of a stored session."""
-        return cls.model_validate(
-            {
-                "session_id": record.session_id,
-                "last_updated_at": record.last_updated_at,
-                "generated_title": record.generated_title,
-                "index_ids": record.index_ids,
-                "job_metadata": record.job_metadata,
-                "shared_access": record.shared_access or default_shared_access,
-            }
-        )
 
 
 class SessionEvent(

@@ -62,7 +62,6 @@ def serve(
             f"{host} can be reached from other machines: give an api_key of your own, or serve on {LOOPBACK}"
         )
     listener = listen(host, port)
-    address = url_of(host, listener.getsockname()[1])
     with contextlib.closing(listener):
         app = create_app(
             # Here and not in each worker.
@@ -78,7 +77,7 @@ def serve(
 
         def listening() -> None:
             if on_listening is not None:
-                on_listening(address, str(app.state.api_key))
+                on_listening(url_of(host, listener.getsockname()[1]), app.state.api_key)
 
         async def work(ready: Callable[[], None], lifeline: int) -> None:
             server = Server(app)

@@ -72,7 +72,11 @@ class ServerThread:
         self._api_key = SecretStr(app.state.api_key)
         self._server = Server(app)
         self._index_ids = tuple(indexes)
-        self._faults = None if faults is None else _script(faults)
+        self._faults: Faults | None = None
+        if faults is not None:
+            from chat_sessions.testing import Faults
+
+            self._faults = Faults(*faults)
         self._wanted_port = port
         self._port: int | None = None
         self._thread: threading.Thread | None = None
@@ -172,12 +176,6 @@ class ServerThread:
                 await stack.enter_async_context(FaultProxy(listener, inner.getsockname()[1], self._faults))
                 listener = inner
             await self._server.run(listener, on_listening=lambda: started.set_result(None))
-
-
-def _script(faults: Sequence[Fault | Sequence[Fault]]) -> Faults:
-    from chat_sessions.testing import Faults
-
-    return Faults(*faults)
 
 
 _running: set[ServerThread] = set()

@@ -23,7 +23,6 @@ from chat_sessions.server.store.records import (
     SessionRecord,
     SourcesLocked,
     StoredEvent,
-    TurnLost,
     TurnRunning,
     UnknownSession,
     now,
@@ -31,18 +30,7 @@ from chat_sessions.server.store.records import (
 from chat_sessions.server.store.schema import NewerSchema, bring_up_to_date
 from chat_sessions.server.store.tables import EventRow, SessionRow, SettingRow, TurnRow
 
-__all__ = [
-    "Closing",
-    "RunningRecord",
-    "SessionRecord",
-    "SourcesLocked",
-    "Store",
-    "StoreFailed",
-    "StoredEvent",
-    "TurnLost",
-    "TurnRunning",
-    "UnknownSession",
-]
+__all__ = ["Store"]
 
 _RECORDS = select(
     SessionRow.number,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import dataclass, fields
 
 from chat_sessions.core.errors import ConfigurationError
@@ -127,22 +127,15 @@ class TurnSlots:
         self._limit = limit
         self._taken = 0
 
-    def take(self) -> Callable[[object], None]:
-        """Take a slot. Call the result, once or more, to free it; its argument is ignored.
-
-        Raises `TooManyTurns` if no slot is free.
-        """
+    def take(self) -> None:
+        """Take a slot. Raises `TooManyTurns` if none is free."""
         if self._limit is not None and self._taken >= self._limit:
             raise TooManyTurns(
                 f"this server's limit of {self._limit:,} turns at a time is reached; the message was not accepted, "
                 "send it again when one of them has ended"
             )
         self._taken += 1
-        is_taken = True
 
-        def free(_cause: object) -> None:
-            nonlocal is_taken
-            self._taken -= is_taken
-            is_taken = False
-
-        return free
+    def free(self, _turn: object = None) -> None:
+        """Free a slot that was taken."""
+        self._taken -= 1

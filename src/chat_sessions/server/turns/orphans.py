@@ -7,7 +7,9 @@ import logging
 import time
 from collections.abc import Callable, Iterable
 
-from chat_sessions.server.store.store import Closing, RunningRecord, Store, StoreFailed
+from chat_sessions.server.store.database import StoreFailed
+from chat_sessions.server.store.records import Closing, RunningRecord
+from chat_sessions.server.store.store import Store
 
 __all__ = ["Orphans"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
-from chat_sessions.server.store.store import StoredEvent
+from chat_sessions.server.store.records import StoredEvent
 
 __all__ = ["RunningTurn"]
 

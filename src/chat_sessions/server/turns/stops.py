@@ -7,7 +7,7 @@ from typing import Any
 
 from chat_sessions.core.events import Event, Stop, parse_event_json
 from chat_sessions.core.models import JobMetadata, Usage
-from chat_sessions.server.store.store import StoredEvent
+from chat_sessions.server.store.records import StoredEvent
 from chat_sessions.server.turns.segments import Segments
 
 __all__ = ["closing", "error_stop", "job_metadata", "stored"]

@@ -13,7 +13,9 @@ from chat_sessions.core.errors import ProtocolError
 from chat_sessions.core.events import Stop, UnknownEvent, UserInput, parse_event, parse_event_json
 from chat_sessions.core.models import Usage
 from chat_sessions.server.documents.library import Library
-from chat_sessions.server.store.store import Store, StoredEvent, StoreFailed, TurnLost, TurnRunning
+from chat_sessions.server.store.database import StoreFailed
+from chat_sessions.server.store.records import StoredEvent, TurnLost, TurnRunning
+from chat_sessions.server.store.store import Store
 from chat_sessions.server.turns.agent import Agent, AgentTurn
 from chat_sessions.server.turns.behaviour import Behaviour
 from chat_sessions.server.turns.limits import Limits, TimedAgent, TurnSize, TurnSlots
@@ -104,16 +106,16 @@ class Turns:
         A message that queues for a turn in another process of a shared store begins after that turn, but not in the
         order of arrival among the processes.
         """
-        free = self._slots.take()
+        self._slots.take()
         turn = None
         try:
             turn = await self._start(session_id, prompt, list(dict.fromkeys(index_ids)), require_all_indexes, is_gone)
         finally:
             # The slot is taken until the agent has ended, whether or not anyone reads its answer.
             if turn is None or turn.answering is None:
-                free(None)
+                self._slots.free()
             else:
-                turn.answering.add_done_callback(free)
+                turn.answering.add_done_callback(self._slots.free)
         return turn
 
     async def _start(
