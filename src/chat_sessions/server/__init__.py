@@ -24,7 +24,8 @@ except ModuleNotFoundError as error:
     ) from error
 
 if TYPE_CHECKING:
-    from chat_sessions.testing import Faults, SeenRequest, faults
+    from chat_sessions.testing import faults
+    from chat_sessions.testing.script import Faults, SeenRequest
 
 __all__ = [
     "Agent",
@@ -45,9 +46,9 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    # These names are older than `chat_sessions.testing`, which the server can run without.
+    # These names are older than `chat_sessions.testing`, without which the server runs.
     if name in ("Faults", "SeenRequest", "faults"):
-        from chat_sessions import testing
+        from chat_sessions.testing import faults, script
 
-        return getattr(testing, name)
+        return faults if name == "faults" else getattr(script, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -88,7 +88,7 @@ async def test_the_pace_of_a_client_is_one_for_the_api_and_the_images(place: Pla
 @pytest.mark.parametrize("place", PLACES)
 @pytest.mark.parametrize(("headers", "code"), [([], 1008), ([(b"authorization", b"Bearer key")], 1000)])
 async def test_a_websocket_needs_the_key_too(place: Place, headers: list[tuple[bytes, bytes]], code: int) -> None:
-    """No route of the API is one; with the key, the router says so."""
+    """The API has no websocket; with the key, the router closes it."""
     app = create_app(indexes={"idx-docs": PaperIndex()}, agent=ScriptedAgent(*ANSWER), api_key="key")
     outer, prefix = place(app)
     sent: list[Message] = []

@@ -1,4 +1,4 @@
-"""What the hosting uses without being offered it; each of these tests fails when it is not there any more."""
+"""What the hosting uses although it is not public. Each of these tests fails when it changes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A server that is killed or told to end, as a process of its own, on every kind of store."""
+"""A server that is killed or asked to end, in a process of its own, on every kind of store."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The process that looks after the workers, by itself; what they serve is in `postgres/test_workers.py`."""
+"""The process that supervises the workers, by itself; what they serve is in `postgres/test_workers.py`."""
 
 from __future__ import annotations
 

@@ -75,7 +75,7 @@ async def error_of(turn: RunningTurn) -> str | None:
 
 
 def at(now: float) -> Callable[[], float]:
-    """A clock that stands."""
+    """A clock that has stopped."""
     return lambda: now
 
 

@@ -1,4 +1,4 @@
-"""On a file of SQLite, a server ends its own turns that nobody answers, and no other's."""
+"""On SQLite, a server ends its own turns that are no longer answered, and only those."""
 
 from __future__ import annotations
 

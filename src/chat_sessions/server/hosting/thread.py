@@ -25,7 +25,8 @@ from chat_sessions.server.turns.behaviour import Behaviour
 from chat_sessions.server.turns.limits import Limits
 
 if TYPE_CHECKING:
-    from chat_sessions.testing import Fault, Faults
+    from chat_sessions.testing.fault import Fault
+    from chat_sessions.testing.script import Faults
 
 __all__ = ["ServerThread"]
 
@@ -74,7 +75,7 @@ class ServerThread:
         self._index_ids = tuple(indexes)
         self._faults: Faults | None = None
         if faults is not None:
-            from chat_sessions.testing import Faults
+            from chat_sessions.testing.script import Faults
 
             self._faults = Faults(*faults)
         self._wanted_port = port
@@ -169,7 +170,7 @@ class ServerThread:
     async def _serve(self, listener: socket.socket, started: Future[None]) -> None:
         async with contextlib.AsyncExitStack() as stack:
             if self._faults is not None:
-                from chat_sessions.testing import FaultProxy
+                from chat_sessions.testing.proxy import FaultProxy
 
                 # The server gets a port of its own, and the faults the one that clients know.
                 inner = stack.enter_context(contextlib.closing(listen(LOOPBACK, 0)))
