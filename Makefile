@@ -60,11 +60,11 @@ coverage:
 	$(BIN)/coverage report --fail-under=100 \
 		--include='src/chat_sessions/core/*,src/chat_sessions/session/*,src/chat_sessions/llama_cloud/*,src/chat_sessions/http/*'
 
-lowest: | $(UV)  ## The tests of the core and both adapters on the lowest supported versions.
+lowest: | $(UV)  ## The tests of the core, both adapters and the API of the server on the lowest supported versions.
 	@rm -rf .venvs/lowest .venvs/lowest.txt && mkdir -p .venvs && $(UV) venv --quiet --python "$(PYTHON)" .venvs/lowest
 	@$(UV) pip compile --quiet --python .venvs/lowest --no-deps --resolution lowest-direct --extra all pyproject.toml -o .venvs/lowest.txt
 	$(UV) pip install --quiet --python .venvs/lowest --constraint .venvs/lowest.txt --group test -e '.[all]'
-	.venvs/lowest/bin/python -m pytest -q tests/core tests/session tests/llama_cloud tests/llama_index tests/langchain
+	.venvs/lowest/bin/python -m pytest -q tests/core tests/session tests/llama_cloud tests/llama_index tests/langchain tests/server/api
 
 beside: | $(UV)  ## The LlamaIndex adapter beside LlamaIndex's own package for LlamaCloud, which holds the old SDK.
 	@rm -rf .venvs/beside && mkdir -p .venvs && $(UV) venv --quiet --python "$(PYTHON)" .venvs/beside

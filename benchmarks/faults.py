@@ -1,7 +1,7 @@
 """Plays thousands of schedules of faults against the client, and counts what it promised and did not keep.
 
 `python -m benchmarks.faults` plays 10,000 schedules, each through the sync and the async client: one to three turns
-on one session, any `Behaviour` of the service, faults of `chat_sessions.server.faults` at any byte. httpx and
+on one session, any `Behaviour` of the service, faults of `chat_sessions.testing` at any byte. httpx and
 httpcore are real, sockets and time are simulated, so that a minute's deadline costs nothing and a seed gives the same
 run again. Then 1,000 streams with random faults on real sockets: nothing may be left of them. Ends with status 1 if a
 promise was broken.

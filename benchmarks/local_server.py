@@ -24,8 +24,7 @@ import httpx
 from benchmarks.row import Row, at_least, at_most
 from benchmarks.wires import words
 from chat_sessions import Event, TextDelta
-from chat_sessions.server import ServerThread
-from chat_sessions.server.agent import AgentTurn
+from chat_sessions.server import AgentTurn, ServerThread
 
 __all__ = ["rows"]
 

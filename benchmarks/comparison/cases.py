@@ -6,9 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from chat_sessions.server.event_blocks import blocks, is_event
-from chat_sessions.server.fault import Body, Break, Hold
-from chat_sessions.server.faults import (
+from chat_sessions.testing import (
     Compressed,
     Cut,
     Duplicate,
@@ -26,6 +24,8 @@ from chat_sessions.server.faults import (
     Stall,
     WrongContentType,
 )
+from chat_sessions.testing.blocks import blocks, is_event
+from chat_sessions.testing.fault import Body, Break, Hold
 
 __all__ = ["ANSWER", "CASES", "CUT_AT", "FILLER", "PAUSE_AT", "WARM_UP", "Case", "Service", "Wire", "pieces"]
 

@@ -18,8 +18,7 @@ from typing import Protocol, Self
 
 from benchmarks.comparison.cases import CUT_AT, PAUSE_AT, WARM_UP, Case, Wire, pieces
 from benchmarks.comparison.stages import Question, Script, Seen, prompt_of
-from chat_sessions.server.fault_proxy import FaultProxy
-from chat_sessions.server.fault_script import Faults
+from chat_sessions.testing import FaultProxy, Faults
 
 __all__ = ["LangGraphReplay", "OpenAIReplay", "ReplayStage"]
 

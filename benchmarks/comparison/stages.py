@@ -18,8 +18,7 @@ import httpx
 from benchmarks.comparison.cases import CUT_AT, PAUSE_AT, WARM_UP, Case, Wire, pieces
 from chat_sessions import Event, LocalServer, Stop, Text, TextDelta, ToolCall, ToolResult, Usage
 from chat_sessions.server import AgentTurn, Behaviour
-from chat_sessions.server.fault_script import Faults, SeenRequest
-from chat_sessions.server.faults import Fault
+from chat_sessions.testing import Fault, Faults, SeenRequest
 
 __all__ = ["INDEX", "ChatApiStage", "Question", "Script", "Seen", "Stage", "prompt_of"]
 

@@ -24,10 +24,9 @@ class LocalServer(ServerThread):
     def client(
         self, *, timeouts: Timeouts | None = None, max_retries: int = 2, max_event_bytes: int = 16 * 1024 * 1024
     ) -> LlamaCloudChat:
-        """A client of this server. Its sessions ask all of its indexes, 10 at most, unless they name others.
-        No proxy that the environment names is used.
+        """Make a client of this server. Its sessions ask all indexes, if there are at most 10, unless they name others.
 
-        Raises `ConfigurationError` before the server is started.
+        Proxies from the environment are not used. Raises `ConfigurationError` before the server is started.
         """
         settings = Settings.resolve(
             api_key=self.api_key,
@@ -41,7 +40,7 @@ class LocalServer(ServerThread):
             max_retries=max_retries,
             max_event_bytes=max_event_bytes,
             max_prompt_chars=1000,
-            # A proxy of the environment would be given this machine's address, and the key.
+            # A proxy from the environment would get this machine's address, and the key.
             trust_env=False,
         )
         return LlamaCloudChat.from_settings(settings)

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from chat_sessions import AsyncTurnStream, ChatSessionsError
-from chat_sessions.server.faults import (
+from chat_sessions.testing import (
     Cut,
     Fault,
     Fine,

@@ -18,8 +18,7 @@ from typing import Self
 import httpx
 
 from chat_sessions import LlamaCloudChat, LocalServer, Timeouts
-from chat_sessions.server.fault_proxy import FaultProxy
-from chat_sessions.server.fault_script import Faults
+from chat_sessions.testing import FaultProxy, Faults
 
 QUESTION = "What rose?"
 

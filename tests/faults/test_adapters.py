@@ -12,7 +12,7 @@ import pytest
 from chat_sessions import LlamaCloudChat, LocalServer, Session, TurnInterrupted, replay
 from chat_sessions.langchain import SessionChatModel
 from chat_sessions.llama_index import SessionChatEngine
-from chat_sessions.server.faults import Cut, How, Refuse
+from chat_sessions.testing import Cut, How, Refuse
 from tests.faults.playback import QUESTION, Playback, record
 from tests.faults.speaker import SHORT, Speaker
 

@@ -25,9 +25,8 @@ from chat_sessions import (
     TurnOutcomeUnknown,
     TurnStalled,
 )
-from chat_sessions.pytest_plugin import MakeServer
 from chat_sessions.server import AgentTurn, Behaviour
-from chat_sessions.server.faults import (
+from chat_sessions.testing import (
     BadUtf8,
     Compressed,
     Cut,
@@ -43,6 +42,7 @@ from chat_sessions.server.faults import (
     LineEnds,
     LostAnswer,
     LostRequest,
+    MakeServer,
     NoLastBlankLine,
     NotJson,
     PartialHistory,
@@ -335,6 +335,6 @@ def test_a_fault_that_cannot_be_is_refused_when_it_is_made(make: Any, says: str)
 def test_a_script_of_something_else_is_refused(chat_sessions_server: MakeServer) -> None:
     server = chat_sessions_server(agent=Speaker())
     for wrong in ((), ("cut",), (Fine(), LateHistory())):
-        with pytest.raises(ConfigurationError, match=r"is no fault|have the same on="):
+        with pytest.raises(ConfigurationError, match=r"is not a fault|have the same on="):
             server.faults.script(wrong)  # type: ignore[arg-type]
     assert server.faults.pending == ()

@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from chat_sessions import LlamaCloudChat, LocalServer, RateLimitError
-from chat_sessions.server.faults import Refuse
+from chat_sessions.testing import Refuse
 from tests.faces import do, entered, some
 from tests.faults.leaks import run_streams
 from tests.faults.playback import QUESTION, Playback, record

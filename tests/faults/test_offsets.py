@@ -25,7 +25,7 @@ from chat_sessions import (
     replay,
 )
 from chat_sessions.server import Behaviour
-from chat_sessions.server.faults import Cut, How
+from chat_sessions.testing import Cut, How
 from tests.faces import AnyStream, every
 from tests.faults.playback import QUESTION, Playback, record
 from tests.faults.speaker import LONG, Speaker

@@ -27,7 +27,8 @@ from chat_sessions import (
     TurnOutcomeUnknown,
 )
 from chat_sessions.server import Behaviour
-from chat_sessions.server.faults import (
+from chat_sessions.session import recovery
+from chat_sessions.testing import (
     Compressed,
     Cut,
     Fault,
@@ -51,7 +52,6 @@ from chat_sessions.server.faults import (
     TrailAfterStop,
     WrongContentType,
 )
-from chat_sessions.session import recovery
 from tests.faces import AnyChat, do, entered, some
 from tests.faults.speaker import SHORT, Speaker
 from tests.test_behaviours import CHOICES

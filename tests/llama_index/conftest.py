@@ -27,8 +27,7 @@ from chat_sessions import (
 )
 from chat_sessions.core.events import Event
 from chat_sessions.llama_index import SessionChatEngine
-from chat_sessions.server.agent import AgentTurn
-from chat_sessions.server.behaviour import Behaviour
+from chat_sessions.server import AgentTurn, Behaviour
 from tests.wire_server import Connection, Request, WireServer
 
 # The key of every server here: no test may find it in what an adapter shows.

@@ -14,7 +14,7 @@ from chat_sessions import (
 )
 from chat_sessions.core.events import Event
 from chat_sessions.llama_index import SessionChatEngine, StreamingSessionResponse
-from chat_sessions.server.behaviour import Behaviour
+from chat_sessions.server import Behaviour
 from tests.llama_index.conftest import USAGE
 from tests.wire_server import Connection, Request
 

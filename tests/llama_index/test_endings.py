@@ -21,7 +21,7 @@ from chat_sessions import (
 )
 from chat_sessions.core.events import Event
 from chat_sessions.llama_index import SessionChatEngine
-from chat_sessions.server.agent import AgentTurn
+from chat_sessions.server import AgentTurn
 from tests.llama_index.checklist import proves
 from tests.llama_index.conftest import KEY, Gate, ScriptedAgent, Serve, Wired, ask
 from tests.llama_index.reading import (

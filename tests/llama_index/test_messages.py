@@ -35,7 +35,7 @@ from chat_sessions import (
 )
 from chat_sessions.llama_index import SessionChatEngine, StreamingSessionResponse, messages_of
 from chat_sessions.llama_index.messages import same_talk, token_counts
-from chat_sessions.server.behaviour import Behaviour
+from chat_sessions.server import Behaviour
 from tests.core.turns import Told, canonical_turns, tellings, told_turns
 from tests.llama_index.checklist import proves
 from tests.llama_index.conftest import Serve

@@ -20,7 +20,7 @@ from chat_sessions import (
     Usage,
 )
 from chat_sessions.llama_index import SessionChatEngine, StreamingSessionResponse
-from chat_sessions.server.behaviour import Behaviour
+from chat_sessions.server import Behaviour
 from tests.llama_index.checklist import proves
 from tests.llama_index.conftest import Gate, Serve, Wired
 from tests.llama_index.reading import (

@@ -20,7 +20,7 @@ from llama_index.core.workflow import Context
 
 from chat_sessions import Event, Stop, Text, TextDelta, TurnError, Usage, UserInput
 from chat_sessions.llama_index import SessionAgent, SessionChatEngine
-from chat_sessions.server.agent import AgentTurn
+from chat_sessions.server import AgentTurn
 from tests.llama_index.conftest import ANSWER, Gate, ScriptedAgent, Serve, Wired
 from tests.llama_index.reading import breaks_after, until
 

@@ -17,7 +17,7 @@ import pytest
 from chat_sessions import LocalServer
 from chat_sessions.core.events import Event, TextDelta
 from chat_sessions.server import AgentTurn
-from chat_sessions.server.local_agent import LocalAgent
+from chat_sessions.server.agents.local_agent import LocalAgent
 from tests.official_clients.clients import OfficialClient, Report, Script, run
 from tests.official_clients.environments import Unavailable, environment
 

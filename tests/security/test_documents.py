@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from chat_sessions.server import documents, pdf
-from chat_sessions.server.documents import DocumentError
-from chat_sessions.server.indexes import Index, open_index
+from chat_sessions.server.documents import files, pdf
+from chat_sessions.server.documents.files import DocumentError
+from chat_sessions.server.documents.indexes import Index, open_index
 
 REPORT = Path(__file__).parents[2] / "examples" / "documents" / "annual-report-2025.pdf"
 CONTROL = [*map(chr, range(0x20)), *map(chr, range(0x7F, 0xA0)), "\u202e", "\u2066"]
@@ -112,7 +112,7 @@ def test_an_archive_that_would_fill_the_memory_is_left_out_unopened(
 ) -> None:
     with zipfile.ZipFile(folder / "bomb.docx", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("word/document.xml", b"0" * 3_000_000)
-    monkeypatch.setattr(documents, "_MAX_UNPACKED_BYTES", 2 * 1024 * 1024)
+    monkeypatch.setattr(files, "_MAX_UNPACKED_BYTES", 2 * 1024 * 1024)
     assert read(folder).warnings == ("bomb.docx: left out, it unpacks to more than 2 MB",)
 
 
@@ -171,10 +171,10 @@ def test_a_link_that_takes_a_files_place_between_look_and_read_is_not_read(
     secret.write_text("# Secret\n\nThe password is swordfish.")
     victim = folder / "victim.md"
     victim.write_text("# Nothing\n\nNothing at all.")
-    found = documents.find_files(folder)[0]
+    found = files.find_files(folder)[0]
     victim.unlink()
     victim.symlink_to(secret)
-    monkeypatch.setattr("chat_sessions.server.indexes.find_files", lambda _root: (found, []))
+    monkeypatch.setattr("chat_sessions.server.documents.indexes.find_files", lambda _root: (found, []))
     index = open_index("idx-docs", folder)
     assert index.search("What is the password?") == []
     assert index.warnings == ("victim.md: left out, it has gone or has become a symbolic link",)

@@ -46,7 +46,7 @@ from chat_sessions.server import create_app
 from chat_sessions.server import serve as serve_chat
 from tests.faces import do
 from tests.security.hunt import chain, own_frames, rich_traceback, shown
-from tests.server.chat_api.scripted import PaperIndex
+from tests.server.scripted import PaperIndex
 from tests.wire_server import Connection, Request, WireServer
 
 DOCUMENTS = Path(__file__).parents[2] / "examples" / "documents"

@@ -12,9 +12,9 @@ import httpx
 import pytest
 
 from chat_sessions import ConfigurationError
-from chat_sessions.server import bearer_key
-from chat_sessions.server.host import ServerThread, serve
-from tests.server.chat_api.scripted import ANSWER, PaperIndex, ScriptedAgent
+from chat_sessions.server import ServerThread, serve
+from chat_sessions.server.api import keys
+from tests.server.scripted import ANSWER, PaperIndex, ScriptedAgent
 
 KEY = "THE-KEY-0123456789"
 DOCUMENTS = Path(__file__).parents[2] / "examples" / "documents"
@@ -97,7 +97,7 @@ def test_a_key_is_compared_whole_and_in_constant_time(server: ServerThread, monk
     class Watched:
         compare_digest = staticmethod(compare)
 
-    monkeypatch.setattr(bearer_key, "hmac", Watched)
+    monkeypatch.setattr(keys, "hmac", Watched)
     for key in (KEY[:-1], KEY + "x", KEY.lower(), "é"):
         headers = {b"Authorization": f"Bearer {key}".encode()}
         response = httpx.get(f"{server.url}/api/v1/chat", headers=headers, trust_env=False)
@@ -151,7 +151,7 @@ def test_an_attachments_name_leads_out_of_no_folder_however_it_is_written(server
 
 def server_source(server: ServerThread) -> str:
     """The id of a document that the server has."""
-    from chat_sessions.server.indexes import open_index
+    from chat_sessions.server.documents.indexes import open_index
 
     return open_index("idx-docs", DOCUMENTS).documents[0].file_id
 

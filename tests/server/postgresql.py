@@ -41,7 +41,7 @@ def new_database() -> Generator[str]:
     server = os.environ[VARIABLE]
     name = f"chat_sessions_{secrets.token_hex(8)}"
     with psycopg.connect(libpq_url(server), autocommit=True) as connection:
-        # Nobody is ever connected to template0, and a template in use cannot be copied.
+        # No client is ever connected to template0, and a template in use cannot be copied.
         connection.execute(f'CREATE DATABASE "{name}" TEMPLATE template0')
         try:
             yield make_url(server).set(database=name).render_as_string(hide_password=False)

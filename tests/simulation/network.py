@@ -1,6 +1,6 @@
 """Sockets without a machine: httpx and httpcore are real, what they read and write is here.
 
-Each byte of an answer has a time, the faults of `chat_sessions.server.faults` change bytes and times
+Each byte of an answer has a time, the faults of `chat_sessions.testing` change bytes and times
 as they do behind the real proxy, and who reads waits in virtual time.
 """
 
@@ -15,8 +15,8 @@ import h11
 import httpcore
 import httpx
 
-from chat_sessions.server.fault import Break, Fault, Head
-from chat_sessions.server.fault_script import Faults, SeenRequest
+from chat_sessions.testing import Faults, SeenRequest
+from chat_sessions.testing.fault import Break, Fault, Head
 from tests.simulation.clock import VirtualClock
 from tests.simulation.service import Answered, Service, paced
 

@@ -29,7 +29,7 @@ from chat_sessions import (
     TurnStalled,
 )
 from chat_sessions.core.events import Event, TextDelta, ThinkingDelta
-from chat_sessions.server.faults import (
+from chat_sessions.testing import (
     ErrorWith200,
     Fault,
     HtmlPage,

@@ -10,8 +10,9 @@ from typing import Any, TypeVar, get_args, get_type_hints
 
 from chat_sessions.core.events import Event, Stop, Text, TextDelta, Thinking, ThinkingDelta, ToolCall, ToolResult
 from chat_sessions.core.models import Usage
-from chat_sessions.server.behaviour import Behaviour
-from chat_sessions.server.faults import (
+from chat_sessions.server import Behaviour
+from chat_sessions.session.deadlines import Timeouts
+from chat_sessions.testing import (
     Compressed,
     Cut,
     ErrorWith200,
@@ -40,7 +41,6 @@ from chat_sessions.server.faults import (
     TrailAfterStop,
     WrongContentType,
 )
-from chat_sessions.session.deadlines import Timeouts
 from tests.simulation.service import Speech
 
 __all__ = ["PROMPTS", "Asking", "Schedule", "draw"]

@@ -17,8 +17,8 @@ from pydantic import JsonValue
 from chat_sessions.core.events import Event, Stop, UserInput, dump_event
 from chat_sessions.core.models import Usage
 from chat_sessions.core.turn import Turn, replay
-from chat_sessions.server.behaviour import Behaviour
-from chat_sessions.server.segments import Segments, event_name, hidden_in_history, is_live
+from chat_sessions.server import Behaviour
+from chat_sessions.server.turns.segments import Segments, event_name, hidden_in_history, is_live
 
 __all__ = ["Answered", "ServedTurn", "Service", "Speech", "paced"]
 

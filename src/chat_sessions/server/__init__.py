@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 from chat_sessions.core.errors import ConfigurationError
 
 try:
-    from chat_sessions.server import faults
-    from chat_sessions.server.agent import Agent, AgentTurn
-    from chat_sessions.server.app import create_app
-    from chat_sessions.server.behaviour import Behaviour
-    from chat_sessions.server.documents import DocumentError
-    from chat_sessions.server.fault_script import Faults, SeenRequest
-    from chat_sessions.server.host import ServerThread, serve
-    from chat_sessions.server.indexes import Index, open_index
-    from chat_sessions.server.limits import Limits
-    from chat_sessions.server.local_agent import LocalAgent
+    from chat_sessions.server.agents.local_agent import LocalAgent
+    from chat_sessions.server.api.app import create_app
+    from chat_sessions.server.documents.files import DocumentError
+    from chat_sessions.server.documents.indexes import Index, open_index
+    from chat_sessions.server.hosting.process import serve
+    from chat_sessions.server.hosting.thread import ServerThread
+    from chat_sessions.server.turns.agent import Agent, AgentTurn
+    from chat_sessions.server.turns.behaviour import Behaviour
+    from chat_sessions.server.turns.limits import Limits
 except ModuleNotFoundError as error:
     if error.name is None or error.name.partition(".")[0] == "chat_sessions":
         raise
     raise ConfigurationError(
         f"the local server needs {error.name}; install it with: pip install 'chat-sessions[server]'"
     ) from error
+
+if TYPE_CHECKING:
+    from chat_sessions.testing import faults
+    from chat_sessions.testing.script import Faults, SeenRequest
 
 __all__ = [
     "Agent",
@@ -38,3 +43,12 @@ __all__ = [
     "open_index",
     "serve",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    # These names are older than `chat_sessions.testing`, without which the server runs.
+    if name in ("Faults", "SeenRequest", "faults"):
+        from chat_sessions.testing import faults, script
+
+        return faults if name == "faults" else getattr(script, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

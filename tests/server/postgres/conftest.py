@@ -7,9 +7,9 @@ from typing import Any
 import psycopg
 import pytest
 
-from chat_sessions.server.host import ServerThread
-from tests.server.chat_api.scripted import ANSWER, LocalApi, PaperIndex, ScriptedAgent
+from chat_sessions.server import ServerThread
 from tests.server.postgresql import libpq_url, new_database
+from tests.server.scripted import ANSWER, LocalApi, PaperIndex, ScriptedAgent
 
 
 @pytest.fixture(scope="module")

@@ -6,5 +6,5 @@ from tests.server.postgresql import require_postgresql
 
 require_postgresql()
 
-from tests.server.chat_api.test_sessions import *  # noqa: E402, F403 (each of its tests)
-from tests.server.chat_api.test_streaming import *  # noqa: E402, F403
+from tests.server.api.test_sessions import *  # noqa: E402, F403 (each of its tests)
+from tests.server.api.test_streaming import *  # noqa: E402, F403

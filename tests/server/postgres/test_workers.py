@@ -15,9 +15,9 @@ from pathlib import Path  # noqa: E402
 import pytest  # noqa: E402
 from benchmarks import load  # noqa: E402
 
-from tests.server.chat_api.scripted import Api, EventReader, types  # noqa: E402
-from tests.server.served import STREAMED, Served, held_after  # noqa: E402
-from tests.server.test_crash import ended, is_kept, status_of  # noqa: E402
+from tests.server.hosting.served import STREAMED, Served, held_after  # noqa: E402
+from tests.server.hosting.test_crash import ended, is_kept, status_of  # noqa: E402
+from tests.server.scripted import Api, EventReader, types  # noqa: E402
 
 
 @pytest.fixture

@@ -87,7 +87,8 @@ def _folders(where: Where, store: Path, options: str) -> tuple[tuple[str, ...], 
 
 def _session_indexes(store: Path, session_id: str, options: str) -> list[str]:
     """Read a stored session's indexes without a server, which needs their documents to start."""
-    from chat_sessions.server.store import Store, UnknownSession
+    from chat_sessions.server.store.records import UnknownSession
+    from chat_sessions.server.store.store import Store
 
     async def read() -> list[str]:
         opened = await Store.open(f"sqlite:///{store}")

@@ -1,0 +1,1 @@
+"""The default agent, which needs no model."""

@@ -1,0 +1,1 @@
+"""The Chat API as an ASGI application: routes, bodies, errors, keys, attachments and the event stream."""

@@ -1,0 +1,78 @@
+"""The endpoints of attachments, such as page images: list them, link to one, and serve what a link leads to."""
+
+from __future__ import annotations
+
+import mimetypes
+from datetime import UTC, datetime
+from typing import Annotated
+
+from fastapi import HTTPException, Query, Request, Response
+
+from chat_sessions.server.api.context import Opened
+from chat_sessions.server.api.wire import (
+    ATTACHMENT_PAGE,
+    AttachmentInfo,
+    AttachmentLink,
+    AttachmentPage,
+    AttachmentQuery,
+    SourceQuery,
+    page_token,
+)
+
+__all__ = ["attachment", "attachment_link", "list_attachments"]
+
+# What a browser may show as an image. Anything else is only for download: SVG can hold scripts.
+_IMAGES = frozenset(("image/jpeg", "image/png", "image/webp", "image/gif"))
+
+
+async def list_attachments(chat: Opened, query: Annotated[AttachmentQuery, Query()]) -> AttachmentPage:
+    """Return a page of a source's attachments."""
+    names = await chat.library.attachments(query.source_id)
+    if names is None:
+        raise HTTPException(404, f"source {query.source_id} not found")
+    first = query.position or 0
+    end = first + query.size(ATTACHMENT_PAGE)
+    items: list[AttachmentInfo] = []
+    for name in names[first:end]:
+        data = await chat.library.attachment(query.source_id, name)
+        if data is not None:
+            items.append(AttachmentInfo(name=name, size=len(data)))
+    return AttachmentPage(items=items, next_page_token=page_token(end) if end < len(names) else None)
+
+
+async def attachment_link(
+    attachment_name: str, chat: Opened, query: Annotated[SourceQuery, Query()], request: Request
+) -> AttachmentLink:
+    """Return a link to an attachment that works without a key for a while."""
+    # The name arrives decoded, so that the route matches `a/b` and `a%2Fb` alike.
+    form = "encoded" if b"%2f" in request.scope.get("raw_path", b"").lower() else "slash"
+    if "/" in attachment_name and chat.behaviour.attachment_slash not in ("both", form):
+        raise HTTPException(404)
+    if attachment_name not in (await chat.library.attachments(query.source_id) or ()):
+        raise _not_found(query.source_id, attachment_name)
+    path, expires = chat.signer.sign(query.source_id, attachment_name)
+    return AttachmentLink(
+        url=str(request.base_url).rstrip("/") + path,
+        expires_at=datetime.fromtimestamp(expires, UTC).isoformat().replace("+00:00", "Z"),
+    )
+
+
+async def attachment(
+    source_id: str, attachment_name: str, chat: Opened, expires: str = "", signature: str = ""
+) -> Response:
+    """Return what a link leads to."""
+    if not chat.signer.accepts(source_id, attachment_name, expires=expires, signature=signature):
+        raise HTTPException(403, "this link has expired or is not complete; ask for a new one")
+    data = await chat.library.attachment(source_id, attachment_name)
+    if data is None:
+        raise _not_found(source_id, attachment_name)
+    guessed = mimetypes.guess_type(attachment_name)[0]
+    return Response(
+        data,
+        media_type=guessed if guessed in _IMAGES else "application/octet-stream",
+        headers={"Cache-Control": "private", "X-Content-Type-Options": "nosniff"},
+    )
+
+
+def _not_found(source_id: str, name: str) -> HTTPException:
+    return HTTPException(404, f"attachment {name} of source {source_id} not found")

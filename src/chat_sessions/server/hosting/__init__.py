@@ -1,0 +1,1 @@
+"""Ways to run the application: in one process, in several workers, or in a thread beside the caller."""

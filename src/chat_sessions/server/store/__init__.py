@@ -1,0 +1,1 @@
+"""Sessions, turns and events in SQLite or PostgreSQL."""

@@ -1,0 +1,40 @@
+"""The protocol that every agent of the local server implements."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from chat_sessions.core.events import Event
+    from chat_sessions.server.documents.indexes import Index
+
+__all__ = ["Agent", "AgentTurn"]
+
+
+@dataclass(frozen=True, slots=True)
+class AgentTurn:
+    """What an agent gets to answer one turn.
+
+    `indexes` are those that the turn may query, in the order requested and up to date. `history` holds the
+    session's events before this turn, `user_input` included.
+    """
+
+    session_id: str
+    prompt: str
+    indexes: Sequence[Index]
+    history: Sequence[Event]
+
+
+class Agent(Protocol):
+    """Answers turns. One agent serves all sessions, several turns at a time."""
+
+    def run(self, turn: AgentTurn) -> AsyncIterator[Event]:
+        """Yield every event of the turn's answer but `user_input`, which the server records itself.
+
+        The answer may end with a `Stop` that reports usage or an error; without one, the server adds its own. An
+        exception ends the turn with a `Stop` whose `is_error` is true. Closing the iterator, which the server does
+        when a turn is cut short, must release whatever the agent holds.
+        """
+        ...

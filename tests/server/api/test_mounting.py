@@ -1,0 +1,103 @@
+"""The key and the limits hold wherever the application is mounted."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+import httpx
+import pytest
+from starlette.applications import Starlette
+from starlette.routing import Mount
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from chat_sessions.server import Limits, create_app
+from tests.server.scripted import ANSWER, IDS, PaperIndex, ScriptedAgent
+
+Place = Callable[[Starlette], tuple[ASGIApp, str]]
+
+
+def at_the_root(app: Starlette) -> tuple[ASGIApp, str]:
+    return app, ""
+
+
+def mounted_in_starlette(app: Starlette) -> tuple[ASGIApp, str]:
+    return Starlette(routes=[Mount("/chat", app)]), "/chat"
+
+
+def mounted_twice(app: Starlette) -> tuple[ASGIApp, str]:
+    return Starlette(routes=[Mount("/team", Starlette(routes=[Mount("/api", app)]))]), "/team/api"
+
+
+def behind_a_root_path(app: Starlette) -> tuple[ASGIApp, str]:
+    async def with_root_path(scope: Scope, receive: Receive, send: Send) -> None:
+        await app({**scope, "root_path": "/proxied"} if scope["type"] != "lifespan" else scope, receive, send)
+
+    return with_root_path, "/proxied"
+
+
+PLACES = [at_the_root, mounted_in_starlette, mounted_twice, behind_a_root_path]
+
+
+@asynccontextmanager
+async def served(place: Place, limits: Limits | None = None) -> AsyncIterator[httpx.AsyncClient]:
+    """A client without a key, whose addresses begin where the application is mounted."""
+    app = create_app(
+        indexes={"idx-docs": PaperIndex()}, agent=ScriptedAgent(*ANSWER), api_key="key", limits=limits or Limits()
+    )
+    outer, prefix = place(app)
+    async with (
+        app.router.lifespan_context(app),
+        httpx.AsyncClient(transport=httpx.ASGITransport(outer), base_url=f"http://app{prefix}") as client,
+    ):
+        yield client
+
+
+@pytest.mark.parametrize("place", PLACES)
+async def test_every_route_of_the_api_asks_for_the_key(place: Place) -> None:
+    async with served(place) as client:
+        document = (await client.get("/openapi.json")).json()
+        asked = [(path, method) for path, methods in document["paths"].items() for method in methods]
+        guarded = [(path, method) for path, method in asked if path.startswith("/api/")]
+        assert len(guarded) >= 8
+        for path, method in [*guarded, ("/api/v1/chat", "head"), ("/api/nothing", "get"), ("/api/v1/chat", "put")]:
+            response = await client.request(method, path, json={"index_ids": IDS, "prompt": "What was revenue?"})
+            assert response.status_code == 401, (method, path)
+        assert [(await client.get(path)).status_code for path in ("/health", "/openapi.json")] == [200, 200]
+
+
+@pytest.mark.parametrize("place", PLACES)
+async def test_a_request_with_the_key_is_served(place: Place) -> None:
+    async with served(place) as client:
+        client.headers["Authorization"] = "Bearer key"
+        session_id = (await client.post("/api/v1/chat")).json()["session_id"]
+        body = {"index_ids": IDS, "prompt": "How many?"}
+        response = await client.post(f"/api/v1/chat/{session_id}/messages/stream", json=body)
+        assert (response.status_code, response.headers["content-type"]) == (200, "text/event-stream; charset=utf-8")
+
+
+@pytest.mark.parametrize("place", PLACES)
+async def test_the_pace_of_a_client_is_one_for_the_api_and_the_images(place: Place) -> None:
+    async with served(place, Limits(requests_per_second=2)) as client:
+        paths = ["/api/v1/chat", "/attachments/idx-docs/page.png", "/api/v1/chat", "/attachments/idx-docs/page.png"]
+        refused = [(await client.get(path)).status_code == 429 for path in paths]
+        assert refused == [False, False, True, True]
+        assert [(await client.get(path)).status_code for path in ("/health", "/openapi.json")] == [200, 200]
+
+
+@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize(("headers", "code"), [([], 1008), ([(b"authorization", b"Bearer key")], 1000)])
+async def test_a_websocket_needs_the_key_too(place: Place, headers: list[tuple[bytes, bytes]], code: int) -> None:
+    """The API has no websocket; with the key, the router closes it."""
+    app = create_app(indexes={"idx-docs": PaperIndex()}, agent=ScriptedAgent(*ANSWER), api_key="key")
+    outer, prefix = place(app)
+    sent: list[Message] = []
+
+    async def receive() -> Message:
+        return {"type": "websocket.connect"}
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    await outer({"type": "websocket", "path": f"{prefix}/api/v1/chat", "headers": headers}, receive, send)
+    assert [(message["type"], message["code"]) for message in sent] == [("websocket.close", code)]
