@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from chat_sessions.core.errors import ProtocolError
 from chat_sessions.core.events import Event, TextDelta, ThinkingDelta, parse_event_json
 from chat_sessions.core.turn import TurnFold
-from chat_sessions.llama_cloud.sse import EventDecoder
+from chat_sessions.http.event_stream import EventDecoder
 
 __all__ = ["decoded", "expected", "main", "stream"]
 

@@ -25,10 +25,15 @@ RULES: dict[str, str] = {
     r"async (def|with|for) ": r"\1 ",
     r"await ": "",
     r"Awaitable\[(\w+)\]": r"\1",
+    r"\bAsyncByteStream\b": "SyncByteStream",
+    r"\bhandle_async_request\b": "handle_request",
+    r"\basyncio_network\b": "network",
     r"Async(?=[A-Z])": "",
     r"(?<!\w)async_(?=\w)": "",
     r"__a(enter|exit|iter|next)__": r"__\1__",
     r"\banext\(": "next(",
+    r"\baclose\b": "close",
+    r"\ba(?=(?:read|send|iter_\w+)\b)": "",
 }
 used: Counter[str] = Counter()
 

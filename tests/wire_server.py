@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import socket
+import ssl
 import struct
 import threading
 from collections.abc import Callable
@@ -71,6 +72,16 @@ class Connection:
         self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self._sock.close()
 
+    def keep_alive(self) -> None:
+        """Send comments alone until the client has gone."""
+        self._sock.settimeout(0.02)
+        with suppress(OSError):
+            while True:
+                self.chunk(b": still here\n\n")
+                with suppress(TimeoutError):
+                    if not self._sock.recv(4096):
+                        return
+
     def wait_until_closed(self) -> None:
         """Return when the client has closed its end."""
         with suppress(OSError):
@@ -85,7 +96,11 @@ Handler = Callable[[Request, Connection], None]
 class WireServer:
     """Answers each request with the next handler for it; the last one is used again and again."""
 
+    host: str = "127.0.0.1"
+    tls: ssl.SSLContext | None = None
     requests: list[Request] = field(default_factory=list[Request])
+    # Released for each connection that has ended.
+    ended: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(0))
     _handlers: list[tuple[str, str, list[Handler]]] = field(default_factory=list[tuple[str, str, list[Handler]]])
 
     def on(self, method: str, path: str, *handlers: Handler) -> None:
@@ -95,9 +110,18 @@ class WireServer:
     def posts(self, path: str = "/messages/stream") -> list[Request]:
         return [r for r in self.requests if r.method == "POST" and r.target.partition("?")[0].endswith(path)]
 
+    def was_left(self) -> bool:
+        """Whether every connection that was made has been closed by the client, which is waited for."""
+        for thread in self._threads:
+            thread.join(30)
+        return not any(thread.is_alive() for thread in self._threads)
+
     def __enter__(self) -> Self:
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
+        family = socket.AF_INET6 if ":" in self.host else socket.AF_INET
+        self._listener = socket.create_server((self.host, 0), family=family)
+        self.port = self._listener.getsockname()[1]
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        self.url = f"{'https' if self.tls else 'http'}://{host}:{self.port}"
         self._open: set[socket.socket] = set()
         self._threads: list[threading.Thread] = []
         self._acceptor = threading.Thread(target=self._accept, daemon=True)
@@ -125,33 +149,42 @@ class WireServer:
             self._threads.append(thread)
             thread.start()
 
-    def _serve(self, sock: socket.socket) -> None:
-        with sock:
-            buffer = b""
-            try:
-                while True:
-                    while b"\r\n\r\n" not in buffer:
-                        data = sock.recv(65536)
-                        if not data:
-                            return
-                        buffer += data
-                    head, _, buffer = buffer.partition(b"\r\n\r\n")
-                    first, *lines = head.decode().split("\r\n")
-                    method, target, _ = first.split(" ")
-                    headers = {n.lower(): v for n, _, v in (line.partition(": ") for line in lines)}
-                    size = int(headers.get("content-length", 0))
-                    while len(buffer) < size:
-                        buffer += sock.recv(65536)
-                    request = Request(method, target, headers, buffer[:size])
-                    buffer = buffer[size:]
-                    self.requests.append(request)
-                    self._handler(request)(request, Connection(sock))
-                    if sock.fileno() < 0:
-                        return
-            except OSError:
+    def _serve(self, plain: socket.socket) -> None:
+        try:
+            with plain if self.tls is None else self.tls.wrap_socket(plain, server_side=True) as sock:
+                self.converse(sock)
+        except OSError:
+            plain.close()
+        finally:
+            self._open.discard(plain)
+            self.ended.release()
+
+    def converse(self, sock: socket.socket) -> None:
+        """Read one request after another, and answer each."""
+        buffer = b""
+        while True:
+            while b"\r\n\r\n" not in buffer:
+                data = sock.recv(65536)
+                if not data:
+                    return
+                buffer += data
+            head, _, buffer = buffer.partition(b"\r\n\r\n")
+            first, *lines = head.decode().split("\r\n")
+            method, target, _ = first.split(" ")
+            headers = {n.lower(): v for n, _, v in (line.partition(": ") for line in lines)}
+            size = int(headers.get("content-length", 0))
+            while len(buffer) < size:
+                buffer += sock.recv(65536)
+            request = Request(method, target, headers, buffer[:size])
+            buffer = buffer[size:]
+            self.answer(request, Connection(sock))
+            if sock.fileno() < 0:
                 return
-            finally:
-                self._open.discard(sock)
+
+    def answer(self, request: Request, connection: Connection) -> None:
+        """Note the request, and let its handler answer."""
+        self.requests.append(request)
+        self._handler(request)(request, connection)
 
     def _handler(self, request: Request) -> Handler:
         path = request.target.partition("?")[0]

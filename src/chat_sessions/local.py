@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from chat_sessions.llama_cloud import LlamaCloudChat
-from chat_sessions.llama_cloud.settings import Settings
 from chat_sessions.server import ServerThread
 from chat_sessions.session import Timeouts
 
@@ -28,19 +27,13 @@ class LocalServer(ServerThread):
 
         Proxies from the environment are not used. Raises `ConfigurationError` before the server is started.
         """
-        settings = Settings.resolve(
+        return LlamaCloudChat(
             api_key=self.api_key,
             base_url=self.url,
-            region=None,
-            project_id=None,
-            organization_id=None,
             index_ids=self.index_ids if len(self.index_ids) <= 10 else None,
-            headers=None,
             timeouts=timeouts,
             max_retries=max_retries,
             max_event_bytes=max_event_bytes,
-            max_prompt_chars=1000,
             # A proxy from the environment would get this machine's address, and the key.
             trust_env=False,
         )
-        return LlamaCloudChat.from_settings(settings)

@@ -37,9 +37,11 @@ def is_caught(*promises: str) -> bool:
 
 
 def test_a_client_that_sends_a_turn_again_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(
-        "chat_sessions.llama_cloud.client.turn_call", lambda request: replace(turn_call(request), may_repeat=True)
-    )
+    for module in ("endpoints", "async_endpoints"):
+        monkeypatch.setattr(
+            f"chat_sessions.llama_cloud.{module}.turn_call",
+            lambda request: replace(turn_call(request), may_repeat=True),
+        )
     assert is_caught("duplicate prompts")
 
 

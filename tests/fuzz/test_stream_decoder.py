@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from chat_sessions.llama_cloud.sse import EventDecoder
+from chat_sessions.http.event_stream import EventDecoder
 from fuzz import stream_decoder
 
 

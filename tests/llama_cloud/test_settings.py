@@ -27,13 +27,13 @@ def test_arguments_come_before_the_environment(monkeypatch: pytest.MonkeyPatch) 
     given = LlamaCloudChat(
         api_key=SecretStr("arg"), base_url="https://arg.example", project_id="p", organization_id="o"
     )
-    assert (given.base_url, given._settings.scope) == (
+    assert (given.base_url, given._settings.params) == (
         "https://arg.example",
         {"project_id": "p", "organization_id": "o"},
     )
     assert given._settings.request_headers()["Authorization"] == "Bearer arg"
     taken = LlamaCloudChat()
-    assert (taken.base_url, taken._settings.scope) == (
+    assert (taken.base_url, taken._settings.params) == (
         "https://env.example",
         {"project_id": "env-p", "organization_id": "env-o"},
     )

@@ -49,12 +49,6 @@ def refused(retry_after: float | None) -> RateLimitError:
     return RateLimitError("x", status_code=429, retry_after=retry_after)
 
 
-def lost(cause: Exception) -> APIConnectionError:
-    error = APIConnectionError("x")
-    error.__cause__ = cause
-    return error
-
-
 @pytest.mark.parametrize(
     ("error", "read", "create"),
     [
@@ -64,9 +58,8 @@ def lost(cause: Exception) -> APIConnectionError:
         (error_for_status(500, None, request=""), True, False),
         (error_for_status(408, None, request=""), True, False),
         (error_for_status(404, None, request=""), False, False),
-        (lost(httpx.ConnectError("")), True, True),
-        (lost(httpx.PoolTimeout("")), True, True),
-        (lost(httpx.ReadError("")), True, False),
+        (APIConnectionError("x"), True, True),
+        (APIConnectionError("x", was_sent=True), True, False),
         (ProtocolError("x"), False, False),
     ],
 )

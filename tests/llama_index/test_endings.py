@@ -291,7 +291,7 @@ async def test_an_interruption_in_the_transport_ends_every_reader(
     def interrupt(self: object) -> Event:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("chat_sessions.llama_cloud.connection.ResponseEvents.__next__", interrupt)
+    monkeypatch.setattr("chat_sessions.http.event_response.EventResponse.__next__", interrupt)
     with pytest.raises(KeyboardInterrupt):
         next(read)
     assert next(other) == TOKENS[0]

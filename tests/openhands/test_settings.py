@@ -213,7 +213,7 @@ def test_a_service_without_attachments_says_so() -> None:
 def test_an_error_tells_what_the_server_says_of_it() -> None:
     body = {"detail": "Internal Server Error", "exception": "ToolDefinition 'x' is not registered"}
     answer = httpx.Response(500, json=body)
-    made = refusal(Call("POST", "/api/conversations", may_repeat=True), answer, answer.content)
+    made = refusal(Call("POST", "/api/conversations", may_repeat=True), 500, answer.headers, answer.content)
     assert "ToolDefinition 'x' is not registered" in str(made)
     assert made.body == body
 

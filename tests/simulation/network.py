@@ -1,4 +1,4 @@
-"""Sockets without a machine: httpx and httpcore are real, what they read and write is here.
+"""Sockets without a machine: the transports are the package's own, what they read and write is here.
 
 Each byte of an answer has a time, the faults of `chat_sessions.testing` change bytes and times
 as they do behind the real proxy, and who reads waits in virtual time.
@@ -15,6 +15,11 @@ import h11
 import httpcore
 import httpx
 
+from chat_sessions.http.connection.async_transport import AsyncTransport
+from chat_sessions.http.connection.asyncio_network import AsyncStream
+from chat_sessions.http.connection.network import Stream
+from chat_sessions.http.connection.transport import Transport
+from chat_sessions.http.settings import Route
 from chat_sessions.testing import Faults, SeenRequest
 from chat_sessions.testing.fault import Break, Fault, Head
 from tests.simulation.clock import VirtualClock
@@ -25,6 +30,8 @@ __all__ = ["Network"]
 T = TypeVar("T")
 # Longer than anybody waits, in seconds.
 _FOR_EVER = 3600.0
+_READ_SIZE = 64 * 1024
+_ROUTE = Route("http://127.0.0.1", verify=False, trust_env=False)
 # A piece of an answer: bytes, or how the connection ends.
 _Piece = tuple[float, bytes | str]
 
@@ -71,14 +78,14 @@ class Network:
         return [one for one in self.connections if not one.is_closed and one.is_unread]
 
     def client(self) -> httpx.Client:
-        transport = httpx.HTTPTransport.__new__(httpx.HTTPTransport)
-        transport._pool = httpcore.ConnectionPool(network_backend=_Backend(self), max_connections=2)
-        return httpx.Client(transport=transport, trust_env=False)
+        made = Transport(_ROUTE)
+        made._maker = httpcore.ConnectionPool(network_backend=_Backend(self))
+        return httpx.Client(transport=made, trust_env=False)
 
     def async_client(self) -> httpx.AsyncClient:
-        transport = httpx.AsyncHTTPTransport.__new__(httpx.AsyncHTTPTransport)
-        transport._pool = httpcore.AsyncConnectionPool(network_backend=_AsyncBackend(self), max_connections=2)
-        return httpx.AsyncClient(transport=transport, trust_env=False)
+        made = AsyncTransport(_ROUTE)
+        made._maker = httpcore.AsyncConnectionPool(network_backend=_AsyncBackend(self))
+        return httpx.AsyncClient(transport=made, trust_env=False)
 
 
 class Connection:
@@ -266,11 +273,15 @@ class _Stream(httpcore.NetworkStream):
         return self._connection.is_readable if info == "is_readable" else None
 
 
-class _AsyncStream(httpcore.AsyncNetworkStream):
+class _Pipe:
+    """What `AsyncStream` reads and writes."""
+
+    sock: Any = None
+
     def __init__(self, network: Network) -> None:
         self._connection = network.connect()
 
-    async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+    async def receive(self, timeout: float | None) -> bytes:
         wait = self._connection.ready_in()
         if timeout is not None and wait > timeout:
             await asyncio.sleep(timeout)
@@ -279,16 +290,21 @@ class _AsyncStream(httpcore.AsyncNetworkStream):
             await asyncio.get_running_loop().create_future()
         if wait > 0:
             await asyncio.sleep(wait)
-        return self._connection.take(max_bytes)
+        return self._connection.take(_READ_SIZE)
 
-    async def write(self, buffer: bytes, timeout: float | None = None) -> None:
-        self._connection.write(buffer)
+    async def send(self, data: bytes, timeout: float | None) -> None:
+        self._connection.write(data)
 
-    async def aclose(self) -> None:
+    def has_unread(self) -> bool:
+        return self._connection.is_readable
+
+    def rest(self) -> None:
+        """It belongs to no loop."""
+
+    def close(self) -> None:
         self._connection.close()
 
-    def get_extra_info(self, info: str) -> Any:
-        return self._connection.is_readable if info == "is_readable" else None
+    disown = close
 
 
 class _Backend(httpcore.NetworkBackend):
@@ -303,7 +319,7 @@ class _Backend(httpcore.NetworkBackend):
         local_address: str | None = None,
         socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
     ) -> httpcore.NetworkStream:
-        return _Stream(self._network)
+        return Stream(_Stream(self._network))
 
 
 class _AsyncBackend(httpcore.AsyncNetworkBackend):
@@ -318,4 +334,4 @@ class _AsyncBackend(httpcore.AsyncNetworkBackend):
         local_address: str | None = None,
         socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
     ) -> httpcore.AsyncNetworkStream:
-        return _AsyncStream(self._network)
+        return AsyncStream(_Pipe(self._network))

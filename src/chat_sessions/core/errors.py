@@ -133,7 +133,14 @@ class InternalServerError(APIStatusError):
 
 
 class APIConnectionError(APIError):
-    """The service could not be reached. Of a turn nothing was sent; a read may be repeated."""
+    """The service could not be reached. Of a turn nothing was sent; a read may be repeated.
+
+    `was_sent` is False if no byte of the request left this machine, else True: it may have arrived.
+    """
+
+    def __init__(self, message: str, *, was_sent: bool = False) -> None:
+        super().__init__(message)
+        self.was_sent = was_sent
 
 
 class APITimeoutError(APIConnectionError):

@@ -9,6 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
 from typing import TypeVar, cast
+from urllib.parse import quote
 
 import httpx
 from pydantic import BaseModel, JsonValue, SecretStr, ValidationError
@@ -23,26 +24,29 @@ from chat_sessions.core.errors import (
     error_for_status,
 )
 from chat_sessions.core.events import load_json
+from chat_sessions.http.connection.exchange import Exchange
 from chat_sessions.http.secrets import without_secrets
+from chat_sessions.session.backend import ConnectionLost, DeadlinePassed
+from chat_sessions.session.deadlines import EventClock
 
 __all__ = [
-    "NOT_SENT",
     "Call",
+    "check_page_size",
     "frameless",
+    "is_event_stream",
+    "lost",
+    "not_an_event_stream",
+    "path_segment",
     "quoted",
     "read_error",
     "read_model",
     "reason",
     "retry_delay",
     "transport_error",
-    "unwritable",
 ]
 
 _QUOTE_LIMIT = 300
 _LONGEST_RETRY_AFTER = 60.0
-
-# Errors of httpx after which no byte of the request can have left.
-NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.UnsupportedProtocol)
 
 _Model = TypeVar("_Model", bound=BaseModel)
 _Error = TypeVar("_Error", bound=BaseException)
@@ -63,6 +67,22 @@ class Call:
 
     def __str__(self) -> str:
         return f"{self.method} {self.path}"
+
+
+def check_page_size(page_size: int | None) -> None:
+    """Raise `ConfigurationError` for a page of no size."""
+    if page_size is not None and page_size < 1:
+        raise ConfigurationError(f"page_size must be 1 or more; got {page_size}")
+
+
+def path_segment(value: object, what: str) -> str:
+    """Return an id as one segment of a path. Raises `ConfigurationError` for what cannot be one."""
+    if not isinstance(value, str):
+        raise ConfigurationError(f"the {what} must be a string; got {value!r}")
+    if not value or value in (".", "..") or not value.isprintable():
+        raise ConfigurationError(f"{value!r} is no {what}")
+    # Lone surrogates are not printable.
+    return quote(value, safe="")
 
 
 def read_model(call: Call, content: bytes, model: type[_Model], *, secrets: Sequence[SecretStr] = ()) -> _Model:
@@ -108,25 +128,44 @@ def read_error(
     )
 
 
-def transport_error(call: Call, error: httpx.RequestError, base_url: str) -> APIConnectionError:
+def transport_error(call: Call, error: httpx.RequestError, exchange: Exchange, base_url: str) -> APIConnectionError:
     """The error for a request that found no answer, or none that can be read; to be raised from `error`.
 
     Takes the traceback from `error`: see `frameless`.
     """
     frameless(error)
-    name = type(error).__name__
+    name, was_sent = type(error).__name__, not exchange.was_not_sent(error)
     if isinstance(error, httpx.PoolTimeout):
         return APITimeoutError(
             f"{call}: no connection of the http_client's pool became free in time ({name}); its "
             "httpx.Limits(max_connections=...) is how many turns and requests it can run at once"
         )
     if isinstance(error, httpx.TimeoutException):
-        return APITimeoutError(f"{call}: {base_url} did not answer in time ({name})")
+        return APITimeoutError(f"{call}: {base_url} did not answer in time ({name})", was_sent=was_sent)
     if isinstance(error, httpx.DecodingError):
-        return APIConnectionError(f"{call}: the answer of {base_url} is not encoded as it says ({error})")
-    if isinstance(error, httpx.LocalProtocolError):
-        return APIConnectionError(f"{call}: the request to {base_url} breaks the rules of HTTP ({name})")
-    return APIConnectionError(f"{call}: cannot reach {base_url} ({reason(error)})")
+        said = f"the answer of {base_url} is not encoded as it says ({error})"
+    elif isinstance(error, httpx.LocalProtocolError):
+        return UnsendableRequest(f"{call}: the request to {base_url} breaks the rules of HTTP ({name})")
+    elif isinstance(error, httpx.ProxyError):
+        said = f"the proxy on the way to {base_url} refused to connect ({reason(error)})"
+    else:
+        said = f"cannot reach {base_url} ({reason(error)})"
+    return APIConnectionError(f"{call}: {said}", was_sent=was_sent)
+
+
+class UnsendableRequest(APIConnectionError):
+    """A request that no connection can carry: it is not tried again."""
+
+
+def lost(error: httpx.RequestError | httpx.StreamError, clock: EventClock) -> ConnectionLost | DeadlinePassed:
+    """The signal for an error of httpx after bytes of a turn may have left; to be raised from `error`.
+
+    Takes the traceback from `error`: see `frameless`.
+    """
+    frameless(error)
+    if isinstance(error, httpx.TimeoutException):
+        return DeadlinePassed(clock.describe())
+    return ConnectionLost(f"the connection broke ({reason(error)})")
 
 
 def frameless(error: _Error) -> _Error:
@@ -146,11 +185,6 @@ def frameless(error: _Error) -> _Error:
     return error
 
 
-def unwritable(call: Call, error: Exception) -> ConfigurationError:
-    """The error for a request that cannot be written."""
-    return ConfigurationError(f"{call} cannot be written: {type(error).__name__}, {error}")
-
-
 def reason(error: Exception) -> str:
     """An error of httpx in its own words, or its name where those may quote a header."""
     return type(error).__name__ if isinstance(error, httpx.LocalProtocolError) else str(error) or type(error).__name__
@@ -168,10 +202,8 @@ def retry_delay(call: Call, error: Exception) -> bool | float:
         return error.retry_after if error.retry_after <= _LONGEST_RETRY_AFTER else False
     if isinstance(error, APIStatusError):
         return call.may_repeat and (error.status_code >= 500 or error.status_code == 408)
-    if isinstance(error, APIConnectionError):
-        if isinstance(error.__cause__, httpx.LocalProtocolError):
-            return False
-        return call.may_repeat or isinstance(error.__cause__, NOT_SENT)
+    if isinstance(error, APIConnectionError) and not isinstance(error, UnsendableRequest):
+        return call.may_repeat or not error.was_sent
     return False
 
 
@@ -193,3 +225,22 @@ def quoted(data: bytes, secrets: Sequence[SecretStr] = ()) -> str:
     """The beginning of a body, as an error shows it, without the secrets in it."""
     text = without_secrets(data, secrets)[: _QUOTE_LIMIT * 4].decode("utf-8", "replace")
     return repr(text if len(text) <= _QUOTE_LIMIT else text[:_QUOTE_LIMIT] + "…")
+
+
+def is_event_stream(headers: httpx.Headers) -> bool:
+    """Whether an answer says that it is a stream of events."""
+    return _content_type(headers) == "text/event-stream"
+
+
+def not_an_event_stream(
+    call: Call, headers: httpx.Headers, start: bytes, secrets: Sequence[SecretStr] = ()
+) -> ProtocolError:
+    """The error for a turn answered with something else; `start` is the beginning of it."""
+    return ProtocolError(
+        f"{call} answered with {_content_type(headers) or 'no content type'} instead of an event stream: is base_url "
+        f"right, and no proxy's page in between? It begins {quoted(start, secrets)}"
+    )
+
+
+def _content_type(headers: httpx.Headers) -> str:
+    return str(headers.get("content-type", "")).partition(";")[0].strip().lower()

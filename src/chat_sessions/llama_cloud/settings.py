@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 import os
-import re
+import ssl
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache
-from importlib.metadata import version
 from typing import Literal, Self
 
 import httpx
 from pydantic import SecretStr
 
-from chat_sessions.core.errors import ConfigurationError
+from chat_sessions.core.errors import APIStatusError, ConfigurationError
+from chat_sessions.http.calls import Call, read_error
 from chat_sessions.http.secrets import Concealed, as_secret, concealed
+from chat_sessions.http.settings import (
+    Route,
+    check_retries,
+    checked_headers,
+    checked_key,
+    checked_url,
+    route_of,
+    user_agent,
+)
 from chat_sessions.session.deadlines import Timeouts
 
 __all__ = ["REGIONS", "Region", "Settings"]
@@ -26,11 +34,6 @@ REGIONS: Mapping[str, str] = {
 }
 _KEY_NAMES = ("LLAMA_CLOUD_API_KEY", "LLAMA_PARSE_API_KEY")
 _MOST_INDEXES = 10
-_LONGEST_PROMPT = 1000
-_LARGEST_EVENT = 16 * 1024 * 1024
-# RFC 9110, 5.1 and 5.5; httpx encodes a value as ASCII.
-_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-_HEADER_VALUE = re.compile(r"[\t\x20-\x7e]*")
 # Shorter words are no secrets, and blotting them out would spoil an error's text.
 _SHORTEST_KEY = 4
 _SHORTEST_HEADER_SECRET = 8
@@ -38,12 +41,9 @@ _SHORTEST_HEADER_SECRET = 8
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """Everything about a client but its connections. The key is in no repr and no pickle.
+    """Everything about a client but its connections. The key is in no repr and no pickle."""
 
-    `trust_env` as in httpx: whether proxies are taken from the environment.
-    """
-
-    base_url: str
+    route: Route
     api_key: SecretStr | None = field(repr=False)
     project_id: str | None
     organization_id: str | None
@@ -53,26 +53,28 @@ class Settings:
     max_retries: int
     max_event_bytes: int
     max_prompt_chars: int | None
-    trust_env: bool = True
 
     @classmethod
     def resolve(
         cls,
         *,
-        api_key: str | SecretStr | None,
-        base_url: str | None,
-        region: Region | None,
-        project_id: str | None,
-        organization_id: str | None,
-        index_ids: Sequence[str] | None,
-        headers: Mapping[str, str] | None,
-        timeouts: Timeouts | None,
-        max_retries: int,
-        max_event_bytes: int,
-        max_prompt_chars: int | None,
+        api_key: str | SecretStr | None = None,
+        base_url: str | None = None,
+        region: Region | None = None,
+        project_id: str | None = None,
+        organization_id: str | None = None,
+        index_ids: Sequence[str] | None = None,
+        headers: Mapping[str, str] | None = None,
+        verify: ssl.SSLContext | bool | str | os.PathLike[str] = True,
+        proxy: str | None = None,
         trust_env: bool = True,
+        http2: bool = False,
+        timeouts: Timeouts | None = None,
+        max_retries: int = 2,
+        max_event_bytes: int = 16 * 1024 * 1024,
+        max_prompt_chars: int | None = 1000,
     ) -> Self:
-        """The settings that these arguments and the environment make. Raises `ConfigurationError`."""
+        """Return the settings that these arguments and the environment make. Raises `ConfigurationError`."""
         # A traceback may show local variables.
         api_key, headers = as_secret(api_key), concealed(headers)
         key = api_key or _key_from_environment()
@@ -81,16 +83,11 @@ class Settings:
                 "no API key: pass api_key=, or set LLAMA_CLOUD_API_KEY (or LLAMA_PARSE_API_KEY). Without an account, "
                 "chat_sessions.LocalServer serves the same API over your own files"
             )
-        if not _can_be_sent(key):
-            raise ConfigurationError("the API key holds white space or characters that no key has; copy it again")
         cls.check_indexes(index_ids)
-        if max_retries < 0:
-            raise ConfigurationError(f"max_retries must be 0 or more; got {max_retries}")
-        if max_event_bytes <= 0:
-            raise ConfigurationError(f"max_event_bytes must be more than 0; got {max_event_bytes}")
+        check_retries(max_retries, max_event_bytes)
         return cls(
-            base_url=_base_url(base_url, region),
-            api_key=key,
+            route=route_of(_base_url(base_url, region), verify=verify, proxy=proxy, trust_env=trust_env, http2=http2),
+            api_key=checked_key(key),
             project_id=project_id or os.environ.get("LLAMA_CLOUD_PROJECT_ID") or None,
             organization_id=organization_id or os.environ.get("LLAMA_CLOUD_ORGANIZATION_ID") or None,
             index_ids=None if index_ids is None else tuple(index_ids),
@@ -99,13 +96,12 @@ class Settings:
             max_retries=max_retries,
             max_event_bytes=max_event_bytes,
             max_prompt_chars=max_prompt_chars,
-            trust_env=trust_env,
         )
 
     def __getstate__(self) -> dict[str, object]:
         # The key and the headers, which may hold another, stay in this process.
-        names = ("base_url", "project_id", "organization_id", "index_ids", "timeouts", "max_retries")
-        return {name: getattr(self, name) for name in (*names, "max_event_bytes", "max_prompt_chars", "trust_env")}
+        names = ("route", "project_id", "organization_id", "index_ids", "timeouts", "max_retries")
+        return {name: getattr(self, name) for name in (*names, "max_event_bytes", "max_prompt_chars")}
 
     def __setstate__(self, state: dict[str, object]) -> None:
         state |= {"api_key": _key_from_environment(), "headers": _headers(None)}
@@ -113,8 +109,13 @@ class Settings:
             object.__setattr__(self, name, value)
 
     @property
-    def scope(self) -> dict[str, str]:
-        """The query parameters that go with each request: project and organisation, where they are set."""
+    def base_url(self) -> str:
+        """The service's address, without `/api/v1`."""
+        return self.route.base_url
+
+    @property
+    def params(self) -> dict[str, str]:
+        """The query parameters of every request: project and organisation, if they are set."""
         values = {"project_id": self.project_id, "organization_id": self.organization_id}
         return {name: value for name, value in values.items() if value is not None}
 
@@ -124,7 +125,7 @@ class Settings:
             raise ConfigurationError("no API key: a client that was pickled takes it from LLAMA_CLOUD_API_KEY again")
         return Concealed(
             {
-                "User-Agent": _user_agent(),
+                "User-Agent": user_agent(),
                 "Accept": "application/json",
                 **dict(self.headers),
                 "Authorization": f"Bearer {self.api_key.get_secret_value()}",
@@ -139,6 +140,10 @@ class Settings:
         if self.api_key is not None and len(self.api_key) >= _SHORTEST_KEY:
             found.insert(0, self.api_key)
         return tuple(found)
+
+    def refusal(self, call: Call, status_code: int, headers: httpx.Headers, content: bytes) -> APIStatusError:
+        """Return the error for an answer that is no success; `content` is the beginning of its body."""
+        return read_error(call, status_code, headers, content, secrets=self.secrets)
 
     def check_prompt(self, prompt: object) -> None:
         """Raise `ConfigurationError` for a prompt that the service would refuse."""
@@ -168,53 +173,13 @@ class Settings:
         if len(index_ids) > _MOST_INDEXES:
             raise ConfigurationError(f"a session takes {_MOST_INDEXES} indexes at most; got {len(index_ids)}")
 
-    @staticmethod
-    def check_id(session_id: str) -> str:
-        """The session id, if it can stand in a path. Raises `ConfigurationError`."""
-        if not session_id or session_id in (".", "..") or not session_id.isprintable():
-            raise ConfigurationError(f"{session_id!r} is no session id")
-        return session_id
-
-    @staticmethod
-    def check_attachment(name: str) -> None:
-        """Raise `ConfigurationError` for an attachment's name that cannot stand in a path."""
-        if not name or name in (".", "..") or not name.isprintable():
-            raise ConfigurationError(f"{name!r} is no attachment name")
-
-
-@cache
-def _user_agent() -> str:
-    return f"chat-sessions/{version('chat-sessions')}"
-
 
 def _key_from_environment() -> SecretStr | None:
     return next((SecretStr(value) for name in _KEY_NAMES if (value := os.environ.get(name, "").strip())), None)
 
 
-def _can_be_sent(key: SecretStr) -> bool:
-    value = key.get_secret_value()
-    return value.isascii() and value.isprintable() and " " not in value
-
-
 def _headers(given: Mapping[str, str] | None) -> tuple[tuple[str, str], ...]:
-    """The user's headers, white space around the values left out. The error names a header, never its value."""
-    named = Concealed({**_headers_from_environment(), **(given or {})})
-    for name in named:
-        if not _is_header_name(name):
-            raise ConfigurationError(f"headers: {name!r} is no header name")
-        if not _is_header_value(named[name]):
-            raise ConfigurationError(
-                f"headers[{name!r}] cannot be sent: a value is a string of one line, of printable ASCII characters"
-            )
-    return tuple((name, value.strip()) for name, value in named.items())
-
-
-def _is_header_name(name: object) -> bool:
-    return isinstance(name, str) and _HEADER_NAME.fullmatch(name) is not None
-
-
-def _is_header_value(value: object) -> bool:
-    return isinstance(value, str) and _HEADER_VALUE.fullmatch(value.strip()) is not None
+    return checked_headers({**_headers_from_environment(), **(given or {})})
 
 
 def _headers_from_environment() -> dict[str, str]:
@@ -233,18 +198,4 @@ def _base_url(given: str | None, region: Region | None) -> str:
     if given is not None and region is not None:
         raise ConfigurationError("pass base_url or region, not both")
     value = given or (REGIONS[region] if region else os.environ.get("LLAMA_CLOUD_BASE_URL")) or REGIONS["us"]
-    value = value.strip()
-    # The documented example for the EU region has no scheme.
-    value = value if "://" in value else f"https://{value}"
-    if "@" in value.partition("://")[2].partition("/")[0]:
-        # First of all: the errors below quote the address.
-        raise ConfigurationError("base_url must hold no user, query or fragment")
-    try:
-        url = httpx.URL(value)
-    except (httpx.InvalidURL, ValueError) as error:
-        raise ConfigurationError(f"base_url is no address: {value!r} ({error})") from error
-    if url.scheme not in ("http", "https") or not url.host:
-        raise ConfigurationError(f"base_url must be an http or https address; got {value!r}")
-    if url.query or url.fragment:
-        raise ConfigurationError("base_url must hold no user, query or fragment")
-    return value.rstrip("/").removesuffix("/api/v1")
+    return checked_url(value, suffix="/api/v1")

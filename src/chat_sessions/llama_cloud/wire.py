@@ -6,24 +6,21 @@ Endpoints: `/api/v1/chat` and `/api/v1/beta/attachments` of the platform's OpenA
 from __future__ import annotations
 
 from collections.abc import Sequence
-from urllib.parse import quote
 
-import httpx
 from pydantic import JsonValue, SecretStr
 
-from chat_sessions.core.errors import APIStatusError, ProtocolError
-from chat_sessions.core.models import ImageAttachment, SessionSummary, TitledSummary
-from chat_sessions.http.calls import Call, quoted
+from chat_sessions.core.errors import APIStatusError
+from chat_sessions.core.models import ImageAttachment, SessionPage, SessionSummary, TitledSummary
+from chat_sessions.http.calls import Call, check_page_size, path_segment, read_model
 from chat_sessions.session.backend import TurnRequest
 
 __all__ = [
     "attachment_call",
     "create_call",
     "delete_call",
-    "is_event_stream",
     "is_route_gone",
     "list_call",
-    "not_an_event_stream",
+    "read_page",
     "retrieve_call",
     "summary_call",
     "title_call",
@@ -33,7 +30,7 @@ __all__ = [
 
 
 def _session_path(session_id: str, rest: str = "") -> str:
-    return f"/api/v1/chat/{quote(session_id, safe='')}{rest}"
+    return f"/api/v1/chat/{path_segment(session_id, 'session id')}{rest}"
 
 
 def create_call(index_ids: Sequence[str] | None, shared_access: str | None) -> Call:
@@ -47,13 +44,20 @@ def create_call(index_ids: Sequence[str] | None, shared_access: str | None) -> C
 
 
 def list_call(page_size: int | None, page_token: str | None) -> Call:
-    """One page of the project's sessions."""
+    """One page of the project's sessions. Raises `ConfigurationError` for a page of no size."""
+    check_page_size(page_size)
     params: dict[str, str | int] = {}
     if page_size is not None:
         params["page_size"] = page_size
     if page_token is not None:
         params["page_token"] = page_token
     return Call("GET", "/api/v1/chat", may_repeat=True, params=params)
+
+
+def read_page(call: Call, content: bytes, secrets: Sequence[SecretStr]) -> tuple[Sequence[SessionSummary], str | None]:
+    """The sessions of a page, and the token of the next."""
+    page = read_model(call, content, SessionPage, secrets=secrets)
+    return page.items, page.next_page_token
 
 
 def retrieve_call(session_id: str) -> Call:
@@ -87,7 +91,7 @@ def turn_call(request: TurnRequest) -> Call:
 
 def attachment_call(attachment: ImageAttachment) -> Call:
     """A link to a page screenshot. Names hold slashes; they go as `%2F`, as the official SDK sends them."""
-    path = f"/api/v1/beta/attachments/{quote(attachment.attachment_name, safe='')}"
+    path = f"/api/v1/beta/attachments/{path_segment(attachment.attachment_name, 'attachment name')}"
     return Call("GET", path, may_repeat=True, params={"source_id": attachment.source_id})
 
 
@@ -97,26 +101,7 @@ def is_route_gone(error: APIStatusError) -> bool:
 
 
 def titled(summary: SessionSummary, *, automatic: bool) -> TitledSummary:
-    """The summary with the word on how its title was made."""
+    """Add `title_origin` to a summary."""
     return TitledSummary.model_validate(
         {**summary.model_dump(), "title_origin": "automatic" if automatic else "requested"}
     )
-
-
-def is_event_stream(headers: httpx.Headers) -> bool:
-    """Whether an answer says that it is a stream of events."""
-    return _content_type(headers) == "text/event-stream"
-
-
-def not_an_event_stream(
-    call: Call, headers: httpx.Headers, start: bytes, secrets: Sequence[SecretStr] = ()
-) -> ProtocolError:
-    """The error for a turn answered with something else; `start` is the beginning of it."""
-    return ProtocolError(
-        f"{call} answered with {_content_type(headers) or 'no content type'} instead of an event stream: is base_url "
-        f"right, and no proxy's page in between? It begins {quoted(start, secrets)}"
-    )
-
-
-def _content_type(headers: httpx.Headers) -> str:
-    return str(headers.get("content-type", "")).partition(";")[0].strip().lower()

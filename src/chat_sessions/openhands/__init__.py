@@ -7,8 +7,7 @@ from chat_sessions.core.errors import ConfigurationError
 if find_spec("websockets") is None:  # pragma: no cover - needs an environment without the extra
     raise ConfigurationError("the OpenHands backend needs websockets: pip install 'chat-sessions[openhands]'")
 
-from chat_sessions.openhands.async_client import AsyncOpenHandsChat
-from chat_sessions.openhands.client import OpenHandsChat
+from chat_sessions.openhands.client import AsyncOpenHandsChat, OpenHandsChat
 from chat_sessions.openhands.confirmation import ConfirmAction, ConfirmationRequest, OnConfirmation
 from chat_sessions.openhands.titles import GeneratedTitle
 

@@ -1,31 +1,25 @@
-"""The async twin of `connection`: a turn read from the server's websocket."""
+"""A turn read from the server's websocket: an `EventConnection`.
+
+The connection listens before the message is sent, goes on after a cut where it stopped, and asks
+the conversation what the turn has cost when it is over. Everything it decides is in `reading`
+and `live_turn`.
+"""
 
 from __future__ import annotations
 
-import inspect
-from asyncio import sleep, timeout
 from contextlib import suppress
 
-from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from chat_sessions.core.errors import APIError
 from chat_sessions.core.events import Event
+from chat_sessions.openhands.async_websocket import AsyncWebSocket, async_answer_of
 from chat_sessions.openhands.confirmation import OnConfirmation, request_event
-from chat_sessions.openhands.connection import CANNOT_OPEN
 from chat_sessions.openhands.json_values import JsonObject, as_text
 from chat_sessions.openhands.port import AsyncConversationPort
 from chat_sessions.openhands.reading import RECONNECT_WAITS, STATE_WAIT, Reading, not_idle
 from chat_sessions.openhands.settings import Settings
-from chat_sessions.openhands.sockets import (
-    CLOSE_TIMEOUT,
-    LOGGER,
-    SocketKind,
-    address,
-    check_host,
-    key_frame,
-    opening_error,
-)
+from chat_sessions.openhands.sockets import CANNOT_OPEN, SocketKind, address, check_host, key_frame, opening_error
 from chat_sessions.session.backend import ConnectionLost, DeadlinePassed, TurnRequest
 from chat_sessions.session.deadlines import EventClock
 
@@ -33,7 +27,7 @@ __all__ = ["AsyncConversationEvents"]
 
 
 class AsyncConversationEvents:
-    """The async twin of `ConversationEvents`."""
+    """The live events of one turn."""
 
     def __init__(
         self,
@@ -48,10 +42,13 @@ class AsyncConversationEvents:
         self._clock = clock
         self._on_confirmation = on_confirmation
         self._reading = Reading(settings, request, clock)
-        self._socket: ClientConnection | None = None
+        self._socket = AsyncWebSocket(settings)
 
     async def listen(self, kinds: tuple[SocketKind, ...]) -> SocketKind:
-        """Connect to the first of these sockets that the server has. See `ConversationEvents.listen`."""
+        """Connect to the first of these sockets that the server has, and wait until a message can be sent.
+
+        Returns the socket's kind. Raises `APIError`: nothing was sent.
+        """
         try:
             await self._connect_to_one_of(kinds)
             await self._wait_until_idle()
@@ -77,21 +74,11 @@ class AsyncConversationEvents:
     async def _connect(self, kind: SocketKind, *, goes_on: bool) -> None:
         reading = self._reading
         url = address(self._settings, reading.session_id, kind, reading.turn if goes_on else None)
-        socket = await connect(
-            url,
-            open_timeout=self._settings.timeouts.connect,
-            close_timeout=CLOSE_TIMEOUT,
-            max_size=self._settings.max_event_bytes,
-            logger=LOGGER,
-        )
-        self._socket, reading.kind = socket, kind
-        try:
-            check_host(self._settings, None if socket.request is None else socket.request.headers.get("Host"))
-            if (frame := key_frame(self._settings)) is not None:
-                await socket.send(frame)
-        except BaseException:
-            await socket.close()
-            raise
+        await self._socket.open(url)
+        reading.kind = kind
+        check_host(self._settings, self._socket.host)
+        if (frame := key_frame(self._settings)) is not None:
+            await self._socket.send(frame)
 
     async def _wait_until_idle(self) -> None:
         """Wait for the conversation's state, and, if it runs, for the end of that run."""
@@ -101,7 +88,7 @@ class AsyncConversationEvents:
             if left == 0 and turn.status is not None:
                 raise not_idle(reading.session_id, turn.status)
             try:
-                reading.take(await self._recv(STATE_WAIT if left is None else min(left, STATE_WAIT)))
+                reading.take(await self._socket.recv(STATE_WAIT if left is None else min(left, STATE_WAIT)))
             except ConnectionClosed as error:
                 raise reading.not_open(error) from error
             except TimeoutError:
@@ -110,21 +97,16 @@ class AsyncConversationEvents:
         if turn.status == "waiting_for_confirmation":
             raise not_idle(reading.session_id, turn.status)
 
-    async def _recv(self, limit: float | None) -> str | bytes:
-        assert self._socket is not None  # noqa: S101 - `listen` made it
-        async with timeout(limit):
-            return await self._socket.recv()
-
     @property
     def has_landed(self) -> bool:
         """Whether the conversation is known to have this turn's message."""
         return self._reading.turn.has_landed
 
     async def has_message(self) -> bool:
-        """See `ConversationEvents.has_message`."""
+        """Return whether the conversation has this turn's message, for which it is waited a moment."""
         with suppress(TimeoutError, ConnectionClosed):
             while not self._reading.turn.has_landed:
-                self._reading.take(await self._recv(STATE_WAIT))
+                self._reading.take(await self._socket.recv(STATE_WAIT))
         return self.has_landed
 
     async def __anext__(self) -> Event:
@@ -141,7 +123,7 @@ class AsyncConversationEvents:
     async def _read(self) -> None:
         reading = self._reading
         try:
-            reading.take(await self._recv(reading.wait_limit()))
+            reading.take(await self._socket.recv(reading.wait_limit()))
         except TimeoutError:
             if reading.turn.needs_look and self._clock.remaining() != 0:
                 reading.looked(await self._info())
@@ -165,10 +147,9 @@ class AsyncConversationEvents:
         if request is not None:
             reading.ready.append(request_event(request))
             if self._on_confirmation is not None:
+                # The time that a person takes is not the service's.
                 self._clock.pause()
-                answer = self._on_confirmation(request)
-                if inspect.isawaitable(answer):
-                    answer = await answer
+                answer = await async_answer_of(self._on_confirmation, request)
                 await self._port.respond_to_confirmation(
                     reading.session_id, accept=answer is True, reason=answer if isinstance(answer, str) else None
                 )
@@ -185,15 +166,13 @@ class AsyncConversationEvents:
     async def _reconnect(self, cause: ConnectionClosed) -> None:
         for wait in RECONNECT_WAITS:
             left = self._clock.remaining()
-            if left == 0:
+            if left == 0 or not await self._socket.pause(wait if left is None else min(wait, left)):
                 break
-            await sleep(wait if left is None else min(wait, left))
             try:
                 await self._connect(self._reading.kind, goes_on=True)
             except CANNOT_OPEN:
                 continue
             if self._reading.is_closed:
-                await self.close()
                 break
             self._reading.reconnected()
             return
@@ -206,5 +185,4 @@ class AsyncConversationEvents:
     async def close(self) -> None:
         """Close the socket. The run goes on at the server: `interrupt` ends it."""
         self._reading.is_closed = True
-        if self._socket is not None:
-            await self._socket.close()
+        await self._socket.close()

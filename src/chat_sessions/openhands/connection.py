@@ -1,43 +1,30 @@
+# Generated from async_connection.py by scripts/generate_sync.py: edit that file, then run `make format`.
 """A turn read from the server's websocket: an `EventConnection`.
 
 The connection listens before the message is sent, goes on after a cut where it stopped, and asks
 the conversation what the turn has cost when it is over. Everything it decides is in `reading`
-and `live_turn`. The sync socket of `websockets` reads in a thread of its own; there is no other.
+and `live_turn`.
 """
 
 from __future__ import annotations
 
-import inspect
-import threading
-import weakref
-from contextlib import ExitStack, suppress
-from socket import SHUT_RDWR
+from contextlib import suppress
 
-from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
-from websockets.sync.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed, InvalidStatus
 
-from chat_sessions.core.errors import APIError, ConfigurationError
+from chat_sessions.core.errors import APIError
 from chat_sessions.core.events import Event
 from chat_sessions.openhands.confirmation import OnConfirmation, request_event
 from chat_sessions.openhands.json_values import JsonObject, as_text
 from chat_sessions.openhands.port import ConversationPort
 from chat_sessions.openhands.reading import RECONNECT_WAITS, STATE_WAIT, Reading, not_idle
 from chat_sessions.openhands.settings import Settings
-from chat_sessions.openhands.sockets import (
-    CLOSE_TIMEOUT,
-    LOGGER,
-    SocketKind,
-    address,
-    check_host,
-    key_frame,
-    opening_error,
-)
+from chat_sessions.openhands.sockets import CANNOT_OPEN, SocketKind, address, check_host, key_frame, opening_error
+from chat_sessions.openhands.websocket import WebSocket, answer_of
 from chat_sessions.session.backend import ConnectionLost, DeadlinePassed, TurnRequest
 from chat_sessions.session.deadlines import EventClock
 
-__all__ = ["CANNOT_OPEN", "ConversationEvents"]
-
-CANNOT_OPEN = (OSError, InvalidHandshake, EOFError, ConnectionClosed)
+__all__ = ["ConversationEvents"]
 
 
 class ConversationEvents:
@@ -56,14 +43,12 @@ class ConversationEvents:
         self._clock = clock
         self._on_confirmation = on_confirmation
         self._reading = Reading(settings, request, clock)
-        self._stack = ExitStack()
-        self._socket: ClientConnection | None = None
-        self._closing = threading.Event()
+        self._socket = WebSocket(settings)
 
     def listen(self, kinds: tuple[SocketKind, ...]) -> SocketKind:
         """Connect to the first of these sockets that the server has, and wait until a message can be sent.
 
-        Gives back the socket's kind. Raises `APIError`: nothing was sent.
+        Returns the socket's kind. Raises `APIError`: nothing was sent.
         """
         try:
             self._connect_to_one_of(kinds)
@@ -90,23 +75,11 @@ class ConversationEvents:
     def _connect(self, kind: SocketKind, *, goes_on: bool) -> None:
         reading = self._reading
         url = address(self._settings, reading.session_id, kind, reading.turn if goes_on else None)
-        socket = self._stack.enter_context(
-            connect(
-                url,
-                open_timeout=self._settings.timeouts.connect,
-                close_timeout=CLOSE_TIMEOUT,
-                max_size=self._settings.max_event_bytes,
-                logger=LOGGER,
-            )
-        )
-        check_host(self._settings, None if socket.request is None else socket.request.headers.get("Host"))
+        self._socket.open(url)
+        reading.kind = kind
+        check_host(self._settings, self._socket.host)
         if (frame := key_frame(self._settings)) is not None:
-            socket.send(frame)
-        # A stream that was dropped without being closed: its socket's thread must end.
-        weakref.finalize(self, _hang_up, socket).atexit = False
-        self._socket, reading.kind = socket, kind
-        if self._closing.is_set():
-            self._stack.close()
+            self._socket.send(frame)
 
     def _wait_until_idle(self) -> None:
         """Wait for the conversation's state, and, if it runs, for the end of that run."""
@@ -116,7 +89,7 @@ class ConversationEvents:
             if left == 0 and turn.status is not None:
                 raise not_idle(reading.session_id, turn.status)
             try:
-                reading.take(self._recv(STATE_WAIT if left is None else min(left, STATE_WAIT)))
+                reading.take(self._socket.recv(STATE_WAIT if left is None else min(left, STATE_WAIT)))
             except ConnectionClosed as error:
                 raise reading.not_open(error) from error
             except TimeoutError:
@@ -125,20 +98,16 @@ class ConversationEvents:
         if turn.status == "waiting_for_confirmation":
             raise not_idle(reading.session_id, turn.status)
 
-    def _recv(self, limit: float | None) -> str | bytes:
-        assert self._socket is not None  # noqa: S101 - `listen` made it
-        return self._socket.recv(timeout=limit)
-
     @property
     def has_landed(self) -> bool:
         """Whether the conversation is known to have this turn's message."""
         return self._reading.turn.has_landed
 
     def has_message(self) -> bool:
-        """Whether the conversation has this turn's message, for which it is waited a moment."""
+        """Return whether the conversation has this turn's message, for which it is waited a moment."""
         with suppress(TimeoutError, ConnectionClosed):
             while not self._reading.turn.has_landed:
-                self._reading.take(self._recv(STATE_WAIT))
+                self._reading.take(self._socket.recv(STATE_WAIT))
         return self.has_landed
 
     def __next__(self) -> Event:
@@ -155,7 +124,7 @@ class ConversationEvents:
     def _read(self) -> None:
         reading = self._reading
         try:
-            reading.take(self._recv(reading.wait_limit()))
+            reading.take(self._socket.recv(reading.wait_limit()))
         except TimeoutError:
             if reading.turn.needs_look and self._clock.remaining() != 0:
                 reading.looked(self._info())
@@ -181,13 +150,7 @@ class ConversationEvents:
             if self._on_confirmation is not None:
                 # The time that a person takes is not the service's.
                 self._clock.pause()
-                answer = self._on_confirmation(request)
-                if not isinstance(answer, bool | str):
-                    if inspect.iscoroutine(answer):
-                        answer.close()
-                    raise ConfigurationError(
-                        "on_confirmation must give True, False or a reason; only the async client awaits an answer"
-                    )
+                answer = answer_of(self._on_confirmation, request)
                 self._port.respond_to_confirmation(
                     reading.session_id, accept=answer is True, reason=answer if isinstance(answer, str) else None
                 )
@@ -204,12 +167,14 @@ class ConversationEvents:
     def _reconnect(self, cause: ConnectionClosed) -> None:
         for wait in RECONNECT_WAITS:
             left = self._clock.remaining()
-            if self._closing.wait(wait if left is None else min(wait, left)) or left == 0:
+            if left == 0 or not self._socket.pause(wait if left is None else min(wait, left)):
                 break
             try:
                 self._connect(self._reading.kind, goes_on=True)
             except CANNOT_OPEN:
                 continue
+            if self._reading.is_closed:
+                break
             self._reading.reconnected()
             return
         raise ConnectionLost(f"the connection broke ({cause})") from cause
@@ -221,10 +186,4 @@ class ConversationEvents:
     def close(self) -> None:
         """Close the socket. The run goes on at the server: `interrupt` ends it."""
         self._reading.is_closed = True
-        self._closing.set()
-        self._stack.close()
-
-
-def _hang_up(socket: ClientConnection) -> None:
-    with suppress(OSError):
-        socket.socket.shutdown(SHUT_RDWR)
+        self._socket.close()

@@ -4,20 +4,33 @@ from __future__ import annotations
 
 import copy
 import os
+import ssl
 import uuid
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
-from importlib.metadata import version
-from typing import Self
+from importlib.util import find_spec
+from typing import Any, Self
 
 import httpx
 from pydantic import JsonValue, SecretStr
 
-from chat_sessions.core.errors import ConfigurationError
+from chat_sessions.core.errors import APIStatusError, ConfigurationError
+from chat_sessions.http.calls import Call
 from chat_sessions.http.secrets import Concealed, as_secret, concealed, secrets_in
+from chat_sessions.http.settings import (
+    Route,
+    check_retries,
+    checked_headers,
+    checked_key,
+    checked_url,
+    route_of,
+    user_agent,
+)
+from chat_sessions.openhands.wire import refusal
 from chat_sessions.session.deadlines import Timeouts
 
-__all__ = ["DEFAULT_TIMEOUTS", "Settings", "check_id", "check_prompt", "llm_settings"]
+__all__ = ["DEFAULT_TIMEOUTS", "Settings", "check_id", "check_indexes", "check_prompt", "llm_settings"]
 
 # A tool of an agent may be silent for minutes (a build, a test run), and so may a model that does not stream.
 DEFAULT_TIMEOUTS = Timeouts(idle=600.0)
@@ -31,8 +44,9 @@ _UNTIL_SWITCHED: Mapping[str, JsonValue] = {"usage_id": "agent", "model": "opena
 class Settings:
     """Everything about a client but its connections. Keys are in no repr and no pickle."""
 
-    base_url: str
+    route: Route
     api_key: SecretStr | None = field(repr=False)
+    headers: tuple[tuple[str, str], ...] = field(repr=False)
     # The body of a create, without the conversation's id. It may hold the model's key.
     conversation: Mapping[str, JsonValue] = field(repr=False)
     llm: Mapping[str, JsonValue] | None = field(repr=False)
@@ -53,23 +67,26 @@ class Settings:
         tools: Sequence[str | Mapping[str, JsonValue]] | None,
         workspace: Mapping[str, JsonValue] | str | os.PathLike[str] | None,
         conversation: Mapping[str, JsonValue] | None,
+        headers: Mapping[str, str] | None = None,
+        verify: ssl.SSLContext | bool | str | os.PathLike[str] = True,
+        proxy: str | None = None,
+        trust_env: bool = True,
+        http2: bool = False,
         timeouts: Timeouts | None,
         max_retries: int,
         max_event_bytes: int,
     ) -> Self:
-        """The settings that these arguments and the environment make. Raises `ConfigurationError`."""
+        """Return the settings that these arguments and the environment make. Raises `ConfigurationError`."""
         # A traceback may show local variables.
         api_key, llm, agent, tools = as_secret(api_key), concealed(llm), concealed(agent), concealed(tools)
-        workspace, conversation = concealed(workspace), concealed(conversation)
-        if max_retries < 0:
-            raise ConfigurationError(f"max_retries must be 0 or more; got {max_retries}")
-        if max_event_bytes <= 0:
-            raise ConfigurationError(f"max_event_bytes must be more than 0; got {max_event_bytes}")
+        workspace, conversation, headers = concealed(workspace), concealed(conversation), concealed(headers)
+        check_retries(max_retries, max_event_bytes)
         profile = _llm_profile(llm)
         model = llm_settings(llm) if profile is None else None
         return cls(
-            base_url=_base_url(base_url),
+            route=route_of(_base_url(base_url), verify=verify, proxy=proxy, trust_env=trust_env, http2=http2),
             api_key=_key(api_key),
+            headers=checked_headers(headers or {}),
             conversation=Concealed(
                 {
                     "workspace": _workspace(workspace),
@@ -86,20 +103,45 @@ class Settings:
 
     def __getstate__(self) -> dict[str, object]:
         # What may hold a key stays in this process: the agent's settings too.
-        names = ("base_url", "timeouts", "max_retries", "max_event_bytes")
+        names = ("route", "timeouts", "max_retries", "max_event_bytes")
         return {name: getattr(self, name) for name in names}
 
     def __setstate__(self, state: dict[str, object]) -> None:
         model = llm_settings(None)
-        state |= {"api_key": _key(None), "llm": model, "llm_profile": None}
+        state |= {"api_key": _key(None), "headers": (), "llm": model, "llm_profile": None}
         state["conversation"] = Concealed({"workspace": _workspace(None), **_agent(None, model, None)})
         for name, value in state.items():
             object.__setattr__(self, name, value)
 
     @property
+    def base_url(self) -> str:
+        """The server's address, without `/api`."""
+        return self.route.base_url
+
+    @property
+    def params(self) -> dict[str, str]:
+        """The query parameters of every request: none."""
+        return {}
+
+    @property
     def socket_url(self) -> str:
         """The address of the server's websockets, without a path."""
         return "ws" + self.base_url.removeprefix("http")
+
+    def socket_options(self) -> dict[str, Any]:
+        """Return the way to the server as `websockets.connect` takes it.
+
+        Raises `ConfigurationError` for a proxy or certificates that cannot be used.
+        """
+        proxy = self.route.proxy_address()
+        if proxy is not None and proxy.startswith("socks") and find_spec("python_socks") is None:
+            raise ConfigurationError("a websocket through a SOCKS proxy needs python-socks: pip install python-socks")
+        return {
+            "proxy": proxy,
+            "ssl": self.route.ssl_context() if self.base_url.startswith("https:") else None,
+            "additional_headers": dict(self.headers),
+            "user_agent_header": user_agent(),
+        }
 
     @property
     def titles_itself(self) -> bool:
@@ -108,7 +150,7 @@ class Settings:
 
     def request_headers(self) -> dict[str, str]:
         """The headers that go with each request, the key included; their `repr` shows their names alone."""
-        headers = Concealed({"User-Agent": f"chat-sessions/{version('chat-sessions')}", "Accept": "application/json"})
+        headers = Concealed({"User-Agent": user_agent(), "Accept": "application/json", **dict(self.headers)})
         if self.api_key is not None:
             headers["X-Session-API-Key"] = self.api_key.get_secret_value()
         return headers
@@ -116,8 +158,16 @@ class Settings:
     @property
     def secrets(self) -> tuple[SecretStr, ...]:
         """What no error may repeat: the server's key, and what stands in the agent's settings under a secret's name."""
-        found = secrets_in([dict(self.conversation), dict(self.llm or {})])
+        found = secrets_in([{"headers": dict(self.headers)}, dict(self.conversation), dict(self.llm or {})])
         return tuple(found) if self.api_key is None else (self.api_key, *found)
+
+    def secrets_of(self, call: Call) -> tuple[SecretStr, ...]:
+        """What no error of this call may repeat: what the server refuses of a body it sends back."""
+        return (*self.secrets, *secrets_in(dict(call.body or {})))
+
+    def refusal(self, call: Call, status_code: int, headers: httpx.Headers, content: bytes) -> APIStatusError:
+        """Return the error for an answer that is no success; `content` is the beginning of its body."""
+        return refusal(call, status_code, headers, content, secrets=self.secrets_of(call))
 
     def new_conversation(self) -> dict[str, JsonValue]:
         """The body of a create, with an id of its own. Raises `ConfigurationError` if no agent is known."""
@@ -167,16 +217,18 @@ def _llm_profile(llm: Mapping[str, JsonValue] | str | None) -> str | None:
     return name
 
 
-def check_id(session_id: str) -> str:
-    """The session id, in the form in which the server writes it. Raises `ConfigurationError`."""
-    try:
-        return str(uuid.UUID(session_id))
-    except ValueError:
-        raise ConfigurationError(f"{session_id!r} is no id of an OpenHands conversation: they are UUIDs") from None
+def check_id(session_id: object) -> str:
+    """Return the session id in the form in which the server writes it. Raises `ConfigurationError`."""
+    if isinstance(session_id, str | uuid.UUID):
+        with suppress(ValueError):
+            return str(uuid.UUID(str(session_id)))
+    raise ConfigurationError(f"{session_id!r} is no id of an OpenHands conversation: they are UUIDs")
 
 
-def check_prompt(prompt: str) -> None:
+def check_prompt(prompt: object) -> None:
     """Raise `ConfigurationError` for a prompt that cannot be sent."""
+    if not isinstance(prompt, str):
+        raise ConfigurationError(f"the prompt must be a string; got {type(prompt).__name__}")
     if not prompt.strip():
         raise ConfigurationError("the prompt is empty")
     try:
@@ -185,19 +237,16 @@ def check_prompt(prompt: str) -> None:
         raise ConfigurationError("the prompt holds half of a surrogate pair, which no JSON can carry") from error
 
 
+def check_indexes(index_ids: Sequence[str] | None) -> None:
+    """Raise `ConfigurationError` for indexes: an agent server has none."""
+    if index_ids:
+        raise ConfigurationError("an OpenHands agent server has no indexes: leave index_ids out")
+
+
 def _key(given: str | SecretStr | None) -> SecretStr | None:
     """The server's key; None for a server that asks for none, as one on this machine may."""
     key = as_secret(given) or SecretStr(os.environ.get("OPENHANDS_API_KEY", "").strip())
-    if not key:
-        return None
-    if not _can_be_sent(key):
-        raise ConfigurationError("the API key holds white space or characters that no key has; copy it again")
-    return key
-
-
-def _can_be_sent(key: SecretStr) -> bool:
-    value = key.get_secret_value()
-    return value.isascii() and value.isprintable() and " " not in value
+    return checked_key(key) if key else None
 
 
 def _agent(
@@ -237,16 +286,4 @@ def _base_url(given: str | None) -> str:
         raise ConfigurationError(
             "no server: pass base_url=, or set OPENHANDS_BASE_URL, e.g. http://127.0.0.1:8000 for one on this machine"
         )
-    value = value if "://" in value else f"https://{value}"
-    if "@" in value.partition("://")[2].partition("/")[0]:
-        # First of all: the errors below quote the address.
-        raise ConfigurationError("base_url must hold no user, query or fragment")
-    try:
-        url = httpx.URL(value)
-    except (httpx.InvalidURL, ValueError) as error:
-        raise ConfigurationError(f"base_url is no address: {value!r} ({error})") from error
-    if url.scheme not in ("http", "https") or not url.host:
-        raise ConfigurationError(f"base_url must be an http or https address; got {value!r}")
-    if url.query or url.fragment:
-        raise ConfigurationError("base_url must hold no user, query or fragment")
-    return value.rstrip("/").removesuffix("/api")
+    return checked_url(value, suffix="/api")

@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 import httpx
 from pydantic import JsonValue, SecretStr
-from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
 
 from chat_sessions.core.errors import APIConnectionError, APIError, APITimeoutError, ProtocolError, error_for_status
 from chat_sessions.http.calls import frameless
@@ -19,14 +19,27 @@ from chat_sessions.openhands.json_values import JsonObject
 from chat_sessions.openhands.live_turn import LiveTurn
 from chat_sessions.openhands.settings import Settings
 
-__all__ = ["CLOSE_TIMEOUT", "LOGGER", "SocketKind", "address", "check_host", "closing_error", "decode", "key_frame"]
-__all__ += ["opening_error"]
+__all__ = [
+    "CANNOT_OPEN",
+    "CLOSE_TIMEOUT",
+    "LOGGER",
+    "SocketKind",
+    "address",
+    "check_host",
+    "closing_error",
+    "decode",
+    "key_frame",
+    "opening_error",
+    "was_not_opened",
+]
 
 SocketKind: TypeAlias = Literal["session", "events"]
 
 # Frames, the key's among them, are what websockets logs at DEBUG.
 LOGGER = logging.getLogger("chat_sessions.openhands.socket")
 LOGGER.setLevel(logging.INFO)
+# What says that a socket could not be opened.
+CANNOT_OPEN = (OSError, InvalidHandshake, EOFError, ConnectionClosed)
 # How long the server may take to say goodbye, in seconds, before the socket is closed without it.
 CLOSE_TIMEOUT = 0.5
 _QUOTE_LIMIT = 300
@@ -85,6 +98,11 @@ def opening_error(error: Exception, url: str) -> APIError:
     if isinstance(error, TimeoutError):
         return APITimeoutError(f"WEBSOCKET {where}: the server did not answer in time")
     return APIConnectionError(f"WEBSOCKET {where}: cannot be opened ({str(error) or type(error).__name__})")
+
+
+def was_not_opened(error: Exception) -> bool:
+    """Return whether a websocket could not be opened for a reason that may pass."""
+    return isinstance(error, APIConnectionError)
 
 
 def closing_error(error: ConnectionClosed, session_id: str, max_event_bytes: int) -> APIError | ProtocolError | None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from typing import Literal, TypeAlias
 from urllib.parse import quote
 
 import httpx
@@ -14,12 +15,13 @@ from pydantic import JsonValue, SecretStr, TypeAdapter, ValidationError
 
 from chat_sessions.core.errors import APIStatusError, ProtocolError
 from chat_sessions.core.models import SessionSummary
-from chat_sessions.http.calls import Call, quoted, read_error
+from chat_sessions.http.calls import Call, check_page_size, quoted, read_error
 from chat_sessions.openhands.history import summary_of
-from chat_sessions.openhands.json_values import JsonObject, as_object, as_text
+from chat_sessions.openhands.json_values import JsonObject, as_list, as_object, as_text
 
 __all__ = [
     "PAGE_SIZE",
+    "Interruption",
     "agent_profile_call",
     "ask_call",
     "confirmation_call",
@@ -32,6 +34,8 @@ __all__ = [
     "is_route_gone",
     "list_call",
     "pause_call",
+    "read_conversations",
+    "read_events",
     "read_object",
     "read_summary",
     "refusal",
@@ -45,6 +49,10 @@ __all__ = [
 
 # The most that the server gives at once, of events and of conversations.
 PAGE_SIZE = 100
+
+Interruption: TypeAlias = Literal["interrupted", "paused"]
+"""How a run was ended: at once, or after the model's call that is under way."""
+
 _ROOT = "/api/conversations"
 # How much of an error's reason is told, in characters.
 _QUOTE_LIMIT = 300
@@ -59,6 +67,7 @@ def create_call(body: Mapping[str, JsonValue]) -> Call:
 
 def list_call(page_size: int | None, page_id: str | None) -> Call:
     """One page of the server's conversations, the newest first."""
+    check_page_size(page_size)
     params: dict[str, str | int] = {"limit": min(page_size or PAGE_SIZE, PAGE_SIZE)}
     if page_id is not None:
         params["page_id"] = page_id
@@ -155,13 +164,13 @@ def is_absence(error: APIStatusError) -> bool:
 
 
 def refusal(
-    call: Call, response: httpx.Response, content: bytes, *, secrets: Sequence[SecretStr] = ()
+    call: Call, status_code: int, headers: httpx.Headers, content: bytes, *, secrets: Sequence[SecretStr] = ()
 ) -> APIStatusError:
-    """The error for an answer that is no success, with the exception that the server tells of a 500.
+    """Return the error for an answer that is no success, with the exception that the server tells of a 500.
 
     `secrets` are not repeated in it: what the server refuses of a create it sends back, a model's key included.
     """
-    error = read_error(call, response.status_code, response.headers, content, secrets=secrets)
+    error = read_error(call, status_code, headers, content, secrets=secrets)
     told = as_text(as_object(error.body).get("exception"))
     if told:
         error.args = (f"{error.args[0]}: {told[:_QUOTE_LIMIT]}",)
@@ -187,3 +196,17 @@ def read_summary(call: Call, info: JsonObject) -> SessionSummary:
         raise ProtocolError(
             f"{call} answered with an object that is no conversation: {error.errors()[0]['loc']}"
         ) from error
+
+
+def read_conversations(call: Call, page: JsonObject) -> tuple[Sequence[SessionSummary], str | None]:
+    """Return the conversations of a page, and the id of the next page."""
+    return [read_summary(call, as_object(item)) for item in as_list(page.get("items"))], _next_page(page)
+
+
+def read_events(page: JsonObject) -> tuple[Sequence[JsonObject], str | None]:
+    """Return the events of a page, and the id of the next page."""
+    return [as_object(item) for item in as_list(page.get("items"))], _next_page(page)
+
+
+def _next_page(page: JsonObject) -> str | None:
+    return as_text(page.get("next_page_id")) or None

@@ -6,6 +6,7 @@ which service it talks to.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
@@ -25,6 +26,7 @@ __all__ = [
     "AsyncBackend",
     "AsyncEventConnection",
     "AsyncTurnTransport",
+    "AsyncTwinned",
     "Backend",
     "ConnectionLost",
     "DeadlinePassed",
@@ -32,6 +34,7 @@ __all__ = [
     "EventUnreadable",
     "TurnRequest",
     "TurnTransport",
+    "Twinned",
 ]
 
 
@@ -182,3 +185,16 @@ class AsyncBackend(Protocol):
     ) -> AsyncTurnStream: ...
     async def attachment_url(self, attachment: ImageAttachment) -> PresignedUrl: ...
     def session(self, session_id: str | None = None, *, index_ids: Sequence[str] | None = None) -> AsyncChatSession: ...
+
+
+class Twinned(ABC):
+    """A sync client, from which its async twin is reached."""
+
+    @property
+    @abstractmethod
+    def aio(self) -> AsyncBackend:
+        """The async twin with the same settings, always the same one."""
+
+
+class AsyncTwinned:
+    """An async client: it is a twin, and has none."""

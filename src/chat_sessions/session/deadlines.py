@@ -65,6 +65,8 @@ class EventClock:
         self._since = self._began
         self._waited = 0.0
         self._has_event = False
+        self.is_stopped = False
+        self._stop: Callable[[], None] | None = None
 
     def start(self, *, afresh: bool = False) -> None:
         """The wait for an event begins, or goes on after a `pause`; `afresh` for a request sent once more."""
@@ -81,6 +83,18 @@ class EventClock:
         self._has_event = True
         self._waited = 0.0
         self._since = self._now()
+
+    def on_stop(self, stop: Callable[[], None]) -> None:
+        """Have this called by `stop`: it ends what waits for the service, from any thread."""
+        self._stop = stop
+        if self.is_stopped:
+            stop()
+
+    def stop(self) -> None:
+        """End the wait for the service, because the stream is closed while it is still being opened."""
+        self.is_stopped = True
+        if self._stop is not None:
+            self._stop()
 
     def remaining(self) -> float | None:
         """Seconds until the next deadline, 0 if it has passed, None if there is none."""

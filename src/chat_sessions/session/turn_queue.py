@@ -24,6 +24,7 @@ from contextlib import suppress
 
 from chat_sessions.core.errors import APITimeoutError, ConfigurationError
 from chat_sessions.session.flow import Flow, current_flow, current_task
+from chat_sessions.session.waiting import running_loop
 
 __all__ = ["TurnSlot", "async_wait_for_turn", "wait_for_turn"]
 
@@ -175,7 +176,7 @@ async def async_wait_for_turn(
     key: Hashable, what: str = "a turn", where: str = "", *, limit: float | None = None
 ) -> TurnSlot:
     """As `wait_for_turn`; the event loop goes on meanwhile, and a cancelled wait leaves the line."""
-    loop = asyncio.get_running_loop()
+    loop = running_loop()
     ready = asyncio.Event()
 
     def wake() -> None:

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from chat_sessions.core.errors import ProtocolError
 from chat_sessions.core.events import Event, Text, TextDelta, parse_event_json
-from chat_sessions.llama_cloud.sse import EventDecoder
+from chat_sessions.http.event_stream import EventDecoder
 
 CAP = 16 * 1024 * 1024
 

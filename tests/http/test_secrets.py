@@ -11,6 +11,7 @@ import pytest
 
 from chat_sessions import APIConnectionError, APIStatusError, ConfigurationError, LlamaCloudChat, ProtocolError
 from chat_sessions.http.calls import retry_delay, transport_error
+from chat_sessions.http.connection.exchange import Exchange, remaining
 from chat_sessions.llama_cloud.wire import summary_call
 from tests.faces import do
 from tests.llama_cloud.test_client import SUMMARY, answer
@@ -78,7 +79,8 @@ def test_white_space_around_a_headers_value_is_no_part_of_it() -> None:
 
 def test_a_request_that_breaks_the_rules_of_http_is_not_sent_again_and_not_quoted() -> None:
     call, cause = summary_call("ses-1"), httpx.LocalProtocolError("Illegal header value b'secret'")
-    error = transport_error(call, cause, "http://x")
+    exchange = Exchange("GET", answer=remaining(1), connect=1, is_own=True)
+    error = transport_error(call, cause, exchange, "http://x")
     error.__cause__ = cause
     assert isinstance(error, APIConnectionError)
     assert "secret" not in str(error)

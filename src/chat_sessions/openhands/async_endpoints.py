@@ -1,31 +1,26 @@
-"""The async client of the OpenHands Agent Server."""
+"""The endpoints of an OpenHands Agent Server."""
 
 from __future__ import annotations
 
-import asyncio
-import os
-import time
 from collections.abc import AsyncIterator, Mapping, Sequence
-from copy import copy
-from types import TracebackType
 from typing import Self
 
-import httpx
-from pydantic import JsonValue, SecretStr
+from pydantic import JsonValue
 
 from chat_sessions.core.errors import APIStatusError, ConfigurationError, RateLimitError
 from chat_sessions.core.events import Event, Session
 from chat_sessions.core.models import ImageAttachment, PresignedUrl, SessionSummary, TitledSummary
-from chat_sessions.http.calls import retry_delay
-from chat_sessions.http.secrets import as_secret, concealed
+from chat_sessions.http.async_client import AsyncHTTPClient
+from chat_sessions.http.calls import Call
+from chat_sessions.http.connection.exchange import Remaining, remaining
+from chat_sessions.http.secrets import concealed
 from chat_sessions.openhands.async_connection import AsyncConversationEvents
-from chat_sessions.openhands.base import Interruption, no_attachments, was_not_sent
-from chat_sessions.openhands.caller import AsyncCaller
 from chat_sessions.openhands.confirmation import OnConfirmation, waits_for_confirmation
 from chat_sessions.openhands.history import history_of, is_settled
 from chat_sessions.openhands.json_values import JsonObject
 from chat_sessions.openhands.profiles import profile_id, profile_name
-from chat_sessions.openhands.settings import Settings, check_id
+from chat_sessions.openhands.settings import Settings, check_id, check_indexes, check_prompt
+from chat_sessions.openhands.sockets import SocketKind, was_not_opened
 from chat_sessions.openhands.titles import (
     TITLE_WAITS,
     GeneratedTitle,
@@ -37,6 +32,7 @@ from chat_sessions.openhands.titles import (
     titled,
 )
 from chat_sessions.openhands.wire import (
+    Interruption,
     agent_profile_call,
     ask_call,
     confirmation_call,
@@ -49,6 +45,9 @@ from chat_sessions.openhands.wire import (
     is_route_gone,
     list_call,
     pause_call,
+    read_conversations,
+    read_events,
+    read_object,
     read_summary,
     rename_call,
     run_call,
@@ -59,100 +58,68 @@ from chat_sessions.openhands.wire import (
 )
 from chat_sessions.session.async_chat_session import AsyncChatSession
 from chat_sessions.session.async_turn_stream import AsyncTurnStream
-from chat_sessions.session.backend import ConnectionLost, TurnRequest
+from chat_sessions.session.backend import AsyncTwinned, ConnectionLost, TurnRequest
 from chat_sessions.session.deadlines import EventClock, Timeouts
+from chat_sessions.session.waiting import async_sleep
 
-__all__ = ["AsyncOpenHandsChat"]
+__all__ = ["AsyncEndpoints"]
 
 
-class AsyncOpenHandsChat(AsyncCaller):
-    """The async twin of `OpenHandsChat`: the same arguments, the same methods to await.
+class AsyncEndpoints(AsyncTwinned):
+    """The methods of an `AsyncOpenHandsChat`."""
 
-    It keeps one connection pool per running event loop; each is closed with its loop. asyncio only.
-    """
+    _settings: Settings
+    _http: AsyncHTTPClient
+    _on_confirmation: OnConfirmation | None
+    # The websockets that the server may have, in the order in which they are looked for.
+    _kinds: tuple[SocketKind, ...]
 
-    def __init__(
-        self,
-        *,
-        base_url: str | None = None,
-        api_key: str | SecretStr | None = None,
-        llm: Mapping[str, JsonValue] | str | None = None,
-        agent: Mapping[str, JsonValue] | str | None = None,
-        tools: Sequence[str | Mapping[str, JsonValue]] | None = None,
-        workspace: Mapping[str, JsonValue] | str | os.PathLike[str] | None = None,
-        conversation: Mapping[str, JsonValue] | None = None,
-        on_confirmation: OnConfirmation | None = None,
-        http_client: httpx.AsyncClient | None = None,
-        timeouts: Timeouts | None = None,
-        max_retries: int = 2,
-        max_event_bytes: int = 16 * 1024 * 1024,
-    ) -> None:
-        # A traceback may show local variables.
-        api_key, llm, agent, tools = as_secret(api_key), concealed(llm), concealed(agent), concealed(tools)
-        workspace, conversation = concealed(workspace), concealed(conversation)
-        self._settings = Settings.resolve(
-            base_url=base_url,
-            api_key=api_key,
-            llm=llm,
-            agent=agent,
-            tools=tools,
-            workspace=workspace,
-            conversation=conversation,
-            timeouts=timeouts,
-            max_retries=max_retries,
-            max_event_bytes=max_event_bytes,
-        )
-        self._on_confirmation = on_confirmation
-        self._connect(http_client)
+    def __repr__(self) -> str:
+        if not hasattr(self, "_settings"):
+            # A traceback with local variables shows what could not be made.
+            return f"<{type(self).__name__} without settings>"
+        return f"{type(self).__name__}(base_url={self.base_url!r})"
 
-    @classmethod
-    def from_settings(
-        cls,
-        settings: Settings,
-        *,
-        on_confirmation: OnConfirmation | None = None,
-        http_client: httpx.AsyncClient | None = None,
-    ) -> Self:
-        """A client with the settings of another."""
-        made = cls.__new__(cls)
-        made._settings = settings
-        made._on_confirmation = on_confirmation
-        made._connect(http_client)
-        return made
+    @property
+    def service(self) -> str:
+        """The service's name: "openhands"."""
+        return "openhands"
 
-    def _connect(self, http_client: httpx.AsyncClient | None) -> None:
-        self._kinds = ("session", "events")
-        self._open(http_client)
+    @property
+    def base_url(self) -> str:
+        """The server's address, without `/api`."""
+        return self._settings.base_url
 
-    def __copy__(self) -> Self:
-        return self.from_settings(self._settings, on_confirmation=self._on_confirmation, http_client=self._given_client)
+    @property
+    def timeouts(self) -> Timeouts:
+        """The deadlines of this client's turns and requests."""
+        return self._settings.timeouts
 
-    def __deepcopy__(self, memo: object) -> Self:
-        return copy(self)
-
-    def __getstate__(self) -> dict[str, object]:
-        return {"_settings": self._settings}
-
-    def __setstate__(self, state: dict[str, Settings]) -> None:
-        self._settings = state["_settings"]
-        self._on_confirmation = None
-        self._connect(None)
+    @property
+    def index_ids(self) -> tuple[str, ...]:
+        """Empty: an agent server knows no indexes."""
+        return ()
 
     @property
     def transport(self) -> Self:
         """Itself: it sends turns and reads sessions back."""
         return self
 
-    async def __aenter__(self) -> Self:
-        return self
+    def queue_key(self, session_id: str) -> tuple[str, ...]:
+        """Return what makes a session the same one for every client of this process."""
+        return (self.service, self.base_url, session_id)
 
-    async def __aexit__(
-        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        await self.close()
+    def check_turn(self, prompt: str, index_ids: Sequence[str] | None) -> None:
+        """Raise `ConfigurationError` for a turn that cannot be sent."""
+        check_prompt(prompt)
+        check_indexes(index_ids)
+
+    async def close(self) -> None:
+        """Close the connections made here. The client may be used again: it makes new ones."""
+        self._http.close_connections()
 
     async def server_info(self) -> JsonObject:
-        """See `OpenHandsChat.server_info`."""
+        """Return what the server says of itself (`GET /server_info`): `version`, and later ones `usable_tools`."""
         return await self._object(server_call())
 
     async def create(self, *, index_ids: Sequence[str] | None = None) -> SessionSummary:
@@ -161,7 +128,7 @@ class AsyncOpenHandsChat(AsyncCaller):
         Its id is made here, so that a create whose answer was lost is repeated without a second one. An
         agent with a tool that the server does not have is refused at the first message only, with a 500.
         """
-        self._check_indexes(index_ids)
+        check_indexes(index_ids)
         body = self._settings.new_conversation()
         if (name := profile_name(body)) is not None:
             call = agent_profile_call(name)
@@ -173,18 +140,17 @@ class AsyncOpenHandsChat(AsyncCaller):
                 await self._object(switch_call(summary.session_id, self._settings.llm_profile))
             except BaseException:
                 if "conversation_id" not in self._settings.conversation:
-                    await self._send(delete_call(summary.session_id))
+                    await self._http.send(delete_call(summary.session_id))
                 raise
         return summary
 
     def list(self, *, page_size: int | None = None) -> AsyncIterator[SessionSummary]:
         """The server's conversations, the newest first, each page (100 at most) fetched when it is needed."""
-        self._check_page_size(page_size)
-        return self._listed(page_size)
-
-    async def _listed(self, page_size: int | None) -> AsyncIterator[SessionSummary]:
-        async for call, item in self._items(lambda page_id: list_call(page_size, page_id)):
-            yield read_summary(call, item)
+        first = list_call(page_size, None)
+        return self._http.pages(
+            lambda page_id: first if page_id is None else list_call(page_size, page_id),
+            lambda call, content: read_conversations(call, self._read_object(call, content)),
+        )
 
     async def retrieve(self, session_id: str) -> Session:
         """The conversation with its events, as a session's."""
@@ -245,7 +211,7 @@ class AsyncOpenHandsChat(AsyncCaller):
 
     async def _automatic_title(self, session_id: str, max_length: int) -> GeneratedTitle | None:
         for wait in TITLE_WAITS if self._settings.titles_itself else TITLE_WAITS[:1]:
-            await asyncio.sleep(wait)
+            await async_sleep(wait)
             info = await self._object(info_call(session_id))
             if (title := automatic(info, max_length)) is not None:
                 return title
@@ -290,10 +256,10 @@ class AsyncOpenHandsChat(AsyncCaller):
     async def delete(self, session_id: str) -> None:
         """Delete the conversation; a run of it is ended first."""
         call = delete_call(check_id(session_id))
-        async for attempt in self._attempts(lambda error: retry_delay(call, error)):
+        async for attempt in self._http.attempts_of(call):
             with attempt:
                 try:
-                    await self._send(call)
+                    await self._http.send(call)
                 except APIStatusError as error:
                     if not is_absence(error):
                         raise
@@ -304,11 +270,13 @@ class AsyncOpenHandsChat(AsyncCaller):
 
     async def attachment_url(self, attachment: ImageAttachment) -> PresignedUrl:
         """Raises `ConfigurationError`: an agent server has no attachments."""
-        raise no_attachments(attachment)
+        raise ConfigurationError(
+            f"an OpenHands agent server has no attachments; {attachment.attachment_name!r} is not one"
+        )
 
     def session(self, session_id: str | None = None, *, index_ids: Sequence[str] | None = None) -> AsyncChatSession:
         """A session to hold: an existing one, or, with None, one that is created at the first send."""
-        self._check_indexes(index_ids)
+        check_indexes(index_ids)
         return AsyncChatSession(self, None if session_id is None else check_id(session_id))
 
     def stream(
@@ -335,21 +303,23 @@ class AsyncOpenHandsChat(AsyncCaller):
         return events
 
     async def _listen(self, request: TurnRequest, clock: EventClock) -> AsyncConversationEvents:
-        async for attempt in self._attempts(was_not_sent):
+        async for attempt in self._http.attempts(was_not_opened, total=self.timeouts.total):
             with attempt:
                 clock.start(afresh=True)
                 events = AsyncConversationEvents(self, self._settings, request, clock, self._on_confirmation)
-                self._found(await events.listen(self._kinds))
+                if await events.listen(self._kinds) == "events":
+                    # The next turn does not look for the other one.
+                    self._kinds = ("events",)
                 return events
         raise AssertionError  # pragma: no cover - the last attempt returns or raises
 
     async def _send_message(self, request: TurnRequest, events: AsyncConversationEvents, clock: EventClock) -> None:
         call = message = send_call(request.session_id, request.prompt)
         try:
-            async for attempt in self._attempts(lambda error: retry_delay(message, error)):
+            async for attempt in self._http.attempts_of(message, total=self.timeouts.total):
                 with attempt:
                     try:
-                        await self._post(call, clock)
+                        await self._http.post(call, clock)
                     except RateLimitError:
                         if await events.has_message():
                             # At its limit of runs the server takes the message and only refuses to run it.
@@ -367,16 +337,27 @@ class AsyncOpenHandsChat(AsyncCaller):
     async def read_info(self, session_id: str, *, limit: float | None = None) -> JsonObject:
         """The conversation as the server tells it, one attempt within `limit` seconds."""
         call = info_call(session_id)
-        return self._read_object(call, await self._send(call, limit))
+        return self._read_object(call, await self._http.send(call, limit=limit))
 
     async def _history(self, session_id: str, *, limit: float | None) -> tuple[Sequence[Event], JsonObject]:
-        deadline = None if limit is None else time.monotonic() + limit
-        items, info = await self._read(session_id, deadline)
+        within = None if limit is None else remaining(limit)
+        items, info = await self._read(session_id, within)
         if not is_settled(items, info):
             # The run has ended between the two requests.
-            items, info = await self._read(session_id, deadline)
+            items, info = await self._read(session_id, within)
         return history_of(items, info), info
 
-    async def _read(self, session_id: str, deadline: float | None) -> tuple[Sequence[JsonObject], JsonObject]:
-        items = [item async for _, item in self._items(lambda page_id: events_call(session_id, page_id), deadline)]
-        return items, await self._object(info_call(session_id), deadline)
+    async def _read(self, session_id: str, within: Remaining | None) -> tuple[Sequence[JsonObject], JsonObject]:
+        pages = self._http.pages(
+            lambda page_id: events_call(session_id, page_id),
+            lambda call, content: read_events(self._read_object(call, content)),
+            within=within,
+        )
+        items = [item async for item in pages if item]
+        return items, await self._http.read(info_call(session_id), self._read_object, within=within)
+
+    async def _object(self, call: Call) -> JsonObject:
+        return await self._http.read(call, self._read_object)
+
+    def _read_object(self, call: Call, content: bytes) -> JsonObject:
+        return read_object(call, content, secrets=self._settings.secrets_of(call))

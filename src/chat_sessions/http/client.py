@@ -1,0 +1,225 @@
+# Generated from async_client.py by scripts/generate_sync.py: edit that file, then run `make format`.
+"""The HTTP client under a backend: its connections, its attempts, its pages."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
+from typing import TypeVar
+
+import httpx
+import stamina
+
+from chat_sessions.core.errors import APIStatusError, ProtocolError
+from chat_sessions.http.calls import (
+    Call,
+    is_event_stream,
+    lost,
+    not_an_event_stream,
+    transport_error,
+)
+from chat_sessions.http.connection.exchange import Exchange, Remaining, remaining
+from chat_sessions.http.connection.transport import Transport
+from chat_sessions.http.event_response import EventResponse
+from chat_sessions.http.lease import close_dropped
+from chat_sessions.http.requests import HTTPSettings, Requests
+from chat_sessions.http.settings import GivenClient
+from chat_sessions.session.deadlines import EventClock
+
+__all__ = ["HTTPClient"]
+
+_Item = TypeVar("_Item")
+_Value = TypeVar("_Value")
+
+# How much of an error's body is read, in bytes: a proxy's page may be of any size.
+_ERROR_BODY_LIMIT = 64 * 1024
+
+
+class HTTPClient:
+    """Sends requests over connections of its own, or with the client that the user gave."""
+
+    def __init__(self, settings: HTTPSettings, given: GivenClient | None = None) -> None:
+        self._settings = settings
+        self._requests = Requests(settings)
+        self._given = given
+        self._own: httpx.Client | None = None
+        self._transport: Transport | None = None
+
+    def close_connections(self) -> None:
+        """Close the connections made here. The client may be used again: it makes new ones."""
+        if self._transport is not None:
+            self._transport.close_all()
+
+    def _client(self) -> httpx.Client:
+        if self._given is not None:
+            close_dropped()
+            return self._given.get()
+        if self._own is None:
+            # Two threads may both come here: one of the two is then used by that thread's first request only.
+            transport = Transport(self._settings.route)
+            # A client that nobody closes, as in most scripts, leaves no open socket behind.
+            weakref.finalize(self, transport.close_all)
+            self._transport, self._own = transport, httpx.Client(transport=transport, trust_env=False)
+        return self._own
+
+    def _exchange(self, request: httpx.Request, answer: Remaining, connect: float | None) -> Exchange:
+        is_own = self._given is None
+        exchange = Exchange(request.method, answer=answer, connect=connect, is_own=is_own)
+        if not is_own:
+            request.extensions["trace"] = exchange.on_trace
+        return exchange
+
+    def attempts(
+        self, on: Callable[[Exception], bool | float], *, total: float | None = None
+    ) -> Iterable[stamina.Attempt]:
+        """Yield attempts, with waits between them, as long as `on` says that an error may be tried again."""
+        return stamina.retry_context(
+            on=on,
+            attempts=self._settings.max_retries + 1,
+            timeout=None,
+            wait_initial=0.5,
+            wait_max=self._requests.longest_wait(total),
+        )
+
+    def attempts_of(self, call: Call, *, total: float | None = None) -> Iterable[stamina.Attempt]:
+        """Yield the attempts at a call: a turn, or what changes something, only while it provably was not taken."""
+        return self.attempts(self._requests.retry_on(call, total), total=total)
+
+    def read(self, call: Call, read: Callable[[Call, bytes], _Value], *, within: Remaining | None = None) -> _Value:
+        """Send a call, again if that does no harm, and return what `read` makes of its answer's body.
+
+        With a deadline, `within`, it is sent once.
+        """
+        if within is not None:
+            return read(call, self.send(call, limit=within()))
+        for attempt in self.attempts_of(call):
+            with attempt:
+                content = self.send(call)
+                return read(call, content)
+        raise AssertionError  # pragma: no cover - the last attempt returns or raises
+
+    def send(self, call: Call, *, limit: float | None = None) -> bytes:
+        """Send a call once; returns the body of its answer. `limit` is in seconds, for a look-up of a broken turn.
+
+        Raises `APIStatusError` and `APIConnectionError`.
+        """
+        answer = self._requests.answer_timeout(limit)
+        left = remaining(answer)
+        client = self._client()
+        request = self._requests.build(client, call, answer=answer)
+        exchange = self._exchange(request, left, self._requests.connect_timeout(answer))
+        with exchange.in_force():
+            try:
+                return self._answer(client, request, call, left)
+            except httpx.RequestError as error:
+                raise transport_error(call, error, exchange, self._settings.route.base_url) from error
+
+    def post(self, call: Call, clock: EventClock) -> None:
+        """Send a part of a turn once, within its deadline.
+
+        Raises `APIConnectionError` if no byte of it left, else `ConnectionLost` or `DeadlinePassed`.
+        """
+        client = self._client()
+        clock.start(afresh=True)
+        request = self._requests.build(client, call, answer=clock.remaining())
+        exchange = self._exchange(request, clock.remaining, self._settings.timeouts.connect)
+        clock.on_stop(exchange.stop)
+        with exchange.in_force():
+            try:
+                self._answer(client, request, call, clock.remaining)
+            except httpx.RequestError as error:
+                raise self._turn_error(call, error, exchange, clock) from error
+
+    def open(self, call: Call, clock: EventClock) -> EventResponse:
+        """Post a turn that is answered with an event stream, once; returns the stream.
+
+        Raises `APIStatusError` and `ProtocolError` for another answer; else as `post`.
+        """
+        client = self._client()
+        request = self._requests.build(client, call, answer=self._requests.turn_timeout(), accept="text/event-stream")
+        clock.start(afresh=True)
+        exchange = self._exchange(request, clock.remaining, self._settings.timeouts.connect)
+        clock.on_stop(exchange.stop)
+        with exchange.in_force():
+            try:
+                response = client.send(request, stream=True, follow_redirects=False)
+            except httpx.TransportError as error:
+                raise self._turn_error(call, error, exchange, clock) from error
+            try:
+                if not response.is_success:
+                    raise self._refusal(call, response, clock.remaining)
+                if not is_event_stream(response.headers):
+                    raise self._other_answer(call, response, clock.remaining)
+            except BaseException:
+                response.close()
+                raise
+        return EventResponse(response, exchange, clock, max_event_bytes=self._settings.max_event_bytes)
+
+    def pages(
+        self,
+        call_for: Callable[[str | None], Call],
+        read: Callable[[Call, bytes], tuple[Sequence[_Item], str | None]],
+        *,
+        within: Remaining | None = None,
+    ) -> Iterator[_Item]:
+        """Yield the items of every page, each page fetched when it is needed. `read` returns the next page's token."""
+        seen: set[str] = set()
+        token: str | None = None
+        while True:
+            items, token = self.read(call_for(token), read, within=within)
+            for item in items:
+                yield item
+            if not token:
+                return
+            if token in seen:
+                raise ProtocolError(f"the service gave the page token {token!r} twice: its list has no end")
+            seen.add(token)
+
+    def _turn_error(self, call: Call, error: httpx.RequestError, exchange: Exchange, clock: EventClock) -> Exception:
+        if exchange.was_not_sent(error) and not exchange.is_stopped:
+            return transport_error(call, error, exchange, self._settings.route.base_url)
+        return lost(error, clock)
+
+    def _answer(self, client: httpx.Client, request: httpx.Request, call: Call, left: Remaining) -> bytes:
+        response = client.send(request, stream=True, follow_redirects=False)
+        try:
+            if response.is_success:
+                return self._body(response, left)
+            raise self._refusal(call, response, left)
+        finally:
+            response.close()
+            stream = response.extensions.get("network_stream")
+            if response.status_code >= 500 and response.http_version == "HTTP/1.1" and stream is not None:
+                # Some servers close the connection after such an answer, and do not say so.
+                stream.close()
+
+    # What these two read may repeat the key: it is in no frame of the error.
+    def _refusal(self, call: Call, response: httpx.Response, left: Remaining) -> APIStatusError:
+        start = self._beginning(response, left)
+        return self._settings.refusal(call, response.status_code, response.headers, start)
+
+    def _other_answer(self, call: Call, response: httpx.Response, left: Remaining) -> ProtocolError:
+        start = self._beginning(response, left)
+        return not_an_event_stream(call, response.headers, start, self._settings.secrets)
+
+    @staticmethod
+    def _body(response: httpx.Response, left: Remaining) -> bytes:
+        """The whole body. Raises `httpx.RequestError`: `ReadTimeout` when no time is left."""
+        pieces: list[bytes] = []
+        for piece in response.iter_bytes():
+            pieces.append(piece)
+            if left() == 0:
+                raise httpx.ReadTimeout("the answer took too long")
+        return b"".join(pieces)
+
+    @staticmethod
+    def _beginning(response: httpx.Response, left: Remaining) -> bytes:
+        """What an error's body begins with: as much as comes in time and without an error, up to the limit."""
+        start = bytearray()
+        with suppress(httpx.RequestError):
+            for piece in response.iter_bytes():
+                start += piece
+                if len(start) >= _ERROR_BODY_LIMIT or left() == 0:
+                    break
+        return bytes(start[:_ERROR_BODY_LIMIT])

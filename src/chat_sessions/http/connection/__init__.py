@@ -1,0 +1,1 @@
+"""Our own connections, made for streams: an httpx transport on httpcore, with sockets that heed event deadlines."""

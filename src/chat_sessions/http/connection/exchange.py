@@ -1,0 +1,133 @@
+"""One request and its answer: how long each read may take, whether anything has left, and how to stop it.
+
+A context variable names the exchange in force, because a connection goes from one request to the next, which may
+be in another thread or task before the first one knows.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Generator
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar
+from socket import SHUT_RDWR, socket
+from typing import Protocol, TypeAlias
+
+import httpx
+
+__all__ = ["SHORTEST_READ", "Exchange", "Remaining", "current_exchange", "remaining"]
+
+# A socket timeout of 0 means non-blocking; a deadline that has passed must still be a timeout.
+SHORTEST_READ = 0.001
+_NEVER_SENT = (httpx.PoolTimeout, httpx.UnsupportedProtocol)
+_NOT_CONNECTED = (httpx.ConnectError, httpx.ConnectTimeout, httpx.ProxyError)
+
+Remaining: TypeAlias = Callable[[], float | None]
+"""Seconds left, never below 0, or None for no deadline."""
+
+
+def remaining(seconds: float | None) -> Remaining:
+    """Return a deadline that many seconds from now, as a function of what is left of it."""
+    if seconds is None:
+        return lambda: None
+    end = time.monotonic() + seconds
+    return lambda: max(0.0, end - time.monotonic())
+
+
+class Closable(Protocol):
+    """A connection as an exchange knows it."""
+
+    def close(self) -> None:
+        """Close it at once."""
+        ...
+
+
+class Exchange:
+    """A request on its way. `answer` is what is left for its answer, `connect` the seconds that connecting may take.
+
+    `is_own` says that one of our connections carries it, which knows whether a byte of it has left.
+    """
+
+    def __init__(self, method: str, *, answer: Remaining, connect: float | None, is_own: bool) -> None:
+        self._first_line = method.encode() + b" "
+        self._answer = answer
+        self._connect = remaining(connect)
+        self._is_own = is_own
+        self._has_left = False
+        self._has_traced = False
+        self.is_stopped = False
+        self._socket: socket | None = None
+        self._opened: Closable | None = None
+
+    @contextmanager
+    def in_force(self) -> Generator[None]:
+        """Within this block, the reads and writes of the calling context are this exchange's."""
+        token = _current.set(self)
+        try:
+            yield
+        finally:
+            _current.reset(token)
+
+    def on_trace(self, _event: str, _info: object) -> None:
+        """Note that httpcore carries the request of an injected client: its errors mean what they say."""
+        self._has_traced = True
+
+    async def async_on_trace(self, _event: str, _info: object) -> None:
+        """`on_trace` for an async client."""
+        self._has_traced = True
+
+    def was_not_sent(self, error: httpx.RequestError) -> bool:
+        """Whether the request provably did not leave this machine when this error came.
+
+        Another library's transport may say of a reset that it could not connect: that is not believed.
+        """
+        if self._is_own:
+            return not self._has_left
+        return isinstance(error, _NEVER_SENT) or (self._has_traced and isinstance(error, _NOT_CONNECTED))
+
+    def opened(self, connection: Closable) -> None:
+        """Note the connection that is made for the request."""
+        self._opened = connection
+
+    def close_opened(self) -> None:
+        """Close the connection that could not be finished: httpcore leaves that to a SOCKS proxy, which may refuse."""
+        if self._opened is not None:
+            self._opened.close()
+
+    def connected(self, sock: socket) -> None:
+        """Note the socket that the request takes."""
+        self._socket = sock
+        if self.is_stopped:
+            self.stop()
+
+    def wrote(self, data: bytes) -> None:
+        """Note what is about to be written: the request, or what a proxy or TLS needs before it."""
+        # HTTP/2 begins with a preface and writes frames after it.
+        self._has_left = self._has_left or data.startswith((self._first_line, b"PRI * HTTP/2"))
+
+    def limit(self, timeout: float | None) -> float | None:
+        """Return the seconds that a read may take instead of `timeout`."""
+        left = self._answer() if self._has_left else self._connect()
+        if left is None:
+            return timeout
+        left = max(left, SHORTEST_READ)
+        return left if timeout is None else min(left, timeout)
+
+    def end_within(self, seconds: float) -> None:
+        """Let each read from now on take this long, whatever the deadline."""
+        self._answer = lambda: seconds
+
+    def stop(self) -> None:
+        """End what waits for the answer, in any thread: closing a socket does not end the reads that wait for it."""
+        self.is_stopped = True
+        if self._socket is not None:
+            with suppress(OSError):
+                self._socket.shutdown(SHUT_RDWR)
+
+
+_current: ContextVar[Exchange | None] = ContextVar("chat_sessions_exchange", default=None)
+
+
+def current_exchange() -> Exchange | None:
+    """Return the exchange in force."""
+    return _current.get()

@@ -1,0 +1,130 @@
+"""Where in an HTTP/1.1 answer a connection is, so that the chunks of its body can be taken apart without a parser.
+
+A service sends one HTTP chunk for each event, and h11 takes ten times as long for a chunk as we do for the event in
+it. So what comes after the head of a chunked answer is held back, and given to whoever asks first: to httpcore and
+its parser, as it came, or to a reader of the content. What is no plain chunk is left to h11 in either case: the
+end, trailers, and everything broken.
+"""
+
+from __future__ import annotations
+
+import re
+
+import httpcore
+
+__all__ = ["Framing"]
+
+_LONGEST_HEAD = 100 * 1024
+_LONGEST_SIZE_LINE = 4096
+_STATUS = re.compile(rb"HTTP/1\.1 (\d\d\d)[ \r]")
+_CHUNKED = re.compile(rb"\r\ntransfer-encoding:[ \t]*chunked[ \t]*\r\n", re.IGNORECASE)
+_LENGTH = re.compile(rb"\r\ncontent-length:", re.IGNORECASE)
+_END_OF_HEAD = re.compile(rb"\n\r?\n")
+_SIZE = re.compile(rb"([0-9A-Fa-f]{1,16})(?:;[^\r\n]*)?[ \t]*\Z")
+_PASS, _HEAD, _BODY = range(3)
+
+
+class Framing:
+    """Where in an HTTP/1.1 answer a connection is. `is_body` says whether `content` can take its chunks apart."""
+
+    __slots__ = ("_at", "_head", "_is_http2", "_kept", "_left", "_line")
+
+    def __init__(self) -> None:
+        self._at = _PASS
+        self._is_http2 = False
+        self._head = b""
+        # What has been read and belongs to the body.
+        self._kept = b""
+        # How much of the open chunk, with the line end behind it, has not come yet.
+        self._left = 0
+        self._line = b""
+
+    @property
+    def is_body(self) -> bool:
+        """Whether the head of a chunked answer has been read and none of its body."""
+        return self._at == _BODY
+
+    def wrote(self, data: bytes) -> None:
+        """Note what is written: what is read after a request is the head of its answer."""
+        self._is_http2 = self._is_http2 or data.startswith(b"PRI * HTTP/2")
+        if self._at != _HEAD and not self._is_http2:
+            self._at, self._head = _HEAD, b""
+
+    def take_kept(self) -> bytes:
+        """Take what was held back, for the parser: it reads the body from now on."""
+        kept, self._kept, self._line = self._line + self._kept, b"", b""
+        if kept or self._at == _BODY:
+            self._at = _PASS
+        return kept
+
+    def head(self, data: bytes) -> bytes:
+        """Take in what was read; returns what the parser is to have now."""
+        if self._at != _HEAD or not data:
+            return data
+        known = len(self._head)
+        self._head += data
+        end = _END_OF_HEAD.search(self._head)
+        if end is None:
+            if len(self._head) > _LONGEST_HEAD:
+                self._at, self._head = _PASS, b""
+            return data
+        head, rest, self._head = self._head[: end.end()], self._head[end.end() :], b""
+        status = _STATUS.match(head)
+        if status is not None and status[1].startswith(b"1") and status[1] != b"101":
+            # An early hint: the head of the answer itself is still to come.
+            return head[known:] + self.head(rest)
+        # h11 takes line ends without a CR, which are not looked for here.
+        is_plain = head.endswith(b"\r\n\r\n") and status is not None
+        if not is_plain or not _CHUNKED.search(head) or _LENGTH.search(head):
+            self._at = _PASS
+            return data
+        self._at, self._kept, self._left = _BODY, rest, 0
+        return head[known:]
+
+    def content(self, data: bytes) -> bytes:
+        """Take in more of a chunked body; returns the content in it. When `is_body` is over, the parser reads on.
+
+        Raises `httpcore.RemoteProtocolError` for a chunk that is longer than it says.
+        """
+        if self._line:
+            data, self._line = self._line + data, b""
+        parts: list[bytes] = []
+        at, end = 0, len(data)
+        while at < end:
+            if self._left > 2:
+                part = data[at : at + self._left - 2]
+                parts.append(part)
+                self._left -= len(part)
+                at += len(part)
+            elif self._left:
+                if data[at] != b"\r\n"[2 - self._left]:
+                    raise httpcore.RemoteProtocolError("a chunk is longer than it says")
+                self._left -= 1
+                at += 1
+            else:
+                line_end = data.find(b"\r\n", at)
+                if line_end < 0 and end - at <= _LONGEST_SIZE_LINE:
+                    self._line = data[at:]
+                    break
+                size = _SIZE.match(data, at, max(line_end, at))
+                if size is None or not (length := int(size[1], 16)):
+                    # The end with its trailers, or no chunk: the parser's to judge.
+                    self._at, self._kept = _PASS, data[at:]
+                    break
+                at = line_end + 2
+                stop = at + length
+                if data[stop : stop + 2] == b"\r\n":
+                    parts.append(data[at:stop])
+                    at = stop + 2
+                else:
+                    self._left = length + 2
+        return b"".join(parts)
+
+    def take_content(self) -> bytes:
+        """Take the content of what was held back."""
+        kept, self._kept = self._kept, b""
+        return self.content(kept) if kept else b""
+
+    def ended(self) -> None:
+        """Note that the connection has ended: the parser is to see that."""
+        self._at, self._kept, self._line = _PASS, b"", b""

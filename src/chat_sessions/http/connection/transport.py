@@ -1,0 +1,164 @@
+# Generated from async_transport.py by scripts/generate_sync.py: edit that file, then run `make format`.
+"""Our own connections as an httpx transport.
+
+httpcore's pool looks through all its connections for each request. A turn holds its connection until it ends,
+so there may be thousands: here a connection is either in use, or on the pile of idle ones, of which the last
+one used is taken first. httpcore makes the connections, through proxies and TLS.
+"""
+
+from __future__ import annotations
+
+import os
+import weakref
+from collections import deque
+from collections.abc import Iterator
+
+import httpcore
+import httpx
+
+from chat_sessions.http.connection.exchange import current_exchange
+from chat_sessions.http.connection.network import Backend, Stream, extensions_of, httpx_errors, owner, stream_of
+from chat_sessions.http.settings import Route
+
+__all__ = ["Transport"]
+
+_MOST_IDLE = 20
+# How long an idle connection may be used again, in seconds.
+_IDLE_FOR = 5.0
+
+
+class Transport(httpx.BaseTransport):
+    """Carries requests to one service, each on a connection that nothing else uses meanwhile."""
+
+    def __init__(self, route: Route) -> None:
+        # It makes connections, and is never asked to keep one.
+        self._maker = httpcore.ConnectionPool(
+            ssl_context=route.ssl_context(),
+            proxy=route.proxy(),
+            http2=route.http2,
+            keepalive_expiry=_IDLE_FOR,
+            network_backend=Backend(),
+        )
+        self._idle: deque[_Idle] = deque()
+        self._streams: weakref.WeakSet[Stream] = weakref.WeakSet()
+        self._process = os.getpid()
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        """Send the request; returns the answer with its body to be read."""
+        sent = httpcore.Request(
+            method=request.method,
+            url=httpcore.URL(
+                scheme=request.url.raw_scheme,
+                host=request.url.raw_host,
+                port=request.url.port,
+                target=request.url.raw_path,
+            ),
+            headers=request.headers.raw,
+            content=request.stream,
+            extensions=request.extensions,
+        )
+        connection = self._take_idle() or self._maker.create_connection(sent.url.origin)
+        with httpx_errors():
+            try:
+                answer = connection.handle_request(sent)
+            except BaseException:
+                connection.close()
+                if (exchange := current_exchange()) is not None:
+                    exchange.close_opened()
+                raise
+        if (stream := stream_of(answer)) is not None:
+            self._streams.add(stream)
+        return httpx.Response(
+            answer.status,
+            headers=answer.headers,
+            stream=_Body(answer, connection, self._idle),
+            extensions=extensions_of(answer),
+        )
+
+    def _take_idle(self) -> httpcore.ConnectionInterface | None:
+        """The last connection that is idle and can still be used here."""
+        if self._process != os.getpid():
+            # A fork shares the sockets: parent and child would read each other's answers.
+            self._process = os.getpid()
+            for stream in list(self._streams):
+                stream.disown()
+            self._streams.clear()
+            self._idle.clear()
+        here = owner()
+        elsewhere: list[_Idle] = []
+        found = None
+        while found is None and self._idle:
+            idle = self._idle.pop()
+            if not idle.is_usable:
+                idle.drop()
+            elif idle.owner is here:
+                found = idle.connection
+            else:
+                elsewhere.append(idle)
+        self._idle.extendleft(elsewhere)
+        return found
+
+    def close_all(self) -> None:
+        """Close the sockets of all connections, at once and without an event loop."""
+        for stream in list(self._streams):
+            stream.close()
+        self._idle.clear()
+
+    def close(self) -> None:
+        """Close all connections."""
+        self.close_all()
+
+
+class _Idle:
+    """An idle connection, and the event loop in which it may be used."""
+
+    def __init__(self, connection: httpcore.ConnectionInterface, stream: Stream) -> None:
+        self.connection = connection
+        self.owner = owner()
+        self._stream = stream
+        stream.rest()
+
+    @property
+    def is_usable(self) -> bool:
+        """Whether nothing speaks against another request on it."""
+        is_gone = self.owner is not None and self.owner.is_closed()
+        return not is_gone and self.connection.is_idle() and not self.connection.has_expired()
+
+    def drop(self) -> None:
+        """Close its socket, without an event loop."""
+        self._stream.close()
+
+
+class _Body(httpx.SyncByteStream):
+    """The body of an answer. Once closed, its connection is idle if the body was read to its end."""
+
+    def __init__(self, answer: httpcore.Response, connection: httpcore.ConnectionInterface, idle: deque[_Idle]) -> None:
+        self._answer = answer
+        self._connection = connection
+        self._idle = idle
+        self._is_closed = False
+
+    def __iter__(self) -> Iterator[bytes]:
+        with httpx_errors():
+            for part in self._answer.iter_stream():
+                yield part
+
+    def close(self) -> None:
+        if self._is_closed:
+            return
+        self._is_closed = True
+        stream = stream_of(self._answer)
+        try:
+            with httpx_errors():
+                self._answer.close()
+        except BaseException:
+            # A task that is cancelled right here would leave the socket to nobody.
+            if stream is not None:
+                stream.close()
+            raise
+        if self._connection.is_idle() and stream is not None:
+            self._idle.append(_Idle(self._connection, stream))
+            if len(self._idle) > _MOST_IDLE:
+                self._idle.popleft().drop()
+        else:
+            self._connection.close()

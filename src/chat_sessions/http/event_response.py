@@ -1,0 +1,95 @@
+# Generated from async_event_response.py by scripts/generate_sync.py: edit that file, then run `make format`.
+"""A turn's HTTP response as live events, bounded by event deadlines."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+
+import httpcore
+import httpx
+
+from chat_sessions.core.errors import ProtocolError
+from chat_sessions.core.events import Event
+from chat_sessions.http.calls import lost
+from chat_sessions.http.connection.exchange import SHORTEST_READ, Exchange
+from chat_sessions.http.connection.network import httpx_error
+from chat_sessions.http.event_stream import EventDecoder
+from chat_sessions.http.lease import Lease
+from chat_sessions.session.backend import DeadlinePassed, EventUnreadable
+from chat_sessions.session.deadlines import EventClock
+
+__all__ = ["EventResponse"]
+
+# How long the end of the body may take after the stop, in seconds: long enough for bytes that are on their way, too
+# short to be noticed. Then the connection is not used again.
+_END_WAIT = 0.02
+_BROKEN = (httpx.TransportError, httpx.StreamError, httpx.DecodingError)
+_BROKEN_BELOW = (httpcore.NetworkError, httpcore.ProtocolError, httpcore.TimeoutException)
+
+
+class EventResponse:
+    """The events of an open response; an `EventConnection`."""
+
+    def __init__(
+        self, response: httpx.Response, exchange: Exchange, clock: EventClock, *, max_event_bytes: int
+    ) -> None:
+        self._clock = clock
+        self._exchange = exchange
+        self._lease = Lease(response)
+        self._decoder = EventDecoder(max_event_bytes)
+        is_encoded = "content-encoding" in response.headers
+        self._chunks = response.iter_bytes() if is_encoded else response.iter_raw()
+        stream = self._lease.stream
+        self._direct = stream if stream is not None and stream.can_read_body and not is_encoded else None
+
+    def __next__(self) -> Event:
+        while (event := self._next_event()) is None:
+            left = self._clock.remaining()
+            chunk = self._read(None if left is None else max(left, SHORTEST_READ))
+            if not chunk:
+                raise StopIteration
+            self._decoder.feed(chunk)
+            if left == 0 and not self._decoder.has_event:
+                # What had come in time has been looked at.
+                raise DeadlinePassed(self._clock.describe())
+        return event
+
+    def _next_event(self) -> Event | None:
+        try:
+            return self._decoder.next_event()
+        except ProtocolError as error:
+            if self._decoder.is_over_limit:
+                # The session's history would bring what is too large here.
+                raise
+            raise EventUnreadable(error) from error
+
+    def _read(self, limit: float | None) -> bytes:
+        """Return more of the body; empty at its end."""
+        self._lease.check()
+        try:
+            if self._direct is not None:
+                if content := self._direct.read_body(limit):
+                    return content
+                self._direct = None
+            with self._exchange.in_force():
+                return next(self._chunks, b"")
+        except _BROKEN as error:
+            raise lost(error, self._clock) from error
+        except _BROKEN_BELOW as error:
+            raise lost(httpx_error(error), self._clock) from error
+
+    def finish(self) -> None:
+        """Read the end of the body if it is there, so that the connection can be used again; then close."""
+        with suppress(*_BROKEN, *_BROKEN_BELOW):
+            if self._direct is not None and not self._direct.read_body(_END_WAIT):
+                self._direct = None
+            if self._direct is None:
+                self._lease.read_end(self._chunks, self._exchange, _END_WAIT)
+        self.close()
+
+    def close(self) -> None:
+        """Close the response: its socket, unless the body was read to its end."""
+        self._lease.close()
+
+    def __del__(self) -> None:
+        self._lease.drop()

@@ -1,0 +1,161 @@
+"""An open response: where it may be read, and how it is closed, by a thread, a task, or the garbage collector."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections import deque
+from collections.abc import AsyncIterator, Iterator
+from contextlib import suppress
+from socket import SHUT_RDWR, socket
+from typing import Any
+
+import httpx
+
+from chat_sessions.core.errors import ConfigurationError
+from chat_sessions.http.connection.asyncio_network import AsyncStream
+from chat_sessions.http.connection.asyncio_socket import is_readable
+from chat_sessions.http.connection.exchange import Exchange
+from chat_sessions.http.connection.network import Stream
+from chat_sessions.session.waiting import running_loop
+
+__all__ = ["AsyncLease", "Lease", "close_dropped"]
+
+
+class Lease:
+    """A sync response. `stream` is our own connection, None for an injected client's."""
+
+    def __init__(self, response: httpx.Response) -> None:
+        self._response = response
+        self._process = os.getpid()
+        stream = response.extensions.get("network_stream")
+        self.stream = stream if isinstance(stream, Stream) else None
+        self._socket = _socket_of(stream)
+
+    def check(self) -> None:
+        """Raise `ConfigurationError` if the response cannot be read here."""
+        _check_process(self._process)
+
+    def read_end(self, chunks: Iterator[bytes], exchange: Exchange, seconds: float) -> None:
+        """Read what is left of the body if it comes that soon: one more chunk at most."""
+        if self.stream is not None:
+            exchange.end_within(seconds)
+        elif self._socket is None or not is_readable(self._socket, seconds):
+            # Nothing bounds the reads of an injected client's connection.
+            return
+        with exchange.in_force():
+            next(chunks, b"")
+
+    def close(self) -> None:
+        """Close the response: its socket, unless the body was read to its end. Ends reads in other threads."""
+        if not self._response.is_closed:
+            self._wake()
+        self._response.close()
+
+    def drop(self) -> None:
+        """Close what nobody has closed. The garbage collector may be at work under a lock of the client's own pool."""
+        if self._response.is_closed:
+            return
+        self._wake()
+        if self.stream is not None:
+            self.stream.close()
+        else:
+            _dropped.append(self._response)
+
+    def _wake(self) -> None:
+        # A fork shares the socket: what is shut down in it would end the parent's turn.
+        if self._socket is not None and self._process == os.getpid():
+            with suppress(OSError):
+                self._socket.shutdown(SHUT_RDWR)
+
+
+_dropped: deque[httpx.Response] = deque()
+
+
+def close_dropped() -> None:
+    """Return the connections of streams that were dropped without being closed to the injected client's pool."""
+    with suppress(IndexError):
+        while True:
+            _dropped.popleft().close()
+
+
+class AsyncLease:
+    """An async response, which belongs to the event loop that opened it."""
+
+    def __init__(self, response: httpx.Response) -> None:
+        self._response = response
+        self._process = os.getpid()
+        self._loop = running_loop()
+        stream = response.extensions.get("network_stream")
+        self.stream = stream if isinstance(stream, AsyncStream) else None
+        self._network_stream: Any = stream
+
+    def check(self) -> None:
+        """Raise `ConfigurationError` if the response cannot be read here."""
+        _check_process(self._process)
+        if running_loop() is not self._loop:
+            raise ConfigurationError(
+                "this stream was opened in another event loop, and can only be read in that one: open and read it "
+                "within one asyncio.run()"
+            )
+
+    async def read_end(self, chunks: AsyncIterator[bytes], exchange: Exchange, seconds: float) -> None:
+        """Read what is left of the body if it comes that soon: one more chunk at most."""
+        exchange.end_within(seconds)
+        with suppress(TimeoutError), exchange.in_force():
+            async with asyncio.timeout(seconds if self.stream is None else None):
+                await anext(chunks, b"")
+
+    async def close(self) -> None:
+        """Close the response: its socket, unless the body was read to its end."""
+        if self._response.is_closed:
+            return
+        if self._process != os.getpid() or running_loop() is not self._loop:
+            self.drop()
+            return
+        if self.stream is not None:
+            # At once, whatever becomes of this task.
+            self.stream.close()
+        # In a task of its own: a reader that is cancelled twice must not leave the pool with a lost connection.
+        await asyncio.shield(_closing(self._loop, self._response, self._network_stream))
+
+    def drop(self) -> None:
+        """Close what nobody has closed, in its own event loop, or without one if that has ended."""
+        if self._response.is_closed:
+            return
+        if self._process != os.getpid():
+            if self.stream is not None:
+                self.stream.disown()
+        elif not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(_closing, self._loop, self._response, self._network_stream)
+        elif self.stream is not None:
+            self.stream.close()
+
+
+_tasks: set[asyncio.Task[None]] = set()
+
+
+def _closing(loop: asyncio.AbstractEventLoop, response: httpx.Response, stream: Any) -> asyncio.Task[None]:
+    _tasks.add(task := loop.create_task(_close(response, stream)))
+    task.add_done_callback(_tasks.discard)
+    return task
+
+
+async def _close(response: httpx.Response, stream: Any) -> None:
+    await response.aclose()
+    if stream is not None:
+        # httpcore takes a clean-up for done that a second cancellation has interrupted (encode/httpcore#1115).
+        await stream.aclose()
+
+
+def _check_process(process: int) -> None:
+    if process != os.getpid():
+        raise ConfigurationError(
+            "this stream was opened in the process that this one was forked from, which reads it: ask in here with a "
+            "stream of its own"
+        )
+
+
+def _socket_of(stream: Any) -> socket | None:
+    sock = None if stream is None else stream.get_extra_info("socket")
+    return sock if isinstance(sock, socket) else None

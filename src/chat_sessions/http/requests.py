@@ -1,0 +1,134 @@
+"""How a backend's requests are built, how long they may take, and when they are sent once more. No I/O."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+import httpx
+from pydantic import SecretStr
+
+from chat_sessions.core.errors import APIStatusError, ConfigurationError
+from chat_sessions.http.calls import Call, retry_delay
+from chat_sessions.http.connection.exchange import SHORTEST_READ, remaining
+from chat_sessions.http.settings import Route
+from chat_sessions.session.deadlines import Timeouts
+
+__all__ = ["HTTPSettings", "Requests"]
+
+_READ_BACK_TIMEOUT = 10.0
+_LONGEST_WAIT = 8.0
+
+
+class HTTPSettings(Protocol):
+    """What a backend's settings must say of its requests."""
+
+    @property
+    def route(self) -> Route:
+        """The way to the service."""
+        ...
+
+    @property
+    def timeouts(self) -> Timeouts:
+        """The deadlines."""
+        ...
+
+    @property
+    def max_retries(self) -> int:
+        """How often a request may be sent once more."""
+        ...
+
+    @property
+    def max_event_bytes(self) -> int:
+        """The largest event that is read."""
+        ...
+
+    @property
+    def params(self) -> dict[str, str]:
+        """The query parameters of every request."""
+        ...
+
+    @property
+    def secrets(self) -> tuple[SecretStr, ...]:
+        """What no error may repeat."""
+        ...
+
+    def request_headers(self) -> dict[str, str]:
+        """The headers of every request; their `repr` shows names alone."""
+        ...
+
+    def refusal(self, call: Call, status_code: int, headers: httpx.Headers, content: bytes) -> APIStatusError:
+        """The error for an answer that is no success; `content` is the beginning of its body."""
+        ...
+
+
+class Requests:
+    """The requests of one client."""
+
+    def __init__(self, settings: HTTPSettings) -> None:
+        self._settings = settings
+
+    def build(
+        self, client: httpx.Client | httpx.AsyncClient, call: Call, *, answer: float | None, accept: str | None = None
+    ) -> httpx.Request:
+        """Return a request whose answer may take `answer` seconds.
+
+        Raises `ConfigurationError` for one that cannot be written.
+        """
+        connect = self.connect_timeout(answer)
+        headers = self._settings.request_headers()
+        if accept is not None:
+            # A compressed stream is a buffered stream, with most proxies.
+            headers |= {"Accept": accept, "Accept-Encoding": "identity", "Cache-Control": "no-store"}
+        try:
+            return client.build_request(
+                call.method,
+                self._settings.route.base_url + call.path,
+                params={**call.params, **self._settings.params},
+                json=call.body,
+                headers=headers,
+                timeout=httpx.Timeout(answer, connect=connect, pool=connect),
+            )
+        except (httpx.InvalidURL, TypeError, ValueError) as error:
+            problem = ConfigurationError(f"{call} cannot be written: {type(error).__name__}, {error}")
+        # Not from the error, which may hold the whole body.
+        raise problem
+
+    def connect_timeout(self, answer: float | None) -> float | None:
+        """Return the seconds that connecting may take, for a request that may take so long."""
+        connect = self._settings.timeouts.connect
+        return answer if connect is None else connect if answer is None else min(connect, answer)
+
+    def answer_timeout(self, limit: float | None = None) -> float | None:
+        """Return the seconds that a request may take; with a `limit`, one that looks a broken turn up."""
+        answer = self._settings.timeouts.first_event
+        if limit is None:
+            return answer
+        longest = _READ_BACK_TIMEOUT if answer is None else min(answer, _READ_BACK_TIMEOUT)
+        return min(max(limit, SHORTEST_READ), longest)
+
+    def turn_timeout(self) -> float | None:
+        """Return the seconds that a read of a turn's answer may take, for a client whose reads nothing else bounds."""
+        timeouts = self._settings.timeouts
+        silence = [timeouts.first_event, timeouts.idle]
+        longest = None if None in silence else max(bound for bound in silence if bound is not None)
+        bounds = [bound for bound in (longest, timeouts.total) if bound is not None]
+        return min(bounds, default=None)
+
+    @staticmethod
+    def longest_wait(total: float | None) -> float:
+        """Return the longest wait between two tries, in seconds, where all may take `total`."""
+        return _LONGEST_WAIT if total is None else min(_LONGEST_WAIT, total / 4)
+
+    def retry_on(self, call: Call, total: float | None) -> Callable[[Exception], bool | float]:
+        """Return whether and when to try again after an error: not where `total` seconds from now end before that."""
+        left = remaining(total)
+
+        def on(error: Exception) -> bool | float:
+            wait = retry_delay(call, error)
+            time_left = left()
+            if wait is False or time_left is None:
+                return wait
+            return wait if (self.longest_wait(total) if wait is True else wait) < time_left else False
+
+        return on

@@ -1,0 +1,190 @@
+"""The endpoints of the LlamaCloud Chat API."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from typing import Self, TypeVar
+
+from pydantic import BaseModel
+
+from chat_sessions.core.errors import APIStatusError, NotFoundError
+from chat_sessions.core.events import Event, Session
+from chat_sessions.core.models import ImageAttachment, PresignedUrl, SessionSummary, TitledSummary
+from chat_sessions.http.async_client import AsyncHTTPClient
+from chat_sessions.http.async_event_response import AsyncEventResponse
+from chat_sessions.http.calls import Call, read_model
+from chat_sessions.llama_cloud.settings import Settings
+from chat_sessions.llama_cloud.wire import (
+    attachment_call,
+    create_call,
+    delete_call,
+    is_route_gone,
+    list_call,
+    read_page,
+    retrieve_call,
+    summary_call,
+    title_call,
+    titled,
+    turn_call,
+)
+from chat_sessions.session.async_chat_session import AsyncChatSession
+from chat_sessions.session.async_turn_stream import AsyncTurnStream
+from chat_sessions.session.backend import AsyncTwinned, TurnRequest
+from chat_sessions.session.deadlines import EventClock, Timeouts
+
+__all__ = ["AsyncEndpoints"]
+
+_Model = TypeVar("_Model", bound=BaseModel)
+
+
+class AsyncEndpoints(AsyncTwinned):
+    """The methods of an `AsyncLlamaCloudChat`."""
+
+    _settings: Settings
+    _http: AsyncHTTPClient
+
+    def __repr__(self) -> str:
+        if not hasattr(self, "_settings"):
+            # A traceback with local variables shows what could not be made.
+            return f"<{type(self).__name__} without settings>"
+        given = {"project_id": self._settings.project_id, "organization_id": self._settings.organization_id}
+        extra = "".join(f", {name}={value!r}" for name, value in given.items() if value is not None)
+        return f"{type(self).__name__}(base_url={self.base_url!r}{extra})"
+
+    @property
+    def service(self) -> str:
+        """The service's name: "llama_cloud"."""
+        return "llama_cloud"
+
+    @property
+    def base_url(self) -> str:
+        """The service's address, without `/api/v1`."""
+        return self._settings.base_url
+
+    @property
+    def timeouts(self) -> Timeouts:
+        """The deadlines of this client's turns and requests."""
+        return self._settings.timeouts
+
+    @property
+    def index_ids(self) -> tuple[str, ...] | None:
+        """The indexes of sessions that have none of their own."""
+        return self._settings.index_ids
+
+    @property
+    def transport(self) -> Self:
+        """Itself: it sends turns and reads sessions back."""
+        return self
+
+    def queue_key(self, session_id: str) -> tuple[str, ...]:
+        """Return what makes a session the same one for every client of this process."""
+        return (self.service, self.base_url, session_id)
+
+    def check_turn(self, prompt: str, index_ids: Sequence[str] | None) -> None:
+        """Raise `ConfigurationError` for a turn that the service would refuse."""
+        self._settings.check_prompt(prompt)
+        self._settings.check_indexes(index_ids)
+
+    async def close(self) -> None:
+        """Close the connections made here. The client may be used again: it makes new ones."""
+        self._http.close_connections()
+
+    async def create(
+        self, *, index_ids: Sequence[str] | None = None, shared_access: str | None = None
+    ) -> SessionSummary:
+        """Create a session (`POST /api/v1/chat`).
+
+        `index_ids` (10 at most, default the client's) are locked once the first message has been sent; None
+        leaves the session unbound. `shared_access` is what its share link grants: "query" or "read_only".
+        """
+        wanted = self.index_ids if index_ids is None else index_ids
+        self._settings.check_indexes(wanted)
+        return await self._read(create_call(wanted, shared_access), SessionSummary)
+
+    def list(self, *, page_size: int | None = None) -> AsyncIterator[SessionSummary]:
+        """Return the project's sessions (`GET /api/v1/chat`), each page fetched when it is needed."""
+        first = list_call(page_size, None)
+        return self._http.pages(
+            lambda token: first if token is None else list_call(page_size, token),
+            lambda call, content: read_page(call, content, self._settings.secrets),
+        )
+
+    async def retrieve(self, session_id: str) -> Session:
+        """Return the session with its events (`GET /api/v1/chat/{session_id}`)."""
+        return await self._read(retrieve_call(session_id), Session)
+
+    async def get_summary(self, session_id: str) -> SessionSummary:
+        """Return the session without its events (`GET /api/v1/chat/{session_id}/summary`)."""
+        return await self._read(summary_call(session_id), SessionSummary)
+
+    async def set_title(self, session_id: str, *, first_message: str) -> TitledSummary:
+        """Have a title made from `first_message` (`POST /api/v1/chat/{session_id}/title`).
+
+        The route was published for a week in May 2026. If it is gone (404 or 405), the title that the service
+        made by itself is returned, and `title_origin` is "automatic".
+        """
+        self._settings.check_prompt(first_message)
+        try:
+            summary = await self._read(title_call(session_id, first_message), SessionSummary)
+        except APIStatusError as error:
+            if not is_route_gone(error):
+                raise
+            return titled(await self.get_summary(session_id), automatic=True)
+        return titled(summary, automatic=False)
+
+    async def delete(self, session_id: str) -> None:
+        """Delete the session (`DELETE /api/v1/chat/{session_id}`)."""
+        call = delete_call(session_id)
+        async for attempt in self._http.attempts_of(call):
+            with attempt:
+                try:
+                    await self._http.send(call)
+                except NotFoundError:
+                    # The first try may have deleted it before its answer was lost.
+                    if attempt.num == 1:
+                        raise
+
+    async def attachment_url(self, attachment: ImageAttachment) -> PresignedUrl:
+        """Return a link to a page screenshot; it needs no key and expires."""
+        return await self._read(attachment_call(attachment), PresignedUrl)
+
+    def session(self, session_id: str | None = None, *, index_ids: Sequence[str] | None = None) -> AsyncChatSession:
+        """Return a session to hold: an existing one, or, with None, one that is created at the first send."""
+        self._settings.check_indexes(index_ids)
+        if session_id:
+            retrieve_call(session_id)
+        return AsyncChatSession(self, session_id, index_ids=index_ids)
+
+    def stream(
+        self,
+        session_id: str,
+        prompt: str,
+        *,
+        index_ids: Sequence[str] | None = None,
+        require_all_indexes: bool = False,
+    ) -> AsyncTurnStream:
+        """Return one turn (`POST /api/v1/chat/{session_id}/messages/stream`), sent when the stream is entered.
+
+        `index_ids` default to the session's own, then to the client's. `require_all_indexes` fails the turn
+        if one of them cannot be queried; else it is named in `skipped_index_ids`.
+        """
+        return self.session(session_id).stream(prompt, index_ids=index_ids, require_all_indexes=require_all_indexes)
+
+    async def open_turn(self, request: TurnRequest, clock: EventClock) -> AsyncEventResponse:
+        """Post a turn. For `AsyncTurnStream`; see `AsyncTurnTransport`."""
+        call = turn_call(request)
+        async for attempt in self._http.attempts_of(call, total=self.timeouts.total):
+            with attempt:
+                return await self._http.open(call, clock)
+        raise AssertionError  # pragma: no cover - the last attempt returns or raises
+
+    async def read_back(self, session_id: str, *, timeout: float | None) -> Sequence[Event]:
+        """Return the session's history, in one attempt. For `AsyncTurnStream`; see `AsyncTurnTransport`."""
+        call = retrieve_call(session_id)
+        content = await self._http.send(call, limit=timeout)
+        return read_model(call, content, Session, secrets=self._settings.secrets).events
+
+    async def _read(self, call: Call, model: type[_Model]) -> _Model:
+        return await self._http.read(
+            call, lambda call, content: read_model(call, content, model, secrets=self._settings.secrets)
+        )

@@ -1,0 +1,94 @@
+"""The websocket of a turn as a thread reads it; `async_websocket` is the same for a task.
+
+The sync socket of `websockets` reads in a thread of its own; there is no other.
+"""
+
+from __future__ import annotations
+
+import threading
+import weakref
+from contextlib import ExitStack, suppress
+from inspect import iscoroutine
+from socket import SHUT_RDWR
+from typing import Any, cast
+
+from websockets.sync.client import ClientConnection, connect
+
+from chat_sessions.core.errors import ConfigurationError
+from chat_sessions.openhands.confirmation import ConfirmationRequest, OnConfirmation
+from chat_sessions.openhands.settings import Settings
+from chat_sessions.openhands.sockets import CLOSE_TIMEOUT, LOGGER
+
+__all__ = ["WebSocket", "answer_of"]
+
+
+class WebSocket:
+    """One websocket after the other: a turn opens a new one where the last one broke."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._stack = ExitStack()
+        self._socket: ClientConnection | None = None
+        self._closing = threading.Event()
+
+    @property
+    def _opened(self) -> ClientConnection:
+        assert self._socket is not None  # noqa: S101 - `open` made it
+        return self._socket
+
+    def open(self, url: str) -> None:
+        """Connect to this address, instead of the last one. Raises one of `CANNOT_OPEN`."""
+        self._stack.close()
+        opening = cast("Any", connect)(
+            url,
+            open_timeout=self._settings.timeouts.connect,
+            close_timeout=CLOSE_TIMEOUT,
+            max_size=self._settings.max_event_bytes,
+            logger=LOGGER,
+            **self._settings.socket_options(),
+        )
+        self._socket = self._stack.enter_context(opening)
+        # A stream that was dropped without being closed: its socket's thread must end.
+        weakref.finalize(self, _hang_up, self._socket).atexit = False
+        if self._closing.is_set():
+            self._stack.close()
+
+    @property
+    def host(self) -> str | None:
+        """The host that the handshake was with, or None."""
+        request = self._opened.request
+        return None if request is None else request.headers.get("Host")
+
+    def send(self, frame: str) -> None:
+        """Send a frame."""
+        self._opened.send(frame)
+
+    def recv(self, limit: float | None) -> str | bytes:
+        """Return the next frame. Raises `TimeoutError` after `limit` seconds."""
+        return self._opened.recv(timeout=limit)
+
+    def pause(self, seconds: float) -> bool:
+        """Wait; returns whether the socket is still wanted."""
+        return not self._closing.wait(seconds)
+
+    def close(self) -> None:
+        """Close it at once, or as soon as it is open; in any thread."""
+        self._closing.set()
+        self._stack.close()
+
+
+def answer_of(on_confirmation: OnConfirmation, request: ConfirmationRequest) -> bool | str:
+    """Return what the user's function says to a request. Raises `ConfigurationError` for a coroutine."""
+    answer = on_confirmation(request)
+    if isinstance(answer, bool | str):
+        return answer
+    if iscoroutine(answer):
+        answer.close()
+    raise ConfigurationError(
+        "on_confirmation must return True, False or a reason; only the async client awaits an answer"
+    )
+
+
+def _hang_up(socket: ClientConnection) -> None:
+    with suppress(OSError):
+        socket.socket.shutdown(SHUT_RDWR)

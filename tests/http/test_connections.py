@@ -1,0 +1,147 @@
+"""Which connection a request takes, and that none is left open."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import threading
+
+import pytest
+
+from chat_sessions import AsyncLlamaCloudChat, LlamaCloudChat, Stop, Text, Usage
+from tests.faces import AnyChat, do
+from tests.llama_cloud.test_client import SUMMARY
+from tests.wire_server import Connection, Request, WireServer
+
+
+class Ports:
+    """Answers each request for a summary, and notes which connection it came on."""
+
+    def __init__(self) -> None:
+        self.seen: list[int] = []
+
+    def __call__(self, request: Request, connection: Connection) -> None:
+        self.seen.append(connection.client_port)
+        connection.respond(200, SUMMARY)
+
+
+@pytest.fixture
+def ports(wire: WireServer) -> Ports:
+    ports = Ports()
+    wire.on("GET", "/summary", ports)
+    return ports
+
+
+async def test_one_request_after_another_takes_the_same_connection(chat: AnyChat, ports: Ports) -> None:
+    for _ in range(3):
+        await do(chat.get_summary("ses-1"))
+    assert len(set(ports.seen)) == 1
+    await do(chat.close())
+
+
+async def test_a_connection_that_the_service_closed_meanwhile_is_not_used_again(
+    chat: AnyChat, wire: WireServer
+) -> None:
+    seen: list[int] = []
+
+    def leave(_: Request, connection: Connection) -> None:
+        seen.append(connection.client_port)
+        connection.respond(200, SUMMARY)
+        connection.reset()
+
+    wire.on("GET", "/summary", leave)
+    for _ in range(3):
+        await do(chat.get_summary("ses-1"))
+    assert len(set(seen)) == 3
+
+
+async def test_a_turn_read_to_its_end_gives_its_connection_to_the_next(chat: AnyChat, wire: WireServer) -> None:
+    seen: list[int] = []
+
+    def stream(_: Request, connection: Connection) -> None:
+        seen.append(connection.client_port)
+        connection.start_stream()
+        connection.events(Text(content="ok"), Stop(usage=Usage(), is_error=False))
+        connection.end_stream()
+
+    wire.on("POST", "/messages/stream", stream)
+    session = chat.session("ses-1", index_ids=["i"])
+    for _ in range(3):
+        await do(session.ask("q"))
+    assert len(set(seen)) == 1
+    await do(chat.close())
+
+
+def test_a_loop_that_has_ended_leaves_its_connection_to_be_closed_by_the_next_request(
+    wire: WireServer, ports: Ports
+) -> None:
+    chat = AsyncLlamaCloudChat(api_key="k", base_url=wire.url)
+    for _ in range(3):
+        asyncio.run(chat.get_summary("ses-1"))
+    assert len(set(ports.seen)) == 3
+    asyncio.run(chat.close())
+    assert wire.was_left()
+
+
+def test_loops_in_threads_have_connections_of_their_own(wire: WireServer, ports: Ports) -> None:
+    chat = AsyncLlamaCloudChat(api_key="k", base_url=wire.url)
+    meeting = threading.Barrier(4)
+
+    async def twice() -> None:
+        await chat.get_summary("ses-1")
+        await asyncio.to_thread(meeting.wait, 30)
+        await chat.get_summary("ses-1")
+
+    threads = [threading.Thread(target=asyncio.run, args=(twice(),)) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(ports.seen) == 8
+    assert len(set(ports.seen)) == 4
+    asyncio.run(chat.close())
+    assert wire.was_left()
+
+
+@pytest.mark.usefixtures("ports")
+async def test_a_client_that_is_dropped_has_its_connections_closed(wire: WireServer) -> None:
+    sync, twin = LlamaCloudChat(api_key="k", base_url=wire.url), AsyncLlamaCloudChat(api_key="k", base_url=wire.url)
+    sync.get_summary("ses-1")
+    await twin.get_summary("ses-1")
+    del sync, twin
+    gc.collect()
+    assert await asyncio.to_thread(wire.was_left)
+
+
+@pytest.mark.usefixtures("ports")
+def test_a_client_whose_loop_was_closed_by_hand_lets_go_of_it(wire: WireServer) -> None:
+    chat = AsyncLlamaCloudChat(api_key="k", base_url=wire.url)
+    loop = asyncio.new_event_loop()
+    loop.run_until_complete(chat.get_summary("ses-1"))
+    loop.close()
+    del chat
+    gc.collect()
+    assert wire.was_left()
+
+
+@pytest.mark.usefixtures("ports")
+async def test_a_closed_client_makes_new_connections(chat: AnyChat, wire: WireServer) -> None:
+    for _ in range(2):
+        await do(chat.get_summary("ses-1"))
+        await do(chat.close())
+        assert await asyncio.to_thread(wire.was_left)
+
+
+async def test_of_many_idle_connections_twenty_are_kept(wire: WireServer) -> None:
+    everybody = threading.Barrier(30)
+
+    def meet(request: Request, connection: Connection) -> None:
+        everybody.wait(30)
+        connection.respond(200, SUMMARY)
+
+    wire.on("GET", "/summary", meet)
+    async with AsyncLlamaCloudChat(api_key="k", base_url=wire.url) as chat:
+        await asyncio.gather(*(chat.get_summary("ses-1") for _ in range(30)))
+        for _ in range(10):
+            assert await asyncio.to_thread(wire.ended.acquire, timeout=30)
+        assert not wire.ended.acquire(blocking=False)
