@@ -30,7 +30,7 @@ demo: .venv/.run  ## Ask example documents a question, on this machine, through 
 
 test: .venv/.dev  ## Run the tests (ARGS="-k name" for some of them).
 	@$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest -m "not openhands" $(ARGS)
+	$(BIN)/coverage run -m pytest -n 2 --dist loadfile -m "not openhands" $(ARGS)
 
 openhands: .venv/.dev  ## The tests against two released OpenHands Agent Servers (installs 1.5 GB, needs Python 3.12).
 	$(BIN)/python -m pytest -q -m openhands

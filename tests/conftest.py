@@ -7,6 +7,10 @@ import os
 import pytest
 from hypothesis import settings
 
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # What a test starts is not measured: it would start slower.
+    os.environ.pop("COVERAGE_PROCESS_CONFIG", None)
+
 # A slow machine is no failure of the code. HYPOTHESIS_PROFILE=long looks at more examples than one waits for.
 settings.register_profile("default", deadline=None)
 settings.register_profile("long", deadline=None, max_examples=2000)
