@@ -281,3 +281,11 @@ async def finished(value: Any) -> Any:
 def plain_blocks(message: BaseMessage) -> list[dict[str, Any]]:
     """The content blocks without their indexes."""
     return [{key: value for key, value in block.items() if key != "index"} for block in message.content_blocks]
+
+
+def as_blocks(message: BaseMessage) -> list[dict[str, Any]]:
+    """The content itself as blocks without their indexes, its strings as text."""
+    content: Any = message.content
+    parts = [content] if isinstance(content, str) else content
+    made = [{"type": "text", "text": part} if isinstance(part, str) else part for part in parts if part != ""]
+    return [{key: value for key, value in block.items() if key != "index"} for block in made]

@@ -22,8 +22,8 @@ from chat_sessions import (
 )
 from chat_sessions.core.events import TextDelta
 from chat_sessions.langchain import SessionChatModel
-from chat_sessions.langchain.closing import to_the_end
-from chat_sessions.langchain.tool_runs import ToolRunUnanswered
+from chat_sessions.langchain.runs.contexts import async_finish
+from chat_sessions.langchain.runs.tool_records import ToolRunUnanswered
 from tests.langchain.stage import FAILED, SEARCH, SEQUENCE, STOP, TEXT, TURN, Opener, Recorder, Stage, finished
 from tests.langchain.test_runs import ASYNC_PATHS, SYNC_PATHS, AsyncPath, SyncPath
 
@@ -325,7 +325,7 @@ async def test_a_cancelled_closing_that_fails_is_a_cancellation_because_of_that(
         await go_on.wait()
         raise RuntimeError("the handler broke")
 
-    task = asyncio.create_task(to_the_end(closing()))
+    task = asyncio.create_task(async_finish(closing))
     await begun.wait()
     task.cancel()
     go_on.set()

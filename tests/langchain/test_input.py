@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
+import pickle
 import warnings
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,8 +14,10 @@ from langchain_core.messages import AIMessage, HumanMessage, SystemMessage, Tool
 from langchain_core.runnables import ConfigurableField, RunnableLambda
 from pydantic import BaseModel
 
-from chat_sessions import AuthenticationError, ConfigurationError, LlamaCloudChat
+from chat_sessions import AuthenticationError, ConfigurationError, LlamaCloudChat, Timeouts
 from chat_sessions.langchain import SessionChatModel, SessionInputWarning
+from chat_sessions.langchain.arguments import ModelArguments
+from tests.langchain import stage as stage_module
 from tests.langchain.stage import TEXT, Opener, Recorder, Stage
 from tests.wire_server import Connection, Request, WireServer
 
@@ -279,9 +284,13 @@ def test_tools_and_schemas_are_refused_with_what_to_do_instead(stage: Stage) -> 
     [
         ({"index_id": ["idx-docs"]}, "no argument index_id; did you mean index_ids?"),
         ({"sesion_id": "ses-1"}, "no argument sesion_id; did you mean session_id?"),
-        ({"api_key": "llx-secret"}, "api_key belongs to the client"),
-        ({"base_url": "http://127.0.0.1"}, "base_url belongs to the client"),
-        ({"client": None, "api_key": "llx-secret"}, "api_key belongs to the client"),
+        ({"indexes": ["idx-docs"]}, "no argument indexes; did you mean index_ids?"),
+        ({"indices": ["idx-docs"]}, "no argument indices; did you mean index_ids?"),
+        ({"index": ["idx-docs"]}, "no argument index; did you mean index_ids?"),
+        ({"system_prompt": "French"}, "no argument system_prompt; did you mean system?"),
+        ({"project": "p"}, "no argument project; did you mean project_id?"),
+        ({"api_kye": "llx-secret"}, "no argument api_kye; did you mean api_key?"),
+        ({"colour": "llx-secret"}, "no argument colour; there are api_key, "),
         ({"client": "llx-secret"}, "client is of type str: give the sync client"),
     ],
 )
@@ -294,7 +303,7 @@ def test_an_argument_that_a_model_does_not_have_is_named_and_its_value_is_not(
     assert "llx-secret" not in str(raised.value)
 
 
-def test_what_any_chat_model_of_langchain_is_given_is_accepted(stage: Stage) -> None:
+def test_what_any_chat_model_of_langchain_is_given_is_accepted_and_warned_of(stage: Stage) -> None:
     standard: dict[str, Any] = {
         "temperature": 0,
         "max_tokens": 9,
@@ -302,8 +311,53 @@ def test_what_any_chat_model_of_langchain_is_given_is_accepted(stage: Stage) -> 
         "stop": [],
         "max_retries": 2,
         "model": "m",
+        "top_p": 0.5,
     }
-    assert stage.model(**standard, streaming=True, top_p=0.5).invoke("q").text == "Hello world"
+    with pytest.warns(SessionInputWarning) as warned:
+        model = stage.model(**standard, streaming=True)
+    assert model.invoke("q").text == "Hello world"
+    assert [str(warning.message).split()[0] for warning in warned] == [
+        "temperature",
+        "max_tokens",
+        "model",
+        "top_p",
+        "timeout",
+        "max_retries",
+    ]
+    assert {warning.filename for warning in warned} == {str(Path(stage_module.__file__))}
+    with pytest.warns(SessionInputWarning, match="temperature is not sent"):
+        assert model.invoke("q", temperature=0).text == "Hello world"
+
+
+def test_a_model_makes_its_client_from_the_arguments_that_every_model_has(stage: Stage) -> None:
+    with pytest.raises(ConfigurationError, match="LLAMA_CLOUD_API_KEY"):
+        SessionChatModel(base_url=stage.server.url)
+    model = SessionChatModel(
+        api_key=stage.server.api_key, base_url=stage.server.url, index_ids=["idx-docs"], timeout=9, max_retries=1
+    )
+    client = model.client
+    assert isinstance(client, LlamaCloudChat)
+    assert client.timeouts == Timeouts(first_event=9, idle=9)
+    assert stage.server.api_key not in repr(model) + str(model.model_dump()) + repr(client)
+    assert stage.server.api_key.encode() not in pickle.dumps(model)
+    assert model.invoke("q").text == "Hello world"
+    client.close()
+
+
+def test_an_argument_of_the_client_is_not_taken_beside_a_client(stage: Stage) -> None:
+    with pytest.raises(ConfigurationError, match="project_id belongs to the client"):
+        stage.model(project_id="prj-1")
+    with pytest.warns(SessionInputWarning, match="api_key is not used"):
+        assert stage.model(api_key="llx-other").client is stage.client
+
+
+def test_a_type_checker_and_the_model_know_the_same_arguments() -> None:
+    fields = set(SessionChatModel.model_fields)
+    known = set(ModelArguments.__annotations__)
+    taken = set(inspect.signature(LlamaCloudChat).parameters) | {"timeout"}
+    assert fields <= known
+    assert known - fields <= taken
+    assert taken <= known
 
 
 @pytest.mark.checklist(43)
@@ -333,7 +387,7 @@ def test_a_warning_of_a_task_points_at_the_line_that_runs_the_loop(stage: Stage)
     assert warned[0].filename == __file__
 
 
-@pytest.mark.parametrize("kwargs", [{"sesion_id": "x"}, {"temperature": 0}])
+@pytest.mark.parametrize("kwargs", [{"sesion_id": "x"}, {"indexes": ["idx-docs"]}, {"api_key": "x"}])
 def test_an_argument_that_a_turn_does_not_have_is_named(stage: Stage, kwargs: dict[str, Any]) -> None:
     with pytest.raises(ConfigurationError, match=next(iter(kwargs))):
         stage.model().invoke("q", **kwargs)
@@ -386,10 +440,10 @@ async def test_a_session_is_asked_for_its_indexes_once_and_not_before_each_turn(
 
 
 def test_what_is_remembered_of_sessions_is_bounded(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("chat_sessions.langchain.chat_model._RECENT_SESSIONS", 2)
+    monkeypatch.setattr("chat_sessions.langchain.input.sessions._RECENT", 2)
     model = stage.model()
     ids = [model.invoke("q").response_metadata["session_id"] for _ in range(3)]
-    assert list(model._recent) == ids[1:]
+    assert [session_id for session_id in ids if model._sessions.get(session_id, stage.client)] == ids[1:]
 
 
 def test_a_copy_with_another_client_asks_that_one(stage: Stage) -> None:

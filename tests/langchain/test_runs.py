@@ -66,7 +66,7 @@ async def _v3(model: SessionChatModel, config: RunnableConfig) -> list[Any]:
     try:
         return [event async for event in stream]
     finally:
-        await stream._producer_task  # type: ignore[misc]  # LangChain ends the run from a task of its own
+        await stream.aclose()  # the run is ended from a task of its own
 
 
 async def _disabled(model: SessionChatModel, config: RunnableConfig) -> list[Any]:
@@ -313,8 +313,6 @@ async def test_langchains_own_drivers_get_the_same_from_the_producers(stage: Sta
     assert plain_blocks(result.generations[0][0].message) == invoked  # type: ignore[union-attr]
     assert plain_blocks(total(list(base.stream(model, prompt)))) == invoked
     assert plain_blocks(total([chunk async for chunk in base.astream(model, prompt)])) == invoked
-    assert_valid_event_stream(model._stream_chat_model_events(prompt))
-    assert_valid_event_stream([event async for event in model._astream_chat_model_events(prompt)])
 
 
 async def test_of_several_turns_at_once_the_others_end_when_one_fails(stage: Stage, recorder: Recorder) -> None:

@@ -13,7 +13,7 @@ from langchain_core.messages import AIMessageChunk
 from langchain_core.outputs import ChatGenerationChunk
 
 from chat_sessions.core.events import TextDelta
-from chat_sessions.core.mold import Mold
+from chat_sessions.langchain._compat import Mold
 from tests.langchain.stage import STOP, Stage
 
 TOKENS = (TextDelta(content="Hel"), TextDelta(content="lo"), STOP)

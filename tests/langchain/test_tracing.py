@@ -59,7 +59,9 @@ def _assert_tools_below_the_model(sink: TraceSink) -> None:
         assert run["parent_run_id"] == model["id"]
         assert run["trace_id"] == model["trace_id"]
         assert run["dotted_order"].startswith(model["dotted_order"] + ".")
-    assert len(sink.runs) == sink.starts == 3
+    retrievals = sink.of_type("retriever")
+    assert {run["parent_run_id"] for run in retrievals} == {run["id"] for run in tools}
+    assert len(sink.runs) == sink.starts == 5
     assert all(run.get("end_time") for run in sink.runs.values())
 
 
@@ -91,9 +93,10 @@ def test_in_a_chain_the_model_is_below_the_chain_and_the_tools_below_the_model(s
     from langchain_core.output_parsers import StrOutputParser
 
     assert (stage.model() | StrOutputParser()).invoke("q") == "Hello world"
-    orders = {run["name"]: run["dotted_order"].count(".") for run in sink.runs.values()}
-    assert orders["search"] == orders["read"] == 2
-    assert orders["SessionChatModel"] == 1
+    orders = {(run["run_type"], run["name"]): run["dotted_order"].count(".") for run in sink.runs.values()}
+    assert orders["tool", "search"] == orders["tool", "read"] == 2
+    assert orders["retriever", "search"] == orders["retriever", "read"] == 3
+    assert orders["llm", "SessionChatModel"] == 1
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator
 from typing import Any, cast
 
@@ -13,8 +14,8 @@ from chat_sessions.core.events import Event
 from chat_sessions.core.models import ImageAttachment, PresignedUrl
 from chat_sessions.core.sources import Source, distinct, sources_in
 from chat_sessions.core.turn import replay
-from chat_sessions.langchain.backend import DEFAULT_SERVICE
-from chat_sessions.langchain.content import MessageForm, default_model_name, source_fields
+from chat_sessions.langchain.content import MessageForm, default_model_name, document
+from chat_sessions.langchain.default_client import DEFAULT_SERVICE
 from chat_sessions.session import Backend
 
 __all__ = ["aimage_blocks", "events_to_messages", "image_blocks", "source_documents"]
@@ -35,7 +36,8 @@ def events_to_messages(
     not ended is there as far as it came, without `finish_reason="stop"`. `session_id`, `service` and
     `model_name` go into `response_metadata`; `output_version` is that of `SessionChatModel`.
     """
-    form = MessageForm(service, model_name or default_model_name(service), output_version == "v1")
+    version = output_version or os.environ.get("LC_OUTPUT_VERSION")
+    form = MessageForm(service, model_name or default_model_name(service), version)
     messages: list[BaseMessage] = []
     for turn in replay(events):
         if turn.prompt is not None:
@@ -60,10 +62,7 @@ def source_documents(message: BaseMessage) -> list[Document]:
             found += sources_in(
                 block.get("output"), arguments=arguments.get(str(block.get("tool_call_id"))), image=_attachment(block)
             )
-    return [
-        Document(source.text, id=source.passage_id, metadata={**source.metadata, **source_fields(source)})
-        for source in distinct(found)
-    ]
+    return [document(source) for source in distinct(found)]
 
 
 def image_blocks(message: BaseMessage, client: Backend) -> list[dict[str, Any]]:

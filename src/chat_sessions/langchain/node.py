@@ -5,16 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, cast
 
+from langchain_core.language_models.chat_models import BaseChatModel
 from langchain_core.messages import AIMessage
 from langchain_core.runnables import Runnable, RunnableConfig, RunnableLambda
-
-from chat_sessions.langchain.own_runs import OwnRunsChatModel
 
 __all__ = ["session_node"]
 
 
 def session_node(
-    model: OwnRunsChatModel,
+    model: BaseChatModel,
     *,
     messages_key: str = "messages",
     session_key: str = "session_id",

@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Literal
 
 from langchain_core.documents import Document
+from langchain_core.language_models.chat_models import BaseChatModel
 from langchain_core.messages import AIMessage
 from langchain_core.tools import ArgsSchema, BaseTool
 from pydantic import BaseModel, Field, SkipValidation
 
 from chat_sessions.langchain.messages import source_documents
-from chat_sessions.langchain.own_runs import OwnRunsChatModel
 
 __all__ = ["TOOL_DESCRIPTION", "TOOL_NAME", "SessionTool"]
 
@@ -37,7 +37,7 @@ class SessionTool(BaseTool):
     description: str = TOOL_DESCRIPTION
     args_schema: ArgsSchema | None = _Question
     response_format: Literal["content", "content_and_artifact"] = "content_and_artifact"
-    model: SkipValidation[OwnRunsChatModel] = Field(exclude=True, repr=False)
+    model: SkipValidation[BaseChatModel] = Field(exclude=True, repr=False)
     """The session that is asked."""
 
     # Without a config of its own the model takes that of the context, where it is below the tool's run: the one

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from langchain_core.chat_history import BaseChatMessageHistory
 from langchain_core.messages import BaseMessage
 
-from chat_sessions.langchain.backend import backend_or_default
+from chat_sessions.langchain.default_client import client_or_default
 from chat_sessions.langchain.messages import events_to_messages
 from chat_sessions.session import Backend
 
@@ -27,7 +27,7 @@ class SessionChatMessageHistory(BaseChatMessageHistory):
     def __init__(self, session_id: str, *, client: Backend | None = None) -> None:
         super().__init__()
         self.session_id = session_id
-        self.client = backend_or_default(client)
+        self.client = client_or_default(client)
 
     @property
     def messages(self) -> list[BaseMessage]:  # type: ignore[override]
