@@ -14,13 +14,14 @@ from uuid import UUID
 
 from langchain_core.callbacks import AsyncCallbackManager, AsyncCallbackManagerForLLMRun
 from langchain_core.messages import AIMessageChunk
-from langchain_core.outputs import ChatGenerationChunk, LLMResult
+from langchain_core.outputs import LLMResult
 
-from chat_sessions.langchain._compat import Mold, wants_protocol_events, wants_tokens
+from chat_sessions.langchain._compat import wants_protocol_events, wants_tokens
 from chat_sessions.langchain.input.async_opening import async_open_turn
 from chat_sessions.langchain.input.call import Call, message_id
 from chat_sessions.langchain.runs.async_turn import AsyncLiveTurn
 from chat_sessions.langchain.runs.contexts import async_acquire, async_finish, async_start
+from chat_sessions.langchain.runs.tokens import AsyncTokens
 
 __all__ = ["AsyncModelRun"]
 
@@ -37,7 +38,7 @@ class AsyncModelRun:
         self._call = call
         self._is_v1 = is_v1
         self._run: AsyncCallbackManagerForLLMRun
-        self._generations: Mold[ChatGenerationChunk] | None = None
+        self._tokens: AsyncTokens
 
     async def __aenter__(self) -> Self:
         call = self._call
@@ -90,6 +91,7 @@ class AsyncModelRun:
             lambda started, error: started[0].on_llm_error(error, response=LLMResult(generations=[])),
         )
         self._run = started[0]
+        self._tokens = AsyncTokens(self._run)
 
     async def _fail(self, error: BaseException) -> None:
         await async_finish(partial(self._run.on_llm_error, error, response=self.turn.result))
@@ -121,21 +123,8 @@ class AsyncModelRun:
 
     async def tell(self, chunk: AIMessageChunk) -> None:
         """Give the handlers a token. Raises what a handler with `raise_error` raises."""
-        await self._run.on_llm_new_token(_token(chunk), chunk=self._generation(chunk))
+        await self._tokens.tell(chunk)
 
     async def tell_event(self, event: Any) -> None:
         """Give the handlers a protocol event."""
         await self._run.on_stream_event(event)
-
-    def _generation(self, chunk: AIMessageChunk) -> ChatGenerationChunk:
-        content = _token(chunk)
-        if not isinstance(content, str) or chunk.chunk_position is not None:
-            return ChatGenerationChunk(message=chunk)
-        if self._generations is None:
-            self._generations = Mold(ChatGenerationChunk(message=chunk))
-        return self._generations.cast(message=chunk, text=content)
-
-
-def _token(chunk: AIMessageChunk) -> str | list[str | dict[str, Any]]:
-    content: str | list[str | dict[str, Any]] = chunk.content
-    return content

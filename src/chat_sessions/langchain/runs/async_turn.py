@@ -19,9 +19,9 @@ from chat_sessions.core.events import Stop, Text, TextDelta, Thinking, ThinkingD
 from chat_sessions.core.turn import RunBegan, RunEnded, Turn, Update
 from chat_sessions.langchain._compat import Mold
 from chat_sessions.langchain.content import BlockWriter, MessageForm
+from chat_sessions.langchain.protocol import ProtocolWriter
 from chat_sessions.langchain.runs.async_tool_runs import AsyncToolRuns
 from chat_sessions.langchain.runs.contexts import async_finish
-from chat_sessions.langchain.runs.protocol import ProtocolWriter
 from chat_sessions.session.async_turn_stream import AsyncTurnStream
 
 if TYPE_CHECKING:

@@ -15,12 +15,13 @@ from uuid import UUID
 
 from langchain_core.callbacks import CallbackManager, CallbackManagerForLLMRun
 from langchain_core.messages import AIMessageChunk
-from langchain_core.outputs import ChatGenerationChunk, LLMResult
+from langchain_core.outputs import LLMResult
 
-from chat_sessions.langchain._compat import Mold, wants_protocol_events, wants_tokens
+from chat_sessions.langchain._compat import wants_protocol_events, wants_tokens
 from chat_sessions.langchain.input.call import Call, message_id
 from chat_sessions.langchain.input.opening import open_turn
 from chat_sessions.langchain.runs.contexts import acquire, finish, start
+from chat_sessions.langchain.runs.tokens import Tokens
 from chat_sessions.langchain.runs.turn import LiveTurn
 
 __all__ = ["ModelRun"]
@@ -38,7 +39,7 @@ class ModelRun:
         self._call = call
         self._is_v1 = is_v1
         self._run: CallbackManagerForLLMRun
-        self._generations: Mold[ChatGenerationChunk] | None = None
+        self._tokens: Tokens
 
     def __enter__(self) -> Self:
         call = self._call
@@ -91,6 +92,7 @@ class ModelRun:
             lambda started, error: started[0].on_llm_error(error, response=LLMResult(generations=[])),
         )
         self._run = started[0]
+        self._tokens = Tokens(self._run)
 
     def _fail(self, error: BaseException) -> None:
         finish(partial(self._run.on_llm_error, error, response=self.turn.result))
@@ -122,21 +124,8 @@ class ModelRun:
 
     def tell(self, chunk: AIMessageChunk) -> None:
         """Give the handlers a token. Raises what a handler with `raise_error` raises."""
-        self._run.on_llm_new_token(_token(chunk), chunk=self._generation(chunk))
+        self._tokens.tell(chunk)
 
     def tell_event(self, event: Any) -> None:
         """Give the handlers a protocol event."""
         self._run.on_stream_event(event)
-
-    def _generation(self, chunk: AIMessageChunk) -> ChatGenerationChunk:
-        content = _token(chunk)
-        if not isinstance(content, str) or chunk.chunk_position is not None:
-            return ChatGenerationChunk(message=chunk)
-        if self._generations is None:
-            self._generations = Mold(ChatGenerationChunk(message=chunk))
-        return self._generations.cast(message=chunk, text=content)
-
-
-def _token(chunk: AIMessageChunk) -> str | list[str | dict[str, Any]]:
-    content: str | list[str | dict[str, Any]] = chunk.content
-    return content

@@ -20,8 +20,8 @@ from chat_sessions.core.events import Stop, Text, TextDelta, Thinking, ThinkingD
 from chat_sessions.core.turn import RunBegan, RunEnded, Turn, Update
 from chat_sessions.langchain._compat import Mold
 from chat_sessions.langchain.content import BlockWriter, MessageForm
+from chat_sessions.langchain.protocol import ProtocolWriter
 from chat_sessions.langchain.runs.contexts import finish
-from chat_sessions.langchain.runs.protocol import ProtocolWriter
 from chat_sessions.langchain.runs.tool_runs import ToolRuns
 from chat_sessions.session.turn_stream import TurnStream
 
