@@ -1,25 +1,50 @@
-"""From a call to its turn, not sent yet."""
+"""From a call to its turn, not sent yet; or to the turn that its messages had before."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from langchain_core.messages import BaseMessage
+
+from chat_sessions.langchain.input.async_stored_turn import AsyncStoredTurn
 from chat_sessions.langchain.input.call import Call
 from chat_sessions.langchain.input.plan import TurnPlan
 from chat_sessions.session.async_turn_stream import AsyncTurnStream
 
-__all__ = ["async_open_turn"]
+__all__ = ["AsyncOpening", "AsyncTurnSource", "async_open_turn"]
+
+AsyncTurnSource: TypeAlias = AsyncTurnStream | AsyncStoredTurn
 
 
-async def async_open_turn(call: Call) -> tuple[AsyncTurnStream, str | None]:
-    """Return the turn of this call, and the id of its session, which is created if it does not exist yet.
+@dataclass(frozen=True, slots=True)
+class AsyncOpening:
+    """A turn, its session, and the messages of the user that it answers."""
+
+    stream: AsyncTurnSource
+    session_id: str
+    messages: Sequence[BaseMessage]
+
+
+async def async_open_turn(call: Call) -> AsyncOpening:
+    """Return the turn of this call; its session is created if it does not exist yet.
 
     Raises `ConfigurationError` for input that a session cannot be sent, before any request.
     """
     plan = TurnPlan.of(call)
+    messages = plan.prompt.messages
     session = plan.async_session()
-    text = plan.prompt.text
-    if plan.may_be_first and not await session.turns():
-        text = plan.prompt.with_system()
-    stream = session.stream(text, **plan.turn_arguments)
-    await session.create()
+    turns = await session.turns() if plan.looks_back else []
+    sent = plan.sent(turns)
+    if sent.position is not None:
+        stored = AsyncStoredTurn(session, turns[sent.position], sent.position)
+        if sent.count == len(messages):
+            return AsyncOpening(stored, session.id or "", messages)
+        # The service takes no turn while another runs.
+        await stored.wait()
+    is_first = not turns and (plan.looks_back or session.id is None)
+    stream = session.stream(plan.text(sent.count, is_first=is_first), **plan.turn_arguments)
+    session_id = await session.create()
     call.sessions.keep(plan.held)
-    return stream, session.id
+    return AsyncOpening(stream, session_id, messages)

@@ -42,6 +42,12 @@ class Call:
     traced: tuple[Mapping[str, Any], Mapping[str, Any]]
 
     @property
+    def thread_id(self) -> str | None:
+        """The LangGraph thread that the call is part of."""
+        found: object = self.config.get("configurable", {}).get("thread_id")
+        return None if found is None else str(found)
+
+    @property
     def is_streamed(self) -> bool:
         """Whether the answer may be given in pieces."""
         if self.model.disable_streaming is True or self.model.streaming is False:

@@ -1,26 +1,51 @@
 # Generated from async_opening.py by scripts/generate_sync.py: edit that file, then run `make format`.
-"""From a call to its turn, not sent yet."""
+"""From a call to its turn, not sent yet; or to the turn that its messages had before."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from langchain_core.messages import BaseMessage
+
 from chat_sessions.langchain.input.call import Call
 from chat_sessions.langchain.input.plan import TurnPlan
+from chat_sessions.langchain.input.stored_turn import StoredTurn
 from chat_sessions.session.turn_stream import TurnStream
 
-__all__ = ["open_turn"]
+__all__ = ["Opening", "TurnSource", "open_turn"]
+
+TurnSource: TypeAlias = TurnStream | StoredTurn
 
 
-def open_turn(call: Call) -> tuple[TurnStream, str | None]:
-    """Return the turn of this call, and the id of its session, which is created if it does not exist yet.
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """A turn, its session, and the messages of the user that it answers."""
+
+    stream: TurnSource
+    session_id: str
+    messages: Sequence[BaseMessage]
+
+
+def open_turn(call: Call) -> Opening:
+    """Return the turn of this call; its session is created if it does not exist yet.
 
     Raises `ConfigurationError` for input that a session cannot be sent, before any request.
     """
     plan = TurnPlan.of(call)
+    messages = plan.prompt.messages
     session = plan.session()
-    text = plan.prompt.text
-    if plan.may_be_first and not session.turns():
-        text = plan.prompt.with_system()
-    stream = session.stream(text, **plan.turn_arguments)
-    session.create()
+    turns = session.turns() if plan.looks_back else []
+    sent = plan.sent(turns)
+    if sent.position is not None:
+        stored = StoredTurn(session, turns[sent.position], sent.position)
+        if sent.count == len(messages):
+            return Opening(stored, session.id or "", messages)
+        # The service takes no turn while another runs.
+        stored.wait()
+    is_first = not turns and (plan.looks_back or session.id is None)
+    stream = session.stream(plan.text(sent.count, is_first=is_first), **plan.turn_arguments)
+    session_id = session.create()
     call.sessions.keep(plan.held)
-    return stream, session.id
+    return Opening(stream, session_id, messages)

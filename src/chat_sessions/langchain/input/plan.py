@@ -1,18 +1,18 @@
-"""What a call asks, in which session: decided before any request."""
+"""What a call asks, in which session: decided before any request, and again once the session has been looked at."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from chat_sessions.core.errors import ConfigurationError
+from chat_sessions.core.turn import Turn
 from chat_sessions.langchain.arguments import check_call
 from chat_sessions.langchain.input.call import Call
+from chat_sessions.langchain.input.delivery import Sent, answered, sent
 from chat_sessions.langchain.input.prompt import Prompt, warn_of_input
 from chat_sessions.session import AsyncChatSession, ChatSession
-
-if TYPE_CHECKING:
-    from chat_sessions.langchain.chat_model import SessionChatModel
 
 __all__ = ["TurnPlan"]
 
@@ -24,27 +24,75 @@ class TurnPlan:
     prompt: Prompt
     held: ChatSession
     turn_arguments: dict[str, Any]
-    may_be_first: bool
-    """Whether the system text may have to go before this prompt, as the first of its session."""
+    has_system: bool
+    """Whether the system text goes before the prompt if that is the first of its session."""
+    was_tried: bool
+    """Whether a turn with one of these messages in this session did not end well."""
+    looks_back: bool
+    """Whether the session has to be read first, to know what of it is new."""
 
     @classmethod
     def of(cls, call: Call) -> TurnPlan:
         """Read a call. All that is wrong with it is raised here, and all that is not sent is warned of."""
-        model = call.model
+        model, thread_id = call.model, call.thread_id
         check_call(call.arguments)
         if call.stop:
             warn_of_input("stop is not sent: a session has no stop sequences")
         prompt = Prompt.read(call.messages)
-        session_id = _session_id(model, call, prompt)
+        session_id = _session_id(call, prompt)
+        tried = [call.sessions.where_sent(message, thread_id) for message in prompt.messages]
+        if session_id is None and model.session is None:
+            session_id = next((found for found in reversed(tried) if found is not None), None)
+            if session_id is None and model.session_from_messages:
+                session_id = call.sessions.of_thread(thread_id)
         prompt.apply_system_policy(model.system)
         prompt.apply_prior_policy(model.on_prior_messages, session_id)
-        goes_on = prompt.prior_session_id is not None and prompt.prior_session_id == session_id
+        answer = prompt.answer_of(session_id)
+        if answer is not None and call.sessions.is_earlier(session_id or "", answer.id):
+            prompt.apply_rewind_policy(model.on_prior_messages, session_id or "")
+        goes_on = answer is not None
+        held, is_known = _session(call, session_id)
+        has_system = model.system == "prepend" and prompt.system is not None
+        was_tried = session_id is not None and session_id in tried
+        looks_back = session_id is not None and (
+            was_tried
+            # Another agent hands over what was answered already.
+            or prompt.is_answered_in(session_id)
+            # The first of them may be of a turn that failed, in another process perhaps.
+            or (len(prompt.messages) > 1 and (goes_on or thread_id is not None))
+            # A graph that another process began, and that may have been interrupted in this turn.
+            or (goes_on and thread_id is not None and not is_known)
+            # The system text goes before a session's first prompt alone.
+            or (has_system and not goes_on)
+        )
         return cls(
             prompt,
-            _session(model, call, session_id),
-            _turn_arguments(model, call),
-            may_be_first=model.system == "prepend" and prompt.system is not None and not goes_on,
+            held,
+            _turn_arguments(call),
+            has_system,
+            was_tried,
+            looks_back,
         )
+
+    def sent(self, turns: Sequence[Turn]) -> Sent:
+        """Return what of the prompt the session has been sent, from its turns."""
+        prompt = self.prompt
+        answer = prompt.answer_of(self.held.id)
+        text = None if answer is None else str(answer.text)
+        if text is not None and prompt.is_answered_in(self.held.id):
+            return answered(len(prompt.messages), turns, text)
+        return sent(
+            prompt.texts,
+            turns,
+            answer=text,
+            system=prompt.system if self.has_system else None,
+            is_sure=self.was_tried,
+        )
+
+    def text(self, count: int, *, is_first: bool) -> str:
+        """Return what is sent, without the first messages, so many."""
+        text = "\n\n".join(self.prompt.texts[count:])
+        return f"{self.prompt.system}\n\n{text}" if self.has_system and is_first else text
 
     def session(self) -> ChatSession:
         """Return the session for sync code."""
@@ -55,8 +103,9 @@ class TurnPlan:
         return self.held.aio
 
 
-def _session_id(model: SessionChatModel, call: Call, prompt: Prompt) -> str | None:
+def _session_id(call: Call, prompt: Prompt) -> str | None:
     """Return the id of the session that the turn runs in, None for a new one."""
+    model = call.model
     session_id: object = call.arguments.get("session_id")
     if session_id is None:
         session_id = call.config.get("configurable", {}).get("session_id")
@@ -65,25 +114,29 @@ def _session_id(model: SessionChatModel, call: Call, prompt: Prompt) -> str | No
     if session_id is None and model.session is not None:
         session_id = model.session.id
     elif session_id is None and model.session_from_messages:
-        session_id = prompt.prior_session_id
+        session_id = prompt.last_session_id
     if session_id is not None and not isinstance(session_id, str):
         raise ConfigurationError(f"session_id must be a string, got {session_id!r}")
     return session_id
 
 
-def _session(model: SessionChatModel, call: Call, session_id: str | None) -> ChatSession:
+def _session(call: Call, session_id: str | None) -> tuple[ChatSession, bool]:
+    """Return the session, and whether it is known here."""
+    model = call.model
     if model.session is not None and session_id == model.session.id:
-        return model.session
-    client = model.known_client or call.sessions.client()
+        return model.session, True
+    client = model.known_client
+    if client is None:
+        client = call.sessions.client()
     known = None if session_id is None else call.sessions.get(session_id, client)
-    return known or client.session(session_id, index_ids=model.index_ids)
+    return known or client.session(session_id, index_ids=model.index_ids), known is not None
 
 
-def _turn_arguments(model: SessionChatModel, call: Call) -> dict[str, Any]:
+def _turn_arguments(call: Call) -> dict[str, Any]:
     index_ids = call.arguments.get("index_ids")
     if isinstance(index_ids, str):
         raise ConfigurationError(f"index_ids must be a list of index ids, got the string {index_ids!r}")
     return {
-        "index_ids": index_ids or model.index_ids,
-        "require_all_indexes": call.arguments.get("require_all_indexes", model.require_all_indexes),
+        "index_ids": index_ids or call.model.index_ids,
+        "require_all_indexes": call.arguments.get("require_all_indexes", call.model.require_all_indexes),
     }

@@ -66,5 +66,6 @@ async def async_answer_within(call: Call, run: AsyncCallbackManagerForLLMRun | N
 
 
 async def _turn_within(call: Call, run: AsyncCallbackManagerForLLMRun | None) -> AsyncLiveTurn:
-    stream, _ = await async_open_turn(call)
-    return AsyncLiveTurn(stream, run if call.model.trace_tools else None, call.form(run.run_id if run else None))
+    opening = await async_open_turn(call)
+    traced = run if call.model.trace_tools else None
+    return AsyncLiveTurn(opening.stream, traced, call.form(run.run_id if run else None))

@@ -17,7 +17,7 @@ from langchain_core.messages import AIMessageChunk
 from langchain_core.outputs import LLMResult
 
 from chat_sessions.langchain._compat import wants_protocol_events, wants_tokens
-from chat_sessions.langchain.input.async_opening import async_open_turn
+from chat_sessions.langchain.input.async_opening import AsyncOpening, async_open_turn
 from chat_sessions.langchain.input.call import Call, message_id
 from chat_sessions.langchain.runs.async_turn import AsyncLiveTurn
 from chat_sessions.langchain.runs.contexts import async_acquire, async_finish, async_start
@@ -37,6 +37,7 @@ class AsyncModelRun:
     def __init__(self, call: Call, *, is_v1: bool = False) -> None:
         self._call = call
         self._is_v1 = is_v1
+        self._opening: AsyncOpening
         self._run: AsyncCallbackManagerForLLMRun
         self._tokens: AsyncTokens
 
@@ -45,27 +46,28 @@ class AsyncModelRun:
         await async_acquire(call.model.rate_limiter)
         try:
             # First of all, so that the run has the session's id from its start on.
-            stream, session_id = await async_open_turn(call)
+            self._opening = await async_open_turn(call)
         except Exception as error:
             await self._start(None)
             await self._run.on_llm_error(error, response=LLMResult(generations=[]))
             raise
-        await self._start(session_id)
+        await self._start(self._opening.session_id)
         self._is_v1 = self._is_v1 or self.wants_protocol_events
         run = self._run if call.model.trace_tools else None
-        self.turn = AsyncLiveTurn(stream, run, call.form(self._run.run_id, is_v1=self._is_v1))
+        self.turn = AsyncLiveTurn(self._opening.stream, run, call.form(self._run.run_id, is_v1=self._is_v1))
         return self
 
     async def __aexit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        turn = self.turn
+        turn, opening, call = self.turn, self._opening, self._call
         try:
             await turn.__aexit__(exc_type, exc, traceback)
         except BaseException as error:
             await self._fail(error)
             raise
         if exc is None or (isinstance(exc, GeneratorExit) and turn.is_complete):
+            call.sessions.ended(opening.messages, call.thread_id, opening.session_id, self.message_id)
             await self._run.on_llm_end(turn.result)
         else:
             await self._fail(exc)
@@ -94,6 +96,8 @@ class AsyncModelRun:
         self._tokens = AsyncTokens(self._run)
 
     async def _fail(self, error: BaseException) -> None:
+        opening = self._opening
+        self._call.sessions.failed(opening.messages, self._call.thread_id, opening.session_id)
         await async_finish(partial(self._run.on_llm_error, error, response=self.turn.result))
 
     @property

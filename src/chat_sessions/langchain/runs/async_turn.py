@@ -19,10 +19,10 @@ from chat_sessions.core.events import Stop, Text, TextDelta, Thinking, ThinkingD
 from chat_sessions.core.turn import RunBegan, RunEnded, Turn, Update
 from chat_sessions.langchain._compat import Mold
 from chat_sessions.langchain.content import BlockWriter, MessageForm
+from chat_sessions.langchain.input.async_opening import AsyncTurnSource
 from chat_sessions.langchain.protocol import ProtocolWriter
 from chat_sessions.langchain.runs.async_tool_runs import AsyncToolRuns
 from chat_sessions.langchain.runs.contexts import async_finish
-from chat_sessions.session.async_turn_stream import AsyncTurnStream
 
 if TYPE_CHECKING:
     from langchain_protocol.protocol import MessagesData
@@ -40,7 +40,7 @@ class AsyncLiveTurn:
     the turn itself keeps.
     """
 
-    def __init__(self, stream: AsyncTurnStream, run: AsyncCallbackManagerForLLMRun | None, form: MessageForm) -> None:
+    def __init__(self, stream: AsyncTurnSource, run: AsyncCallbackManagerForLLMRun | None, form: MessageForm) -> None:
         self._stream = stream
         self._tools = AsyncToolRuns(run)
         self._form = form

@@ -65,5 +65,6 @@ def answer_within(call: Call, run: CallbackManagerForLLMRun | None) -> ChatResul
 
 
 def _turn_within(call: Call, run: CallbackManagerForLLMRun | None) -> LiveTurn:
-    stream, _ = open_turn(call)
-    return LiveTurn(stream, run if call.model.trace_tools else None, call.form(run.run_id if run else None))
+    opening = open_turn(call)
+    traced = run if call.model.trace_tools else None
+    return LiveTurn(opening.stream, traced, call.form(run.run_id if run else None))

@@ -19,7 +19,7 @@ from langchain_core.outputs import LLMResult
 
 from chat_sessions.langchain._compat import wants_protocol_events, wants_tokens
 from chat_sessions.langchain.input.call import Call, message_id
-from chat_sessions.langchain.input.opening import open_turn
+from chat_sessions.langchain.input.opening import Opening, open_turn
 from chat_sessions.langchain.runs.contexts import acquire, finish, start
 from chat_sessions.langchain.runs.tokens import Tokens
 from chat_sessions.langchain.runs.turn import LiveTurn
@@ -38,6 +38,7 @@ class ModelRun:
     def __init__(self, call: Call, *, is_v1: bool = False) -> None:
         self._call = call
         self._is_v1 = is_v1
+        self._opening: Opening
         self._run: CallbackManagerForLLMRun
         self._tokens: Tokens
 
@@ -46,27 +47,28 @@ class ModelRun:
         acquire(call.model.rate_limiter)
         try:
             # First of all, so that the run has the session's id from its start on.
-            stream, session_id = open_turn(call)
+            self._opening = open_turn(call)
         except Exception as error:
             self._start(None)
             self._run.on_llm_error(error, response=LLMResult(generations=[]))
             raise
-        self._start(session_id)
+        self._start(self._opening.session_id)
         self._is_v1 = self._is_v1 or self.wants_protocol_events
         run = self._run if call.model.trace_tools else None
-        self.turn = LiveTurn(stream, run, call.form(self._run.run_id, is_v1=self._is_v1))
+        self.turn = LiveTurn(self._opening.stream, run, call.form(self._run.run_id, is_v1=self._is_v1))
         return self
 
     def __exit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        turn = self.turn
+        turn, opening, call = self.turn, self._opening, self._call
         try:
             turn.__exit__(exc_type, exc, traceback)
         except BaseException as error:
             self._fail(error)
             raise
         if exc is None or (isinstance(exc, GeneratorExit) and turn.is_complete):
+            call.sessions.ended(opening.messages, call.thread_id, opening.session_id, self.message_id)
             self._run.on_llm_end(turn.result)
         else:
             self._fail(exc)
@@ -95,6 +97,8 @@ class ModelRun:
         self._tokens = Tokens(self._run)
 
     def _fail(self, error: BaseException) -> None:
+        opening = self._opening
+        self._call.sessions.failed(opening.messages, self._call.thread_id, opening.session_id)
         finish(partial(self._run.on_llm_error, error, response=self.turn.result))
 
     @property

@@ -20,10 +20,10 @@ from chat_sessions.core.events import Stop, Text, TextDelta, Thinking, ThinkingD
 from chat_sessions.core.turn import RunBegan, RunEnded, Turn, Update
 from chat_sessions.langchain._compat import Mold
 from chat_sessions.langchain.content import BlockWriter, MessageForm
+from chat_sessions.langchain.input.opening import TurnSource
 from chat_sessions.langchain.protocol import ProtocolWriter
 from chat_sessions.langchain.runs.contexts import finish
 from chat_sessions.langchain.runs.tool_runs import ToolRuns
-from chat_sessions.session.turn_stream import TurnStream
 
 if TYPE_CHECKING:
     from langchain_protocol.protocol import MessagesData
@@ -41,7 +41,7 @@ class LiveTurn:
     the turn itself keeps.
     """
 
-    def __init__(self, stream: TurnStream, run: CallbackManagerForLLMRun | None, form: MessageForm) -> None:
+    def __init__(self, stream: TurnSource, run: CallbackManagerForLLMRun | None, form: MessageForm) -> None:
         self._stream = stream
         self._tools = ToolRuns(run)
         self._form = form

@@ -1,0 +1,70 @@
+"""Which of the user's messages a session has been sent already.
+
+Frameworks keep a message whose turn failed or was stopped, and call again: a graph with the next message behind it, a
+retry with the same one. A prompt is sent once, so the session says what it has. No I/O here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from chat_sessions.core.turn import Turn
+
+__all__ = ["Sent", "answered", "sent"]
+
+# How many of the session's last turns are looked at.
+_MOST_TURNS = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """How many of the messages the session has, from the first, and the position of the turn of the last of them."""
+
+    count: int = 0
+    position: int | None = None
+
+
+def sent(
+    messages: Sequence[str], turns: Sequence[Turn], *, answer: str | None, system: str | None = None, is_sure: bool
+) -> Sent:
+    """Find these messages of the user, in a row, in the last turns of a session.
+
+    `answer` is the last answer of the session that its reader has: what comes after its turn was not answered for
+    them. `is_sure` says that one of the messages was sent, or was about to be; else they must be found behind that
+    answer. `system` is text that may stand before the first. A session may hold several of them as one prompt.
+    """
+    start = _after(answer, turns)
+    if start is None:
+        if not is_sure and answer is not None:
+            return Sent()
+        start = 0
+    best = Sent()
+    for first in range(len(turns) - 1, max(start, len(turns) - _MOST_TURNS) - 1, -1):
+        shown = _bare("".join(turn.prompt or "" for turn in turns[first:]))
+        for count in range(1, len(messages) + 1):
+            words = _bare("".join(messages[:count]))
+            if shown in (words, _bare(system or "") + words) and count > best.count:
+                best = Sent(count, len(turns) - 1)
+    return best
+
+
+def answered(count: int, turns: Sequence[Turn], answer: str) -> Sent:
+    """Find the turn of messages, so many, that had this answer."""
+    after = _after(answer, turns)
+    return Sent() if after is None else Sent(count, after - 1)
+
+
+def _after(answer: str | None, turns: Sequence[Turn]) -> int | None:
+    """Return the position behind the last turn with this answer; None without one."""
+    if answer is None:
+        return None
+    words = _bare(answer)
+    return next(
+        (position + 1 for position in range(len(turns) - 1, -1, -1) if _bare(turns[position].text) == words), None
+    )
+
+
+def _bare(words: str) -> str:
+    """Return the words without white space, which services trim."""
+    return "".join(words.split())
