@@ -110,6 +110,10 @@ class Stage:
         """A model on this server."""
         return SessionChatModel(client=self.client, **fields)
 
+    def new_session(self, *index_ids: str) -> str:
+        """A new session, of one index unless others are named."""
+        return self.client.create(index_ids=list(index_ids) or ["idx-docs"]).session_id
+
     def play(self, *script: Step) -> Stage:
         """From now on, the agent does this."""
         self.actor.script = script

@@ -20,8 +20,8 @@ from chat_sessions import LlamaCloudChat
 from chat_sessions.core.events import Stop, TextDelta
 from chat_sessions.core.models import Usage
 from chat_sessions.langchain import SessionChatModel
+from tests.langchain.runs.test_runs import ASYNC_PATHS, SYNC_PATHS
 from tests.langchain.stage import Stage
-from tests.langchain.test_runs import ASYNC_PATHS, SYNC_PATHS
 
 
 @pytest.mark.checklist(50)

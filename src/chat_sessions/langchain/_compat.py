@@ -1,7 +1,7 @@
 """What this adapter uses of langchain-core and pydantic beyond their public API, each with the reason.
 
-Read from langchain-core 1.7.0 to 1.8.4 and pydantic 2.11 to 2.14. `tests/langchain/test_compat.py` fails when one of
-these changes.
+Read from langchain-core 1.7.0 to 1.8.4 and pydantic 2.11 to 2.14. `tests/langchain/runs/test_compat.py` fails when one
+of these changes.
 
 - `langchain_core.tracers._streaming`: the two classes by which a handler says that it wants the pieces of an answer
   from a plain `invoke`. The handlers of `astream_events` and of LangGraph's streams do, and nothing public tells them

@@ -174,7 +174,7 @@ async def test_the_screenshots_of_an_answer_become_image_blocks_with_a_link_that
     from chat_sessions import LocalServer
     from chat_sessions.langchain import SessionChatModel
 
-    documents = Path(__file__).parents[2] / "examples" / "documents"
+    documents = Path(__file__).parents[3] / "examples" / "documents"
     with LocalServer(indexes={"idx": str(documents)}) as server, server.client() as client:
         answer = SessionChatModel(client=client).invoke("What was the revenue by product line?")
         blocks = image_blocks(answer, client)

@@ -10,8 +10,8 @@ import pytest
 from chat_sessions import LlamaCloudChat, ProtocolError, Timeouts, TurnError, TurnInterrupted
 from chat_sessions.core.events import Event, TextDelta, UserInput, dump_event
 from chat_sessions.langchain import SessionChatModel
+from tests.langchain.runs.test_runs import ASYNC_PATHS, SYNC_PATHS
 from tests.langchain.stage import SEQUENCE, TURN, Recorder, finished
-from tests.langchain.test_runs import ASYNC_PATHS, SYNC_PATHS
 from tests.wire_server import Connection, Request, WireServer
 
 PATHS = {**SYNC_PATHS, **ASYNC_PATHS}

@@ -16,9 +16,9 @@ from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
+from tests.langchain.runs.test_runs import ASYNC_PATHS, SYNC_PATHS
+from tests.langchain.runs.trace_sink import TraceSink, trace_sink
 from tests.langchain.stage import TURN, Stage, finished
-from tests.langchain.test_runs import ASYNC_PATHS, SYNC_PATHS
-from tests.langchain.trace_sink import TraceSink, trace_sink
 
 # With `generate_prompt` the test below would have to pass callbacks itself.
 PATHS = {**{name: path for name, path in SYNC_PATHS.items() if name != "generate"}, **ASYNC_PATHS}

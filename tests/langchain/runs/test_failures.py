@@ -24,8 +24,8 @@ from chat_sessions.core.events import TextDelta
 from chat_sessions.langchain import SessionChatModel
 from chat_sessions.langchain.runs.contexts import async_finish
 from chat_sessions.langchain.runs.tool_records import ToolRunUnanswered
+from tests.langchain.runs.test_runs import ASYNC_PATHS, SYNC_PATHS, AsyncPath, SyncPath
 from tests.langchain.stage import FAILED, SEARCH, SEQUENCE, STOP, TEXT, TURN, Opener, Recorder, Stage, finished
-from tests.langchain.test_runs import ASYNC_PATHS, SYNC_PATHS, AsyncPath, SyncPath
 
 CUT = ["llm_start", "tool_start", "tool_start", "tool_error", "tool_error", "llm_error"]
 
