@@ -14,7 +14,7 @@ from langchain_core.prompt_values import PromptValue
 from langchain_core.runnables import RunnableConfig
 
 from chat_sessions.langchain.content import MessageForm
-from chat_sessions.langchain.input.sessions import Sessions
+from chat_sessions.langchain.input.sessions import Place, Sessions
 
 if TYPE_CHECKING:
     from chat_sessions.langchain.chat_model import SessionChatModel
@@ -42,10 +42,20 @@ class Call:
     traced: tuple[Mapping[str, Any], Mapping[str, Any]]
 
     @property
-    def thread_id(self) -> str | None:
-        """The LangGraph thread that the call is part of."""
-        found: object = self.config.get("configurable", {}).get("thread_id")
-        return None if found is None else str(found)
+    def place(self) -> Place:
+        """Where in a program the call is made."""
+        configurable = self.config.get("configurable", {})
+        thread_id: object = configurable.get("thread_id")
+        # LangGraph writes "node:task", those of the graphs around it before that.
+        task = str(configurable.get("checkpoint_ns") or "")
+        node = "|".join(part.partition(":")[0] for part in task.split("|"))
+        index_ids: object = self.arguments.get("index_ids") or self.model.index_ids
+        return Place(
+            None if thread_id is None else str(thread_id),
+            node,
+            task,
+            tuple(map(str, index_ids)) if isinstance(index_ids, list | tuple) else None,
+        )
 
     @property
     def is_streamed(self) -> bool:

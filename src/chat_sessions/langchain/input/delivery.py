@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from chat_sessions.core.turn import Turn
+from chat_sessions.langchain.input.prompt import Exchange
 
 __all__ = ["Sent", "answered", "sent"]
 
@@ -26,17 +27,23 @@ class Sent:
 
 
 def sent(
-    messages: Sequence[str], turns: Sequence[Turn], *, answer: str | None, system: str | None = None, is_sure: bool
+    messages: Sequence[str],
+    turns: Sequence[Turn],
+    *,
+    exchanges: Sequence[Exchange],
+    system: str | None = None,
+    is_sure: bool,
 ) -> Sent:
     """Find these messages of the user, in a row, in the last turns of a session.
 
-    `answer` is the last answer of the session that its reader has: what comes after its turn was not answered for
-    them. `is_sure` says that one of the messages was sent, or was about to be; else they must be found behind that
-    answer. `system` is text that may stand before the first. A session may hold several of them as one prompt.
+    `exchanges` are the answers of the session that its reader has: what comes after the turn of the last of them was
+    not answered for them. `is_sure` says that one of the messages was sent, or was about to be; else they must be
+    found behind that turn. `system` is text that may stand before the first. A session may hold several of them as
+    one prompt.
     """
-    start = _after(answer, turns)
+    start = _after(exchanges, turns)
     if start is None:
-        if not is_sure and answer is not None:
+        if not is_sure and exchanges:
             return Sent()
         start = 0
     best = Sent()
@@ -49,20 +56,28 @@ def sent(
     return best
 
 
-def answered(count: int, turns: Sequence[Turn], answer: str) -> Sent:
-    """Find the turn of messages, so many, that had this answer."""
-    after = _after(answer, turns)
+def answered(count: int, turns: Sequence[Turn], exchanges: Sequence[Exchange]) -> Sent:
+    """Find the turn of messages, so many, that had the last of these answers."""
+    after = _after(exchanges, turns)
     return Sent() if after is None else Sent(count, after - 1)
 
 
-def _after(answer: str | None, turns: Sequence[Turn]) -> int | None:
-    """Return the position behind the last turn with this answer; None without one."""
-    if answer is None:
+def _after(exchanges: Sequence[Exchange], turns: Sequence[Turn]) -> int | None:
+    """Return the position behind the turn of the last exchange; None if it is not there.
+
+    Agents repeat themselves ("nothing found"): of turns alike, the reader has as many as it has such exchanges.
+    """
+    if not exchanges:
         return None
-    words = _bare(answer)
-    return next(
-        (position + 1 for position in range(len(turns) - 1, -1, -1) if _bare(turns[position].text) == words), None
-    )
+    asked, answer = _bare(exchanges[-1].asked), _bare(exchanges[-1].answer)
+    alike = [position for position, turn in enumerate(turns) if _bare(turn.text) == answer]
+    # What the user said may have been rewritten on its way here.
+    same = [position for position in alike if _bare(turns[position].prompt or "").endswith(asked)]
+    if not alike:
+        return None
+    count = sum(_bare(each.answer) == answer and (not same or _bare(each.asked) == asked) for each in exchanges)
+    alike = same or alike
+    return alike[min(count, len(alike)) - 1] + 1
 
 
 def _bare(words: str) -> str:

@@ -11,7 +11,7 @@ from chat_sessions.core.turn import Turn
 from chat_sessions.langchain.arguments import check_call
 from chat_sessions.langchain.input.call import Call
 from chat_sessions.langchain.input.delivery import Sent, answered, sent
-from chat_sessions.langchain.input.prompt import Prompt, warn_of_input
+from chat_sessions.langchain.input.prompt import PriorPolicy, Prompt, warn_of_input
 from chat_sessions.session import AsyncChatSession, ChatSession
 
 __all__ = ["TurnPlan"]
@@ -27,30 +27,32 @@ class TurnPlan:
     has_system: bool
     """Whether the system text goes before the prompt if that is the first of its session."""
     was_tried: bool
-    """Whether a turn with one of these messages in this session did not end well."""
+    """Whether one of these messages was sent to this session before."""
     looks_back: bool
     """Whether the session has to be read first, to know what of it is new."""
+    goes_back: bool
+    """Whether the session has given other answers after the last one in the input."""
+    on_prior_messages: PriorPolicy
 
     @classmethod
     def of(cls, call: Call) -> TurnPlan:
         """Read a call. All that is wrong with it is raised here, and all that is not sent is warned of."""
-        model, thread_id = call.model, call.thread_id
+        model, place = call.model, call.place
         check_call(call.arguments)
         if call.stop:
             warn_of_input("stop is not sent: a session has no stop sequences")
         prompt = Prompt.read(call.messages)
         session_id = _session_id(call, prompt)
-        tried = [call.sessions.where_sent(message, thread_id) for message in prompt.messages]
+        last = prompt.messages[-1]
+        tried = [call.sessions.where_sent(message, place, is_last=message is last) for message in prompt.messages]
         if session_id is None and model.session is None:
             session_id = next((found for found in reversed(tried) if found is not None), None)
             if session_id is None and model.session_from_messages:
-                session_id = call.sessions.of_thread(thread_id)
+                session_id = call.sessions.of_thread(place)
         prompt.apply_system_policy(model.system)
         prompt.apply_prior_policy(model.on_prior_messages, session_id)
-        answer = prompt.answer_of(session_id)
-        if answer is not None and call.sessions.is_earlier(session_id or "", answer.id):
-            prompt.apply_rewind_policy(model.on_prior_messages, session_id or "")
-        goes_on = answer is not None
+        exchanges = prompt.exchanges(session_id)
+        goes_on = bool(exchanges)
         held, is_known = _session(call, session_id)
         has_system = model.system == "prepend" and prompt.system is not None
         was_tried = session_id is not None and session_id in tried
@@ -59,9 +61,9 @@ class TurnPlan:
             # Another agent hands over what was answered already.
             or prompt.is_answered_in(session_id)
             # The first of them may be of a turn that failed, in another process perhaps.
-            or (len(prompt.messages) > 1 and (goes_on or thread_id is not None))
+            or (len(prompt.messages) > 1 and (goes_on or place.thread_id is not None))
             # A graph that another process began, and that may have been interrupted in this turn.
-            or (goes_on and thread_id is not None and not is_known)
+            or (goes_on and place.thread_id is not None and not is_known)
             # The system text goes before a session's first prompt alone.
             or (has_system and not goes_on)
         )
@@ -72,22 +74,26 @@ class TurnPlan:
             has_system,
             was_tried,
             looks_back,
+            goes_back=goes_on and call.sessions.is_earlier(session_id or "", exchanges[-1].answer_id),
+            on_prior_messages=model.on_prior_messages,
         )
 
     def sent(self, turns: Sequence[Turn]) -> Sent:
-        """Return what of the prompt the session has been sent, from its turns."""
+        """Return what of the prompt the session has been sent, from its turns. Says so if the input went back."""
         prompt = self.prompt
-        answer = prompt.answer_of(self.held.id)
-        text = None if answer is None else str(answer.text)
-        if text is not None and prompt.is_answered_in(self.held.id):
-            return answered(len(prompt.messages), turns, text)
-        return sent(
+        exchanges = prompt.exchanges(self.held.id)
+        if prompt.is_answered_in(self.held.id):
+            return answered(len(prompt.messages), turns, exchanges)
+        found = sent(
             prompt.texts,
             turns,
-            answer=text,
+            exchanges=exchanges,
             system=prompt.system if self.has_system else None,
             is_sure=self.was_tried,
         )
+        if self.goes_back and not found.count:
+            prompt.apply_rewind_policy(self.on_prior_messages, self.held.id or "")
+        return found
 
     def text(self, count: int, *, is_first: bool) -> str:
         """Return what is sent, without the first messages, so many."""

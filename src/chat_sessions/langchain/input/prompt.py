@@ -11,13 +11,13 @@ import inspect
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias, cast
+from typing import Any, Literal, NamedTuple, TypeAlias, cast
 
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage, ToolMessage
 
 from chat_sessions.core.errors import ConfigurationError
 
-__all__ = ["PriorPolicy", "Prompt", "SessionInputWarning", "SystemPolicy", "warn_of_input"]
+__all__ = ["Exchange", "PriorPolicy", "Prompt", "SessionInputWarning", "SystemPolicy", "warn_of_input"]
 
 SystemPolicy: TypeAlias = Literal["warn", "prepend", "error"]
 PriorPolicy: TypeAlias = Literal["warn", "ignore", "error"]
@@ -40,6 +40,14 @@ def warn_of_input(message: str) -> None:
     while frame and frame.f_back and frame.f_globals.get("__name__", "").partition(".")[0] in _BETWEEN:
         level, frame = level + 1, frame.f_back
     warnings.warn(message, SessionInputWarning, stacklevel=level)
+
+
+class Exchange(NamedTuple):
+    """An answer of a session, with the last words of the user before it, which may be missing."""
+
+    asked: str
+    answer: str
+    answer_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,10 +106,16 @@ class Prompt:
         """The session of the last answer that came from one; None if none did."""
         return next((found for message in self._unsent() if (found := _session_of(message)) is not None), None)
 
-    def answer_of(self, session_id: str | None) -> AIMessage | None:
-        """Return the last answer of this session, or None."""
-        found = (message for message in self._unsent() if session_id is not None and _session_of(message) == session_id)
-        return cast("AIMessage | None", next(found, None))
+    def exchanges(self, session_id: str | None) -> list[Exchange]:
+        """Return the answers of this session, the first one first, each with the words of the user before it."""
+        found: list[Exchange] = []
+        asked = ""
+        for message in () if session_id is None else (*self.before, *self.messages, *self.after):
+            if isinstance(message, HumanMessage):
+                asked = str(message.text)
+            elif isinstance(message, AIMessage) and _session_of(message) == session_id:
+                found.append(Exchange(asked, str(message.text), message.id))
+        return found
 
     def is_answered_in(self, session_id: str | None) -> bool:
         """Whether this session has answered these very messages."""

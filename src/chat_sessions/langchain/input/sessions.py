@@ -6,19 +6,50 @@ import threading
 import weakref
 from collections import OrderedDict
 from collections.abc import Sequence
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from langchain_core.messages import BaseMessage
 
 from chat_sessions.langchain.default_client import client_or_default
 from chat_sessions.session import Backend, ChatSession
 
-__all__ = ["Sessions"]
+__all__ = ["Place", "Sessions"]
 
 _RECENT = 256
 _RECENT_ANSWERS = 64
+_RECENT_MESSAGES = 4096
 
 _Value = TypeVar("_Value")
+
+
+class Place(NamedTuple):
+    """Where in a program a call is made. The same message elsewhere is another question.
+
+    `node` is the way to the node of a LangGraph graph, `task` the same as one run of the node, which a retry and a
+    resumed interrupt have in common; both are empty outside of graphs.
+    """
+
+    thread_id: str | None = None
+    node: str = ""
+    task: str = ""
+    index_ids: tuple[str, ...] | None = None
+
+    def key(self, message: BaseMessage) -> object:
+        """Return what a message is known by within a LangGraph thread, None outside of one or without an id.
+
+        An id alone is not enough: some front ends count their messages.
+        """
+        if self.thread_id is None or message.id is None:
+            return None
+        return (self.thread_id, self.node, self.index_ids, message.id)
+
+
+class _Sent(NamedTuple):
+    """Where a message was sent, by which task, and whether the answer came."""
+
+    session_id: str
+    task: str
+    is_answered: bool
 
 
 class Sessions:
@@ -26,8 +57,8 @@ class Sessions:
 
     - The session objects by id: what they know of indexes and turns saves requests, and tells a new turn from an old
       one when a stream broke.
-    - Where a message of the user was sent, if its turn did not end well: somebody may come back with it. A message is
-      known as the object that it is, or by its id within its LangGraph thread.
+    - Where a message of the user was sent, by its id within a LangGraph thread: a graph may come back with it, as the
+      turn did not end well, or its answer was lost. And without answer, as the object that it is.
     - The session of a LangGraph thread, and the answers of a session by id.
 
     Nothing of it goes into a pickle: elsewhere, it may be out of date.
@@ -37,8 +68,9 @@ class Sessions:
         self._guard = threading.Lock()
         self._made: Backend | None = None
         self._recent: OrderedDict[str, ChatSession] = OrderedDict()
-        self._unfinished: OrderedDict[object, tuple[str, weakref.ref[BaseMessage]]] = OrderedDict()
-        self._threads: OrderedDict[str, str] = OrderedDict()
+        self._sent: OrderedDict[object, _Sent] = OrderedDict()
+        self._unanswered: OrderedDict[object, tuple[str, weakref.ref[BaseMessage]]] = OrderedDict()
+        self._threads: OrderedDict[object, str] = OrderedDict()
         self._answers: OrderedDict[str, list[str]] = OrderedDict()
 
     def __reduce__(self) -> tuple[type[Sessions], tuple[()]]:
@@ -66,53 +98,48 @@ class Sessions:
             with self._guard:
                 _put(self._recent, session.id, session)
 
-    def where_sent(self, message: BaseMessage, thread_id: str | None) -> str | None:
-        """Return the session that a message was sent to by a turn that did not end well."""
-        with self._guard:
-            for key in _keys(message, thread_id):
-                found = self._unfinished.get(key)
-                if found is not None and (key != id(message) or found[1]() is message):
-                    return found[0]
-        return None
+    def where_sent(self, message: BaseMessage, place: Place, *, is_last: bool) -> str | None:
+        """Return the session that a message was sent to by an earlier call from this place.
 
-    def of_thread(self, thread_id: str | None) -> str | None:
-        """Return the session of the last turn of a LangGraph thread."""
+        A message whose answer came counts if it is not the last of those to send now, or if the same task asks again.
+        """
         with self._guard:
-            return None if thread_id is None else self._threads.get(thread_id)
+            unanswered = self._unanswered.get((id(message), place.index_ids))
+            sent = self._sent.get(place.key(message))
+        if unanswered is not None and unanswered[1]() is message:
+            return unanswered[0]
+        if sent is None or (sent.is_answered and is_last and sent.task != (place.task or None)):
+            return None
+        return sent.session_id
+
+    def of_thread(self, place: Place) -> str | None:
+        """Return the session of the last turn of this node in its LangGraph thread."""
+        with self._guard:
+            return None if place.thread_id is None else self._threads.get((place.thread_id, place.node))
 
     def is_earlier(self, session_id: str, answer_id: str | None) -> bool:
         """Whether an answer was given in this session before others that were given here."""
         with self._guard:
             return answer_id in self._answers.get(session_id, [])[:-1]
 
-    def failed(self, messages: Sequence[BaseMessage], thread_id: str | None, session_id: str) -> None:
-        """Note that the turn of these messages did not end well, or was left."""
+    def note(self, messages: Sequence[BaseMessage], place: Place, session_id: str, answer_id: str | None) -> None:
+        """Note that these messages were sent, and the id of their answer; None for a turn that did not end well."""
         with self._guard:
             for message in messages:
-                for key in _keys(message, thread_id):
-                    _put(self._unfinished, key, (session_id, weakref.ref(message)))
-            if thread_id is not None:
-                _put(self._threads, thread_id, session_id)
-
-    def ended(self, messages: Sequence[BaseMessage], thread_id: str | None, session_id: str, answer_id: str) -> None:
-        """Note that the turn of these messages ended well, with this answer."""
-        with self._guard:
-            for message in messages:
-                for key in _keys(message, thread_id):
-                    self._unfinished.pop(key, None)
-            if thread_id is not None:
-                _put(self._threads, thread_id, session_id)
-            _put(self._answers, session_id, [*self._answers.get(session_id, []), answer_id][-_RECENT_ANSWERS:])
+                by_object = (id(message), place.index_ids)
+                self._unanswered.pop(by_object, None)
+                if answer_id is None:
+                    _put(self._unanswered, by_object, (session_id, weakref.ref(message)))
+                if (key := place.key(message)) is not None:
+                    _put(self._sent, key, _Sent(session_id, place.task, answer_id is not None), _RECENT_MESSAGES)
+            if place.thread_id is not None:
+                _put(self._threads, (place.thread_id, place.node), session_id)
+            if answer_id is not None:
+                _put(self._answers, session_id, [*self._answers.get(session_id, []), answer_id][-_RECENT_ANSWERS:])
 
 
-def _keys(message: BaseMessage, thread_id: str | None) -> list[object]:
-    # An id alone is not enough: some front ends count their messages.
-    by_id: list[object] = [] if thread_id is None or message.id is None else [(thread_id, message.id)]
-    return [id(message), *by_id]
-
-
-def _put(kept: OrderedDict[Any, _Value], key: object, value: _Value) -> None:
+def _put(kept: OrderedDict[Any, _Value], key: object, value: _Value, most: int | None = None) -> None:
     kept[key] = value
     kept.move_to_end(key)
-    while len(kept) > _RECENT:
+    while len(kept) > (most or _RECENT):
         kept.popitem(last=False)

@@ -67,7 +67,7 @@ class AsyncModelRun:
             await self._fail(error)
             raise
         if exc is None or (isinstance(exc, GeneratorExit) and turn.is_complete):
-            call.sessions.ended(opening.messages, call.thread_id, opening.session_id, self.message_id)
+            call.sessions.note(opening.messages, call.place, opening.session_id, self.message_id)
             await self._run.on_llm_end(turn.result)
         else:
             await self._fail(exc)
@@ -97,7 +97,7 @@ class AsyncModelRun:
 
     async def _fail(self, error: BaseException) -> None:
         opening = self._opening
-        self._call.sessions.failed(opening.messages, self._call.thread_id, opening.session_id)
+        self._call.sessions.note(opening.messages, self._call.place, opening.session_id, None)
         await async_finish(partial(self._run.on_llm_error, error, response=self.turn.result))
 
     @property

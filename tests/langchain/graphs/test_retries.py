@@ -1,0 +1,141 @@
+"""Whatever tries again: a session gets a prompt once, and the answer is found where it is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NotRequired
+
+import pytest
+from langchain.agents import create_agent
+from langchain.agents.middleware import ModelRetryMiddleware
+from langchain_core.messages import HumanMessage
+from langgraph.checkpoint.memory import InMemorySaver
+from langgraph.graph import START, MessagesState, StateGraph
+from langgraph.types import RetryPolicy
+
+from chat_sessions import ConflictError, LocalServer, Timeouts, TurnFailed
+from chat_sessions.core.events import TextDelta
+from chat_sessions.langchain import SessionChatModel, session_node
+from chat_sessions.server.faults import Cut, Fault, LostAnswer, LostRequest, Refuse
+from tests.langchain.stage import FAILED, TEXT, Actor
+
+ADA: Any = {"configurable": {"thread_id": "ada"}}
+
+
+class State(MessagesState):
+    session_id: NotRequired[str]
+
+
+def _node(node: Any, **options: Any) -> Any:
+    graph = StateGraph(State).add_node("ask", node, **options).add_edge(START, "ask")
+    return graph.compile(checkpointer=InMemorySaver())
+
+
+def _agent(model: SessionChatModel, retry: ModelRetryMiddleware[Any]) -> Any:
+    return create_agent(model, tools=[], middleware=[retry], checkpointer=InMemorySaver())
+
+
+def _any(error: Exception) -> bool:
+    return True
+
+
+RETRIES: dict[str, Callable[[SessionChatModel], Any]] = {
+    "RetryPolicy": lambda model: _node(
+        session_node(model), retry_policy=RetryPolicy(initial_interval=0.001, jitter=False, retry_on=_any)
+    ),
+    "with_retry": lambda model: _node(
+        session_node(model).with_retry(exponential_jitter_params={"max": 0, "jitter": 0})
+    ),
+    "ModelRetryMiddleware": lambda model: _agent(
+        model, ModelRetryMiddleware(initial_delay=0, jitter=False, on_failure="error", retry_on=_any)
+    ),
+}
+DEFAULTS: dict[str, Callable[[SessionChatModel], Any]] = {
+    "RetryPolicy": lambda model: _node(
+        session_node(model), retry_policy=RetryPolicy(initial_interval=0.001, jitter=False)
+    ),
+    "ModelRetryMiddleware": lambda model: _agent(
+        model, ModelRetryMiddleware(initial_delay=0, jitter=False, on_failure="error")
+    ),
+}
+FAULTS: dict[str, Fault] = {
+    "a refusal": Refuse(503),
+    "a conflict": Refuse(409),
+    "a gateway that lost its patience": Refuse(504, landed=True),
+    "a lost request": LostRequest(),
+    "a lost answer": LostAnswer(finish_first=True),
+    "an answer that was cut": Cut(at_byte=30, how="reset"),
+}
+
+
+@dataclass
+class Scene:
+    """A server whose faults are scripted, and a model of it that does not look for a lost turn by itself."""
+
+    server: LocalServer
+    actor: Actor
+    model: SessionChatModel
+
+
+@pytest.fixture(scope="module")
+def a_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[LocalServer, Actor]]:
+    folder = tmp_path_factory.mktemp("documents")
+    Path(folder, "a.md").write_text("# A\n\nRevenue grew.\n")
+    actor = Actor()
+    with LocalServer(indexes={"idx-docs": str(folder)}, agent=actor, faults=[]) as server:
+        yield server, actor
+
+
+@pytest.fixture
+def scene(a_server: tuple[LocalServer, Actor]) -> Iterator[Scene]:
+    server, actor = a_server
+    server.faults.clear()
+    actor.prompts.clear()
+    actor.sessions.clear()
+    actor.script = TEXT
+    timeouts = Timeouts(first_event=5, idle=5, recovery=0.0)
+    with server.client(timeouts=timeouts, max_retries=0) as client:
+        yield Scene(server, actor, SessionChatModel(client=client, index_ids=["idx-docs"]))
+
+
+@pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS)
+@pytest.mark.parametrize("made", RETRIES.values(), ids=RETRIES)
+async def test_what_tries_again_gets_the_answer_and_the_session_got_the_prompt_once(
+    scene: Scene, made: Callable[[SessionChatModel], Any], fault: Fault
+) -> None:
+    for is_async in (False, True):
+        scene.actor.prompts.clear()
+        scene.server.faults.script(fault)
+        graph = made(scene.model)
+        given = {"messages": [HumanMessage("pay")]}
+        state = await graph.ainvoke(given, ADA) if is_async else graph.invoke(given, ADA)
+        assert state["messages"][-1].text == "Hello world"
+        assert scene.actor.prompts == ["pay"]
+
+
+@pytest.mark.parametrize(
+    "made", [*RETRIES.values(), *DEFAULTS.values()], ids=[*RETRIES, *(f"{n} default" for n in DEFAULTS)]
+)
+async def test_a_turn_that_failed_is_not_sent_again(scene: Scene, made: Callable[[SessionChatModel], Any]) -> None:
+    for is_async in (False, True):
+        scene.actor.prompts.clear()
+        scene.actor.script = (TextDelta(content="half"), FAILED)
+        graph = made(scene.model)
+        given = {"messages": [HumanMessage("pay")]}
+        with pytest.raises(TurnFailed, match="the index burned"):
+            await graph.ainvoke(given, ADA) if is_async else graph.invoke(given, ADA)
+        assert scene.actor.prompts == ["pay"]
+        assert len(set(scene.actor.sessions)) == 1 + is_async
+
+
+def test_a_message_that_was_refused_is_sent_with_the_next(scene: Scene) -> None:
+    graph = _node(session_node(scene.model))
+    graph.invoke({"messages": "one"}, ADA)
+    scene.server.faults.script(Refuse(409))
+    with pytest.raises(ConflictError):
+        graph.invoke({"messages": "two"}, ADA)
+    graph.invoke({"messages": "three"}, ADA)
+    assert scene.actor.prompts == ["one", "two\n\nthree"]
+    assert len(set(scene.actor.sessions)) == 1
