@@ -9,9 +9,9 @@ from langchain.agents import create_agent
 from langchain_core.language_models.fake_chat_models import GenericFakeChatModel
 from langchain_core.messages import AIMessage, ToolMessage
 
-from chat_sessions import ConfigurationError
+from chat_sessions import ConfigurationError, TurnFailed
 from chat_sessions.langchain import SessionTool
-from tests.langchain.stage import TEXT, Recorder, Stage
+from tests.langchain.stage import FAILED, TEXT, Recorder, Stage
 
 
 class _Caller(GenericFakeChatModel):
@@ -85,3 +85,26 @@ def test_the_config_chooses_the_session_of_the_tool(stage: Stage) -> None:
     for _ in range(2):
         agent.invoke({"messages": [("user", "q")]}, {"configurable": {"session_id": session}})
     assert stage.actor.sessions == [session, session]
+
+
+@pytest.mark.parametrize(
+    ("handled", "says"),
+    [(True, "the index burned"), ("Ask again.", "Ask again."), (lambda error: "no luck", "no luck")],
+)
+async def test_the_agent_gets_the_error_of_a_tool_that_handles_its_errors(
+    stage: Stage, handled: Any, says: str
+) -> None:
+    made = stage.play(FAILED).model().as_tool()
+    made.handle_tool_error = handled
+    call = {"type": "tool_call", "name": made.name, "args": {"question": "q"}, "id": "t1"}
+    for message in (made.invoke(call), await made.ainvoke(call)):
+        assert says in message.content
+        assert message.status == "error"
+
+
+async def test_a_tool_that_does_not_handle_its_errors_raises_them(stage: Stage) -> None:
+    made = stage.play(FAILED).model().as_tool()
+    with pytest.raises(TurnFailed, match="the index burned"):
+        made.invoke({"question": "q"})
+    with pytest.raises(TurnFailed, match="the index burned"):
+        await made.ainvoke({"question": "q"})

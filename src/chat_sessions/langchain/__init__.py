@@ -13,7 +13,13 @@ if find_spec("langchain_core") is None:  # pragma: no cover - needs an environme
 from chat_sessions.langchain.chat_model import SessionChatModel
 from chat_sessions.langchain.input.prompt import SessionInputWarning
 from chat_sessions.langchain.memory import SessionLoader, SessionMemory
-from chat_sessions.langchain.messages import aimage_blocks, events_to_messages, image_blocks, source_documents
+from chat_sessions.langchain.messages import (
+    aimage_blocks,
+    events_to_messages,
+    image_blocks,
+    source_documents,
+    text_message,
+)
 from chat_sessions.langchain.node import session_node
 from chat_sessions.langchain.tool import SessionTool
 
@@ -32,6 +38,7 @@ __all__ = [
     "image_blocks",
     "session_node",
     "source_documents",
+    "text_message",
 ]
 
 

@@ -49,10 +49,10 @@ class SessionChatMessageHistory(BaseChatMessageHistory):
         self._check(messages, await self.aget_messages())
 
     def _check(self, messages: Sequence[BaseMessage], stored: Sequence[BaseMessage]) -> None:
-        known = iter([(message.type, str(message.text).strip()) for message in stored])
+        known = iter([_words(message) for message in stored])
         for message in messages:
             # One iterator for all: the session must hold them in this order.
-            if (message.type, str(message.text).strip()) not in known:
+            if _words(message) not in known:
                 raise NotImplementedError(
                     f"session {self.session_id} does not hold this message of type {message.type!r}, and a message "
                     "cannot be written into a session: it grows by the prompts that SessionChatModel sends"
@@ -65,3 +65,8 @@ class SessionChatMessageHistory(BaseChatMessageHistory):
     async def aclear(self) -> None:
         """The async twin of `clear`."""
         await self.client.aio.delete(self.session_id)
+
+
+def _words(message: BaseMessage) -> tuple[str, str]:
+    """Return who says what, whether it came in one piece or was put together from chunks."""
+    return message.type.removesuffix("MessageChunk").lower(), "".join(str(message.text).split())

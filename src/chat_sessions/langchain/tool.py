@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Literal
 
 from langchain_core.documents import Document
 from langchain_core.language_models.chat_models import BaseChatModel
 from langchain_core.messages import AIMessage
-from langchain_core.tools import ArgsSchema, BaseTool
+from langchain_core.tools import ArgsSchema, BaseTool, ToolException
 from pydantic import BaseModel, Field, SkipValidation
 
+from chat_sessions.core.errors import ChatSessionsError
 from chat_sessions.langchain.messages import source_documents
 
 __all__ = ["TOOL_DESCRIPTION", "TOOL_NAME", "SessionTool"]
@@ -31,6 +34,9 @@ class SessionTool(BaseTool):
     Made by `SessionChatModel.as_tool`. The model's run, and those of the remote tools, are below the
     tool's own. Each call is a turn of the model's session, or of `configurable.session_id`; where there
     is neither, of a new session.
+
+    Raises what the model raises. With `handle_tool_error`, the agent gets what that makes of the error as the tool's
+    result instead.
     """
 
     name: str = TOOL_NAME
@@ -44,10 +50,22 @@ class SessionTool(BaseTool):
     # that LangChain would pass as an argument is the caller's.
 
     def _run(self, question: str) -> tuple[str, list[Document]]:
-        return _answer(self.model.invoke(question))
+        with self._handled():
+            return _answer(self.model.invoke(question))
 
     async def _arun(self, question: str) -> tuple[str, list[Document]]:
-        return _answer(await self.model.ainvoke(question))
+        with self._handled():
+            return _answer(await self.model.ainvoke(question))
+
+    @contextmanager
+    def _handled(self) -> Iterator[None]:
+        """Raise errors as the one type that LangChain hands to `handle_tool_error`, if that is set."""
+        try:
+            yield
+        except ChatSessionsError as error:
+            if not self.handle_tool_error:
+                raise
+            raise ToolException(str(error)) from error
 
 
 def _answer(message: AIMessage) -> tuple[str, list[Document]]:

@@ -8,14 +8,15 @@ from typing import Any, NotRequired
 import pytest
 from langchain.agents import create_agent
 from langchain.agents.structured_output import ProviderStrategy
-from langchain_core.messages import AIMessageChunk, BaseMessage, HumanMessage
+from langchain_core.language_models.fake_chat_models import GenericFakeChatModel
+from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, HumanMessage, convert_to_openai_messages
 from langchain_core.tools import tool
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.graph import END, START, MessagesState, StateGraph
 from pydantic import BaseModel
 
 from chat_sessions.langchain import SessionChatModel, SessionInputWarning, session_node
-from tests.langchain.stage import TEXT, TURN, Recorder, Stage
+from tests.langchain.stage import FAILED, TEXT, TURN, Recorder, Stage
 
 
 class State(MessagesState):
@@ -185,3 +186,26 @@ async def test_the_newest_streams_of_a_graph_have_text_and_tools(stage: Stage) -
     texts = [str(message.text) for message in run.messages]
     assert texts == ["Hello world"]
     assert recorder.names.count("tool_end") == 2
+
+
+async def test_a_fallback_of_the_node_answers_without_a_session_and_the_thread_keeps_its_own(stage: Stage) -> None:
+    fallback = GenericFakeChatModel(messages=iter([AIMessage("somebody else"), AIMessage("somebody else")]))
+    graph = StateGraph(State)
+    graph.add_node("ask", session_node(stage.play(*TEXT).model(on_prior_messages="ignore").with_fallbacks([fallback])))
+    compiled: Any = graph.add_edge(START, "ask").compile(checkpointer=InMemorySaver())
+    thread: Any = {"configurable": {"thread_id": "ada"}}
+    session_id = compiled.invoke({"messages": "one"}, thread)["session_id"]
+    stage.play(FAILED)
+    state = await compiled.ainvoke({"messages": "two"}, thread)
+    assert (state["messages"][-1].text, state["session_id"]) == ("somebody else", session_id)
+    first = compiled.invoke({"messages": "one"}, {"configurable": {"thread_id": "bob"}})
+    assert "session_id" not in first
+
+
+async def test_the_state_keeps_an_answer_as_text_alone_if_so_wished(stage: Stage) -> None:
+    node = session_node(stage.play(*TURN).model(output_version="v1"), output="text")
+    for update in (node.invoke({"messages": "q"}), await node.ainvoke({"messages": "q"})):
+        answer = update["messages"][0]
+        assert answer.content == "Hello world"
+        assert answer.response_metadata["session_id"] == update["session_id"]
+        assert convert_to_openai_messages([answer]) == [{"role": "assistant", "content": "Hello world"}]
