@@ -9,10 +9,12 @@ from typing import Any
 
 import pytest
 from langchain_core.callbacks import AsyncCallbackHandler, BaseCallbackHandler
-from langchain_core.messages import AIMessageChunk
+from langchain_core.messages import AIMessageChunk, HumanMessage
 from langchain_core.outputs import ChatGenerationChunk
+from langgraph.graph import START, MessagesState, StateGraph
 
 from chat_sessions.core.events import TextDelta
+from chat_sessions.langchain import session_node
 from chat_sessions.langchain._compat import Mold
 from tests.langchain.stage import STOP, Stage
 
@@ -101,3 +103,54 @@ async def test_an_async_handler_that_fails_is_logged_and_ends_the_stream_only_if
         else:
             assert "".join([chunk.text async for chunk in stream]) == "Hello"
     assert "Error in Failing.on_llm_new_token callback: RuntimeError('no room')" in caplog.text
+
+
+async def test_streaming_says_whether_handlers_get_tokens_and_whether_there_are_pieces_at_all(stage: Stage) -> None:
+    stage.play(*TOKENS)
+    told: dict[bool | None, int] = {}
+    pieces: dict[bool | None, int] = {}
+    for streaming in (None, True, False):
+        handler = Sync()
+        config: Any = {"callbacks": [handler]}
+        model = stage.model(streaming=streaming)
+        model.invoke("q", config)
+        await model.ainvoke("q", config)
+        told[streaming] = len(handler.told)
+        pieces[streaming] = len(list(model.stream("q"))) + len([chunk async for chunk in model.astream("q")])
+    assert told == {None: 0, True: 6, False: 0}
+    assert pieces == {None: 6, True: 6, False: 2}
+
+
+def test_a_model_that_does_not_stream_gives_a_graph_one_message(stage: Stage) -> None:
+    def parts(streaming: bool) -> int:
+        node = session_node(stage.play(*TOKENS).model(streaming=streaming))
+        graph = StateGraph(MessagesState).add_node("ask", node).add_edge(START, "ask").compile()
+        return len(list(graph.stream({"messages": [HumanMessage("q")]}, stream_mode="messages")))
+
+    assert (parts(streaming=True), parts(streaming=False)) == (3, 1)
+
+
+async def test_others_get_their_turn_between_tokens_that_come_at_once(stage: Stage) -> None:
+    class Queue(AsyncCallbackHandler):
+        """Passes tokens on to another task, as the handlers of LangChain's iterators do."""
+
+        def __init__(self) -> None:
+            self.tokens: asyncio.Queue[Any] = asyncio.Queue()
+
+        async def on_llm_new_token(self, token: Any, **kwargs: Any) -> None:
+            self.tokens.put_nowait(token)
+
+    queue, most = Queue(), 0
+
+    async def take() -> None:
+        nonlocal most
+        while True:
+            waiting = queue.tokens.qsize()
+            most = max(most, waiting)
+            await queue.tokens.get()
+
+    taker = asyncio.create_task(take())
+    stage.play(*(TextDelta(content=f"{number} ") for number in range(40)), STOP)
+    await stage.model().ainvoke("q", {"callbacks": [queue]}, stream=True)
+    taker.cancel()
+    assert most <= 2

@@ -150,3 +150,30 @@ def test_openinference_shows_an_agent_over_the_model_in_create_agent(stage: Stag
     assert len(kinds["TOOL"]) == 2
     agents = {span.context.span_id for span in [*kinds["AGENT"], *kinds.get("CHAIN", [])] if span.context}
     assert _parent(kinds["LLM"][0]) in agents
+
+
+@pytest.mark.parametrize("name", PATHS)
+async def test_every_run_of_a_sessions_first_turn_has_the_session(
+    stage: Stage, sink: TraceSink, tracer_client: langsmith.Client, name: str
+) -> None:
+    await finished(PATHS[name](stage.model(), {"callbacks": [LangChainTracer(client=tracer_client)]}))
+    (session_id,) = stage.actor.sessions
+    assert len(sink.runs) == 5
+    assert {run["extra"]["metadata"]["session_id"] for run in sink.runs.values()} == {session_id}
+
+
+async def test_openinference_has_the_session_and_the_passages_of_each_retrieval(
+    stage: Stage, spans: InMemorySpanExporter
+) -> None:
+    for is_async in (False, True):
+        spans.clear()
+        await stage.model().ainvoke("q") if is_async else stage.model().invoke("q")
+        kinds = _by_kind(spans)
+        session_id = stage.actor.sessions[-1]
+        assert {kind: len(found) for kind, found in kinds.items()} == {"LLM": 1, "TOOL": 2, "RETRIEVER": 2}
+        assert {(span.attributes or {}).get("session.id") for found in kinds.values() for span in found} == {session_id}
+        passages = {(span.attributes or {})["retrieval.documents.0.document.content"] for span in kinds["RETRIEVER"]}
+        assert passages == {"Q3 was good.", "Revenue grew."}
+        (llm,) = kinds["LLM"]
+        assert (llm.attributes or {})["llm.model_name"] == "llama-cloud-chat"
+        assert (llm.attributes or {})["llm.token_count.prompt"] == 10
