@@ -32,6 +32,7 @@ from chat_sessions.langchain.content import Output, default_model_name
 from chat_sessions.langchain.default_client import DEFAULT_SERVICE
 from chat_sessions.langchain.input.call import Call, messages_of
 from chat_sessions.langchain.input.prompt import PriorPolicy, SystemPolicy
+from chat_sessions.langchain.input.retry import MessageRetry
 from chat_sessions.langchain.input.sessions import Sessions
 from chat_sessions.langchain.runs.answers import answers, async_answers
 from chat_sessions.langchain.runs.async_drivers import (
@@ -70,8 +71,8 @@ class SessionChatModel(BaseChatModel):
     Only the user's words after the last answer are sent; `on_prior_messages` says what becomes of
     earlier messages that the session does not know, `system` what becomes of system messages.
 
-    A turn is never answered from a cache. `with_retry` sends a prompt again that may have landed: do
-    not use it; the client itself repeats what is safe to repeat.
+    A turn is never answered from a cache. A message that comes again because its turn did not end well,
+    from a retry or in a graph, is not sent again: the call gets the turn that it had.
 
     Raises `ConfigurationError` for input that a session cannot be sent, before any request; else what
     `TurnStream` raises: `APIError`, `ProtocolError`, `TurnError`, whose `turn` holds the answer so far.
@@ -343,6 +344,10 @@ class SessionChatModel(BaseChatModel):
         return async_chunks_within(self._call(messages, {}, stop, kwargs), run_manager)
 
     # What a hosted agent is asked for in another way, or cannot do.
+
+    def with_retry(self, **kwargs: Any) -> Runnable[LanguageModelInput, AIMessage]:
+        """Return the model with LangChain's retries, of which none sends a prompt again that has landed."""
+        return MessageRetry(**vars(super().with_retry(**kwargs)))
 
     def bind(self, **kwargs: Any) -> Any:
         """Return the model with arguments for each call; a bound `session_id` still gives way to the config's."""

@@ -11,6 +11,7 @@ import pytest
 from langchain.agents import create_agent
 from langchain.agents.middleware import ModelRetryMiddleware
 from langchain_core.messages import HumanMessage
+from langchain_core.prompts import ChatPromptTemplate
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.graph import START, MessagesState, StateGraph
 from langgraph.types import RetryPolicy
@@ -19,7 +20,7 @@ from chat_sessions import ConflictError, LocalServer, Timeouts, TurnFailed
 from chat_sessions.core.events import TextDelta
 from chat_sessions.langchain import SessionChatModel, session_node
 from chat_sessions.server.faults import Cut, Fault, LostAnswer, LostRequest, Refuse
-from tests.langchain.stage import FAILED, TEXT, Actor
+from tests.langchain.stage import FAILED, TEXT, Actor, finished
 
 ADA: Any = {"configurable": {"thread_id": "ada"}}
 
@@ -128,6 +129,25 @@ async def test_a_turn_that_failed_is_not_sent_again(scene: Scene, made: Callable
             await graph.ainvoke(given, ADA) if is_async else graph.invoke(given, ADA)
         assert scene.actor.prompts == ["pay"]
         assert len(set(scene.actor.sessions)) == 1 + is_async
+
+
+@pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS)
+async def test_a_model_with_retry_sends_words_once(scene: Scene, fault: Fault) -> None:
+    model: Any = scene.model.with_retry(exponential_jitter_params={"max": 0, "jitter": 0})
+    chain = ChatPromptTemplate.from_template("{question}") | model
+    ways: list[Any] = [
+        lambda: model.invoke("pay"),
+        lambda: model.ainvoke("pay"),
+        lambda: chain.invoke({"question": "pay"}),
+        lambda: model.batch(["pay"]),
+        lambda: model.abatch(["pay"]),
+    ]
+    for way in ways:
+        scene.actor.prompts.clear()
+        scene.server.faults.script(fault)
+        answer = await finished(way())
+        assert (answer[0] if isinstance(answer, list) else answer).text == "Hello world"
+        assert scene.actor.prompts == ["pay"]
 
 
 def test_a_message_that_was_refused_is_sent_with_the_next(scene: Scene) -> None:
