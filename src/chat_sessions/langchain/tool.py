@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Literal
 
@@ -58,7 +58,7 @@ class SessionTool(BaseTool):
             return _answer(await self.model.ainvoke(question))
 
     @contextmanager
-    def _handled(self) -> Iterator[None]:
+    def _handled(self) -> Generator[None]:
         """Raise errors as the one type that LangChain hands to `handle_tool_error`, if that is set."""
         try:
             yield

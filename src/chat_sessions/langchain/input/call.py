@@ -49,12 +49,9 @@ class Call:
         # LangGraph writes "node:task", those of the graphs around it before that.
         task = str(configurable.get("checkpoint_ns") or "")
         node = "|".join(part.partition(":")[0] for part in task.split("|"))
-        index_ids: object = self.arguments.get("index_ids") or self.model.index_ids
+        index_ids: Sequence[str] | None = self.arguments.get("index_ids") or self.model.index_ids
         return Place(
-            None if thread_id is None else str(thread_id),
-            node,
-            task,
-            tuple(map(str, index_ids)) if isinstance(index_ids, list | tuple) else None,
+            None if thread_id is None else str(thread_id), node, task, None if index_ids is None else tuple(index_ids)
         )
 
     @property
