@@ -20,7 +20,7 @@ from chat_sessions import ConflictError, LocalServer, Timeouts, TurnFailed
 from chat_sessions.core.events import TextDelta
 from chat_sessions.langchain import SessionChatModel, session_node
 from chat_sessions.server.faults import Cut, Fault, LostAnswer, LostRequest, Refuse
-from tests.langchain.stage import FAILED, TEXT, Actor, finished
+from tests.langchain.stage import FAILED, STOP, TEXT, Actor, finished
 
 ADA: Any = {"configurable": {"thread_id": "ada"}}
 
@@ -64,10 +64,9 @@ DEFAULTS: dict[str, Callable[[SessionChatModel], Any]] = {
 FAULTS: dict[str, Fault] = {
     "a refusal": Refuse(503),
     "a conflict": Refuse(409),
-    "a gateway that lost its patience": Refuse(504, landed=True),
     "a lost request": LostRequest(),
     "a lost answer": LostAnswer(finish_first=True),
-    "an answer that was cut": Cut(at_byte=30, how="reset"),
+    "an answer that was cut": Cut(at_byte=30, how="reset", finish_first=True),
 }
 
 
@@ -148,6 +147,27 @@ async def test_a_model_with_retry_sends_words_once(scene: Scene, fault: Fault) -
         answer = await finished(way())
         assert (answer[0] if isinstance(answer, list) else answer).text == "Hello world"
         assert scene.actor.prompts == ["pay"]
+
+
+async def test_a_message_that_has_its_answer_may_be_asked_again(scene: Scene) -> None:
+    session_id = scene.server.client().create(index_ids=["idx-docs"]).session_id
+    message = HumanMessage("go on")
+    model: Any = scene.model.with_retry(exponential_jitter_params={"max": 0, "jitter": 0})
+    scene.server.faults.script(LostAnswer(finish_first=True))
+    for _ in range(2):
+        model.invoke([message], session_id=session_id)
+        await model.ainvoke([message], session_id=session_id)
+    assert scene.actor.prompts == ["go on"] * 4
+
+
+@pytest.mark.parametrize("status", [409, 503])
+def test_a_refused_prompt_is_not_answered_by_an_older_turn_of_the_same_words(scene: Scene, status: int) -> None:
+    model: Any = scene.model.with_retry(exponential_jitter_params={"max": 0, "jitter": 0})
+    session_id = model.invoke("go on").response_metadata["session_id"]
+    scene.server.faults.script(Refuse(status))
+    scene.actor.script = (TextDelta(content="and on"), STOP)
+    assert model.invoke("go on", session_id=session_id).text == "and on"
+    assert scene.actor.prompts == ["go on", "go on"]
 
 
 def test_a_message_that_was_refused_is_sent_with_the_next(scene: Scene) -> None:

@@ -43,6 +43,16 @@ class AsyncStoredTurn:
         """The session's id."""
         return self._session.id
 
+    @property
+    def turns_before(self) -> int:
+        """How many turns there are before it."""
+        return self._position
+
+    @property
+    def landed(self) -> bool:
+        """True: the session holds it."""
+        return True
+
     def take(self) -> Update | None:
         """Return what is ready; None if nothing is."""
         return self._ready.popleft() if self._ready else None

@@ -32,27 +32,30 @@ def sent(
     *,
     exchanges: Sequence[Exchange],
     system: str | None = None,
-    is_sure: bool,
+    tried_after: Sequence[int | None] = (),
 ) -> Sent:
     """Find these messages of the user, in a row, in the last turns of a session.
 
     `exchanges` are the answers of the session that its reader has: what comes after the turn of the last of them was
-    not answered for them. `is_sure` says that one of the messages was sent, or was about to be; else they must be
-    found behind that turn. `system` is text that may stand before the first. A session may hold several of them as
-    one prompt.
+    not answered for them. `tried_after` says for each message that was sent, or was about to be, how many turns there
+    were before it, None where nobody knows. `system` is text that may stand before the first message. A session may
+    hold several of them as one prompt.
     """
-    start = _after(exchanges, turns)
+    counted = [before for before in tried_after if before is not None]
+    start = min(counted) if counted else _after(exchanges, turns)
     if start is None:
-        if not is_sure and exchanges:
+        if exchanges and not tried_after:
             return Sent()
         start = 0
     best = Sent()
-    for first in range(len(turns) - 1, max(start, len(turns) - _MOST_TURNS) - 1, -1):
-        shown = _bare("".join(turn.prompt or "" for turn in turns[first:]))
-        for count in range(1, len(messages) + 1):
-            words = _bare("".join(messages[:count]))
-            if shown in (words, _bare(system or "") + words) and count > best.count:
-                best = Sent(count, len(turns) - 1)
+    lasts = range(start, len(turns)) if counted else range(len(turns) - 1, len(turns))
+    for last in lasts:
+        for first in range(last, max(start, last - _MOST_TURNS) - 1, -1):
+            shown = _bare("".join(turn.prompt or "" for turn in turns[first : last + 1]))
+            for count in range(best.count + 1, len(messages) + 1):
+                words = _bare("".join(messages[:count]))
+                if shown in (words, _bare(system or "") + words):
+                    best = Sent(count, last)
     return best
 
 

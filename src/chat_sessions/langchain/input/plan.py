@@ -12,6 +12,7 @@ from chat_sessions.langchain.arguments import check_call
 from chat_sessions.langchain.input.call import Call
 from chat_sessions.langchain.input.delivery import Sent, answered, sent
 from chat_sessions.langchain.input.prompt import PriorPolicy, Prompt, warn_of_input
+from chat_sessions.langchain.input.sessions import Record
 from chat_sessions.session import AsyncChatSession, ChatSession
 
 __all__ = ["TurnPlan"]
@@ -26,8 +27,8 @@ class TurnPlan:
     turn_arguments: dict[str, Any]
     has_system: bool
     """Whether the system text goes before the prompt if that is the first of its session."""
-    was_tried: bool
-    """Whether one of these messages was sent to this session before."""
+    tried: Sequence[Record]
+    """What is known of the messages that this session may have been sent before."""
     looks_back: bool
     """Whether the session has to be read first, to know what of it is new."""
     goes_back: bool
@@ -44,9 +45,10 @@ class TurnPlan:
         prompt = Prompt.read(call.messages)
         session_id = _session_id(call, prompt)
         last = prompt.messages[-1]
-        tried = [call.sessions.where_sent(message, place, is_last=message is last) for message in prompt.messages]
+        records = [call.sessions.record(message, place, is_last=message is last) for message in prompt.messages]
+        known = [record for record in records if record is not None]
         if session_id is None and model.session is None:
-            session_id = next((found for found in reversed(tried) if found is not None), None)
+            session_id = known[-1].session_id if known else None
             if session_id is None and model.session_from_messages:
                 session_id = call.sessions.of_thread(place)
         prompt.apply_system_policy(model.system)
@@ -55,9 +57,9 @@ class TurnPlan:
         goes_on = bool(exchanges)
         held, is_known = _session(call, session_id)
         has_system = model.system == "prepend" and prompt.system is not None
-        was_tried = session_id is not None and session_id in tried
+        tried = [record for record in known if record.session_id == session_id and record.may_have_landed]
         looks_back = session_id is not None and (
-            was_tried
+            bool(tried)
             # Another agent hands over what was answered already.
             or prompt.is_answered_in(session_id)
             # The first of them may be of a turn that failed, in another process perhaps.
@@ -72,7 +74,7 @@ class TurnPlan:
             held,
             _turn_arguments(call),
             has_system,
-            was_tried,
+            tried,
             looks_back,
             goes_back=goes_on and call.sessions.is_earlier(session_id or "", exchanges[-1].answer_id),
             on_prior_messages=model.on_prior_messages,
@@ -89,9 +91,10 @@ class TurnPlan:
             turns,
             exchanges=exchanges,
             system=prompt.system if self.has_system else None,
-            is_sure=self.was_tried,
+            tried_after=[record.turns_before for record in self.tried],
         )
-        if self.goes_back and not found.count:
+        is_last = found.position is not None and found.position == len(turns) - 1
+        if self.goes_back and not is_last:
             prompt.apply_rewind_policy(self.on_prior_messages, self.held.id or "")
         return found
 

@@ -13,7 +13,7 @@ from langchain_core.messages import BaseMessage
 from chat_sessions.langchain.default_client import client_or_default
 from chat_sessions.session import Backend, ChatSession
 
-__all__ = ["Place", "Sessions"]
+__all__ = ["Place", "Record", "Sessions"]
 
 _RECENT = 256
 _RECENT_ANSWERS = 64
@@ -44,11 +44,16 @@ class Place(NamedTuple):
         return (self.thread_id, self.node, self.index_ids, message.id)
 
 
-class _Sent(NamedTuple):
-    """Where a message was sent, by which task, and whether the answer came."""
+class Record(NamedTuple):
+    """Where a message was sent, by which task, after how many turns of the session, and whether the answer came.
+
+    `may_have_landed` is False for a message that the service refused.
+    """
 
     session_id: str
     task: str
+    turns_before: int | None
+    may_have_landed: bool
     is_answered: bool
 
 
@@ -68,8 +73,8 @@ class Sessions:
         self._guard = threading.Lock()
         self._made: Backend | None = None
         self._recent: OrderedDict[str, ChatSession] = OrderedDict()
-        self._sent: OrderedDict[object, _Sent] = OrderedDict()
-        self._unanswered: OrderedDict[object, tuple[str, weakref.ref[BaseMessage]]] = OrderedDict()
+        self._sent: OrderedDict[object, Record] = OrderedDict()
+        self._unanswered: OrderedDict[object, tuple[Record, weakref.ref[BaseMessage]]] = OrderedDict()
         self._threads: OrderedDict[object, str] = OrderedDict()
         self._answers: OrderedDict[str, list[str]] = OrderedDict()
 
@@ -98,8 +103,8 @@ class Sessions:
             with self._guard:
                 _put(self._recent, session.id, session)
 
-    def where_sent(self, message: BaseMessage, place: Place, *, is_last: bool) -> str | None:
-        """Return the session that a message was sent to by an earlier call from this place.
+    def record(self, message: BaseMessage, place: Place, *, is_last: bool) -> Record | None:
+        """Return what became of a message that an earlier call from this place sent, or None.
 
         A message whose answer came counts if it is not the last of those to send now, or if the same task asks again.
         """
@@ -110,7 +115,7 @@ class Sessions:
             return unanswered[0]
         if sent is None or (sent.is_answered and is_last and sent.task != (place.task or None)):
             return None
-        return sent.session_id
+        return sent
 
     def of_thread(self, place: Place) -> str | None:
         """Return the session of the last turn of this node in its LangGraph thread."""
@@ -122,20 +127,22 @@ class Sessions:
         with self._guard:
             return answer_id in self._answers.get(session_id, [])[:-1]
 
-    def note(self, messages: Sequence[BaseMessage], place: Place, session_id: str, answer_id: str | None) -> None:
-        """Note that these messages were sent, and the id of their answer; None for a turn that did not end well."""
+    def note(self, messages: Sequence[BaseMessage], place: Place, record: Record) -> None:
+        """Note what became of messages that a turn sent."""
         with self._guard:
             for message in messages:
-                by_object = (id(message), place.index_ids)
-                self._unanswered.pop(by_object, None)
-                if answer_id is None:
-                    _put(self._unanswered, by_object, (session_id, weakref.ref(message)))
+                _put(self._unanswered, (id(message), place.index_ids), (record, weakref.ref(message)))
                 if (key := place.key(message)) is not None:
-                    _put(self._sent, key, _Sent(session_id, place.task, answer_id is not None), _RECENT_MESSAGES)
+                    _put(self._sent, key, record, _RECENT_MESSAGES)
             if place.thread_id is not None:
-                _put(self._threads, (place.thread_id, place.node), session_id)
-            if answer_id is not None:
-                _put(self._answers, session_id, [*self._answers.get(session_id, []), answer_id][-_RECENT_ANSWERS:])
+                _put(self._threads, (place.thread_id, place.node), record.session_id)
+
+    def answered(self, messages: Sequence[BaseMessage], place: Place, session_id: str, answer_id: str) -> None:
+        """Note that these messages have their answer, sent now or before."""
+        with self._guard:
+            for message in messages:
+                self._unanswered.pop((id(message), place.index_ids), None)
+            _put(self._answers, session_id, [*self._answers.get(session_id, []), answer_id][-_RECENT_ANSWERS:])
 
 
 def _put(kept: OrderedDict[Any, _Value], key: object, value: _Value, most: int | None = None) -> None:

@@ -60,14 +60,14 @@ class AsyncModelRun:
     async def __aexit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        turn, opening, call = self.turn, self._opening, self._call
+        turn = self.turn
         try:
             await turn.__aexit__(exc_type, exc, traceback)
         except BaseException as error:
             await self._fail(error)
             raise
         if exc is None or (isinstance(exc, GeneratorExit) and turn.is_complete):
-            call.sessions.note(opening.messages, call.place, opening.session_id, self.message_id)
+            self._opening.note(self._call, self.message_id)
             await self._run.on_llm_end(turn.result)
         else:
             await self._fail(exc)
@@ -96,8 +96,7 @@ class AsyncModelRun:
         self._tokens = AsyncTokens(self._run)
 
     async def _fail(self, error: BaseException) -> None:
-        opening = self._opening
-        self._call.sessions.note(opening.messages, self._call.place, opening.session_id, None)
+        self._opening.note(self._call, None)
         await async_finish(partial(self._run.on_llm_error, error, response=self.turn.result))
 
     @property

@@ -61,14 +61,14 @@ class ModelRun:
     def __exit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        turn, opening, call = self.turn, self._opening, self._call
+        turn = self.turn
         try:
             turn.__exit__(exc_type, exc, traceback)
         except BaseException as error:
             self._fail(error)
             raise
         if exc is None or (isinstance(exc, GeneratorExit) and turn.is_complete):
-            call.sessions.note(opening.messages, call.place, opening.session_id, self.message_id)
+            self._opening.note(self._call, self.message_id)
             self._run.on_llm_end(turn.result)
         else:
             self._fail(exc)
@@ -97,8 +97,7 @@ class ModelRun:
         self._tokens = Tokens(self._run)
 
     def _fail(self, error: BaseException) -> None:
-        opening = self._opening
-        self._call.sessions.note(opening.messages, self._call.place, opening.session_id, None)
+        self._opening.note(self._call, None)
         finish(partial(self._run.on_llm_error, error, response=self.turn.result))
 
     @property
