@@ -6,8 +6,10 @@ from typing import Any
 
 import pytest
 from langchain.agents import create_agent
+from langchain.agents.middleware import ToolRetryMiddleware
 from langchain_core.language_models.fake_chat_models import GenericFakeChatModel
 from langchain_core.messages import AIMessage, ToolMessage
+from langgraph.checkpoint.memory import InMemorySaver
 
 from chat_sessions import ConfigurationError, TurnFailed
 from chat_sessions.langchain import SessionTool
@@ -108,3 +110,17 @@ async def test_a_tool_that_does_not_handle_its_errors_raises_them(stage: Stage) 
         made.invoke({"question": "q"})
     with pytest.raises(TurnFailed, match="the index burned"):
         await made.ainvoke({"question": "q"})
+
+
+async def test_a_tool_that_is_tried_again_sends_its_question_once(stage: Stage) -> None:
+    for is_async in (False, True):
+        stage.actor.prompts.clear()
+        caller = _Caller(messages=iter([_call("one"), AIMessage("sorry"), _call("one"), AIMessage("done")]))
+        retry = ToolRetryMiddleware(initial_delay=0, jitter=False)
+        made = stage.play(FAILED).model().as_tool()
+        agent: Any = create_agent(caller, tools=[made], middleware=[retry], checkpointer=InMemorySaver())
+        config: Any = {"configurable": {"thread_id": "ada"}}
+        given: Any = {"messages": [("user", "q")]}
+        state = await agent.ainvoke(given, config) if is_async else agent.invoke(given, config)
+        assert "the index burned" in state["messages"][2].content
+        assert stage.actor.prompts == ["one"]

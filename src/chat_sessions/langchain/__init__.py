@@ -43,7 +43,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> object:
-    # LangChain 2.0 is to drop the class that this one extends: nobody else is to fail then.
+    # LangChain 2.0 will drop the base class of this one; the other names must still import then.
     if name == "SessionChatMessageHistory":
         from chat_sessions.langchain.message_history import SessionChatMessageHistory
 

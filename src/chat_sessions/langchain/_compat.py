@@ -30,7 +30,7 @@ _set = object.__setattr__
 
 
 def wants_tokens(handlers: Iterable[BaseCallbackHandler]) -> bool:
-    """Whether a handler wants the tokens of an answer that nobody streams."""
+    """Whether a handler wants the tokens of an answer that is not streamed."""
     return any(isinstance(handler, _StreamingCallbackHandler) for handler in handlers)
 
 

@@ -132,7 +132,7 @@ _SYNONYMS = {
 def model_arguments(given: Mapping[str, Any], fields: Iterable[str]) -> dict[str, Any]:
     """Return the fields of a model from its arguments, with a client made of those that are a client's.
 
-    Raises `ConfigurationError` for an argument that there is not. Warns of one that has no meaning here.
+    Raises `ConfigurationError` for an unknown argument. Warns of one that has no meaning here.
     """
     fields = frozenset(fields)
     taken: dict[str, Any] = Concealed()
@@ -161,7 +161,7 @@ def model_arguments(given: Mapping[str, Any], fields: Iterable[str]) -> dict[str
 
 
 def check_call(given: Mapping[str, Any]) -> None:
-    """Check the arguments of a call. Raises `ConfigurationError` for one that there is not, and refuses tools."""
+    """Check the arguments of a call. Raises `ConfigurationError` for an unknown one, and refuses tools."""
     for name, value in given.items():
         if name in _CALL:
             continue

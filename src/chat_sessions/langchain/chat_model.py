@@ -61,7 +61,7 @@ class SessionChatModel(BaseChatModel):
     block for each tool that ran. Its `response_metadata` has the `session_id`, the `sources` and the
     `usage`; its `usage_metadata` has the token counts where the service tells both. With `trace_tools`
     each tool is also a tool run below the model's run, which tracers, `astream_events` and LangGraph
-    show. They are never `tool_calls`: nobody is to run them again.
+    show. They are never `tool_calls`, as they have run already.
 
     Which session a turn runs in: the call's `session_id=`, else `configurable.session_id` of the
     config, else the `session_id` (or `session`) of the model, else, with `session_from_messages`, the
@@ -105,7 +105,7 @@ class SessionChatModel(BaseChatModel):
     session_from_messages: bool = False
     """Whether a call without a session goes on with that of the last answer in its input.
 
-    Leave it off where the messages come from somebody who must not choose the session.
+    Leave it off where the author of the messages must not choose the session.
     """
 
     model_name: str | None = None
@@ -127,7 +127,7 @@ class SessionChatModel(BaseChatModel):
     def __init__(self, **arguments: Unpack[ModelArguments]) -> None:
         """Make a model, and a client for it if arguments of a client are given.
 
-        Raises `ConfigurationError` for an argument that there is not, and for an async client.
+        Raises `ConfigurationError` for an unknown argument, and for an async client.
         """
         # Not in a validator: pydantic's errors quote the input, and there may be a key in it. A traceback may show
         # local variables.
@@ -305,7 +305,7 @@ class SessionChatModel(BaseChatModel):
         later.pop("run_id", None)
         return [self._call(each, later if number else config, stop, kwargs) for number, each in enumerate(messages)]
 
-    # The producers, for LangChain's own drivers and whoever else asks for them.
+    # The producers, for LangChain's own drivers and other callers.
 
     def _generate(
         self,
@@ -366,7 +366,7 @@ class SessionChatModel(BaseChatModel):
         **kwargs: Any,
     ) -> Runnable[LanguageModelInput, AIMessage]:
         """Raise `NotImplementedError`: the tools of a session are its service's."""
-        # `create_agent` asks for its `response_format` by a tool that nobody can run, or by an argument.
+        # `create_agent` asks for its `response_format` by a tool that cannot run, or by an argument.
         if (tools or "response_format" in kwargs) and all(is_schema(tool) for tool in tools):
             refuse_schema()
         if not tools:

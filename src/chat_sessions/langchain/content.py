@@ -37,7 +37,7 @@ Content: TypeAlias = str | list[str | dict[str, Any]]
 Output: TypeAlias = Literal["blocks", "text"]
 """What content holds: text, reasoning and tools, or text alone."""
 
-# Tuples, as each token is asked for: a union would be made anew each time.
+# Tuples, as each token is asked for: a union would be built each time.
 _TEXT = (TextDelta, Text)
 _THINKING = (ThinkingDelta, Thinking)
 

@@ -1,4 +1,4 @@
-"""The client of whoever gives none: the one place of this adapter that knows a service by name."""
+"""The client for callers that give none: the one place in this adapter that names a service."""
 
 from __future__ import annotations
 

@@ -82,7 +82,7 @@ class SessionMemory(BaseModel):
 
     @property
     def usage_metadata(self) -> UsageMetadata | None:
-        """The tokens of its last turn; None unless the service told both counts."""
+        """The tokens of its last turn; None unless the service reports both counts."""
         return usage_metadata(self.summary.job_metadata)
 
     def messages(self, *, output_version: str | None = None) -> list[BaseMessage]:

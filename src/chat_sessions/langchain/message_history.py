@@ -1,4 +1,4 @@
-"""A session as a `BaseChatMessageHistory`, for code that still stands on it.
+"""A session as a `BaseChatMessageHistory`, for code that still uses it.
 
 LangChain deprecated that class in 1.6.4, to be removed in 2.0. New code reads `SessionMemory`.
 """

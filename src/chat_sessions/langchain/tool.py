@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from contextlib import contextmanager
-from typing import Literal
+from contextvars import ContextVar
+from typing import Any, Literal
 
 from langchain_core.documents import Document
 from langchain_core.language_models.chat_models import BaseChatModel
-from langchain_core.messages import AIMessage
+from langchain_core.messages import AIMessage, HumanMessage
 from langchain_core.tools import ArgsSchema, BaseTool, ToolException
 from pydantic import BaseModel, Field, SkipValidation
+from typing_extensions import override
 
 from chat_sessions.core.errors import ChatSessionsError
 from chat_sessions.langchain.messages import source_documents
@@ -22,6 +24,10 @@ TOOL_DESCRIPTION = (
     "Ask an assistant that searches and reads the indexed documents. Takes a question, returns an answer that "
     "names the files and pages it comes from."
 )
+
+
+# LangChain has no way to give a tool the id of its call that works without one, too.
+_call_id: ContextVar[str | None] = ContextVar("chat_sessions_tool_call_id", default=None)
 
 
 class _Question(BaseModel):
@@ -51,11 +57,23 @@ class SessionTool(BaseTool):
 
     def _run(self, question: str) -> tuple[str, list[Document]]:
         with self._handled():
-            return _answer(self.model.invoke(question))
+            return _answer(self.model.invoke([_message(question)]))
 
     async def _arun(self, question: str) -> tuple[str, list[Document]]:
         with self._handled():
-            return _answer(await self.model.ainvoke(question))
+            return _answer(await self.model.ainvoke([_message(question)]))
+
+    @override
+    def run(self, *args: Any, tool_call_id: str | None = None, **kwargs: Any) -> Any:
+        """Return the answer to a call. A call that comes again, from a retry in a graph, is not sent again."""
+        with _calling(tool_call_id):
+            return super().run(*args, tool_call_id=tool_call_id, **kwargs)
+
+    @override
+    async def arun(self, *args: Any, tool_call_id: str | None = None, **kwargs: Any) -> Any:
+        """The async twin of `run`."""
+        with _calling(tool_call_id):
+            return await super().arun(*args, tool_call_id=tool_call_id, **kwargs)
 
     @contextmanager
     def _handled(self) -> Generator[None]:
@@ -70,3 +88,16 @@ class SessionTool(BaseTool):
 
 def _answer(message: AIMessage) -> tuple[str, list[Document]]:
     return str(message.text), source_documents(message)
+
+
+@contextmanager
+def _calling(call_id: str | None) -> Generator[None]:
+    token = _call_id.set(call_id)
+    try:
+        yield
+    finally:
+        _call_id.reset(token)
+
+
+def _message(question: str) -> HumanMessage:
+    return HumanMessage(question, id=_call_id.get())

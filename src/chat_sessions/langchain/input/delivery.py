@@ -38,7 +38,7 @@ def sent(
 
     `exchanges` are the answers of the session that its reader has: what comes after the turn of the last of them was
     not answered for them. `tried_after` says for each message that was sent, or was about to be, how many turns there
-    were before it, None where nobody knows. `system` is text that may stand before the first message. A session may
+    were before it, None if unknown. `system` is text that may stand before the first message. A session may
     hold several of them as one prompt.
     """
     counted = [before for before in tried_after if before is not None]

@@ -73,7 +73,7 @@ class Prompt:
         end = _before_hand_off(others)
         after: list[BaseMessage] = []
         if end < len(others):
-            # An agent that was handed the conversation has to answer the user, whoever spoke in between.
+            # An agent that takes over has to answer the user, whatever other agents said in between.
             while end and not _is_of_user(others[end - 1]):
                 end -= 1
                 after.insert(0, others[end])

@@ -50,7 +50,7 @@ async def async_answer(call: Call) -> Answer:
 async def async_chunks_within(
     call: Call, run: AsyncCallbackManagerForLLMRun | None
 ) -> AsyncIterator[ChatGenerationChunk]:
-    """Yield the answer as it comes, in a run that somebody else starts and ends."""
+    """Yield the answer as it comes, in a run that LangChain starts and ends."""
     async with await _turn_within(call, run) as turn:
         while (update := turn.take() or await turn.next()) is not None:
             if (chunk := turn.chunk(update)) is not None:
@@ -58,7 +58,7 @@ async def async_chunks_within(
 
 
 async def async_answer_within(call: Call, run: AsyncCallbackManagerForLLMRun | None) -> ChatResult:
-    """Return the whole answer, in a run that somebody else starts and ends."""
+    """Return the whole answer, in a run that LangChain starts and ends."""
     async with await _turn_within(call, run) as turn:
         while turn.take() or await turn.next():
             pass

@@ -69,8 +69,8 @@ def finish(work: Callable[[], object]) -> None:
 async def async_finish(work: Callable[[], Coroutine[Any, Any, object]]) -> None:
     """Do this work to its end, even if the task is cancelled meanwhile; then raise that cancellation.
 
-    A cancelled scope of anyio cancels each wait of its task anew. Handlers that were given the start of a run are
-    given its end all the same.
+    A cancelled scope of anyio cancels every later wait of its task, too. Handlers that were given the start of a run
+    are given its end all the same.
     """
     task = asyncio.create_task(work())
     cancelled: asyncio.CancelledError | None = None

@@ -49,7 +49,7 @@ def answer(call: Call) -> Answer:
 
 
 def chunks_within(call: Call, run: CallbackManagerForLLMRun | None) -> Iterator[ChatGenerationChunk]:
-    """Yield the answer as it comes, in a run that somebody else starts and ends."""
+    """Yield the answer as it comes, in a run that LangChain starts and ends."""
     with _turn_within(call, run) as turn:
         while (update := turn.take() or turn.next()) is not None:
             if (chunk := turn.chunk(update)) is not None:
@@ -57,7 +57,7 @@ def chunks_within(call: Call, run: CallbackManagerForLLMRun | None) -> Iterator[
 
 
 def answer_within(call: Call, run: CallbackManagerForLLMRun | None) -> ChatResult:
-    """Return the whole answer, in a run that somebody else starts and ends."""
+    """Return the whole answer, in a run that LangChain starts and ends."""
     with _turn_within(call, run) as turn:
         while turn.take() or turn.next():
             pass

@@ -1,6 +1,6 @@
 """`stream_events(version="v3")`: LangChain's own stream objects, fed by a turn.
 
-By hand for both sides: the sync one is pumped by whoever reads it, the async one by a task.
+By hand for both sides: the reader pumps the sync one, a task the async one.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ __all__ = ["AsyncEventStream", "event_stream"]
 
 
 def event_stream(call: Call) -> ChatModelStream:
-    """Return the events of a turn, which is sent when somebody reads the first."""
+    """Return the events of a turn, which is sent when the first is read."""
     stream = ChatModelStream()
     events = _dispatched(call, stream)
 
@@ -47,14 +47,14 @@ def _dispatched(call: Call, stream: ChatModelStream) -> Iterator[None]:
             for event in run.turn.protocol_events(update):
                 stream.dispatch(event)
                 run.tell_event(event)
-                if not stream.done:  # else nobody asks for more, and the run has to end now
+                if not stream.done:  # else no more is asked for, and the run has to end now
                     yield
             if (update := run.turn.take() or run.turn.next()) is None:
                 return
 
 
 class AsyncEventStream(AsyncChatModelStream):
-    """The events of a turn, which is sent when somebody reads the first, and read on whoever reads.
+    """The events of a turn, which is sent when the first is read, and then read to its end.
 
     `aclose` ends the turn, unless its message is whole already.
     """

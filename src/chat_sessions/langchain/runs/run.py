@@ -117,12 +117,12 @@ class ModelRun:
 
     @property
     def wants_protocol_events(self) -> bool:
-        """Whether a handler wants an answer that nobody streams as protocol events."""
+        """Whether a handler wants protocol events of an answer that is not streamed."""
         return self._call.is_streamed and wants_protocol_events(self._run.handlers)
 
     @property
     def wants_tokens(self) -> bool:
-        """Whether the tokens of an answer that nobody streams are wanted by the call, the model or a handler."""
+        """Whether the call, the model or a handler wants the tokens of an answer that is not streamed."""
         return self._call.is_streamed and (self._call.asks_for_tokens or wants_tokens(self._run.handlers))
 
     def tell(self, chunk: AIMessageChunk) -> None:
