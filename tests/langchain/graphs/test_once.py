@@ -8,7 +8,8 @@ from contextlib import aclosing
 from typing import Any, NotRequired
 
 import pytest
-from langchain_core.messages import AIMessage, HumanMessage
+from langchain.agents import create_agent
+from langchain_core.messages import AIMessage, HumanMessage, SystemMessage
 from langchain_core.runnables import Runnable, RunnableConfig, RunnableLambda
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.graph import START, MessagesState, StateGraph
@@ -16,7 +17,7 @@ from langgraph.types import Command, interrupt
 
 from chat_sessions import TurnFailed
 from chat_sessions.core.events import TextDelta
-from chat_sessions.langchain import session_node
+from chat_sessions.langchain import SessionInputWarning, session_node
 from tests.langchain.stage import FAILED, STOP, TEXT, Stage
 
 ADA: Any = {"configurable": {"thread_id": "ada"}}
@@ -172,3 +173,72 @@ def test_the_same_words_are_sent_again_if_the_user_says_them_again(stage: Stage)
     stage.play(*TEXT)
     graph.invoke({"messages": "yes"}, ADA)
     assert stage.actor.prompts == ["yes"] * 4
+
+
+def test_messages_of_turns_that_failed_one_after_the_other_are_each_sent_once(stage: Stage) -> None:
+    """In one process, and where each turn is in a process of its own."""
+    for is_fresh in (False, True):
+        stage.actor.prompts.clear()
+        saver, model = InMemorySaver(), stage.play(*TEXT).model()
+        graphs = [_graph(session_node(stage.model() if is_fresh else model), saver) for _ in range(4)]
+        graphs[0].invoke({"messages": "one"}, ADA)
+        _failed(graphs[1], stage, "two")
+        _failed(graphs[2], stage, "three")
+        stage.play(*TEXT)
+        graphs[3].invoke({"messages": "four"}, ADA)
+        assert stage.actor.prompts == ["one", "two", "three", "four"]
+
+
+def test_a_failed_message_that_the_user_rewrites_is_a_new_one(stage: Stage) -> None:
+    graph = _graph(session_node(stage.play(*TEXT).model()), InMemorySaver())
+    graph.invoke({"messages": [HumanMessage("one", id="1")]}, ADA)
+    stage.play(FAILED)
+    with pytest.raises(TurnFailed):
+        graph.invoke({"messages": [HumanMessage("two", id="2")]}, ADA)
+    stage.play(*TEXT)
+    graph.invoke({"messages": [HumanMessage("zwei", id="2")]}, ADA)
+    assert stage.actor.prompts == ["one", "two", "zwei"]
+
+
+def test_the_system_text_is_not_sent_again_after_a_first_turn_that_failed(stage: Stage) -> None:
+    node = session_node(stage.model(system="prepend"))
+
+    def ask(state: State, config: RunnableConfig) -> Any:
+        return node.invoke({**state, "messages": [SystemMessage("be brief"), *state["messages"]]}, config)
+
+    graph = _graph(RunnableLambda(ask), InMemorySaver())
+    _failed(graph, stage, "one")
+    stage.play(*TEXT)
+    graph.invoke({"messages": "two"}, ADA)
+    assert stage.actor.prompts == ["be brief\n\none", "two"]
+
+
+def test_an_agent_finds_the_session_of_a_first_turn_that_failed(stage: Stage) -> None:
+    model = stage.model(session_from_messages=True, on_prior_messages="error")
+    agent: Any = create_agent(model, tools=[], checkpointer=InMemorySaver())
+    _failed(agent, stage, "one")
+    stage.play(*TEXT)
+    agent.invoke({"messages": "two"}, ADA)
+    assert stage.actor.prompts == ["one", "two"]
+    assert len(set(stage.actor.sessions)) == 1
+
+
+def test_a_graph_that_goes_back_is_warned_that_the_session_does_not(stage: Stage) -> None:
+    graph = _graph(session_node(stage.play(*TEXT).model()), InMemorySaver())
+    for question in ("one", "two"):
+        graph.invoke({"messages": question}, ADA)
+    after_one = next(state for state in graph.get_state_history(ADA) if len(state.values["messages"]) == 2)
+    with pytest.warns(SessionInputWarning, match="goes back to an earlier checkpoint") as warned:
+        graph.invoke({"messages": "two, but other"}, after_one.config)
+    assert warned[0].filename == __file__
+    assert stage.actor.prompts == ["one", "two", "two, but other"]
+
+
+def test_a_replay_asks_again_and_is_warned_of_the_same(stage: Stage) -> None:
+    graph = _graph(session_node(stage.play(*TEXT).model()), InMemorySaver())
+    for question in ("one", "two"):
+        graph.invoke({"messages": question}, ADA)
+    before = next(state for state in graph.get_state_history(ADA) if len(state.values["messages"]) == 3)
+    with pytest.warns(SessionInputWarning, match="goes back to an earlier checkpoint"):
+        graph.invoke(None, before.config)
+    assert stage.actor.prompts == ["one", "two", "two"]
