@@ -16,7 +16,17 @@ from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.graph import START, MessagesState, StateGraph
 from langgraph.types import RetryPolicy
 
-from chat_sessions import ConflictError, LocalServer, Timeouts, TurnFailed
+from chat_sessions import (
+    ConflictError,
+    LocalServer,
+    ProtocolError,
+    Timeouts,
+    Turn,
+    TurnFailed,
+    TurnInterrupted,
+    TurnOutcomeUnknown,
+    TurnStalled,
+)
 from chat_sessions.core.events import TextDelta
 from chat_sessions.langchain import SessionChatModel, session_node
 from chat_sessions.server.faults import Cut, Fault, LostAnswer, LostRequest, Refuse
@@ -179,3 +189,11 @@ def test_a_message_that_was_refused_is_sent_with_the_next(scene: Scene) -> None:
     graph.invoke({"messages": "three"}, ADA)
     assert scene.actor.prompts == ["one", "two\n\nthree"]
     assert len(set(scene.actor.sessions)) == 1
+
+
+def test_the_default_policy_of_a_node_leaves_the_errors_of_a_turn_alone() -> None:
+    repeats: Any = RetryPolicy().retry_on
+    turn = Turn("pay")
+    for kind in (TurnFailed, TurnInterrupted, TurnStalled, TurnOutcomeUnknown):
+        assert not repeats(kind("it broke", turn=turn, session_id="ses-1"))
+    assert not repeats(ProtocolError("not an event stream"))
