@@ -110,6 +110,10 @@ class Stage:
         """A model on this server."""
         return SessionChatModel(client=self.client, **fields)
 
+    def new_session(self, *index_ids: str) -> str:
+        """A new session, of one index unless others are named."""
+        return self.client.create(index_ids=list(index_ids) or ["idx-docs"]).session_id
+
     def play(self, *script: Step) -> Stage:
         """From now on, the agent does this."""
         self.actor.script = script
@@ -281,3 +285,11 @@ async def finished(value: Any) -> Any:
 def plain_blocks(message: BaseMessage) -> list[dict[str, Any]]:
     """The content blocks without their indexes."""
     return [{key: value for key, value in block.items() if key != "index"} for block in message.content_blocks]
+
+
+def as_blocks(message: BaseMessage) -> list[dict[str, Any]]:
+    """The content itself as blocks without their indexes, its strings as text."""
+    content: Any = message.content
+    parts = [content] if isinstance(content, str) else content
+    made = [{"type": "text", "text": part} if isinstance(part, str) else part for part in parts if part != ""]
+    return [{key: value for key, value in block.items() if key != "index"} for block in made]

@@ -16,7 +16,7 @@ HERE = Path(__file__).parent
 def _named_items() -> dict[int, list[str]]:
     """The items that tests name, with the files that name them."""
     found: dict[int, list[str]] = {}
-    for file in sorted(HERE.glob("test_*.py")):
+    for file in sorted(HERE.rglob("test_*.py")):
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Call) and ast.unparse(node.func) == "pytest.mark.checklist":
                 for argument in node.args:

@@ -20,8 +20,8 @@ from chat_sessions import LlamaCloudChat
 from chat_sessions.core.events import Stop, TextDelta
 from chat_sessions.core.models import Usage
 from chat_sessions.langchain import SessionChatModel
+from tests.langchain.runs.test_runs import ASYNC_PATHS, SYNC_PATHS
 from tests.langchain.stage import Stage
-from tests.langchain.test_runs import ASYNC_PATHS, SYNC_PATHS
 
 
 @pytest.mark.checklist(50)
@@ -101,8 +101,9 @@ def test_a_model_can_be_pickled_and_copied(stage: Stage, monkeypatch: pytest.Mon
         assert twin.trace_tools is False
         assert twin.invoke("q").text == "Hello world"
     assert copy.deepcopy(model).client is model.client
-    assert len(model._recent) > 0
-    assert len(pickle.loads(pickled)._recent) == 0
+    session_id = stage.actor.sessions[0]
+    assert model._sessions.get(session_id, stage.client) is not None
+    assert pickle.loads(pickled)._sessions.get(session_id, stage.client) is None
 
 
 class _Counter(BaseRateLimiter):
@@ -168,7 +169,7 @@ def test_a_model_without_a_client_makes_one_from_the_environment_at_its_first_ca
     monkeypatch.setenv("LLAMA_CLOUD_API_KEY", stage.server.api_key)
     monkeypatch.setenv("LLAMA_CLOUD_BASE_URL", stage.server.url)
     assert model.invoke("q").text == "Hello world"
-    assert isinstance(model._made_client, LlamaCloudChat)
+    assert isinstance(model._sessions.client(), LlamaCloudChat)
 
 
 def test_a_long_answer_is_not_kept_in_pieces(stage: Stage) -> None:

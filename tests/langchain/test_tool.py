@@ -6,12 +6,14 @@ from typing import Any
 
 import pytest
 from langchain.agents import create_agent
+from langchain.agents.middleware import ToolRetryMiddleware
 from langchain_core.language_models.fake_chat_models import GenericFakeChatModel
 from langchain_core.messages import AIMessage, ToolMessage
+from langgraph.checkpoint.memory import InMemorySaver
 
-from chat_sessions import ConfigurationError
+from chat_sessions import ConfigurationError, TurnFailed
 from chat_sessions.langchain import SessionTool
-from tests.langchain.stage import TEXT, Recorder, Stage
+from tests.langchain.stage import FAILED, TEXT, Recorder, Stage
 
 
 class _Caller(GenericFakeChatModel):
@@ -85,3 +87,40 @@ def test_the_config_chooses_the_session_of_the_tool(stage: Stage) -> None:
     for _ in range(2):
         agent.invoke({"messages": [("user", "q")]}, {"configurable": {"session_id": session}})
     assert stage.actor.sessions == [session, session]
+
+
+@pytest.mark.parametrize(
+    ("handled", "says"),
+    [(True, "the index burned"), ("Ask again.", "Ask again."), (lambda error: "no luck", "no luck")],
+)
+async def test_the_agent_gets_the_error_of_a_tool_that_handles_its_errors(
+    stage: Stage, handled: Any, says: str
+) -> None:
+    made = stage.play(FAILED).model().as_tool()
+    made.handle_tool_error = handled
+    call = {"type": "tool_call", "name": made.name, "args": {"question": "q"}, "id": "t1"}
+    for message in (made.invoke(call), await made.ainvoke(call)):
+        assert says in message.content
+        assert message.status == "error"
+
+
+async def test_a_tool_that_does_not_handle_its_errors_raises_them(stage: Stage) -> None:
+    made = stage.play(FAILED).model().as_tool()
+    with pytest.raises(TurnFailed, match="the index burned"):
+        made.invoke({"question": "q"})
+    with pytest.raises(TurnFailed, match="the index burned"):
+        await made.ainvoke({"question": "q"})
+
+
+async def test_a_tool_that_is_tried_again_sends_its_question_once(stage: Stage) -> None:
+    for is_async in (False, True):
+        stage.actor.prompts.clear()
+        caller = _Caller(messages=iter([_call("one"), AIMessage("sorry"), _call("one"), AIMessage("done")]))
+        retry = ToolRetryMiddleware(initial_delay=0, jitter=False)
+        made = stage.play(FAILED).model().as_tool()
+        agent: Any = create_agent(caller, tools=[made], middleware=[retry], checkpointer=InMemorySaver())
+        config: Any = {"configurable": {"thread_id": "ada"}}
+        given: Any = {"messages": [("user", "q")]}
+        state = await agent.ainvoke(given, config) if is_async else agent.invoke(given, config)
+        assert "the index burned" in state["messages"][2].content
+        assert stage.actor.prompts == ["one"]

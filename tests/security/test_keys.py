@@ -19,6 +19,7 @@ from typing import Any
 import httpx
 import pytest
 import stamina
+from langchain_core.load import dumps
 from langchain_core.runnables import RunnableConfig
 from langchain_core.tracers.run_collector import RunCollectorCallbackHandler
 from pydantic import SecretStr
@@ -347,10 +348,17 @@ def test_copies_keep_the_key_to_work_with_and_pickles_leave_it_behind(make: Make
         assert twin._settings.api_key is None
 
 
-def test_an_adapters_argument_that_belongs_to_the_client_is_refused_without_the_key() -> None:
-    with pytest.raises(ConfigurationError, match="api_key belongs to the client") as caught:
-        SessionChatModel(api_key=KEY)  # type: ignore[call-arg]
+def test_a_misspelt_argument_of_an_adapter_is_refused_without_the_key() -> None:
+    with pytest.raises(ConfigurationError, match="did you mean api_key") as caught:
+        SessionChatModel(api_kye=KEY)  # type: ignore[call-arg]
     assert_hidden(caught.value)
+
+
+def test_an_adapter_with_a_key_of_its_own_hides_it() -> None:
+    model = SessionChatModel(api_key=KEY)
+    shown = repr(model) + str(model.model_dump()) + dumps(model)
+    assert KEY not in shown
+    assert KEY.encode() not in pickle.dumps(model)
 
 
 def test_what_adapters_serialise_holds_no_key() -> None:

@@ -147,14 +147,19 @@ class APITimeoutError(APIConnectionError):
     """The service did not answer within the deadline. It was no turn, or no byte of it had left: see `TurnError`."""
 
 
-class ProtocolError(ChatSessionsError):
-    """What the service sent is not what its API says: quoted in the message, shortened."""
+class ProtocolError(ChatSessionsError, RuntimeError):
+    """What the service sent is not what its API says: quoted in the message, shortened.
+
+    The prompt may have landed. So it is a `RuntimeError` for whoever repeats what fails: frameworks repeat errors of
+    types that they do not know, and leave this one alone.
+    """
 
 
-class TurnError(ChatSessionsError):
+class TurnError(ChatSessionsError, RuntimeError):
     """A turn that did not end well.
 
-    `turn` is the turn so far, with its text, tool runs and sources; `session_id` says where it ran.
+    `turn` is the turn so far, with its text, tool runs and sources; `session_id` says where it ran. A `RuntimeError`,
+    as `ProtocolError` is and for the same reason.
     """
 
     def __init__(self, message: str, *, turn: Turn, session_id: str) -> None:

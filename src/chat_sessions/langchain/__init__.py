@@ -11,14 +11,20 @@ if find_spec("langchain_core") is None:  # pragma: no cover - needs an environme
     raise ConfigurationError("the LangChain adapter needs langchain-core: pip install 'chat-sessions[langchain]'")
 
 from chat_sessions.langchain.chat_model import SessionChatModel
+from chat_sessions.langchain.input.prompt import SessionInputWarning
 from chat_sessions.langchain.memory import SessionLoader, SessionMemory
-from chat_sessions.langchain.messages import aimage_blocks, events_to_messages, image_blocks, source_documents
+from chat_sessions.langchain.messages import (
+    aimage_blocks,
+    events_to_messages,
+    image_blocks,
+    source_documents,
+    text_message,
+)
 from chat_sessions.langchain.node import session_node
-from chat_sessions.langchain.prompt import SessionInputWarning
 from chat_sessions.langchain.tool import SessionTool
 
 if TYPE_CHECKING:
-    from chat_sessions.langchain.history import SessionChatMessageHistory
+    from chat_sessions.langchain.message_history import SessionChatMessageHistory
 
 __all__ = [
     "SessionChatMessageHistory",
@@ -32,13 +38,14 @@ __all__ = [
     "image_blocks",
     "session_node",
     "source_documents",
+    "text_message",
 ]
 
 
 def __getattr__(name: str) -> object:
-    # LangChain 2.0 is to drop the class that this one extends: nobody else is to fail then.
+    # LangChain 2.0 will drop the base class of this one; the other names must still import then.
     if name == "SessionChatMessageHistory":
-        from chat_sessions.langchain.history import SessionChatMessageHistory
+        from chat_sessions.langchain.message_history import SessionChatMessageHistory
 
         return SessionChatMessageHistory
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,117 +1,116 @@
-"""A turn as LangChain content: the one place that makes content blocks, live, replayed and for every entry point.
+"""A turn as LangChain content: the one place that makes content blocks, live and replayed, for every entry point.
 
-Text is `str` unless `output_version` is "v1", so that a token is what a terminal prints; all else
-is a block with an `index` of its own. Without one, LangChain merges neighbours of the same kind:
-two tool results become one with `status="successsuccess"`.
+Each block has an `index` of its own. Without one, LangChain merges neighbours of the same kind: two tool results
+become one with `status="successsuccess"`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, fields
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
+from langchain_core.documents import Document
 from langchain_core.messages import AIMessage, AIMessageChunk
 from langchain_core.messages.ai import UsageMetadata
 
-from chat_sessions.core.events import (
-    Event,
-    Text,
-    TextDelta,
-    Thinking,
-    ThinkingDelta,
-    ToolCall,
-    ToolResult,
-)
+from chat_sessions.core.events import Text, TextDelta, Thinking, ThinkingDelta
 from chat_sessions.core.models import Usage
 from chat_sessions.core.sources import Source
-from chat_sessions.core.turn import Turn
+from chat_sessions.core.turn import RunBegan, RunEnded, Turn, Update
 
 __all__ = [
     "Block",
     "BlockWriter",
     "Content",
     "MessageForm",
+    "Output",
     "default_model_name",
-    "is_delta",
+    "document",
+    "finish_fields",
     "source_fields",
-    "tool_failed",
     "usage_metadata",
 ]
 
 Block: TypeAlias = dict[str, Any]
 Content: TypeAlias = str | list[str | dict[str, Any]]
-# Tuples, as each token is asked for: a union would be made anew each time.
+Output: TypeAlias = Literal["blocks", "text"]
+"""What content holds: text, reasoning and tools, or text alone."""
+
+# Tuples, as each token is asked for: a union would be built each time.
 _TEXT = (TextDelta, Text)
 _THINKING = (ThinkingDelta, Thinking)
-_FINALS = (Text, Thinking)
 
 
 class BlockWriter:
-    """Makes the block of each event; neighbours of the same kind, text or reasoning, share an index."""
+    """Makes the block of each update; neighbours of the same kind, text or reasoning, share an index.
+
+    Takes the updates of a live turn without its finals, which repeat the deltas, or those of a stored turn.
+    """
 
     def __init__(self) -> None:
         self._index = -1
         self._kind: str | None = None
+        # The last piece of each kind, to keep what comes after a tool apart from it.
+        self._last: dict[str, str] = {}
 
-    def block(self, event: Event) -> Block | None:
-        """The block that this event adds or continues; None if it adds nothing to a message."""
-        if isinstance(event, _TEXT):
-            return {"type": "text", "text": event.content, "index": self._running("text")}
-        if isinstance(event, _THINKING):
-            return {"type": "reasoning", "reasoning": event.content, "index": self._running("reasoning")}
-        if isinstance(event, ToolCall):
-            return {
-                "type": "server_tool_call",
-                "id": event.call_id,
-                "name": event.name,
-                "args": dict(event.arguments),
-                "index": self._next(),
-            }
-        if isinstance(event, ToolResult):
-            extras: dict[str, Any] = {"name": event.name}
-            if event.image_attachment is not None:
+    def block(self, update: Update) -> Block | None:
+        """Return the block that this update adds or continues; None if it adds nothing to a message."""
+        if isinstance(update, _TEXT):
+            return self._running("text", update.content)
+        if isinstance(update, _THINKING):
+            return self._running("reasoning", update.content)
+        if isinstance(update, RunBegan):
+            if update.event is None:
+                return None
+            run = update.run
+            return self._whole("server_tool_call", id=run.call_id, name=run.name, args=dict(run.arguments))
+        if isinstance(update, RunEnded):
+            if update.event is None:
+                return None
+            run = update.run
+            extras: dict[str, Any] = {"name": run.name}
+            if run.image_attachment is not None:
                 # No image block: that needs a URL or bytes, and what is here is neither.
-                extras["image_attachment"] = event.image_attachment.model_dump(mode="json")
-            return {
-                "type": "server_tool_result",
-                "id": f"{event.call_id}-result",
-                "tool_call_id": event.call_id,
-                "status": "error" if tool_failed(event) else "success",
-                "output": event.result,
-                "extras": extras,
-                "index": self._next(),
-            }
+                extras["image_attachment"] = run.image_attachment.model_dump(mode="json")
+            return self._whole(
+                "server_tool_result",
+                id=f"{run.call_id}-result",
+                tool_call_id=run.call_id,
+                status="error" if run.status == "failed" else "success",
+                output=run.result,
+                extras=extras,
+            )
         return None
 
-    def _running(self, kind: str) -> int:
+    def piece(self, kind: str, piece: str) -> str:
+        """Return a piece of text or reasoning as it continues the message: after a tool, behind an empty line."""
         if self._kind != kind:
             self._index += 1
             self._kind = kind
-        return self._index
+            before = self._last.get(kind)
+            if before is not None and not before[-1].isspace() and not piece[0].isspace():
+                piece = f"\n\n{piece}"
+        self._last[kind] = piece
+        return piece
 
-    def _next(self) -> int:
+    def _running(self, kind: str, piece: str) -> Block:
+        piece = self.piece(kind, piece)
+        return {"type": kind, kind: piece, "index": self._index}
+
+    def _whole(self, kind: str, **items: Any) -> Block:
         self._index += 1
         self._kind = None
-        return self._index
-
-
-def is_delta(event: Event) -> bool:
-    """Whether a live event shows something: a final repeats the deltas before it."""
-    return not isinstance(event, _FINALS)
-
-
-def tool_failed(result: ToolResult) -> bool:
-    """Whether the result calls itself an error; the wire has no status of its own."""
-    return Turn(None, (result,)).tool_runs[0].status == "failed"
+        return {"type": kind, **items, "index": self._index}
 
 
 def default_model_name(service: str) -> str:
-    """What stands for a model's name: which model answers is the service's business, and not told."""
+    """Return the name of a model that has none: which model answers is the service's business."""
     return f"{service.replace('_', '-')}-chat"
 
 
 def usage_metadata(usage: Usage | None) -> UsageMetadata | None:
-    """Token counts in LangChain's form; None unless the service told both, since a 0 would be read as a fact."""
+    """Return token counts in LangChain's form; None unless the service reports both, since a 0 reads as a fact."""
     if usage is None or usage.input_tokens is None or usage.output_tokens is None:
         return None
     return UsageMetadata(
@@ -127,39 +126,47 @@ class MessageForm:
 
     service: str
     model_name: str
-    v1: bool = False
+    output_version: str | None = None
+    output: Output = "blocks"
     message_id: str | None = None
 
-    def content(self, turn: Turn) -> Content:
-        """The whole answer: a `str` if it is text alone, else blocks, with text as `str` between them unless v1."""
+    @property
+    def is_v1(self) -> bool:
+        """Whether content is always a list of blocks, and the message says so."""
+        return self.output_version == "v1" and self.output == "blocks"
+
+    def content(self, updates: Iterable[Update]) -> Content:
+        """Return the whole answer: a list of blocks, or a `str` if it is text alone and the version is not v1."""
         writer = BlockWriter()
         blocks: list[Block] = []
-        for event in turn.events:
-            block = writer.block(event)
+        for update in updates:
+            block = self.shown(writer.block(update))
             if block is None:
                 continue
             if blocks and blocks[-1]["index"] == block["index"]:
                 blocks[-1][block["type"]] += block[block["type"]]
             else:
                 blocks.append(block)
-        if self.v1:
-            return list(blocks)
-        if all(block["type"] == "text" for block in blocks):
+        if not self.is_v1 and all(block["type"] == "text" for block in blocks):
             return "".join(block["text"] for block in blocks)
-        return [block["text"] if block["type"] == "text" else block for block in blocks]
+        return list(blocks)
+
+    def shown(self, block: Block | None) -> Block | None:
+        """Return the block if it belongs into the content, else None."""
+        return None if block is None or (self.output == "text" and block["type"] != "text") else block
 
     def piece(self, block: Block) -> Content:
-        """One block as the content of a chunk."""
-        return block["text"] if block["type"] == "text" and not self.v1 else [block]
+        """Return one block as the content of a chunk: text is a `str` unless the version is v1."""
+        return block["text"] if block["type"] == "text" and not self.is_v1 else [block]
 
     def chunk(self, content: Content) -> AIMessageChunk:
-        """A piece of the content as a chunk of the message."""
+        """Return a piece of the content as a chunk of the message."""
         return AIMessageChunk(content=content, id=self.message_id, response_metadata=self._version())
 
     def last_chunk(self, turn: Turn, session_id: str | None) -> AIMessageChunk:
-        """The chunk that ends the message: usage and metadata, no content."""
+        """Return the chunk that ends the message: usage and metadata, no content."""
         return AIMessageChunk(
-            content=[] if self.v1 else "",
+            content=[] if self.is_v1 else "",
             id=self.message_id,
             usage_metadata=usage_metadata(turn.usage),
             response_metadata=self.metadata(turn, session_id),
@@ -167,19 +174,20 @@ class MessageForm:
         )
 
     def message(self, turn: Turn, session_id: str | None) -> AIMessage:
-        """The turn as one message; a turn that failed or is still running as far as it has come."""
+        """Return the turn as one message; a turn that failed or is still running as far as it has come."""
         return AIMessage(
-            content=self.content(turn),
+            content=self.content(turn.updates),
             id=self.message_id,
             usage_metadata=usage_metadata(turn.usage),
             response_metadata=self.metadata(turn, session_id),
         )
 
     def metadata(self, turn: Turn, session_id: str | None) -> dict[str, Any]:
-        """What is known of the turn beside its content; `duration_ms` is in milliseconds.
+        """Return what is known of the turn beside its content; `duration_ms` is in milliseconds.
 
-        `sources` name the passages that the answer rests on, without their text: that is in the
-        tool results, and `source_documents` puts the two together.
+        `sources` name the passages that the answer rests on, without their text: that is in the tool results, and
+        `source_documents` puts the two together. The usage is not under `usage`, where tracers look for the counts of
+        another service.
         """
         found: dict[str, Any] = {
             **self._version(),
@@ -188,11 +196,11 @@ class MessageForm:
             "session_id": session_id,
         }
         if turn.is_complete:
-            found["finish_reason"] = "stop" if turn.error is None else "error"
+            found |= finish_fields(turn)
         if turn.error is not None:
             found["error"] = turn.error
         if turn.usage is not None:
-            found["usage"] = {
+            found["turn_usage"] = {
                 name: value
                 for name in ("input_tokens", "output_tokens", "turns", "duration_ms")
                 if (value := getattr(turn.usage, name)) is not None
@@ -204,11 +212,18 @@ class MessageForm:
         return found
 
     def _version(self) -> dict[str, Any]:
-        return {"output_version": "v1"} if self.v1 else {}
+        return {"output_version": "v1"} if self.is_v1 else {}
+
+
+def finish_fields(turn: Turn) -> dict[str, str]:
+    """Return why a turn ended, in the words of the service and in those that langchain-core 1.8.4 gave all models."""
+    if turn.error is not None:
+        return {"finish_reason": "error"}
+    return {"finish_reason": "stop", "normalized_finish_reason": "stop"}
 
 
 def source_fields(source: Source) -> dict[str, Any]:
-    """Where a passage stands, as JSON: the fields of `Source` that are known, but for its text and metadata."""
+    """Return where a passage is from, as JSON: the known fields of `Source` other than its text and metadata."""
     found = {
         item.name: getattr(source, item.name)
         for item in fields(source)
@@ -217,3 +232,8 @@ def source_fields(source: Source) -> dict[str, Any]:
     if source.image is not None:
         found["image"] = source.image.model_dump(mode="json")
     return {name: value for name, value in found.items() if value is not None}
+
+
+def document(source: Source) -> Document:
+    """Return a passage as a document; its metadata are `file_name`, `page` and the like, where they are known."""
+    return Document(source.text, id=source.passage_id, metadata={**source.metadata, **source_fields(source)})

@@ -15,9 +15,9 @@ from pydantic import BaseModel, ConfigDict, Field, SkipValidation
 from chat_sessions.core.errors import NotFoundError
 from chat_sessions.core.events import Event
 from chat_sessions.core.models import JobMetadata, SessionSummary
-from chat_sessions.langchain.backend import backend_or_default
 from chat_sessions.langchain.chat_model import SessionChatModel
 from chat_sessions.langchain.content import usage_metadata
+from chat_sessions.langchain.default_client import client_or_default
 from chat_sessions.langchain.messages import events_to_messages
 from chat_sessions.session import Backend
 
@@ -41,18 +41,18 @@ class SessionMemory(BaseModel):
     @classmethod
     def from_summary(cls, summary: SessionSummary, *, client: Backend | None = None) -> Self:
         """The memory of a session whose summary you hold; no request."""
-        return cls(summary=summary, client=backend_or_default(client))
+        return cls(summary=summary, client=client_or_default(client))
 
     @classmethod
     def from_session_id(cls, session_id: str, *, client: Backend | None = None) -> Self:
         """The memory of a session, its summary read from the service. Raises `NotFoundError`, `APIError`."""
-        backend = backend_or_default(client)
+        backend = client_or_default(client)
         return cls(summary=backend.get_summary(session_id), client=backend)
 
     @classmethod
     async def afrom_session_id(cls, session_id: str, *, client: Backend | None = None) -> Self:
         """The async twin of `from_session_id`; takes the same client."""
-        backend = backend_or_default(client)
+        backend = client_or_default(client)
         return cls(summary=await backend.aio.get_summary(session_id), client=backend)
 
     @property
@@ -82,7 +82,7 @@ class SessionMemory(BaseModel):
 
     @property
     def usage_metadata(self) -> UsageMetadata | None:
-        """The tokens of its last turn; None unless the service told both counts."""
+        """The tokens of its last turn; None unless the service reports both counts."""
         return usage_metadata(self.summary.job_metadata)
 
     def messages(self, *, output_version: str | None = None) -> list[BaseMessage]:
@@ -116,7 +116,7 @@ class SessionLoader(BaseChatLoader):
     def __init__(
         self, *, client: Backend | None = None, page_size: int | None = None, output_version: str | None = None
     ) -> None:
-        self.client = backend_or_default(client)
+        self.client = client_or_default(client)
         self.page_size = page_size
         self.output_version = output_version
 

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator
 from typing import Any, cast
 
 from langchain_core.documents import Document
-from langchain_core.messages import BaseMessage, HumanMessage
+from langchain_core.messages import AIMessage, BaseMessage, HumanMessage
 from pydantic import JsonValue, ValidationError
 
 from chat_sessions.core.events import Event
 from chat_sessions.core.models import ImageAttachment, PresignedUrl
 from chat_sessions.core.sources import Source, distinct, sources_in
 from chat_sessions.core.turn import replay
-from chat_sessions.langchain.backend import DEFAULT_SERVICE
-from chat_sessions.langchain.content import MessageForm, default_model_name, source_fields
+from chat_sessions.langchain.content import MessageForm, Output, default_model_name, document
+from chat_sessions.langchain.default_client import DEFAULT_SERVICE
 from chat_sessions.session import Backend
 
-__all__ = ["aimage_blocks", "events_to_messages", "image_blocks", "source_documents"]
+__all__ = ["aimage_blocks", "events_to_messages", "image_blocks", "source_documents", "text_message"]
 
 
 def events_to_messages(
@@ -27,15 +28,17 @@ def events_to_messages(
     service: str = DEFAULT_SERVICE,
     model_name: str | None = None,
     output_version: str | None = None,
+    output: Output = "blocks",
 ) -> list[BaseMessage]:
     """The messages of a session's events: for each turn the user's `HumanMessage` and one `AIMessage`.
 
     The same turn gives the same message whether it was read live or from the history, and whatever
     the history holds of it, deltas or finals; only the message id differs. A turn that failed or has
     not ended is there as far as it came, without `finish_reason="stop"`. `session_id`, `service` and
-    `model_name` go into `response_metadata`; `output_version` is that of `SessionChatModel`.
+    `model_name` go into `response_metadata`; `output_version` and `output` are those of `SessionChatModel`.
     """
-    form = MessageForm(service, model_name or default_model_name(service), output_version == "v1")
+    version = output_version or os.environ.get("LC_OUTPUT_VERSION")
+    form = MessageForm(service, model_name or default_model_name(service), version, output)
     messages: list[BaseMessage] = []
     for turn in replay(events):
         if turn.prompt is not None:
@@ -43,6 +46,16 @@ def events_to_messages(
         if turn.events:
             messages.append(form.message(turn, session_id))
     return messages
+
+
+def text_message(message: AIMessage) -> AIMessage:
+    """A copy of an answer whose content is its text, as a `str`.
+
+    For the history of another model: most services refuse the reasoning and the tools of others. Metadata and id are
+    those of the answer.
+    """
+    metadata = {key: value for key, value in message.response_metadata.items() if key != "output_version"}
+    return message.model_copy(update={"content": str(message.text), "response_metadata": metadata})
 
 
 def source_documents(message: BaseMessage) -> list[Document]:
@@ -60,10 +73,7 @@ def source_documents(message: BaseMessage) -> list[Document]:
             found += sources_in(
                 block.get("output"), arguments=arguments.get(str(block.get("tool_call_id"))), image=_attachment(block)
             )
-    return [
-        Document(source.text, id=source.passage_id, metadata={**source.metadata, **source_fields(source)})
-        for source in distinct(found)
-    ]
+    return [document(source) for source in distinct(found)]
 
 
 def image_blocks(message: BaseMessage, client: Backend) -> list[dict[str, Any]]:

@@ -7,18 +7,21 @@ from typing import Any, cast
 
 from langchain_core.messages import AIMessage
 from langchain_core.runnables import Runnable, RunnableConfig, RunnableLambda
+from langchain_core.runnables.config import patch_config
 
-from chat_sessions.langchain.own_runs import OwnRunsChatModel
+from chat_sessions.langchain.content import Output
+from chat_sessions.langchain.messages import text_message
 
 __all__ = ["session_node"]
 
 
 def session_node(
-    model: OwnRunsChatModel,
+    model: Runnable[Any, AIMessage],
     *,
     messages_key: str = "messages",
     session_key: str = "session_id",
     name: str = "session",
+    output: Output = "blocks",
 ) -> Runnable[Any, dict[str, Any]]:
     """A LangGraph node that answers the last user message of the state in the session of the state.
 
@@ -26,22 +29,29 @@ def session_node(
     `messages_key` and the session's id under `session_key`: the first turn of a thread creates the
     session, the checkpointer keeps its id, and the next turn goes on with it. The state needs a place
     for the id, such as `session_id: NotRequired[str]`: LangGraph drops what a state does not have.
+
+    With `output="text"` the answer in the state is text alone, for graphs whose other models get it as history; what
+    streams out of the graph is as the model has it. Raises what the model raises.
     """
 
-    def arguments(state: Any) -> tuple[Any, dict[str, Any]]:
+    def given(state: Any, config: RunnableConfig) -> tuple[Any, RunnableConfig]:
         session_id = _value(state, session_key)
-        return _value(state, messages_key) or [], {} if session_id is None else {"session_id": session_id}
+        if session_id is not None:
+            # Not as an argument, which a fallback would be given too.
+            config = patch_config(config, configurable={"session_id": session_id})
+        return _value(state, messages_key) or [], config
 
     def update(answer: AIMessage) -> dict[str, Any]:
-        return {messages_key: [answer], session_key: answer.response_metadata["session_id"]}
+        kept: dict[str, Any] = {messages_key: [text_message(answer) if output == "text" else answer]}
+        # A fallback of the model answers without a session.
+        session_id = answer.response_metadata.get("session_id")
+        return kept if session_id is None else {**kept, session_key: session_id}
 
     def run(state: Any, config: RunnableConfig) -> dict[str, Any]:
-        messages, session = arguments(state)
-        return update(model.invoke(messages, config, **session))
+        return update(model.invoke(*given(state, config)))
 
     async def arun(state: Any, config: RunnableConfig) -> dict[str, Any]:
-        messages, session = arguments(state)
-        return update(await model.ainvoke(messages, config, **session))
+        return update(await model.ainvoke(*given(state, config)))
 
     return RunnableLambda(run, arun, name=name)
 

@@ -1,7 +1,6 @@
 """A live turn as LangChain's content-block protocol (`stream_events(version="v3")`).
 
-Without a producer of its own, LangChain would hold back every tool's arguments and result until
-the whole message has ended.
+A tool's arguments and its result are there when they happen. LangChain would hold them back until the message ends.
 """
 
 from __future__ import annotations
@@ -9,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, cast
 
-from chat_sessions.core.events import Event
-from chat_sessions.core.turn import Turn
-from chat_sessions.langchain.content import Block, BlockWriter, MessageForm, is_delta, usage_metadata
+from chat_sessions.core.events import Stop, Text, Thinking
+from chat_sessions.core.turn import Turn, Update
+from chat_sessions.langchain.content import Block, BlockWriter, MessageForm, finish_fields, usage_metadata
 
 if TYPE_CHECKING:
     from langchain_protocol.protocol import MessagesData
@@ -28,18 +27,20 @@ class ProtocolWriter:
         self._open: Block | None = None
         self._pieces: list[str] = []
 
-    def start(self) -> Iterator[MessagesData]:
-        """The event that begins the message; an empty id leaves it to LangChain."""
-        yield _made(
+    def start(self) -> MessagesData:
+        """Return the event that begins the message."""
+        return _made(
             event="message-start",
             role="ai",
             id=self._form.message_id or "",
             metadata={"provider": self._form.service, "model": self._form.model_name},
         )
 
-    def add(self, event: Event) -> Iterator[MessagesData]:
-        """What one live event adds; nothing for a stop."""
-        block = self._blocks.block(event) if is_delta(event) else None
+    def add(self, update: Update) -> Iterator[MessagesData]:
+        """Yield what one live update adds; nothing for a final, which repeats its deltas, and for a stop."""
+        if isinstance(update, Text | Thinking | Stop):
+            return
+        block = self._form.shown(self._blocks.block(update))
         if block is None:
             return
         kind, index = block["type"], block["index"]
@@ -61,18 +62,19 @@ class ProtocolWriter:
             yield _made(event="content-block-finish", index=block["index"], content=whole)
 
     def end(self, turn: Turn, session_id: str | None) -> Iterator[MessagesData]:
-        """The events that end the message of this turn."""
+        """Yield the events that end the message of this turn."""
         yield from self._finish_block()
         usage = usage_metadata(turn.usage)
-        metadata = self._form.metadata(turn, session_id)
-        if usage is None:
-            yield _made(event="message-finish", metadata=metadata)
-        else:
-            yield _made(event="message-finish", usage=usage, metadata=metadata)
+        yield _made(
+            event="message-finish",
+            **finish_fields(turn),
+            **({} if usage is None else {"usage": usage}),
+            metadata=self._form.metadata(turn, session_id),
+        )
 
 
 def _skeleton(block: Block) -> Block:
-    """A block as it starts: without what its deltas or its finish bring."""
+    """Return a block as it starts: without what its deltas or its finish bring."""
     kind = block["type"]
     if kind in ("text", "reasoning"):
         return {"type": kind, kind: ""}

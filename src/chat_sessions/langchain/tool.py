@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Generator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any, Literal
 
 from langchain_core.documents import Document
-from langchain_core.messages import AIMessage
-from langchain_core.tools import ArgsSchema, BaseTool
+from langchain_core.language_models.chat_models import BaseChatModel
+from langchain_core.messages import AIMessage, HumanMessage
+from langchain_core.tools import ArgsSchema, BaseTool, ToolException
 from pydantic import BaseModel, Field, SkipValidation
+from typing_extensions import override
 
+from chat_sessions.core.errors import ChatSessionsError
 from chat_sessions.langchain.messages import source_documents
-from chat_sessions.langchain.own_runs import OwnRunsChatModel
 
 __all__ = ["TOOL_DESCRIPTION", "TOOL_NAME", "SessionTool"]
 
@@ -19,6 +24,10 @@ TOOL_DESCRIPTION = (
     "Ask an assistant that searches and reads the indexed documents. Takes a question, returns an answer that "
     "names the files and pages it comes from."
 )
+
+
+# LangChain has no way to give a tool the id of its call that works without one, too.
+_call_id: ContextVar[str | None] = ContextVar("chat_sessions_tool_call_id", default=None)
 
 
 class _Question(BaseModel):
@@ -31,24 +40,64 @@ class SessionTool(BaseTool):
     Made by `SessionChatModel.as_tool`. The model's run, and those of the remote tools, are below the
     tool's own. Each call is a turn of the model's session, or of `configurable.session_id`; where there
     is neither, of a new session.
+
+    Raises what the model raises. With `handle_tool_error`, the agent gets what that makes of the error as the tool's
+    result instead.
     """
 
     name: str = TOOL_NAME
     description: str = TOOL_DESCRIPTION
     args_schema: ArgsSchema | None = _Question
     response_format: Literal["content", "content_and_artifact"] = "content_and_artifact"
-    model: SkipValidation[OwnRunsChatModel] = Field(exclude=True, repr=False)
+    model: SkipValidation[BaseChatModel] = Field(exclude=True, repr=False)
     """The session that is asked."""
 
     # Without a config of its own the model takes that of the context, where it is below the tool's run: the one
     # that LangChain would pass as an argument is the caller's.
 
     def _run(self, question: str) -> tuple[str, list[Document]]:
-        return _answer(self.model.invoke(question))
+        with self._handled():
+            return _answer(self.model.invoke([_message(question)]))
 
     async def _arun(self, question: str) -> tuple[str, list[Document]]:
-        return _answer(await self.model.ainvoke(question))
+        with self._handled():
+            return _answer(await self.model.ainvoke([_message(question)]))
+
+    @override
+    def run(self, *args: Any, tool_call_id: str | None = None, **kwargs: Any) -> Any:
+        """Return the answer to a call. A call that comes again, from a retry in a graph, is not sent again."""
+        with _calling(tool_call_id):
+            return super().run(*args, tool_call_id=tool_call_id, **kwargs)
+
+    @override
+    async def arun(self, *args: Any, tool_call_id: str | None = None, **kwargs: Any) -> Any:
+        """The async twin of `run`."""
+        with _calling(tool_call_id):
+            return await super().arun(*args, tool_call_id=tool_call_id, **kwargs)
+
+    @contextmanager
+    def _handled(self) -> Generator[None]:
+        """Raise errors as the one type that LangChain hands to `handle_tool_error`, if that is set."""
+        try:
+            yield
+        except ChatSessionsError as error:
+            if not self.handle_tool_error:
+                raise
+            raise ToolException(str(error)) from error
 
 
 def _answer(message: AIMessage) -> tuple[str, list[Document]]:
     return str(message.text), source_documents(message)
+
+
+@contextmanager
+def _calling(call_id: str | None) -> Generator[None]:
+    token = _call_id.set(call_id)
+    try:
+        yield
+    finally:
+        _call_id.reset(token)
+
+
+def _message(question: str) -> HumanMessage:
+    return HumanMessage(question, id=_call_id.get())

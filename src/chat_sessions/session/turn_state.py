@@ -62,6 +62,17 @@ class TurnState:
         return self._prepared.request.session_id if self._prepared else None
 
     @property
+    def turns_before(self) -> int | None:
+        """How many turns the session held before this one; None if that is not known, or the turn was not sent."""
+        return self._turns_before
+
+    @property
+    def landed(self) -> bool | None:
+        """Whether the session holds the prompt; None if that is not known."""
+        is_shown = bool(self._fold.turn.events) or (self._recovery is not None and self._recovery.is_found)
+        return True if is_shown else self._landed
+
+    @property
     def is_closed(self) -> bool:
         """Whether the stream has ended or was closed; its socket is closed then."""
         return self._is_closed
@@ -130,8 +141,7 @@ class TurnState:
         slot, self._slot = self._slot, None
         if slot is not None and self._prepared is not None:
             # The next turn begins with the release, and must find this one counted.
-            is_shown = bool(self._fold.turn.events) or (self._recovery is not None and self._recovery.is_found)
-            self._prepared.count.end(landed=True if is_shown else self._landed)
+            self._prepared.count.end(landed=self.landed)
             slot.release()
 
     def __del__(self) -> None:

@@ -123,7 +123,7 @@ def _through_langchain(service: Service, session_id: str | None, question: str, 
     # The passages' texts are in the tool results, not in the metadata.
     sources = [{**fields, "text": ""} for fields in about.get("sources", ())]
     show_sources(TypeAdapter(list[Source]).validate_python(sources), terminal)
-    show_cost(Usage.model_validate(about["usage"]), session_id=about["session_id"], terminal=terminal)
+    show_cost(Usage.model_validate(about["turn_usage"]), session_id=about["session_id"], terminal=terminal)
     return str(about["session_id"])
 
 

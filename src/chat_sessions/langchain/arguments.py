@@ -1,0 +1,238 @@
+"""The arguments of a model and of a call: which there are, which have no meaning here, and what to do instead."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Literal, NoReturn, TypedDict
+
+from langchain_core.callbacks import Callbacks
+from langchain_core.language_models import ModelProfile
+from langchain_core.rate_limiters import BaseRateLimiter
+from langchain_core.tools import StructuredTool
+from pydantic import SecretStr
+
+from chat_sessions.core.errors import ConfigurationError
+from chat_sessions.http.secrets import Concealed
+from chat_sessions.langchain.content import Output
+from chat_sessions.langchain.default_client import client_or_default
+from chat_sessions.langchain.input.prompt import PriorPolicy, SystemPolicy, warn_of_input
+from chat_sessions.session import Backend, ChatSession, Timeouts
+
+__all__ = [
+    "ModelArguments",
+    "check_call",
+    "is_schema",
+    "model_arguments",
+    "model_profile",
+    "refuse_schema",
+    "refuse_tools",
+]
+
+
+class ModelArguments(TypedDict, total=False):
+    """What `SessionChatModel` may be made with: its fields, and the arguments of a `LlamaCloudChat` to make."""
+
+    client: Backend | None
+    session: ChatSession | None
+    session_id: str | None
+    index_ids: list[str] | None
+    require_all_indexes: bool
+    trace_tools: bool
+    system: SystemPolicy
+    on_prior_messages: PriorPolicy
+    session_from_messages: bool
+    model_name: str | None
+    output: Output
+
+    api_key: str | SecretStr | None
+    base_url: str | None
+    region: str | None
+    project_id: str | None
+    organization_id: str | None
+    timeout: float | None
+    timeouts: Timeouts
+    max_retries: int
+    headers: Mapping[str, str]
+    http_client: object
+    async_http_client: object
+    max_event_bytes: int
+    max_prompt_chars: int | None
+
+    name: str | None
+    callbacks: Callbacks
+    tags: list[str] | None
+    metadata: dict[str, Any] | None
+    verbose: bool
+    cache: object
+    custom_get_token_ids: Callable[[str], list[int]] | None
+    rate_limiter: BaseRateLimiter | None
+    disable_streaming: bool | Literal["tool_calling"]
+    streaming: bool | None
+    output_version: str | None
+    profile: ModelProfile | None
+
+
+# What any chat model of LangChain may be given, without a meaning here: which model answers, and how, is the
+# service's business.
+_STANDARD = frozenset(
+    (
+        "frequency_penalty",
+        "max_completion_tokens",
+        "max_tokens",
+        "model",
+        "model_kwargs",
+        "n",
+        "presence_penalty",
+        "reasoning_effort",
+        "seed",
+        "stop",
+        "stop_sequences",
+        "stream_usage",
+        "temperature",
+        "top_k",
+        "top_p",
+    )
+)
+# Arguments of the client. LangChain's own suites give the first three to every model, whatever else they give it.
+_CLIENT_STANDARD = frozenset(("api_key", "max_retries", "timeout"))
+_CLIENT = _CLIENT_STANDARD | frozenset(
+    (
+        "async_http_client",
+        "base_url",
+        "headers",
+        "http_client",
+        "max_event_bytes",
+        "max_prompt_chars",
+        "organization_id",
+        "project_id",
+        "region",
+        "timeouts",
+    )
+)
+_CALL = frozenset(("index_ids", "require_all_indexes", "session_id", "stream"))
+_TOOLS = frozenset(("functions", "parallel_tool_calls", "tool_choice", "tools"))
+_SCHEMAS = frozenset(("json_schema", "ls_structured_output_format", "response_format"))
+# What people call these elsewhere.
+_SYNONYMS = {
+    "index": "index_ids",
+    "indexes": "index_ids",
+    "indices": "index_ids",
+    "instructions": "system",
+    "organization": "organization_id",
+    "project": "project_id",
+    "system_message": "system",
+    "system_prompt": "system",
+    "thread_id": "session_id",
+    "token": "api_key",
+    "url": "base_url",
+}
+
+
+def model_arguments(given: Mapping[str, Any], fields: Iterable[str]) -> dict[str, Any]:
+    """Return the fields of a model from its arguments, with a client made of those that are a client's.
+
+    Raises `ConfigurationError` for an unknown argument. Warns of one that has no meaning here.
+    """
+    fields = frozenset(fields)
+    taken: dict[str, Any] = Concealed()
+    client: dict[str, Any] = Concealed()
+    for name in given:  # not the values: a traceback may show local variables
+        if name in fields:
+            taken[name] = given[name]
+        elif name in _CLIENT:
+            client[name] = given[name]
+        elif name in _STANDARD:
+            _warn_of_standard(name, given[name])
+        else:
+            _refuse_unknown("SessionChatModel", name, fields | _CLIENT)
+    for name in ("client", "session"):
+        _check_sync(name, taken.get(name))
+    if taken.get("client") is not None or taken.get("session") is not None:
+        for name in client:
+            if name not in _CLIENT_STANDARD:
+                raise ConfigurationError(f"{name} belongs to the client: give it to the client, or leave out client=")
+            warn_of_input(f"{name} is not used: it belongs to the client, and there is one already")
+    elif client := Concealed({name: value for name, value in client.items() if value is not None}):
+        if (timeout := client.pop("timeout", None)) is not None:
+            client["timeouts"] = Timeouts(first_event=timeout, idle=timeout)
+        taken["client"] = client_or_default(None, **client)
+    return taken
+
+
+def check_call(given: Mapping[str, Any]) -> None:
+    """Check the arguments of a call. Raises `ConfigurationError` for an unknown one, and refuses tools."""
+    for name, value in given.items():
+        if name in _CALL:
+            continue
+        if name in _TOOLS:
+            if value:
+                refuse_tools()
+        elif name in _SCHEMAS:
+            if value is not None:
+                refuse_schema()
+        elif name in _STANDARD:
+            _warn_of_standard(name, value)
+        else:
+            _refuse_unknown("a turn", name, _CALL)
+
+
+def _warn_of_standard(name: str, value: object) -> None:
+    if value not in (None, [], {}):
+        warn_of_input(f"{name} is not sent: which model of the service answers, and how, is the service's business")
+
+
+def _refuse_unknown(whose: str, name: str, known: Iterable[str]) -> NoReturn:
+    known = sorted(known)
+    meant = _SYNONYMS.get(name)
+    near = [meant] if meant in known else difflib.get_close_matches(name, known, n=1, cutoff=0.7)
+    # Never the value: it may be a key.
+    raise ConfigurationError(
+        f"{whose} has no argument {name}; did you mean {near[0]}?"
+        if near
+        else f"{whose} has no argument {name}; there are {', '.join(known)}"
+    )
+
+
+def _check_sync(name: str, value: object) -> None:
+    if value is not None and not hasattr(value, "aio"):
+        raise ConfigurationError(
+            f"{name} is of type {type(value).__name__}: give the sync client or session, whose async twin is reached "
+            "by it"
+        )
+
+
+def model_profile() -> ModelProfile:
+    """Return what a hosted session can do, in LangChain's form."""
+    return ModelProfile(
+        text_inputs=True,
+        image_inputs=False,
+        pdf_inputs=False,
+        audio_inputs=False,
+        video_inputs=False,
+        reasoning_output=True,
+        text_outputs=True,
+        tool_calling=False,
+        structured_output=False,
+    )
+
+
+def is_schema(tool: object) -> bool:
+    """Whether a tool is one that `create_agent` makes of a `response_format`: nothing runs it."""
+    return isinstance(tool, StructuredTool) and tool.func is None and tool.coroutine is None
+
+
+def refuse_schema() -> NoReturn:
+    """Raise `NotImplementedError` with what to do to get an answer in a given form."""
+    raise NotImplementedError(
+        "a hosted session answers in words and takes no schema: pass its answer to a model that has "
+        "with_structured_output, or ask for JSON in the prompt and use JsonOutputParser"
+    )
+
+
+def refuse_tools() -> NoReturn:
+    """Raise `NotImplementedError` with what to do with tools of your own."""
+    raise NotImplementedError(
+        "a hosted session runs the tools of its service and cannot call yours: give your tools to an agent of your "
+        "own, and the session to that agent as one of them (SessionChatModel.as_tool)"
+    )

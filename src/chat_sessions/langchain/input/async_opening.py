@@ -1,0 +1,61 @@
+"""From a call to its turn, not sent yet; or to the turn that its messages had before."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from langchain_core.messages import BaseMessage
+
+from chat_sessions.langchain.input.async_stored_turn import AsyncStoredTurn
+from chat_sessions.langchain.input.call import Call
+from chat_sessions.langchain.input.plan import TurnPlan
+from chat_sessions.langchain.input.sessions import Record
+from chat_sessions.session.async_turn_stream import AsyncTurnStream
+
+__all__ = ["AsyncOpening", "AsyncTurnSource", "async_open_turn"]
+
+AsyncTurnSource: TypeAlias = AsyncTurnStream | AsyncStoredTurn
+
+
+@dataclass(frozen=True, slots=True)
+class AsyncOpening:
+    """A turn, its session, and the messages of the user that it answers, the first of them sent by earlier turns."""
+
+    stream: AsyncTurnSource
+    session_id: str
+    messages: Sequence[BaseMessage]
+    sent_before: int
+
+    def note(self, call: Call, answer_id: str | None) -> None:
+        """Let the model know what became of the messages, and the id of their answer, None without a good one."""
+        stream, place = self.stream, call.place
+        landed = stream.landed is not False
+        record = Record(self.session_id, place.task, stream.turns_before, landed, answer_id is not None)
+        call.sessions.note(self.messages[self.sent_before :], place, record)
+        if answer_id is not None:
+            call.sessions.answered(self.messages, place, self.session_id, answer_id)
+
+
+async def async_open_turn(call: Call) -> AsyncOpening:
+    """Return the turn of this call; its session is created if it does not exist yet.
+
+    Raises `ConfigurationError` for input that a session cannot be sent, before any request.
+    """
+    plan = TurnPlan.of(call)
+    messages = plan.prompt.messages
+    session = plan.async_session()
+    turns = await session.turns() if plan.looks_back else []
+    sent = plan.sent(turns)
+    if sent.position is not None:
+        stored = AsyncStoredTurn(session, turns[sent.position], sent.position)
+        if sent.count == len(messages):
+            return AsyncOpening(stored, session.id or "", messages, sent.count)
+        # The service takes no turn while another runs.
+        await stored.wait()
+    is_first = not turns and (plan.looks_back or session.id is None)
+    stream = session.stream(plan.text(sent.count, is_first=is_first), **plan.turn_arguments)
+    session_id = await session.create()
+    call.sessions.keep(plan.held)
+    return AsyncOpening(stream, session_id, messages, sent.count)

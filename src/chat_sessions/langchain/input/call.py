@@ -1,0 +1,118 @@
+"""One call of the model: what it was given, and what its run says of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
+from uuid import UUID
+
+from langchain_core.language_models import LanguageModelInput
+from langchain_core.load import dumpd
+from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, convert_to_messages
+from langchain_core.prompt_values import PromptValue
+from langchain_core.runnables import RunnableConfig
+
+from chat_sessions.langchain.content import MessageForm
+from chat_sessions.langchain.input.sessions import Place, Sessions
+
+if TYPE_CHECKING:
+    from chat_sessions.langchain.chat_model import SessionChatModel
+
+__all__ = ["Answer", "Call", "message_id", "messages_of"]
+
+
+class Answer(NamedTuple):
+    """What came of a call, and the id of its run."""
+
+    message: AIMessage
+    run_id: UUID
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One call. `traced` is what the model says of itself to tracers: its parameters, and those of LangSmith."""
+
+    model: SessionChatModel
+    sessions: Sessions
+    messages: list[BaseMessage]
+    stop: list[str] | None
+    config: RunnableConfig
+    arguments: Mapping[str, Any]
+    traced: tuple[Mapping[str, Any], Mapping[str, Any]]
+
+    @property
+    def place(self) -> Place:
+        """Where in a program the call is made."""
+        configurable = self.config.get("configurable", {})
+        thread_id: object = configurable.get("thread_id")
+        # LangGraph writes "node:task", those of the graphs around it before that.
+        task = str(configurable.get("checkpoint_ns") or "")
+        node = "|".join(part.partition(":")[0] for part in task.split("|"))
+        index_ids: Sequence[str] | None = self.arguments.get("index_ids") or self.model.index_ids
+        return Place(
+            None if thread_id is None else str(thread_id), node, task, None if index_ids is None else tuple(index_ids)
+        )
+
+    @property
+    def is_streamed(self) -> bool:
+        """Whether the answer may be given in pieces."""
+        if self.model.disable_streaming is True or self.model.streaming is False:
+            return False
+        return bool(self.arguments.get("stream", True))
+
+    @property
+    def asks_for_tokens(self) -> bool:
+        """Whether handlers are to get the tokens of an answer that the caller takes as a whole."""
+        return bool(self.arguments.get("stream") or self.model.streaming)
+
+    def form(self, run_id: UUID | None, *, is_v1: bool = False) -> MessageForm:
+        """Return the form of the answer."""
+        return MessageForm(
+            self.model.service,
+            self.model.shown_name,
+            "v1" if is_v1 else self.model.output_version,
+            self.model.output,
+            None if run_id is None else message_id(run_id),
+        )
+
+    def serialized(self) -> dict[str, Any]:
+        """Return the model as handlers get it, with the name that it is known by: some look for it nowhere else."""
+        shown: dict[str, Any] = dumpd(self.model)
+        shown["kwargs"] = {"model_name": self.model.shown_name, **shown.get("kwargs", {})}
+        return shown
+
+    def run_metadata(self, session_id: str | None) -> dict[str, Any]:
+        """Return the metadata of the run, which the tool runs inherit: the config's, and the session's id."""
+        session = {} if session_id is None else {"session_id": session_id}
+        langsmith = {**self.traced[1], "ls_integration": "langchain_chat_model"}
+        return {**(self.config.get("metadata") or {}), **langsmith, **session}
+
+    def run_arguments(self, session_id: str | None) -> dict[str, Any]:
+        """Return the arguments of `on_chat_model_start`."""
+        params = {**self.traced[0], "stop": self.stop, **self.arguments}
+        if session_id is not None:
+            params["session_id"] = session_id
+        return {
+            "invocation_params": params,
+            "options": {"stop": self.stop, **self.arguments},
+            "name": self.config.get("run_name"),
+            "run_id": self.config.get("run_id"),
+            "batch_size": 1,
+        }
+
+
+def messages_of(given: LanguageModelInput) -> list[BaseMessage]:
+    """Return the messages in what a model may be given. Raises `ValueError` for anything else."""
+    if isinstance(given, PromptValue):
+        return given.to_messages()
+    if isinstance(given, str):
+        return [HumanMessage(given)]
+    if isinstance(given, Sequence):  # pyright: ignore[reportUnnecessaryIsInstance] - people give other things
+        return convert_to_messages(given)
+    raise ValueError(f"a model takes a prompt value, a string or a list of messages, not {type(given).__name__}")
+
+
+def message_id(run_id: UUID) -> str:
+    """Return the id of a run's message, as LangChain writes it."""
+    return f"lc_run--{run_id}"

@@ -1,0 +1,88 @@
+"""Which of the user's messages a session has been sent already.
+
+Frameworks keep a message whose turn failed or was stopped, and call again: a graph with the next message behind it, a
+retry with the same one. A prompt is sent once, so the session says what it has. No I/O here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from chat_sessions.core.turn import Turn
+from chat_sessions.langchain.input.prompt import Exchange
+
+__all__ = ["Sent", "answered", "sent"]
+
+# How many of the session's last turns are looked at.
+_MOST_TURNS = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """How many of the messages the session has, from the first, and the position of the turn of the last of them."""
+
+    count: int = 0
+    position: int | None = None
+
+
+def sent(
+    messages: Sequence[str],
+    turns: Sequence[Turn],
+    *,
+    exchanges: Sequence[Exchange],
+    system: str | None = None,
+    tried_after: Sequence[int | None] = (),
+) -> Sent:
+    """Find these messages of the user, in a row, in the last turns of a session.
+
+    `exchanges` are the answers of the session that its reader has: what comes after the turn of the last of them was
+    not answered for them. `tried_after` says for each message that was sent, or was about to be, how many turns there
+    were before it, None if unknown. `system` is text that may stand before the first message. A session may
+    hold several of them as one prompt.
+    """
+    counted = [before for before in tried_after if before is not None]
+    start = min(counted) if counted else _after(exchanges, turns)
+    if start is None:
+        if exchanges and not tried_after:
+            return Sent()
+        start = 0
+    best = Sent()
+    lasts = range(start, len(turns)) if counted else range(len(turns) - 1, len(turns))
+    for last in lasts:
+        for first in range(last, max(start, last - _MOST_TURNS) - 1, -1):
+            shown = _bare("".join(turn.prompt or "" for turn in turns[first : last + 1]))
+            for count in range(best.count + 1, len(messages) + 1):
+                words = _bare("".join(messages[:count]))
+                if shown in (words, _bare(system or "") + words):
+                    best = Sent(count, last)
+    return best
+
+
+def answered(count: int, turns: Sequence[Turn], exchanges: Sequence[Exchange]) -> Sent:
+    """Find the turn of messages, so many, that had the last of these answers."""
+    after = _after(exchanges, turns)
+    return Sent() if after is None else Sent(count, after - 1)
+
+
+def _after(exchanges: Sequence[Exchange], turns: Sequence[Turn]) -> int | None:
+    """Return the position behind the turn of the last exchange; None if it is not there.
+
+    Agents repeat themselves ("nothing found"): of turns alike, the reader has as many as it has such exchanges.
+    """
+    if not exchanges:
+        return None
+    asked, answer = _bare(exchanges[-1].asked), _bare(exchanges[-1].answer)
+    alike = [position for position, turn in enumerate(turns) if _bare(turn.text) == answer]
+    # What the user said may have been rewritten on its way here.
+    same = [position for position in alike if _bare(turns[position].prompt or "").endswith(asked)]
+    if not alike:
+        return None
+    count = sum(_bare(each.answer) == answer and (not same or _bare(each.asked) == asked) for each in exchanges)
+    alike = same or alike
+    return alike[min(count, len(alike)) - 1] + 1
+
+
+def _bare(words: str) -> str:
+    """Return the words without white space, which services trim."""
+    return "".join(words.split())

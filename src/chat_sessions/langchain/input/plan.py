@@ -1,0 +1,151 @@
+"""What a call asks, in which session: decided before any request, and again once the session has been looked at."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from chat_sessions.core.errors import ConfigurationError
+from chat_sessions.core.turn import Turn
+from chat_sessions.langchain.arguments import check_call
+from chat_sessions.langchain.input.call import Call
+from chat_sessions.langchain.input.delivery import Sent, answered, sent
+from chat_sessions.langchain.input.prompt import PriorPolicy, Prompt, warn_of_input
+from chat_sessions.langchain.input.sessions import Record
+from chat_sessions.session import AsyncChatSession, ChatSession
+
+__all__ = ["TurnPlan"]
+
+
+@dataclass(frozen=True, slots=True)
+class TurnPlan:
+    """What is sent, and where. `held` is the session, created or not."""
+
+    prompt: Prompt
+    held: ChatSession
+    turn_arguments: dict[str, Any]
+    has_system: bool
+    """Whether the system text goes before the prompt if that is the first of its session."""
+    tried: Sequence[Record]
+    """What is known of the messages that this session may have been sent before."""
+    looks_back: bool
+    """Whether the session has to be read first, to know what of it is new."""
+    goes_back: bool
+    """Whether the session has given other answers after the last one in the input."""
+    on_prior_messages: PriorPolicy
+
+    @classmethod
+    def of(cls, call: Call) -> TurnPlan:
+        """Read a call. All that is wrong with it is raised here, and all that is not sent is warned of."""
+        model, place = call.model, call.place
+        check_call(call.arguments)
+        if call.stop:
+            warn_of_input("stop is not sent: a session has no stop sequences")
+        prompt = Prompt.read(call.messages)
+        session_id = _session_id(call, prompt)
+        last = prompt.messages[-1]
+        records = [call.sessions.record(message, place, is_last=message is last) for message in prompt.messages]
+        known = [record for record in records if record is not None]
+        if session_id is None and model.session is None:
+            session_id = known[-1].session_id if known else None
+            if session_id is None and model.session_from_messages:
+                session_id = call.sessions.of_thread(place)
+        prompt.apply_system_policy(model.system)
+        prompt.apply_prior_policy(model.on_prior_messages, session_id)
+        exchanges = prompt.exchanges(session_id)
+        goes_on = bool(exchanges)
+        held, is_known = _session(call, session_id)
+        has_system = model.system == "prepend" and prompt.system is not None
+        tried = [record for record in known if record.session_id == session_id and record.may_have_landed]
+        looks_back = session_id is not None and (
+            bool(tried)
+            # Another agent hands over what was answered already.
+            or prompt.is_answered_in(session_id)
+            # The first of them may be of a turn that failed, in another process perhaps.
+            or (len(prompt.messages) > 1 and (goes_on or place.thread_id is not None))
+            # A graph that another process began, and that may have been interrupted in this turn.
+            or (goes_on and place.thread_id is not None and not is_known)
+            # The system text goes before a session's first prompt alone.
+            or (has_system and not goes_on)
+        )
+        return cls(
+            prompt,
+            held,
+            _turn_arguments(call),
+            has_system,
+            tried,
+            looks_back,
+            goes_back=goes_on and call.sessions.is_earlier(session_id or "", exchanges[-1].answer_id),
+            on_prior_messages=model.on_prior_messages,
+        )
+
+    def sent(self, turns: Sequence[Turn]) -> Sent:
+        """Return what of the prompt the session has been sent, from its turns. Says so if the input went back."""
+        prompt = self.prompt
+        exchanges = prompt.exchanges(self.held.id)
+        if prompt.is_answered_in(self.held.id):
+            return answered(len(prompt.messages), turns, exchanges)
+        found = sent(
+            prompt.texts,
+            turns,
+            exchanges=exchanges,
+            system=prompt.system if self.has_system else None,
+            tried_after=[record.turns_before for record in self.tried],
+        )
+        is_last = found.position is not None and found.position == len(turns) - 1
+        if self.goes_back and not is_last:
+            prompt.apply_rewind_policy(self.on_prior_messages, self.held.id or "")
+        return found
+
+    def text(self, count: int, *, is_first: bool) -> str:
+        """Return what is sent, without the first messages, so many."""
+        text = "\n\n".join(self.prompt.texts[count:])
+        return f"{self.prompt.system}\n\n{text}" if self.has_system and is_first else text
+
+    def session(self) -> ChatSession:
+        """Return the session for sync code."""
+        return self.held
+
+    def async_session(self) -> AsyncChatSession:
+        """Return the session for async code."""
+        return self.held.aio
+
+
+def _session_id(call: Call, prompt: Prompt) -> str | None:
+    """Return the id of the session that the turn runs in, None for a new one."""
+    model = call.model
+    session_id: object = call.arguments.get("session_id")
+    if session_id is None:
+        session_id = call.config.get("configurable", {}).get("session_id")
+    if session_id is None:
+        session_id = model.session_id
+    if session_id is None and model.session is not None:
+        session_id = model.session.id
+    elif session_id is None and model.session_from_messages:
+        session_id = prompt.last_session_id
+    if session_id is not None and not isinstance(session_id, str):
+        raise ConfigurationError(f"session_id must be a string, got {session_id!r}")
+    return session_id
+
+
+def _session(call: Call, session_id: str | None) -> tuple[ChatSession, bool]:
+    """Return the session, and whether it is known here."""
+    model = call.model
+    if model.session is not None and session_id == model.session.id:
+        return model.session, True
+    client = model.known_client
+    if client is None:
+        client = call.sessions.client()
+    known = None if session_id is None else call.sessions.get(session_id, client)
+    return known or client.session(session_id, index_ids=model.index_ids), known is not None
+
+
+def _turn_arguments(call: Call) -> dict[str, Any]:
+    index_ids = call.arguments.get("index_ids")
+    if isinstance(index_ids, str):
+        raise ConfigurationError(f"index_ids must be a list of index ids, got the string {index_ids!r}")
+    return {
+        "index_ids": index_ids or call.model.index_ids,
+        "require_all_indexes": call.arguments.get("require_all_indexes", call.model.require_all_indexes),
+    }

@@ -1,0 +1,230 @@
+"""From LangChain's list of messages to the one prompt that the remote session has not seen.
+
+The session keeps its own history, so only the user's words after the last answer are sent. What is
+not sent is said: dropping a conversation or an instruction silently is how answers go wrong
+without anyone knowing why.
+"""
+
+from __future__ import annotations
+
+import inspect
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple, TypeAlias, cast
+
+from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage, ToolMessage
+
+from chat_sessions.core.errors import ConfigurationError
+
+__all__ = ["Exchange", "PriorPolicy", "Prompt", "SessionInputWarning", "SystemPolicy", "warn_of_input"]
+
+SystemPolicy: TypeAlias = Literal["warn", "prepend", "error"]
+PriorPolicy: TypeAlias = Literal["warn", "ignore", "error"]
+
+
+class SessionInputWarning(UserWarning):
+    """A part of the input does not reach the remote session. Filter it to silence all such warnings."""
+
+
+# Between the line that asks and the turn.
+_BETWEEN = frozenset(
+    ("asyncio", "chat_sessions", "concurrent", "contextvars", "langchain", "langchain_core", "langgraph")
+)
+
+
+def warn_of_input(message: str) -> None:
+    """Warn of input that does not reach the session, at the line outside this package and LangChain that asks."""
+    # As `skip_file_prefixes` does from Python 3.12 on.
+    level, frame = 1, inspect.currentframe()
+    while frame and frame.f_back and frame.f_globals.get("__name__", "").partition(".")[0] in _BETWEEN:
+        level, frame = level + 1, frame.f_back
+    warnings.warn(message, SessionInputWarning, stacklevel=level)
+
+
+class Exchange(NamedTuple):
+    """An answer of a session, with the last words of the user before it, which may be missing."""
+
+    asked: str
+    answer: str
+    answer_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """What a list of messages asks of a session.
+
+    `messages` are the user's after the last answer, and `texts` what they say; several make one prompt. `before` is
+    what is not sent because it comes earlier. Where an agent hands the conversation over (by a call of a tool, and
+    its result), they are the user's last, and `after` is what agents said since. `system` is the text of all system
+    messages, None if there are none.
+    """
+
+    messages: tuple[BaseMessage, ...]
+    texts: tuple[str, ...]
+    system: str | None = None
+    before: tuple[BaseMessage, ...] = ()
+    after: tuple[BaseMessage, ...] = ()
+
+    @classmethod
+    def read(cls, messages: Sequence[BaseMessage]) -> Prompt:
+        """Find the prompt. Raises `ConfigurationError` for input that a session cannot be sent."""
+        others = [message for message in messages if not isinstance(message, SystemMessage)]
+        end = _before_hand_off(others)
+        after: list[BaseMessage] = []
+        if end < len(others):
+            # An agent that takes over has to answer the user, whatever other agents said in between.
+            while end and not _is_of_user(others[end - 1]):
+                end -= 1
+                after.insert(0, others[end])
+        start = end
+        while start and _is_of_user(others[start - 1]):
+            start -= 1
+        if start == end:
+            last = f"a message of type {others[-1].type!r}" if others else "no message"
+            raise ConfigurationError(
+                f"the input ends with {last}, but a session answers the user: end it with a HumanMessage "
+                "(the session runs its tools itself, so there are no tool results to send)"
+            )
+        new = tuple(others[start:end])
+        texts = tuple(_text(message).strip() for message in new)
+        if not any(texts):
+            raise ConfigurationError("the prompt is empty: the last HumanMessage has no text")
+        system = "\n\n".join(
+            filter(None, (_text(message).strip() for message in messages if isinstance(message, SystemMessage)))
+        )
+        return cls(
+            tuple(message for message, text in zip(new, texts, strict=True) if text),
+            tuple(filter(None, texts)),
+            system or None,
+            tuple(others[:start]),
+            tuple(after),
+        )
+
+    @property
+    def last_session_id(self) -> str | None:
+        """The session of the last answer that came from one; None if none did."""
+        return next((found for message in self._unsent() if (found := _session_of(message)) is not None), None)
+
+    def exchanges(self, session_id: str | None) -> list[Exchange]:
+        """Return the answers of this session, the first one first, each with the words of the user before it."""
+        found: list[Exchange] = []
+        asked = ""
+        for message in () if session_id is None else (*self.before, *self.messages, *self.after):
+            if isinstance(message, HumanMessage):
+                asked = str(message.text)
+            elif isinstance(message, AIMessage) and _session_of(message) == session_id:
+                found.append(Exchange(asked, str(message.text), message.id))
+        return found
+
+    def is_answered_in(self, session_id: str | None) -> bool:
+        """Whether this session has answered these very messages."""
+        return session_id is not None and any(_session_of(message) == session_id for message in self.after)
+
+    def _unsent(self) -> Iterator[BaseMessage]:
+        """Yield what is not sent, the last first."""
+        yield from reversed((*self.before, *self.after))
+
+    def apply_prior_policy(self, policy: PriorPolicy, session_id: str | None) -> None:
+        """Say that earlier messages are not sent, unless they come from this very session."""
+        unsent = [*self._unsent()]
+        if policy == "ignore" or not unsent:
+            return
+        last = next((message for message in unsent if isinstance(message, AIMessage) and not message.tool_calls), None)
+        last_session_id = _session_of(last)
+        if last_session_id is not None and last_session_id == session_id:
+            return
+        if last is None and any(map(_is_summary, unsent)):
+            if session_id is None:
+                self._tell(
+                    policy,
+                    "the summary of earlier messages is not sent, and no answer is left that says which session they "
+                    "were of: this turn begins a new session, which does not know them. Keep the session's id in the "
+                    'state of the graph, or give session_id. on_prior_messages="ignore" silences this',
+                )
+            return
+        whose = f"session {last_session_id!r}" if last_session_id else "no session"
+        here = f"session {session_id!r}" if session_id else "a new session"
+        # The only sign of a graph whose state has no place for the id: LangGraph drops what a state does not have.
+        lost = last_session_id is not None and session_id is None
+        state = "; a graph with session_node needs `session_id: NotRequired[str]` in its state for that" if lost else ""
+        self._tell(
+            policy,
+            f"the messages before the prompt are not sent: the last answer among them comes from {whose}, and this "
+            f"turn runs in {here}, which does not know them. Pass the session_id of that answer to go on with "
+            f"it{state}. "
+            'on_prior_messages="ignore" silences this',
+        )
+
+    def apply_system_policy(self, policy: SystemPolicy) -> None:
+        """Tell that a system message is not sent, unless it is to be prepended."""
+        if self.system is not None and policy != "prepend":
+            self._tell(
+                policy,
+                "the system message is not sent: the remote agent has its own instructions, and a session has no "
+                'place for others. system="prepend" puts it before the first prompt of a session',
+            )
+
+    def apply_rewind_policy(self, policy: PriorPolicy, session_id: str) -> None:
+        """Say that the conversation went back to an earlier answer, and the session did not."""
+        if policy != "ignore":
+            self._tell(
+                policy,
+                f"the last answer in the input is not the last of session {session_id!r}: a graph that goes back to an "
+                "earlier checkpoint does not take the session back, which still knows what came after. Begin a new "
+                'session to start over. on_prior_messages="ignore" silences this',
+            )
+
+    @staticmethod
+    def _tell(policy: Literal["warn", "error"], message: str) -> None:
+        if policy == "error":
+            raise ConfigurationError(message)
+        warn_of_input(message)
+
+
+def _text(message: BaseMessage) -> str:
+    """The text of a message. Raises `ConfigurationError` for any other content."""
+    content = cast("str | list[str | dict[str, Any]]", message.content)
+    if isinstance(content, str):
+        return content
+    for block in content:
+        kind = "text" if isinstance(block, str) else block.get("type")
+        if kind != "text":
+            raise ConfigurationError(
+                f"a message of type {message.type!r} holds a block of type {kind!r}, but a session takes text only: "
+                "leave it out, or put the document into an index that the session queries"
+            )
+    return "".join(block if isinstance(block, str) else str(block.get("text", "")) for block in content)
+
+
+def _session_of(message: BaseMessage | None) -> str | None:
+    """Return the session that a message is an answer of."""
+    if not isinstance(message, AIMessage):
+        return None
+    found: object = message.response_metadata.get("session_id")
+    return found if isinstance(found, str) else None
+
+
+def _is_of_user(message: BaseMessage) -> bool:
+    return isinstance(message, HumanMessage) and not _is_summary(message)
+
+
+def _is_summary(message: BaseMessage) -> bool:
+    """Whether a middleware put this message in the place of earlier ones (`SummarizationMiddleware`)."""
+    return message.additional_kwargs.get("lc_source") == "summarization"
+
+
+def _before_hand_off(messages: Sequence[BaseMessage]) -> int:
+    """Return how many messages there are before the hand-offs at the end: tool results with their calls."""
+    end = len(messages)
+    while True:
+        start = end
+        while start and isinstance(messages[start - 1], ToolMessage):
+            start -= 1
+        results = {message.tool_call_id for message in messages[start:end] if isinstance(message, ToolMessage)}
+        caller = messages[start - 1] if start else None
+        if not results or not isinstance(caller, AIMessage):
+            return end
+        if not results <= {call["id"] for call in caller.tool_calls}:
+            return end
+        end = start - 1

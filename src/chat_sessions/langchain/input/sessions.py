@@ -1,0 +1,152 @@
+"""What a model knows of the sessions that its turns run in."""
+
+from __future__ import annotations
+
+import threading
+import weakref
+from collections import OrderedDict
+from collections.abc import Sequence
+from typing import Any, NamedTuple, TypeVar
+
+from langchain_core.messages import BaseMessage
+
+from chat_sessions.langchain.default_client import client_or_default
+from chat_sessions.session import Backend, ChatSession
+
+__all__ = ["Place", "Record", "Sessions"]
+
+_RECENT = 256
+_RECENT_ANSWERS = 64
+_RECENT_MESSAGES = 4096
+
+_Value = TypeVar("_Value")
+
+
+class Place(NamedTuple):
+    """Where in a program a call is made. The same message elsewhere is another question.
+
+    `node` is the way to the node of a LangGraph graph, `task` the same as one run of the node, which a retry and a
+    resumed interrupt have in common; both are empty outside of graphs.
+    """
+
+    thread_id: str | None = None
+    node: str = ""
+    task: str = ""
+    index_ids: tuple[str, ...] | None = None
+
+    def key(self, message: BaseMessage) -> object:
+        """Return what a message is known by within a LangGraph thread, None outside of one or without an id.
+
+        An id alone is not enough: some front ends count their messages.
+        """
+        if self.thread_id is None or message.id is None:
+            return None
+        return (self.thread_id, self.node, self.index_ids, message.id)
+
+
+class Record(NamedTuple):
+    """Where a message was sent, by which task, after how many turns of the session, and whether the answer came.
+
+    `may_have_landed` is False for a message that the service refused.
+    """
+
+    session_id: str
+    task: str
+    turns_before: int | None
+    may_have_landed: bool
+    is_answered: bool
+
+
+class Sessions:
+    """The recent sessions of a model and its copies, and the client that they made if they were given none.
+
+    - The session objects by id: what they know of indexes and turns saves requests, and tells a new turn from an old
+      one when a stream broke.
+    - Where a message of the user was sent, by its id within a LangGraph thread: a graph may come back with it, as the
+      turn did not end well, or its answer was lost. And without answer, as the object that it is.
+    - The session of a LangGraph thread, and the answers of a session by id.
+
+    Nothing of it goes into a pickle: elsewhere, it may be out of date.
+    """
+
+    def __init__(self) -> None:
+        self._guard = threading.Lock()
+        self._made: Backend | None = None
+        self._recent: OrderedDict[str, ChatSession] = OrderedDict()
+        self._sent: OrderedDict[object, Record] = OrderedDict()
+        self._unanswered: OrderedDict[object, tuple[Record, weakref.ref[BaseMessage]]] = OrderedDict()
+        self._threads: OrderedDict[object, str] = OrderedDict()
+        self._answers: OrderedDict[str, list[str]] = OrderedDict()
+
+    def __reduce__(self) -> tuple[type[Sessions], tuple[()]]:
+        return Sessions, ()
+
+    def __deepcopy__(self, memo: object) -> Sessions:
+        return self
+
+    def client(self) -> Backend:
+        """Return the client made from the environment. Raises `ConfigurationError` if there is no key."""
+        with self._guard:
+            if self._made is None:
+                self._made = client_or_default(None)
+            return self._made
+
+    def get(self, session_id: str, client: Backend) -> ChatSession | None:
+        """Return the session of this id if it is a recent one of this client: a copy of the model may have another."""
+        with self._guard:
+            session = self._recent.get(session_id)
+        return session if session is not None and session.client is client else None
+
+    def keep(self, session: ChatSession) -> None:
+        """Keep a session that a turn is about to run in."""
+        if session.id is not None:
+            with self._guard:
+                _put(self._recent, session.id, session)
+
+    def record(self, message: BaseMessage, place: Place, *, is_last: bool) -> Record | None:
+        """Return what became of a message that an earlier call from this place sent, or None.
+
+        A message whose answer came counts if it is not the last of those to send now, or if the same task asks again.
+        """
+        with self._guard:
+            unanswered = self._unanswered.get((id(message), place.index_ids))
+            sent = self._sent.get(place.key(message))
+        if unanswered is not None and unanswered[1]() is message:
+            return unanswered[0]
+        if sent is None or (sent.is_answered and is_last and sent.task != (place.task or None)):
+            return None
+        return sent
+
+    def of_thread(self, place: Place) -> str | None:
+        """Return the session of the last turn of this node in its LangGraph thread."""
+        with self._guard:
+            return None if place.thread_id is None else self._threads.get((place.thread_id, place.node))
+
+    def is_earlier(self, session_id: str, answer_id: str | None) -> bool:
+        """Whether an answer was given in this session before others that were given here."""
+        with self._guard:
+            return answer_id in self._answers.get(session_id, [])[:-1]
+
+    def note(self, messages: Sequence[BaseMessage], place: Place, record: Record) -> None:
+        """Note what became of messages that a turn sent."""
+        with self._guard:
+            for message in messages:
+                _put(self._unanswered, (id(message), place.index_ids), (record, weakref.ref(message)))
+                if (key := place.key(message)) is not None:
+                    _put(self._sent, key, record, _RECENT_MESSAGES)
+            if place.thread_id is not None:
+                _put(self._threads, (place.thread_id, place.node), record.session_id)
+
+    def answered(self, messages: Sequence[BaseMessage], place: Place, session_id: str, answer_id: str) -> None:
+        """Note that these messages have their answer, sent now or before."""
+        with self._guard:
+            for message in messages:
+                self._unanswered.pop((id(message), place.index_ids), None)
+            _put(self._answers, session_id, [*self._answers.get(session_id, []), answer_id][-_RECENT_ANSWERS:])
+
+
+def _put(kept: OrderedDict[Any, _Value], key: object, value: _Value, most: int | None = None) -> None:
+    kept[key] = value
+    kept.move_to_end(key)
+    while len(kept) > (most or _RECENT):
+        kept.popitem(last=False)

@@ -1,0 +1,133 @@
+"""One turn as a run of the model, on every entry point: started, heard of by handlers, and ended, whatever ends it.
+
+LangChain's own drivers keep every chunk until the end (88 MB for 50,000 tokens), leave the run open when `ainvoke` is
+cancelled, close an abandoned async stream at some later time, and hide the run from the producer of a stream, so that
+nothing can be traced below it.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from types import TracebackType
+from typing import Any, Self
+from uuid import UUID
+
+from langchain_core.callbacks import AsyncCallbackManager, AsyncCallbackManagerForLLMRun
+from langchain_core.messages import AIMessageChunk
+from langchain_core.outputs import LLMResult
+
+from chat_sessions.langchain._compat import wants_protocol_events, wants_tokens
+from chat_sessions.langchain.input.async_opening import AsyncOpening, async_open_turn
+from chat_sessions.langchain.input.call import Call, message_id
+from chat_sessions.langchain.runs.async_turn import AsyncLiveTurn
+from chat_sessions.langchain.runs.contexts import async_acquire, async_finish, async_start
+from chat_sessions.langchain.runs.tokens import AsyncTokens
+
+__all__ = ["AsyncModelRun"]
+
+
+class AsyncModelRun:
+    """The run of one call. `turn` is what is read in it; nothing is sent before the first update is asked for.
+
+    `is_v1` makes the answer a list of blocks even if the model's own version is another.
+    """
+
+    turn: AsyncLiveTurn
+
+    def __init__(self, call: Call, *, is_v1: bool = False) -> None:
+        self._call = call
+        self._is_v1 = is_v1
+        self._opening: AsyncOpening
+        self._run: AsyncCallbackManagerForLLMRun
+        self._tokens: AsyncTokens
+
+    async def __aenter__(self) -> Self:
+        call = self._call
+        await async_acquire(call.model.rate_limiter)
+        try:
+            # First of all, so that the run has the session's id from its start on.
+            self._opening = await async_open_turn(call)
+        except Exception as error:
+            await self._start(None)
+            await self._run.on_llm_error(error, response=LLMResult(generations=[]))
+            raise
+        await self._start(self._opening.session_id)
+        self._is_v1 = self._is_v1 or self.wants_protocol_events
+        run = self._run if call.model.trace_tools else None
+        self.turn = AsyncLiveTurn(self._opening.stream, run, call.form(self._run.run_id, is_v1=self._is_v1))
+        return self
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        turn = self.turn
+        try:
+            await turn.__aexit__(exc_type, exc, traceback)
+        except BaseException as error:
+            await self._fail(error)
+            raise
+        if exc is None or (isinstance(exc, GeneratorExit) and turn.is_complete):
+            self._opening.note(self._call, self.message_id)
+            await self._run.on_llm_end(turn.result)
+        else:
+            await self._fail(exc)
+
+    async def _start(self, session_id: str | None) -> None:
+        call = self._call
+        manager = AsyncCallbackManager.configure(
+            call.config.get("callbacks"),
+            call.model.callbacks,
+            call.model.verbose,
+            call.config.get("tags"),
+            call.model.tags,
+            call.run_metadata(session_id),
+            call.model.metadata,
+        )
+        started = await async_start(
+            partial(
+                manager.on_chat_model_start,
+                call.serialized() if manager.handlers else {},
+                [call.messages],
+                **call.run_arguments(session_id),
+            ),
+            lambda started, error: started[0].on_llm_error(error, response=LLMResult(generations=[])),
+        )
+        self._run = started[0]
+        self._tokens = AsyncTokens(self._run)
+
+    async def _fail(self, error: BaseException) -> None:
+        self._opening.note(self._call, None)
+        await async_finish(partial(self._run.on_llm_error, error, response=self.turn.result))
+
+    @property
+    def id(self) -> UUID:
+        """The run's id."""
+        return self._run.run_id
+
+    @property
+    def message_id(self) -> str:
+        """The id of the run's message."""
+        return message_id(self.id)
+
+    @property
+    def has_handlers(self) -> bool:
+        """Whether anybody hears of the run."""
+        return bool(self._run.handlers)
+
+    @property
+    def wants_protocol_events(self) -> bool:
+        """Whether a handler wants protocol events of an answer that is not streamed."""
+        return self._call.is_streamed and wants_protocol_events(self._run.handlers)
+
+    @property
+    def wants_tokens(self) -> bool:
+        """Whether the call, the model or a handler wants the tokens of an answer that is not streamed."""
+        return self._call.is_streamed and (self._call.asks_for_tokens or wants_tokens(self._run.handlers))
+
+    async def tell(self, chunk: AIMessageChunk) -> None:
+        """Give the handlers a token. Raises what a handler with `raise_error` raises."""
+        await self._tokens.tell(chunk)
+
+    async def tell_event(self, event: Any) -> None:
+        """Give the handlers a protocol event."""
+        await self._run.on_stream_event(event)

@@ -1,0 +1,75 @@
+# Generated from async_tool_runs.py by scripts/generate_sync.py: edit that file, then run `make format`.
+"""The tools of the remote agent as child runs of the model's run, and what they retrieved as runs below those."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import partial
+
+from langchain_core.callbacks import (
+    CallbackManager,
+    CallbackManagerForLLMRun,
+    CallbackManagerForToolRun,
+)
+
+from chat_sessions.core.sources import DistinctSources
+from chat_sessions.core.turn import RunBegan, RunEnded
+from chat_sessions.langchain.runs.contexts import OpenRun
+from chat_sessions.langchain.runs.tool_records import failure, inherited, retrieval, tool_input, tool_output
+
+__all__ = ["ToolRuns"]
+
+
+class ToolRuns:
+    """The tool runs of one turn; none for a run of None."""
+
+    def __init__(self, run: CallbackManagerForLLMRun | None) -> None:
+        self._children = None if run is None else CallbackManager(**inherited(run))
+        self._open: dict[int, OpenRun[CallbackManagerForToolRun]] = {}
+        self._sources = DistinctSources()
+
+    def note(self, update: RunBegan | RunEnded) -> None:
+        """Start or end a tool run, before the reader sees why."""
+        if self._children is None:
+            return
+        if isinstance(update, RunBegan):
+            run = OpenRun(partial(self._children.on_tool_start, **tool_input(update.run)))
+            self._open[update.number] = run
+            run.started()
+        else:
+            self._end(update, failure(update))
+
+    def fail(self, ended: Iterable[RunEnded], error: BaseException) -> None:
+        """End the runs that a turn left open with what ended the turn. A handler that raises keeps none open."""
+        raised: BaseException | None = None
+        for update in ended:
+            try:
+                self._end(update, error)
+            except BaseException as other:  # noqa: BLE001 - raised when all have ended
+                raised = raised or other
+        if raised is not None:
+            raise raised
+
+    def _end(self, update: RunEnded, error: BaseException | None) -> None:
+        run = self._open.pop(update.number, None)
+        if run is None:
+            # A handler raised at its start.
+            return
+        call_id = update.run.call_id
+        if error is not None:
+            run.tell(lambda manager: manager.on_tool_error(error, tool_call_id=call_id))
+            return
+        assert update.event is not None  # noqa: S101 - a run without a result has an error
+        output = tool_output(update.run, update.event)
+        if update.run.sources:
+            self._sources.add(update.run.sources)
+            found = retrieval(update.run, [self._sources.named(source) for source in update.run.sources])
+
+            def tell(manager: CallbackManagerForToolRun) -> None:
+                retriever = manager.get_child().on_retriever_start(**found[0])
+                retriever.on_retriever_end(found[1])
+                manager.on_tool_end(output, name=update.run.name)
+
+            run.tell(tell)
+        else:
+            run.tell(lambda manager: manager.on_tool_end(output, name=update.run.name))

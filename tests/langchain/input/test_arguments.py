@@ -1,0 +1,143 @@
+"""The arguments of a model and of a call."""
+
+from __future__ import annotations
+
+import inspect
+import pickle
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import BaseModel
+
+from chat_sessions import ConfigurationError, LlamaCloudChat, Timeouts
+from chat_sessions.langchain import SessionChatModel, SessionInputWarning
+from chat_sessions.langchain.arguments import ModelArguments
+from tests.langchain import stage as stage_module
+from tests.langchain.stage import Stage
+
+
+@pytest.mark.checklist(49)
+def test_stop_sequences_are_accepted_with_a_warning(stage: Stage) -> None:
+    with pytest.warns(SessionInputWarning, match="stop is not sent"):
+        assert stage.model().invoke("q", stop=["world"]).text == "Hello world"
+
+
+class _Answer(BaseModel):
+    text: str
+
+
+@pytest.mark.checklist(49)
+def test_tools_and_schemas_are_refused_with_what_to_do_instead(stage: Stage) -> None:
+    model = stage.model()
+    with pytest.raises(NotImplementedError, match="give your tools to an agent of your own"):
+        model.bind_tools([_Answer])
+    with pytest.raises(NotImplementedError, match="give your tools to an agent of your own"):
+        model.invoke("q", tools=[{"name": "t"}])
+    with pytest.raises(NotImplementedError, match="takes no schema"):
+        model.with_structured_output(_Answer)
+    with pytest.raises(NotImplementedError, match="leave bind_tools out"):
+        model.bind_tools([])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ({"index_id": ["idx-docs"]}, "no argument index_id; did you mean index_ids?"),
+        ({"sesion_id": "ses-1"}, "no argument sesion_id; did you mean session_id?"),
+        ({"indexes": ["idx-docs"]}, "no argument indexes; did you mean index_ids?"),
+        ({"indices": ["idx-docs"]}, "no argument indices; did you mean index_ids?"),
+        ({"index": ["idx-docs"]}, "no argument index; did you mean index_ids?"),
+        ({"system_prompt": "French"}, "no argument system_prompt; did you mean system?"),
+        ({"project": "p"}, "no argument project; did you mean project_id?"),
+        ({"api_kye": "llx-secret"}, "no argument api_kye; did you mean api_key?"),
+        ({"colour": "llx-secret"}, "no argument colour; there are api_key, "),
+        ({"client": "llx-secret"}, "client is of type str: give the sync client"),
+    ],
+)
+def test_an_argument_that_a_model_does_not_have_is_named_and_its_value_is_not(
+    arguments: dict[str, Any], says: str
+) -> None:
+    with pytest.raises(ConfigurationError) as raised:
+        SessionChatModel(**arguments)
+    assert says in str(raised.value)
+    assert "llx-secret" not in str(raised.value)
+
+
+def test_what_any_chat_model_of_langchain_is_given_is_accepted_and_warned_of(stage: Stage) -> None:
+    standard: dict[str, Any] = {
+        "temperature": 0,
+        "max_tokens": 9,
+        "timeout": 9,
+        "stop": [],
+        "max_retries": 2,
+        "model": "m",
+        "top_p": 0.5,
+    }
+    with pytest.warns(SessionInputWarning) as warned:
+        model = stage.model(**standard, streaming=True)
+    assert model.invoke("q").text == "Hello world"
+    assert [str(warning.message).split()[0] for warning in warned] == [
+        "temperature",
+        "max_tokens",
+        "model",
+        "top_p",
+        "timeout",
+        "max_retries",
+    ]
+    assert {warning.filename for warning in warned} == {str(Path(stage_module.__file__))}
+    with pytest.warns(SessionInputWarning, match="temperature is not sent"):
+        assert model.invoke("q", temperature=0).text == "Hello world"
+
+
+def test_a_model_makes_its_client_from_the_arguments_that_every_model_has(stage: Stage) -> None:
+    with pytest.raises(ConfigurationError, match="LLAMA_CLOUD_API_KEY"):
+        SessionChatModel(base_url=stage.server.url)
+    model = SessionChatModel(
+        api_key=stage.server.api_key, base_url=stage.server.url, index_ids=["idx-docs"], timeout=9, max_retries=1
+    )
+    client = model.client
+    assert isinstance(client, LlamaCloudChat)
+    assert client.timeouts == Timeouts(first_event=9, idle=9)
+    assert stage.server.api_key not in repr(model) + str(model.model_dump()) + repr(client)
+    assert stage.server.api_key.encode() not in pickle.dumps(model)
+    assert model.invoke("q").text == "Hello world"
+    client.close()
+
+
+def test_an_argument_of_the_client_is_not_taken_beside_a_client(stage: Stage) -> None:
+    with pytest.raises(ConfigurationError, match="project_id belongs to the client"):
+        stage.model(project_id="prj-1")
+    with pytest.warns(SessionInputWarning, match="api_key is not used"):
+        assert stage.model(api_key="llx-other").client is stage.client
+
+
+def test_a_type_checker_and_the_model_know_the_same_arguments() -> None:
+    fields = set(SessionChatModel.model_fields)
+    known = set(ModelArguments.__annotations__)
+    taken = set(inspect.signature(LlamaCloudChat).parameters) | {"timeout"}
+    assert fields <= known
+    assert known - fields <= taken
+    assert taken <= known
+
+
+@pytest.mark.parametrize("kwargs", [{"sesion_id": "x"}, {"indexes": ["idx-docs"]}, {"api_key": "x"}])
+def test_an_argument_that_a_turn_does_not_have_is_named(stage: Stage, kwargs: dict[str, Any]) -> None:
+    with pytest.raises(ConfigurationError, match=next(iter(kwargs))):
+        stage.model().invoke("q", **kwargs)
+    assert stage.actor.prompts == []
+
+
+def test_an_async_client_or_session_is_refused_with_what_to_give(stage: Stage) -> None:
+    client: Any = stage.client.aio
+    with pytest.raises(ValueError, match="give the sync client or session"):
+        SessionChatModel(client=client)
+    with pytest.raises(ValueError, match="give the sync client or session"):
+        SessionChatModel.from_session(client.session())
+
+
+@pytest.mark.checklist(49)
+def test_the_profile_says_what_a_session_cannot_do(stage: Stage) -> None:
+    profile: Any = stage.model().profile
+    assert (profile["tool_calling"], profile["structured_output"], profile["image_inputs"]) == (False, False, False)
+    assert "profile" not in stage.model().model_dump()
