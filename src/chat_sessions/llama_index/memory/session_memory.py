@@ -13,7 +13,7 @@ from pydantic import BaseModel
 
 from chat_sessions.core.errors import ChatSessionsError
 from chat_sessions.core.models import JobMetadata, SessionSummary
-from chat_sessions.llama_index.client import client_or_default
+from chat_sessions.llama_index.arguments import client_or_default
 from chat_sessions.llama_index.messages import messages_of, same_talk, talk
 from chat_sessions.session.backend import Backend
 from chat_sessions.session.chat_session import ChatSession

@@ -1,0 +1,157 @@
+# Generated from async_answer.py by scripts/generate_sync.py: edit that file, then run `make format`.
+"""One turn on its way into LlamaIndex, read by whoever asks for more.
+
+There is no thread and no task between the socket and the reader. Several readers may read the same answer: whoever
+comes first to the end of what is there reads on for all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from typing import Protocol, Self, TypeVar
+
+from llama_index.core.chat_engine.types import AgentChatResponse
+
+from chat_sessions.llama_index.answers.cursors import Cursor
+from chat_sessions.llama_index.answers.gates import Gate, give_way
+from chat_sessions.llama_index.answers.state import AnswerState, Follower
+from chat_sessions.llama_index.traces.turn_trace import TurnTrace
+from chat_sessions.session.chat_session import ChatSession
+from chat_sessions.session.turn_stream import TurnStream
+
+__all__ = ["Answer", "Readable", "pieces"]
+
+_Item = TypeVar("_Item")
+
+
+class Answer(AnswerState):
+    """An answer as it comes."""
+
+    def __init__(self, stream: TurnStream, trace: TurnTrace, follower: Follower | None = None) -> None:
+        super().__init__(stream, trace, follower)
+        self._stream = stream
+        self.gate = Gate()
+
+    @classmethod
+    def prepare(
+        cls, session: ChatSession, prompt: str, trace: Callable[[], TurnTrace], follower: Follower | None = None
+    ) -> Self:
+        """Return an answer whose session exists and whose prompt is not sent yet.
+
+        `trace` begins the turn's trace once the session exists, so that its id is on every span. Raises
+        `ConfigurationError` for a prompt that the service would refuse, and `APIError`.
+        """
+        stream = session.stream(prompt)
+        try:
+            session.create()
+        except BaseException as error:
+            trace().fail(error)
+            raise
+        return cls(stream, trace(), follower)
+
+    def send(self) -> None:
+        """Send the prompt. Raises what `TurnStream.open` raises."""
+        try:
+            self._stream.open()
+        except BaseException as error:
+            self._end(error)
+            raise
+
+    def advance(self, count: int) -> None:
+        """Take in the next update, unless more than `count` are in already. Raises what ends the turn badly."""
+        if not self.gate.enter():
+            self.gate.wait()
+            return
+        try:
+            if self.is_over or self.count > count:
+                return
+            update = self._stream.take() or self._stream.next_update()
+            if update is None:
+                self._end()
+                return
+            self._take(update)
+            if self._is_followed:
+                give_way()
+        except BaseException as error:
+            self._stream.close()
+            self._end(error)
+            raise
+        finally:
+            self.gate.leave()
+
+    def read(self) -> AgentChatResponse:
+        """Read to the end; returns the whole answer. Raises what ends the turn badly."""
+        try:
+            while not self.is_over:
+                self.advance(self.count)
+        finally:
+            # Ctrl-C or a cancellation may come between two events.
+            self.close()
+        return self.whole()
+
+    def close(self) -> None:
+        """Close the socket and the trace at once, however far the turn has come. Idempotent."""
+        if not self.is_over:
+            try:
+                self._stream.close()
+            finally:
+                self._end()
+
+
+class Readable(Protocol):
+    """What reading an answer takes. See `AnswerState` for each."""
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the answer has ended."""
+        ...
+
+    @property
+    def count(self) -> int:
+        """The number of updates taken in."""
+        ...
+
+    @property
+    def error(self) -> Exception | None:
+        """What ended the answer badly, or None."""
+        ...
+
+    def reader_comes(self) -> None:
+        """Count a reader in."""
+        ...
+
+    def reader_leaves(self) -> bool:
+        """Count a reader out; returns whether the answer is to be closed."""
+        ...
+
+    def advance(self, count: int) -> None:
+        """Take in the next update, unless more than `count` are in already."""
+        ...
+
+    def close(self) -> None:
+        """Close the socket and the trace."""
+        ...
+
+
+def pieces(answer: Readable, cursor: Cursor[_Item]) -> Generator[_Item]:
+    """Yield the answer from its start; an error comes after what came before it.
+
+    The last reader to leave closes the answer. One generator does all of it: an event loop that ends closes every
+    async generator at the same time, and one inside another would be closed while it is being closed.
+    """
+    answer.reader_comes()
+    try:
+        while True:
+            is_over, count = answer.is_over, answer.count
+            for item in cursor.news():
+                yield item
+            if is_over:
+                break
+            answer.advance(count)
+    finally:
+        if answer.reader_leaves():
+            answer.close()
+    for item in cursor.last():
+        yield item
+    if answer.error is not None:
+        raise answer.error
