@@ -7,21 +7,20 @@ comes first to the end of what is there reads on for all.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
-from typing import Protocol, Self, TypeVar
+from collections.abc import Callable, Generator, Sequence
+from typing import Protocol, Self
 
+from llama_index.core.base.llms.types import ChatResponse
 from llama_index.core.chat_engine.types import AgentChatResponse
 
-from chat_sessions.llama_index.answers.cursors import Cursor
+from chat_sessions.llama_index.answers.chat_cursor import ChatCursor
 from chat_sessions.llama_index.answers.gates import Gate, give_way
 from chat_sessions.llama_index.answers.state import AnswerState, Follower
 from chat_sessions.llama_index.traces.turn_trace import TurnTrace
 from chat_sessions.session.chat_session import ChatSession
 from chat_sessions.session.turn_stream import TurnStream
 
-__all__ = ["Answer", "Readable", "pieces"]
-
-_Item = TypeVar("_Item")
+__all__ = ["Answer", "Readable", "chat_responses", "pieces"]
 
 
 class Answer(AnswerState):
@@ -48,6 +47,11 @@ class Answer(AnswerState):
             trace().fail(error)
             raise
         return cls(stream, trace(), follower)
+
+    def reader_comes(self) -> None:
+        """Count a reader in. Raises `ConfigurationError` for one that cannot read this answer."""
+        self.gate.check()
+        super().reader_comes()
 
     def send(self) -> None:
         """Send the prompt. Raises what `TurnStream.open` raises."""
@@ -133,25 +137,50 @@ class Readable(Protocol):
         ...
 
 
-def pieces(answer: Readable, cursor: Cursor[_Item]) -> Generator[_Item]:
-    """Yield the answer from its start; an error comes after what came before it.
+def pieces(answer: Readable, text: Sequence[str], owner: object) -> Generator[str]:  # noqa: ARG001
+    """Yield the answer's text from its start; an error comes after the pieces that came before it.
 
-    The last reader to leave closes the answer. One generator does all of it: an event loop that ends closes every
-    async generator at the same time, and one inside another would be closed while it is being closed.
+    The last reader to leave closes the answer, and `owner`, the response that the reader has it from, is kept until
+    then. One generator does all of it: an event loop that ends closes every async generator at the same time, and
+    one inside another would be closed while it is being closed.
     """
+    seen = 0
     answer.reader_comes()
     try:
         while True:
             is_over, count = answer.is_over, answer.count
-            for item in cursor.news():
-                yield item
+            while seen < len(text):
+                seen += 1
+                yield text[seen - 1]
             if is_over:
                 break
             answer.advance(count)
     finally:
         if answer.reader_leaves():
             answer.close()
-    for item in cursor.last():
-        yield item
+    if answer.error is not None:
+        raise answer.error
+
+
+def chat_responses(
+    answer: Readable,
+    cursor: ChatCursor,
+    owner: object,  # noqa: ARG001
+) -> Generator[ChatResponse]:
+    """Yield the answer as chat responses. See `pieces`."""
+    answer.reader_comes()
+    try:
+        while True:
+            is_over, count = answer.is_over, answer.count
+            for response in cursor.news():
+                yield response
+            if is_over:
+                break
+            answer.advance(count)
+    finally:
+        if answer.reader_leaves():
+            answer.close()
+    if (last := cursor.last()) is not None:
+        yield last
     if answer.error is not None:
         raise answer.error

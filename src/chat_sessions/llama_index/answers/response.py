@@ -12,7 +12,7 @@ import _thread
 import asyncio
 import sys
 import threading
-from collections.abc import AsyncGenerator, Generator
+from collections.abc import AsyncGenerator, Generator, Iterable
 from contextlib import suppress
 from types import TracebackType
 from typing import Self, TypeVar
@@ -22,9 +22,14 @@ from llama_index.core.chat_engine.types import AgentChatResponse, StreamingAgent
 
 from chat_sessions.core.errors import ConfigurationError
 from chat_sessions.core.turn import Turn
-from chat_sessions.llama_index.answers.answer import Answer, pieces
-from chat_sessions.llama_index.answers.async_answer import AsyncAnswer, async_pieces
-from chat_sessions.llama_index.answers.cursors import ChatCursor, Cursor, TextCursor
+from chat_sessions.llama_index.answers.answer import Answer, chat_responses, pieces
+from chat_sessions.llama_index.answers.async_answer import (
+    AsyncAnswer,
+    AsyncReadable,
+    async_chat_responses,
+    async_pieces,
+)
+from chat_sessions.llama_index.answers.chat_cursor import ChatCursor
 from chat_sessions.llama_index.answers.threaded import ThreadedAnswer
 from chat_sessions.llama_index.messages import answer_text, response_metadata
 
@@ -145,21 +150,39 @@ class StreamingSessionResponse(StreamingAgentChatResponse):
         the event loop that has to bring it.
         """
         self._require_sync("response_gen", "async_response_gen()")
-        return self._read(TextCursor(self._answer, self))
+        return self._pieces()
+
+    def _pieces(self) -> Generator[str, None, None]:
+        if isinstance(self._answer, Answer):
+            return pieces(self._answer, self._answer.text, self)
+        return self._replay(self._answer.text)
+
+    def _replay(self, items: Iterable[_Item]) -> Generator[_Item, None, None]:
+        """Yield what a complete async answer holds: nothing has to be awaited."""
+        yield from items
+        if self._answer.error is not None:
+            raise self._answer.error
 
     def async_response_gen(self) -> AsyncGenerator[str, None]:
         """Yield the answer's text, piece by piece, from the start.
 
         An answer of `stream_chat` is read by blocking calls in a worker thread.
         """
-        return self._aread(TextCursor(self._answer, self))
+        return async_pieces(self._readable(), self._answer.text, self)
+
+    def _readable(self) -> AsyncReadable:
+        return ThreadedAnswer(self._answer) if isinstance(self._answer, Answer) else self._answer
 
     @property
     def chat_stream(self) -> Generator[ChatResponse, None, None] | None:
         """The answer as chat responses; None for one of `astream_chat` that is not complete."""
-        if isinstance(self._answer, AsyncAnswer) and not self._answer.is_over:
+        cursor = ChatCursor(self._answer)
+        if isinstance(self._answer, Answer):
+            return chat_responses(self._answer, cursor, self)
+        if not self._answer.is_over:
             return None
-        return self._read(ChatCursor(self._answer, self))
+        last = cursor.last()
+        return self._replay([*cursor.news(), *([] if last is None else [last])])
 
     @chat_stream.setter
     def chat_stream(self, value: object) -> None:  # pyright: ignore[reportIncompatibleVariableOverride] - made when asked for
@@ -168,26 +191,11 @@ class StreamingSessionResponse(StreamingAgentChatResponse):
     @property
     def achat_stream(self) -> AsyncGenerator[ChatResponse, None] | None:
         """The answer as chat responses, for code that awaits."""
-        return self._aread(ChatCursor(self._answer, self))
+        return async_chat_responses(self._readable(), ChatCursor(self._answer), self)
 
     @achat_stream.setter
     def achat_stream(self, value: object) -> None:  # pyright: ignore[reportIncompatibleVariableOverride] - made when asked for
         """Ignore what the base class sets: there is only one stream."""
-
-    def _read(self, cursor: Cursor[_Item]) -> Generator[_Item, None, None]:
-        if isinstance(self._answer, Answer):
-            return pieces(self._answer, cursor)
-        return self._replay(cursor)
-
-    def _replay(self, cursor: Cursor[_Item]) -> Generator[_Item, None, None]:
-        yield from cursor.news()
-        yield from cursor.last()
-        if self._answer.error is not None:
-            raise self._answer.error
-
-    def _aread(self, cursor: Cursor[_Item]) -> AsyncGenerator[_Item, None]:
-        answer = self._answer
-        return async_pieces(ThreadedAnswer(answer) if isinstance(answer, Answer) else answer, cursor)
 
     def _require_sync(self, asked: str, instead: str) -> None:
         if isinstance(self._answer, AsyncAnswer) and not self._answer.is_over:
@@ -229,13 +237,13 @@ class StreamingSessionResponse(StreamingAgentChatResponse):
     def drain(self) -> AgentChatResponse:
         """Read to the end; returns the whole answer. Raises what ended the turn badly."""
         self._require_sync("drain()", "adrain()")
-        for _ in self._read(TextCursor(self._answer, self)):
+        for _ in self._pieces():
             pass
         return self._answer.whole()
 
     async def adrain(self) -> AgentChatResponse:
         """Read to the end; returns the whole answer. Raises what ended the turn badly."""
-        async for _ in self._aread(TextCursor(self._answer, self)):
+        async for _ in self.async_response_gen():
             pass
         return self._answer.whole()
 

@@ -61,6 +61,7 @@ class AnswerState:
         self._readers = 0
         self._unanswered: TurnError | None = None
         self._is_followed = trace.is_heard or follower is not None
+        self._is_plain = not self._is_followed
         self._text_has_gap = self._thinking_has_gap = False
         self.text: list[str] = []
         self.thinking: list[tuple[int, str]] = []
@@ -116,39 +117,41 @@ class AnswerState:
 
     def _take(self, update: Update) -> None:
         """Take in what the next event adds, and pass it on."""
+        self.count += 1
+        if type(update) is TextDelta and self._is_plain:
+            # The way of most tokens. A piece that comes while another thread closes the answer may be kept or not.
+            self.text.append(update.content)
+            return
         with self._guard:
             if self.is_over:
                 return
-            self.count += 1
             if isinstance(update, TextDelta):
-                if self._text_has_gap:
-                    self._add_gap(update.content)
-                self.text.append(update.content)
-                if self._is_followed:
-                    self._tell_text(update.content)
+                self._take_text(update.content)
             elif isinstance(update, ThinkingDelta):
                 self._take_thinking(update.content)
             elif isinstance(update, RunBegan):
-                self._text_has_gap = self._thinking_has_gap = True
+                self._note_tool()
                 self._trace.run_began(update)
                 if self._follower is not None:
                     self._follower.run_began(update)
             elif isinstance(update, RunEnded):
-                self._text_has_gap = self._thinking_has_gap = True
+                self._note_tool()
                 self._end_run(update, None if update.event is not None else self._no_result())
 
-    def _add_gap(self, piece: str) -> None:
-        self._text_has_gap = False
-        if self.text and (blank := gap(self.text[-1], piece)):
-            self.text.append(blank)
-            if self._is_followed:
-                self._tell_text(blank)
+    def _note_tool(self) -> None:
+        self._text_has_gap = self._thinking_has_gap = True
+        self._is_plain = False
 
-    def _tell_text(self, piece: str) -> None:
-        if self._trace.is_heard:
-            self._trace.text(piece)
-        if self._follower is not None:
-            self._follower.text(piece)
+    def _take_text(self, piece: str) -> None:
+        blank = gap(self.text[-1] if self.text else "", piece) if self._text_has_gap else ""
+        self._text_has_gap = False
+        self._is_plain = not self._is_followed
+        for part in (blank, piece) if blank else (piece,):
+            self.text.append(part)
+            if self._trace.is_heard:
+                self._trace.text(part)
+            if self._follower is not None:
+                self._follower.text(part)
 
     def _take_thinking(self, piece: str) -> None:
         before = self.thinking[-1][1] if self.thinking else ""
