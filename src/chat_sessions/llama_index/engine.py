@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Never, NoReturn, get_args
+from typing import Never, NoReturn, Unpack, get_args
 
 from llama_index.core import Settings
 from llama_index.core.callbacks import CallbackManager
@@ -12,7 +12,8 @@ from llama_index.core.schema import NodeWithScore
 from llama_index.core.tools import QueryEngineTool
 
 from chat_sessions.core.errors import ConfigurationError
-from chat_sessions.llama_index.arguments import client_or_default
+from chat_sessions.http.secrets import as_secret
+from chat_sessions.llama_index.arguments import ClientArguments, client_of, client_or_default
 from chat_sessions.llama_index.conversation import Conversation
 from chat_sessions.llama_index.memory.history import ChatHistoryPolicy
 from chat_sessions.llama_index.memory.session_memory import SessionMemory
@@ -23,19 +24,23 @@ from chat_sessions.session.chat_session import ChatSession
 
 __all__ = ["SessionChatEngine"]
 
+_ARGUMENTS = ("client", "session_id", "index_ids", "callback_manager", "on_chat_history")
 _TAKES = (
-    "it takes client, session_id, index_ids, callback_manager and on_chat_history. The hosted agent has its own model, "
-    "prompt, tools and memory; a key or an address is given to the client"
+    f"it takes {', '.join((*_ARGUMENTS, *ClientArguments.__annotations__))}. The hosted agent has its own model, "
+    "prompt, tools and memory"
 )
 
 
 class SessionChatEngine(Conversation, BaseChatEngine):
     """A session of a backend behind LlamaIndex's five chat methods.
 
-    `client` is a backend's sync client, by default one made from the environment; async methods go
-    through its async twin. With `session_id` the engine continues that session, without one it
-    creates a session at its first turn. `index_ids` are what its turns query; by default the
-    session's own, or the client's.
+    `client` is a backend's sync client; async methods go through its async twin. Without one a `LlamaCloudChat` is
+    made of `api_key`, `base_url`, `project_id`, `organization_id`, `max_retries` and `timeout` (how many seconds it
+    waits for each event), and of the environment for those that are left out. An unknown argument raises
+    `ConfigurationError`; one that other engines take and that has no meaning here, such as `temperature`, warns.
+
+    With `session_id` the engine continues that session, without one it creates a session at its first turn.
+    `index_ids` are what its turns query; by default the session's own, or the client's.
 
     The service keeps the history, so a `chat_history=` given to a method cannot replace it. `[]` begins a
     new session; the session's own history (as those who talk see it) changes nothing; any other follows
@@ -54,11 +59,13 @@ class SessionChatEngine(Conversation, BaseChatEngine):
         *,
         callback_manager: CallbackManager | None = None,
         on_chat_history: ChatHistoryPolicy = "error",
-        **meaningless: Never,
+        **client_arguments: Unpack[ClientArguments],
     ) -> None:
-        if meaningless:
-            raise ConfigurationError(f"SessionChatEngine takes no {', '.join(meaningless)}: {_TAKES}")
-        session = client_or_default(client).session(session_id, index_ids=index_ids)
+        if "api_key" in client_arguments:
+            # A traceback may show local variables.
+            client_arguments["api_key"] = as_secret(client_arguments["api_key"])
+        client = client_of("SessionChatEngine", client, client_arguments, _ARGUMENTS, takes=_TAKES)
+        session = client.session(session_id, index_ids=index_ids)
         self._set_up(session, callback_manager, on_chat_history)
 
     @classmethod

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 import warnings
 from collections.abc import Sequence
@@ -16,13 +17,13 @@ from llama_index.core.callbacks import CallbackManager
 from llama_index.core.memory import BaseMemory
 from llama_index.core.tools import AsyncBaseTool
 from llama_index.core.workflow import Context
-from workflows import step
+from workflows import Workflow, step
 
 from chat_sessions.core.errors import ConfigurationError
 from chat_sessions.llama_index._compat import RAN_TOOLS
 from chat_sessions.llama_index.agent.report import Report
 from chat_sessions.llama_index.answers.async_answer import AsyncAnswer
-from chat_sessions.llama_index.arguments import client_or_default
+from chat_sessions.llama_index.arguments import client_or_default, refuse_unknown
 from chat_sessions.llama_index.hosted import HostedModel
 from chat_sessions.llama_index.memory.history import ChatHistoryPolicy, history_problem
 from chat_sessions.llama_index.memory.run_memory import RunMemory
@@ -48,6 +49,21 @@ _MEANINGLESS = (
     "system_prompt",
     "tool_retriever",
     "tools",
+)
+
+
+_ARGUMENTS = frozenset(
+    (
+        "callback_manager",
+        "client",
+        "description",
+        "index_ids",
+        "name",
+        "on_chat_history",
+        "session_id",
+        "streaming",
+        *list(inspect.signature(Workflow.__init__).parameters)[1:],
+    )
 )
 
 
@@ -94,6 +110,9 @@ class SessionAgent(BaseWorkflowAgent):
             raise ConfigurationError(
                 f"SessionAgent takes no {', '.join(meaningless)}: the hosted agent has its own model, prompt and tools"
             )
+        for setting in settings:
+            if setting not in _ARGUMENTS:
+                refuse_unknown("SessionAgent", setting, _ARGUMENTS, takes=f"it takes {', '.join(sorted(_ARGUMENTS))}")
         if on_chat_history not in get_args(ChatHistoryPolicy):
             raise ConfigurationError(f'on_chat_history={on_chat_history!r}: use "error", "warn" or "ignore"')
         client = client_or_default(client)
