@@ -1,5 +1,6 @@
 """The names of LlamaIndex that are not promised: each still means what this adapter takes it for."""
 
+from contextvars import copy_context
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ from llama_index_instrumentation.base import BaseEvent
 from llama_index_instrumentation.dispatcher import Dispatcher, Manager, instrument_tags
 from llama_index_instrumentation.event_handlers import BaseEventHandler
 
-from chat_sessions.llama_index._compat import RAN_TOOLS, call_tags, enclosing_span_id, is_heard
+from chat_sessions.llama_index._compat import RAN_TOOLS, call_tags, enclosing_span_id, is_heard, tag
 from tests.llama_index.checklist import proves
 from tests.llama_index.handing_off import HandsOff
 
@@ -57,6 +58,24 @@ def test_the_tags_of_a_call_are_known() -> None:
     assert call_tags() == {}
     with instrument_tags({"user": "u-1"}):
         assert call_tags() == {"user": "u-1"}
+
+
+@proves(37, 60)
+def test_the_events_of_a_context_have_its_tags() -> None:
+    seen: list[dict[str, Any]] = []
+
+    class Keeps(BaseEventHandler):
+        def handle(self, event: BaseEvent, **kwargs: Any) -> None:
+            seen.append(event.tags)
+
+    root, _ = dispatchers(propagate=True)
+    root.add_event_handler(Keeps())
+    context = copy_context()
+    with instrument_tags({"user": "u-1"}):
+        tag(context, {"session.id": "ses-1"})
+    context.run(root.event, BaseEvent())
+    root.event(BaseEvent())
+    assert seen == [{"session.id": "ses-1", "user": "u-1"}, {}]
 
 
 @proves(55, 60)

@@ -6,11 +6,14 @@ Read from llama-index-core 0.14.5 and 0.14.25, and llama-index-instrumentation 0
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from contextvars import Context
+
 from llama_index.core.instrumentation.span import active_span_id
 from llama_index_instrumentation.dispatcher import Dispatcher, active_instrument_tags
 from llama_index_instrumentation.event_handlers import NullEventHandler
 
-__all__ = ["RAN_TOOLS", "call_tags", "enclosing_span_id", "is_heard"]
+__all__ = ["RAN_TOOLS", "call_tags", "enclosing_span_id", "is_heard", "tag"]
 
 RAN_TOOLS = "current_tool_calls"
 """Where a workflow of agents collects the tools that ran, in a context's store.
@@ -34,6 +37,15 @@ def call_tags() -> dict[str, object]:
     Without the variable behind it, the spans of a turn have no tags.
     """
     return dict(active_instrument_tags.get())
+
+
+def tag(context: Context, tags: Mapping[str, object]) -> None:
+    """Put these tags on the events that are sent in this context, besides those that the application put there.
+
+    `instrument_tags` takes its tags off again at the end of a block, and a turn is no block. Without the variable
+    behind it, events do not say which session they belong to.
+    """
+    context.run(active_instrument_tags.set, {**tags, **call_tags()})
 
 
 def is_heard(dispatcher: Dispatcher) -> bool:

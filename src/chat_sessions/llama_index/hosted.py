@@ -15,7 +15,7 @@ from llama_index.core.llms import CustomLLM
 from llama_index.core.schema import NodeWithScore, QueryBundle
 from llama_index.core.tools import BaseTool, ToolMetadata, ToolOutput
 
-__all__ = ["HostedModel", "HostedRetriever", "HostedTool", "model_name"]
+__all__ = ["HostedModel", "HostedRetriever", "HostedTool", "HostedToolError", "model_dict", "model_name"]
 
 
 def model_name(service: str) -> str:
@@ -27,22 +27,33 @@ class HostedMetadata(LLMMetadata):
     """What is known of the hosted agent's model."""
 
     index_ids: list[str] | None = Field(default=None, description="The indexes that the agent queries.")
+    session_id: str | None = Field(default=None, description="The session that it answers in.")
 
 
 class HostedModel(CustomLLM):
     """The hosted agent as an LLM."""
 
     _metadata: HostedMetadata = PrivateAttr()
+    _service: str = PrivateAttr()
 
-    def __init__(self, service: str, index_ids: Sequence[str] | None = None) -> None:
+    def __init__(self, service: str, index_ids: Sequence[str] | None = None, session_id: str | None = None) -> None:
         super().__init__()
+        self._service = service
         self._metadata = HostedMetadata(model_name=model_name(service), is_chat_model=True)
+        # Tracers show the fields that were set.
         if index_ids is not None:
             self._metadata.index_ids = list(index_ids)
+        if session_id is not None:
+            self._metadata.session_id = session_id
 
     @property
-    def metadata(self) -> LLMMetadata:
-        """Its name, and the indexes that it queries."""
+    def service(self) -> str:
+        """The service that it belongs to."""
+        return self._service
+
+    @property
+    def metadata(self) -> HostedMetadata:
+        """Its name, the indexes that it queries, and the session that it answers in."""
         return self._metadata
 
     def complete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> CompletionResponse:
@@ -55,6 +66,12 @@ class HostedModel(CustomLLM):
     def stream_complete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> CompletionResponseGen:
         """Raise `NotImplementedError`."""
         raise NotImplementedError(str(self.complete(prompt, formatted, **kwargs)))
+
+
+def model_dict(model: HostedModel) -> dict[str, object]:
+    """Return what is known of the hosted agent as a model."""
+    known = model.metadata.model_dump(include={"index_ids", "session_id"}, exclude_unset=True)
+    return {"model": model.metadata.model_name, "provider": model.service, **known}
 
 
 class AnyArguments(BaseModel):
@@ -77,6 +94,10 @@ class HostedTool(BaseTool):
     def __call__(self, input: object) -> ToolOutput:
         """Raise `NotImplementedError`."""
         raise NotImplementedError(f"{self._metadata.name} runs on the service, within a turn; it cannot be called here")
+
+
+class HostedToolError(RuntimeError):
+    """A tool of the hosted agent failed; the message is its result."""
 
 
 class HostedRetriever(BaseRetriever):

@@ -207,7 +207,8 @@ class AnswerState:
             # The error that ended the turn is the one to be seen, not a handler's that comes after it.
             with suppress(Exception):
                 self._end_run(ended, None if ended.event is not None else error)
-        self._trace.fail(error)
+        turn = self.turn
+        self._trace.fail(error, chat_response(turn, self.session_id) if turn.text else None)
 
     def _last_runs(self) -> Iterator[RunEnded]:
         """The runs that a turn ends with that was not read to its end."""

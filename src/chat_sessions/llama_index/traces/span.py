@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import sys
 import uuid
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
@@ -12,9 +13,23 @@ from llama_index_instrumentation import get_dispatcher
 from llama_index_instrumentation.base import BaseEvent
 from llama_index_instrumentation.events.span import SpanDropEvent
 
-__all__ = ["Span", "dispatcher"]
+__all__ = ["SESSION_ID", "Span", "dispatcher", "mark_session"]
+
+SESSION_ID = "session.id"
+"""The name of a session's id in traces: OpenInference's and OpenTelemetry's."""
 
 dispatcher = get_dispatcher(__name__)
+
+
+def mark_session(context: Context, session_id: str) -> None:
+    """Put a session's id, as OpenInference's `using_session` does, on what OpenTelemetry begins in this context.
+
+    An id that the application put there itself stays.
+    """
+    # Nobody who exports spans has not imported it.
+    otel = sys.modules.get("opentelemetry.context")
+    if otel is not None and otel.get_value(SESSION_ID) is None:
+        context.run(lambda: otel.attach(otel.set_value(SESSION_ID, session_id)))
 
 
 class Span:

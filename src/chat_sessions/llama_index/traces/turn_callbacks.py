@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping
 from contextlib import suppress
 from contextvars import Context, copy_context
 
@@ -14,7 +13,7 @@ from llama_index.core.schema import NodeWithScore
 from llama_index.core.tools import ToolOutput
 
 from chat_sessions.core.turn import RunBegan, RunEnded, ToolRun
-from chat_sessions.llama_index.hosted import HostedTool
+from chat_sessions.llama_index.hosted import HostedModel, HostedTool, model_dict
 from chat_sessions.llama_index.outputs import query_of
 
 __all__ = ["TurnCallbacks"]
@@ -29,7 +28,7 @@ class TurnCallbacks:
     that overlap are siblings.
     """
 
-    def __init__(self, manager: CallbackManager, prompt: str, model: Mapping[str, object]) -> None:
+    def __init__(self, manager: CallbackManager, prompt: str, model: HostedModel) -> None:
         self._manager = manager
         self._prompt = prompt
         self._context = copy_context()
@@ -40,7 +39,7 @@ class TurnCallbacks:
             self._llm_id = self._context.run(
                 manager.on_event_start,
                 CBEventType.LLM,
-                {EventPayload.MESSAGES: self._asked(), EventPayload.SERIALIZED: dict(model)},
+                {EventPayload.MESSAGES: self._asked(), EventPayload.SERIALIZED: model_dict(model)},
             )
         except BaseException as error:
             self.fail(error)
@@ -93,5 +92,16 @@ class TurnCallbacks:
         try:
             if self._llm_id is not None:
                 self._context.run(self._manager.on_event_end, CBEventType.LLM, payload, self._llm_id)
+                self._put_last(self._llm_id)
         finally:
             self._context.run(self._manager.end_trace, _TRACE)
+
+    def _put_last(self, event_id: str) -> None:
+        """Put the event behind the tools that began after it.
+
+        Consumers of a trace take what its last event gave for its output, and that is the answer.
+        """
+        for children in self._manager.trace_map.values():
+            if event_id in children:
+                children.remove(event_id)
+                children.append(event_id)

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
 from contextlib import suppress
 from contextvars import copy_context
 
@@ -36,10 +35,10 @@ from llama_index.core.tools import ToolOutput
 from pydantic import ValidationError
 
 from chat_sessions.core.turn import RunBegan, RunEnded, ToolRun
-from chat_sessions.llama_index._compat import call_tags, enclosing_span_id, is_heard
-from chat_sessions.llama_index.hosted import HostedTool
+from chat_sessions.llama_index._compat import call_tags, enclosing_span_id, is_heard, tag
+from chat_sessions.llama_index.hosted import HostedModel, HostedRetriever, HostedTool, model_dict
 from chat_sessions.llama_index.outputs import query_of
-from chat_sessions.llama_index.traces.span import Span, dispatcher
+from chat_sessions.llama_index.traces.span import SESSION_ID, Span, dispatcher, mark_session
 
 __all__ = ["TurnSpans"]
 
@@ -47,24 +46,30 @@ __all__ = ["TurnSpans"]
 class TurnSpans:
     """The spans of one turn, open until `end` or `fail`. Handlers' errors do not come out of any method."""
 
-    def __init__(self, instance: object, method: str, prompt: str, model: Mapping[str, object]) -> None:
+    def __init__(self, instance: object, method: str, prompt: str, model: HostedModel) -> None:
         self.is_heard = is_heard(dispatcher)
         self._prompt = prompt
+        self._said: list[str] = []
+        context, tags = copy_context(), call_tags()
+        if (session_id := model.metadata.session_id) is not None:
+            tags = {SESSION_ID: session_id, **tags}
+            tag(context, tags)
+            mark_session(context, session_id)
         self._tools: dict[int, tuple[HostedTool, Span]] = {}
         self._deltas: Span | None = None
         self._root = Span(
             f"{type(instance).__name__}.{method}",
-            context=copy_context(),
+            context=context,
             parent_id=enclosing_span_id(),
-            tags=call_tags(),
+            tags=tags,
             arguments={"message": prompt},
             instance=instance,
         )
         self._root.event(agent_events.AgentChatWithStepStartEvent(user_msg=prompt, span_id=self._root.id))
-        self._llm = self._root.child("ChatSession.stream", arguments={"prompt": prompt})
+        self._llm = self._root.child("ChatSession.stream", arguments={"prompt": prompt}, instance=model)
         self._llm.event(
             LLMChatStartEvent(
-                messages=self._asked(), additional_kwargs={}, model_dict=dict(model), span_id=self._llm.id
+                messages=self._asked(), additional_kwargs={}, model_dict=model_dict(model), span_id=self._llm.id
             )
         )
         self._llm.event(StreamChatStartEvent(span_id=self._llm.id))
@@ -75,7 +80,8 @@ class TurnSpans:
     def text(self, piece: str) -> None:
         """Send a piece of the answer."""
         if self._deltas is None:
-            self._deltas = self._llm.child("ChatSession.deltas", arguments={})
+            self._deltas = self._llm.child("ChatSession.deltas", arguments={"prompt": self._prompt})
+        self._said.append(piece)
         self._deltas.event(StreamChatDeltaReceivedEvent(delta=piece, span_id=self._deltas.id))
 
     def run_began(self, began: RunBegan) -> None:
@@ -101,26 +107,29 @@ class TurnSpans:
         run = ended.run
         if isinstance(output.raw_output, Response) and output.raw_output.source_nodes:
             _retrieved(span, run, output.raw_output.source_nodes)
+        if ended.event is not None:
+            _newer_event("AgentToolCallEndEvent", run, span, tool_output=output)
         if error is not None:
             span.drop(error)
             return
-        _newer_event("AgentToolCallEndEvent", run, span, tool_output=output)
         span.exit(output)
 
     def end(self, response: AgentChatResponse, chat_response: ChatResponse) -> None:
         """Close all spans: the turn has ended well."""
         if self._deltas is not None:
-            self._deltas.exit(None)
+            self._deltas.exit("".join(self._said))
         self._llm.event(LLMChatEndEvent(messages=self._asked(), response=chat_response, span_id=self._llm.id))
         self._llm.event(StreamChatEndEvent(span_id=self._llm.id))
         self._llm.exit(chat_response)
         self._root.event(agent_events.AgentChatWithStepEndEvent(response=response, span_id=self._root.id))
         self._root.exit(response)
 
-    def fail(self, error: BaseException) -> None:
-        """Close all spans with this error."""
+    def fail(self, error: BaseException, partial: ChatResponse | None = None) -> None:
+        """Close all spans with this error; `partial` is what had come of the answer."""
         if self._deltas is not None:
             self._deltas.drop(error)
+        if partial is not None:
+            self._llm.event(LLMChatEndEvent(messages=self._asked(), response=partial, span_id=self._llm.id))
         # The event's field takes no BaseException, and a cancelled task or Ctrl-C is one.
         shown = error if isinstance(error, Exception) else RuntimeError(f"{type(error).__name__}: {error}")
         self._llm.event(StreamChatErrorEvent(exception=shown, span_id=self._llm.id))
@@ -130,7 +139,7 @@ class TurnSpans:
 
 def _retrieved(span: Span, run: ToolRun, nodes: list[NodeWithScore]) -> None:
     query = query_of(run.arguments)
-    child = span.child(f"{_span_name(run.name)}.retrieve", arguments={"query": query})
+    child = span.child(f"{_span_name(run.name)}.retrieve", arguments={"query": query}, instance=HostedRetriever())
     child.event(RetrievalStartEvent(str_or_query_bundle=query, span_id=child.id))
     child.event(RetrievalEndEvent(str_or_query_bundle=query, nodes=nodes, span_id=child.id))
     child.exit(nodes)

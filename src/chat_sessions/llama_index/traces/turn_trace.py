@@ -6,15 +6,13 @@ opened and closed by hand.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from llama_index.core.base.llms.types import ChatResponse
 from llama_index.core.callbacks import CallbackManager
 from llama_index.core.chat_engine.types import AgentChatResponse
 from llama_index.core.tools import ToolOutput
 
 from chat_sessions.core.turn import RunBegan, RunEnded
-from chat_sessions.llama_index.hosted import model_name
+from chat_sessions.llama_index.hosted import HostedModel, HostedToolError
 from chat_sessions.llama_index.traces.turn_callbacks import TurnCallbacks
 from chat_sessions.llama_index.traces.turn_spans import TurnSpans
 from chat_sessions.session.async_chat_session import AsyncChatSession
@@ -38,7 +36,7 @@ class TurnTrace:
         session: ChatSession | AsyncChatSession,
         manager: CallbackManager,
     ) -> None:
-        model = _model(session)
+        model = HostedModel(session.client.service, session.index_ids, session.id)
         self._spans = TurnSpans(instance, method, prompt, model)
         self.is_heard = self._spans.is_heard
         try:
@@ -57,7 +55,9 @@ class TurnTrace:
         self._callbacks.run_began(began)
 
     def run_ended(self, ended: RunEnded, output: ToolOutput, error: BaseException | None) -> None:
-        """Close a tool run, as an error where there is one."""
+        """Close a tool run, as an error where there is one or its result is one."""
+        if error is None and output.is_error:
+            error = HostedToolError(output.content)
         self._spans.run_ended(ended, output, error)
         self._callbacks.run_ended(ended, output, error)
 
@@ -66,17 +66,7 @@ class TurnTrace:
         self._spans.end(response, chat_response)
         self._callbacks.end(chat_response)
 
-    def fail(self, error: BaseException) -> None:
-        """End the trace with this error. The turn's tool runs are closed."""
-        self._spans.fail(error)
+    def fail(self, error: BaseException, partial: ChatResponse | None = None) -> None:
+        """End the trace with this error, and with what had come of the answer. The turn's tool runs are closed."""
+        self._spans.fail(error, partial)
         self._callbacks.fail(error)
-
-
-def _model(session: ChatSession | AsyncChatSession) -> Mapping[str, object]:
-    """Return what is known of the hosted agent as a model."""
-    model: dict[str, object] = {"model": model_name(session.client.service), "provider": session.client.service}
-    if session.id is not None:
-        model["session_id"] = session.id
-    if session.index_ids is not None:
-        model["index_ids"] = list(session.index_ids)
-    return model
