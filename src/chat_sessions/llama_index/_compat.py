@@ -13,12 +13,19 @@ from llama_index.core.instrumentation.span import active_span_id
 from llama_index_instrumentation.dispatcher import Dispatcher, active_instrument_tags
 from llama_index_instrumentation.event_handlers import NullEventHandler
 
-__all__ = ["RAN_TOOLS", "call_tags", "enclosing_span_id", "is_heard", "tag"]
+__all__ = ["MEMORY", "RAN_TOOLS", "call_tags", "enclosing_span_id", "is_heard", "tag"]
 
 RAN_TOOLS = "current_tool_calls"
 """Where a workflow of agents collects the tools that ran, in a context's store.
 
 It adds them to the result of the run, handoffs included. Without the name, the result lacks the hosted agent's tools.
+"""
+
+MEMORY = "memory"
+"""Where a run of an agent has its memory, in a context's store.
+
+A run makes one where there is none. Without the name, a store that takes only the types that it knows refuses the
+memory that is made here.
 """
 
 

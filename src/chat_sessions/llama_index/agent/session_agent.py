@@ -6,10 +6,11 @@ import inspect
 import re
 import warnings
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, cast, get_args
 
 from llama_index.core import Settings
-from llama_index.core.agent.workflow import AgentInput, AgentOutput, BaseWorkflowAgent, ToolCallResult
+from llama_index.core.agent.workflow import AgentInput, AgentOutput, AgentSetup, BaseWorkflowAgent, ToolCallResult
 from llama_index.core.agent.workflow.workflow_events import AgentWorkflowStartEvent
 from llama_index.core.base.llms.types import ChatMessage, MessageRole, TextBlock
 from llama_index.core.bridge.pydantic import PrivateAttr
@@ -19,9 +20,10 @@ from llama_index.core.tools import AsyncBaseTool
 from llama_index.core.workflow import Context
 from workflows import Workflow, step
 
-from chat_sessions.core.errors import ConfigurationError
-from chat_sessions.llama_index._compat import RAN_TOOLS
+from chat_sessions.core.errors import APIError, ConfigurationError, TurnFailed
+from chat_sessions.llama_index._compat import MEMORY, RAN_TOOLS
 from chat_sessions.llama_index.agent.report import Report
+from chat_sessions.llama_index.agent.sent_prompt import SentPrompt
 from chat_sessions.llama_index.answers.async_answer import AsyncAnswer
 from chat_sessions.llama_index.arguments import client_or_default, refuse_unknown
 from chat_sessions.llama_index.hosted import HostedModel
@@ -65,6 +67,9 @@ _ARGUMENTS = frozenset(
         *list(inspect.signature(Workflow.__init__).parameters)[1:],
     )
 )
+
+
+_RUN = "chat_session_run"
 
 
 class SessionAgent(BaseWorkflowAgent):
@@ -139,9 +144,27 @@ class SessionAgent(BaseWorkflowAgent):
         """Begin a run: the memory of a new context, and the history that the caller keeps."""
         if not ev.get("memory", None):
             ev = AgentWorkflowStartEvent(**{**dict(ev.items()), "memory": RunMemory()})
+        number = await ctx.store.get(self._run_key, default=0) + 1
+        await ctx.store.set(self._run_key, number)
         await self._check_history(ctx, ev.get("chat_history", None) or [], has_message=bool(ev.get("user_msg", None)))
         begun = await super().init_run(ctx, ev)  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
-        return cast("AgentInput", begun)
+        return AgentInput(
+            input=[_of_run(message, number) for message in cast("AgentInput", begun).input],
+            current_agent_name=self.name,
+        )
+
+    @step
+    async def run_agent_step(  # pyright: ignore[reportIncompatibleMethodOverride] - None ends a step
+        self, ctx: Context, ev: AgentSetup
+    ) -> AgentOutput | None:
+        """Run a turn of the session; nothing for a run that was cut short, once another one has begun.
+
+        A context that runs again also repeats the step that it was in.
+        """
+        with suppress(_AnotherRun):
+            output = await super().run_agent_step(ctx, ev)  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
+            return cast("AgentOutput", output)
+        return None
 
     async def _check_history(self, ctx: Context, given: list[ChatMessage], *, has_message: bool) -> None:
         if given and not has_message:
@@ -164,24 +187,23 @@ class SessionAgent(BaseWorkflowAgent):
         tools: Sequence[AsyncBaseTool],  # noqa: ARG002 - the hosted agent has its own
         memory: BaseMemory,  # noqa: ARG002 - the session is its memory
     ) -> AgentOutput:
-        """One turn of the session."""
+        """One turn of the session. A prompt that this context has sent before is looked for there first."""
         prompt = _prompt_of(llm_input)
         session = self._session(await ctx.store.get(self._store_key, default=None))
         report = Report(ctx, self.name, streams=self.streaming)
-        answer = await AsyncAnswer.prepare(
-            session,
-            prompt,
-            lambda: TurnTrace(self, "take_step", prompt, session, self._callback_manager),
-            report,
-        )
+        if await ctx.store.get(MEMORY, default=None) is None:
+            await ctx.store.set(MEMORY, RunMemory())
         try:
-            await ctx.store.set(self._store_key, session.id)
-            await answer.send()
-            while not answer.is_over:
-                await answer.advance(answer.count)
-        finally:
-            # Also where writing an event failed, or the workflow was cancelled between two.
-            await answer.close()
+            answer = await self._answer(ctx, session, prompt, _run_of(llm_input), report)
+        except _AnotherRun:
+            raise
+        except BaseException as error:
+            if isinstance(error, APIError | ConfigurationError | TurnFailed):
+                # The service refused the prompt, or has ended its turn: to send it again is no repetition.
+                await ctx.store.set(self._sent_key, None)
+            await _drop_memory(ctx)
+            raise
+        await ctx.store.set(self._sent_key, None)
         turn = answer.turn
         results = [*await ctx.store.get(RAN_TOOLS, default=[]), *report.results]
         # The base class puts these into the run's result; in the output returned here it would run them.
@@ -192,12 +214,49 @@ class SessionAgent(BaseWorkflowAgent):
             current_agent_name=self.name,
         )
 
+    async def _answer(
+        self, ctx: AgentContext, session: AsyncChatSession, prompt: str, number: int | None, report: Report
+    ) -> AsyncAnswer:
+        """Read the whole answer to the prompt, sent now or before."""
+
+        def trace() -> TurnTrace:
+            return TurnTrace(self, "take_step", prompt, session, self._callback_manager)
+
+        note = await ctx.store.get(self._sent_key, default=None)
+        sent = None if note is None else SentPrompt.model_validate(note)
+        stored = await sent.turn_in(session) if sent is not None and sent.prompt == prompt else None
+        await self._require_latest(ctx, number)
+        if stored is not None:
+            answer = AsyncAnswer(stored, trace(), report)
+        else:
+            answer = await AsyncAnswer.prepare(session, prompt, trace, report)
+        try:
+            if stored is None:
+                await ctx.store.set(self._store_key, session.id)
+                sent = await SentPrompt.next_in(session, prompt)
+                await self._require_latest(ctx, number)
+                # A dict: a store may take only the types that it knows.
+                await ctx.store.set(self._sent_key, sent.model_dump())
+                await answer.send()
+                await ctx.store.set(self._sent_key, {**sent.model_dump(), "accepted": True})
+            while not answer.is_over:
+                await answer.advance(answer.count)
+        finally:
+            # Also where writing an event failed, or the workflow was cancelled between two.
+            await answer.close()
+        return answer
+
+    async def _require_latest(self, ctx: AgentContext, number: int | None) -> None:
+        if number is not None and number != await ctx.store.get(self._run_key, default=number):
+            raise _AnotherRun
+
     async def handle_tool_call_results(self, ctx: Context, results: list[ToolCallResult], memory: BaseMemory) -> None:
         """Nothing: the tools ran on the service."""
 
-    async def finalize(self, ctx: Context, output: AgentOutput, memory: BaseMemory) -> AgentOutput:  # noqa: ARG002 - the base class's signature
+    async def finalize(self, ctx: Context, output: AgentOutput, memory: BaseMemory) -> AgentOutput:
         """The output, which the workflow's memory gets too, so that other agents know it."""
         await memory.aput(output.response)
+        await _drop_memory(ctx)
         return output
 
     @property
@@ -205,8 +264,39 @@ class SessionAgent(BaseWorkflowAgent):
         # The store reads a dot as a path.
         return "chat_session_of_" + re.sub(r"\W", "_", self.name)
 
+    @property
+    def _sent_key(self) -> str:
+        return f"{self._store_key}_sent"
+
+    @property
+    def _run_key(self) -> str:
+        return f"{self._store_key}_run"
+
     def _session(self, stored_id: str | None) -> AsyncChatSession:
         return self._client.aio.session(self._session_id or stored_id, index_ids=self._index_ids)
+
+
+class _AnotherRun(Exception):
+    """Another run of the context has begun."""
+
+
+def _of_run(message: ChatMessage, number: int) -> ChatMessage:
+    """Return the message as the input of the run of this number: an event has no other place for it."""
+    return message.model_copy(update={"additional_kwargs": {**message.additional_kwargs, _RUN: number}})
+
+
+def _run_of(messages: Sequence[ChatMessage]) -> int | None:
+    """Return the number of the run whose input this is; None within a workflow of agents."""
+    return messages[-1].additional_kwargs.get(_RUN) if messages else None
+
+
+async def _drop_memory(ctx: AgentContext | Context[Any]) -> None:
+    """Leave no memory of ours in the store: one that takes only the types that it knows could not load it.
+
+    The next run makes another, and the session remembers.
+    """
+    if isinstance(await ctx.store.get(MEMORY, default=None), RunMemory):
+        await ctx.store.set(MEMORY, None)
 
 
 def _prompt_of(messages: Sequence[ChatMessage]) -> str:

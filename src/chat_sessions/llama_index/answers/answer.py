@@ -13,20 +13,36 @@ from typing import Protocol, Self
 from llama_index.core.base.llms.types import ChatResponse
 from llama_index.core.chat_engine.types import AgentChatResponse
 
+from chat_sessions.core.turn import Update
 from chat_sessions.llama_index.answers.chat_cursor import ChatCursor
 from chat_sessions.llama_index.answers.gates import Gate, give_way
-from chat_sessions.llama_index.answers.state import AnswerState, Follower
+from chat_sessions.llama_index.answers.state import AnswerState, Follower, TurnSoFar
 from chat_sessions.llama_index.traces.turn_trace import TurnTrace
 from chat_sessions.session.chat_session import ChatSession
-from chat_sessions.session.turn_stream import TurnStream
 
-__all__ = ["Answer", "Readable", "chat_responses", "pieces"]
+__all__ = ["Answer", "Readable", "Source", "chat_responses", "pieces"]
+
+
+class Source(TurnSoFar, Protocol):
+    """The turn that is read: a stream, or what stands for one."""
+
+    def open(self) -> object:
+        """Send the prompt, if it is to be sent."""
+        ...
+
+    def next_update(self) -> Update | None:
+        """Return what the next event adds to the turn; None after the end."""
+        ...
+
+    def close(self) -> None:
+        """Close the socket."""
+        ...
 
 
 class Answer(AnswerState):
     """An answer as it comes."""
 
-    def __init__(self, stream: TurnStream, trace: TurnTrace, follower: Follower | None = None) -> None:
+    def __init__(self, stream: Source, trace: TurnTrace, follower: Follower | None = None) -> None:
         super().__init__(stream, trace, follower)
         self._stream = stream
         self.gate = Gate()

@@ -12,20 +12,36 @@ from typing import Protocol, Self
 from llama_index.core.base.llms.types import ChatResponse
 from llama_index.core.chat_engine.types import AgentChatResponse
 
+from chat_sessions.core.turn import Update
 from chat_sessions.llama_index.answers.chat_cursor import ChatCursor
 from chat_sessions.llama_index.answers.gates import AsyncGate, async_give_way
-from chat_sessions.llama_index.answers.state import AnswerState, Follower
+from chat_sessions.llama_index.answers.state import AnswerState, Follower, TurnSoFar
 from chat_sessions.llama_index.traces.turn_trace import TurnTrace
 from chat_sessions.session.async_chat_session import AsyncChatSession
-from chat_sessions.session.async_turn_stream import AsyncTurnStream
 
-__all__ = ["AsyncAnswer", "AsyncReadable", "async_chat_responses", "async_pieces"]
+__all__ = ["AsyncAnswer", "AsyncReadable", "AsyncSource", "async_chat_responses", "async_pieces"]
+
+
+class AsyncSource(TurnSoFar, Protocol):
+    """The turn that is read: a stream, or what stands for one."""
+
+    async def open(self) -> object:
+        """Send the prompt, if it is to be sent."""
+        ...
+
+    async def next_update(self) -> Update | None:
+        """Return what the next event adds to the turn; None after the end."""
+        ...
+
+    async def close(self) -> None:
+        """Close the socket."""
+        ...
 
 
 class AsyncAnswer(AnswerState):
     """An answer as it comes."""
 
-    def __init__(self, stream: AsyncTurnStream, trace: TurnTrace, follower: Follower | None = None) -> None:
+    def __init__(self, stream: AsyncSource, trace: TurnTrace, follower: Follower | None = None) -> None:
         super().__init__(stream, trace, follower)
         self._stream = stream
         self.gate = AsyncGate()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from typing import Protocol
 
@@ -17,10 +17,8 @@ from chat_sessions.core.turn import RunBegan, RunEnded, Turn, Update
 from chat_sessions.llama_index.messages import agent_response, chat_response, gap
 from chat_sessions.llama_index.outputs import NO_RESULT, Outputs, unanswered_output
 from chat_sessions.llama_index.traces.turn_trace import TurnTrace
-from chat_sessions.session.async_turn_stream import AsyncTurnStream
-from chat_sessions.session.turn_stream import TurnStream
 
-__all__ = ["AnswerState", "Follower"]
+__all__ = ["AnswerState", "Follower", "TurnSoFar"]
 
 
 class Follower(Protocol):
@@ -43,6 +41,32 @@ class Follower(Protocol):
         ...
 
 
+class TurnSoFar(Protocol):
+    """What an answer takes of the turn that it reads, besides reading it."""
+
+    @property
+    def turn(self) -> Turn:
+        """The turn so far."""
+        ...
+
+    @property
+    def session_id(self) -> str | None:
+        """Where the turn runs."""
+        ...
+
+    def take(self) -> Update | None:
+        """Return what is ready; None if nothing is."""
+        ...
+
+    def end_runs(self) -> Sequence[RunEnded]:
+        """End the tool runs that are still open."""
+        ...
+
+    def abandon(self) -> None:
+        """Note that nobody reads on."""
+        ...
+
+
 class AnswerState:
     """What the sync and the async answer keep and decide alike.
 
@@ -51,7 +75,7 @@ class AnswerState:
     reader sees whether another one has read on meanwhile.
     """
 
-    def __init__(self, stream: TurnStream | AsyncTurnStream, trace: TurnTrace, follower: Follower | None) -> None:
+    def __init__(self, stream: TurnSoFar, trace: TurnTrace, follower: Follower | None) -> None:
         self._turn_stream = stream
         self._trace = trace
         self._follower = follower
