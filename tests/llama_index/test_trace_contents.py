@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from inspect import BoundArguments
 from typing import Any
 
 import pytest
@@ -46,9 +47,17 @@ class Instances(SimpleSpanHandler):
 
     seen: dict[str, object] = {}  # noqa: RUF012 - a field of pydantic's
 
-    def new_span(self, id_: str, bound_args: Any, instance: Any = None, **kwargs: Any) -> SimpleSpan | None:
+    def new_span(
+        self,
+        id_: str,
+        bound_args: BoundArguments,
+        instance: Any | None = None,
+        parent_span_id: str | None = None,
+        tags: dict[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> SimpleSpan:
         self.seen[id_.partition("-")[0]] = instance
-        return super().new_span(id_, bound_args, instance=instance, **kwargs)
+        return super().new_span(id_, bound_args, instance, parent_span_id, tags, **kwargs)
 
 
 @pytest.mark.parametrize("method", METHODS)

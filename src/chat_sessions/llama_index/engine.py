@@ -47,6 +47,9 @@ class SessionChatEngine(Conversation, BaseChatEngine):
     `on_chat_history`: "error" raises `ValueError` before anything is sent, "warn" warns and goes on with the
     session's own history, "ignore" goes on in silence.
 
+    A pickle keeps the session, the client's settings and the policy, never the key, which comes from the environment
+    again. It fails if a handler of `callback_manager` cannot be pickled.
+
     Turns of one engine run one after the other: a second one waits until the first has been read to
     its end or closed.
     """
