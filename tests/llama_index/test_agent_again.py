@@ -11,9 +11,19 @@ from llama_index.core.agent.workflow import AgentOutput, AgentStream, ToolCallRe
 from llama_index.core.workflow import Context, JsonSerializer
 from workflows.errors import WorkflowCancelledByUser, WorkflowTimeoutError
 
-from chat_sessions import LlamaCloudChat, NotFoundError, Stop, TextDelta, Timeouts, TurnFailed, TurnInterrupted, Usage
+from chat_sessions import (
+    APIConnectionError,
+    LlamaCloudChat,
+    NotFoundError,
+    Stop,
+    TextDelta,
+    Timeouts,
+    TurnFailed,
+    TurnInterrupted,
+    Usage,
+)
 from chat_sessions.llama_index import SessionAgent
-from tests.llama_index.conftest import ANSWER, Gate, ScriptedAgent, Serve
+from tests.llama_index.conftest import ANSWER, KEY, Gate, ScriptedAgent, Serve
 
 pytestmark = pytest.mark.filterwarnings("ignore::pydantic.warnings.PydanticDeprecationWarning")
 
@@ -135,6 +145,23 @@ async def test_a_run_that_the_service_refused_is_sent_when_it_runs_again(serve: 
     for _ in range(2):
         with pytest.raises(NotFoundError):
             await agent.run(user_msg="How much?", ctx=ctx)
+
+
+async def test_a_session_that_cannot_be_read_does_not_have_the_prompt_sent_again(
+    serve: Serve,
+) -> None:
+    gate = Gate()
+    hosted = ScriptedAgent((*SLOW, gate, ANSWER[-1]))
+    chat = serve(agent=hosted)
+    agent = SessionAgent(client=chat)
+    ctx: Context[Any] = Context(agent)
+    await cancelled(agent, ctx)
+    gate.open()
+    broken = SessionAgent(client=LlamaCloudChat(api_key=KEY, base_url="http://127.0.0.1:9", max_retries=0))
+    with pytest.raises(APIConnectionError):
+        await broken.run(user_msg="How much?", ctx=(again := stored(broken, ctx)))
+    assert str(await agent.run(user_msg="How much?", ctx=stored(agent, again))) == "first"
+    assert hosted.prompts == ["How much?"]
 
 
 async def test_the_second_turn_runs_from_a_store_that_takes_the_types_of_events_alone(serve: Serve) -> None:

@@ -4,7 +4,9 @@ from contextvars import copy_context
 from typing import Any
 
 import pytest
-from llama_index.core.agent.workflow import AgentWorkflow, FunctionAgent
+from llama_index.core.agent.workflow import AgentWorkflow, FunctionAgent, ReActAgent
+from llama_index.core.llms import MockLLM
+from llama_index.core.memory import BaseMemory
 from llama_index.core.tools import FunctionTool
 from llama_index.core.workflow import Context
 from llama_index_instrumentation import get_dispatcher
@@ -12,7 +14,7 @@ from llama_index_instrumentation.base import BaseEvent
 from llama_index_instrumentation.dispatcher import Dispatcher, Manager, instrument_tags
 from llama_index_instrumentation.event_handlers import BaseEventHandler
 
-from chat_sessions.llama_index._compat import RAN_TOOLS, call_tags, enclosing_span_id, is_heard, tag
+from chat_sessions.llama_index._compat import MEMORY, RAN_TOOLS, call_tags, enclosing_span_id, is_heard, tag
 from tests.llama_index.checklist import proves
 from tests.llama_index.handing_off import HandsOff
 
@@ -94,3 +96,13 @@ async def test_a_workflow_of_agents_adds_the_tools_that_ran_to_its_result() -> N
     reports = FunctionAgent(name="reports", description="Knows.", llm=looking, tools=[tool])
     await AgentWorkflow(agents=[front, reports], root_agent="front").run(user_msg="How much?")
     assert seen == [["handoff"]]
+
+
+@proves(60)
+@pytest.mark.filterwarnings("ignore::pydantic.warnings.PydanticDeprecationWarning")
+@pytest.mark.filterwarnings("ignore:is_running called from within a step")
+async def test_a_run_of_an_agent_has_its_memory_in_the_store() -> None:
+    agent = ReActAgent(llm=MockLLM(max_tokens=5), tools=[])
+    ctx: Context[Any] = Context(agent)
+    await agent.run(user_msg="How much?", ctx=ctx)
+    assert isinstance(await ctx.store.get(MEMORY), BaseMemory)

@@ -20,7 +20,7 @@ from llama_index.core.tools import AsyncBaseTool
 from llama_index.core.workflow import Context
 from workflows import Workflow, step
 
-from chat_sessions.core.errors import APIError, ConfigurationError, TurnFailed
+from chat_sessions.core.errors import APIStatusError, ConfigurationError, TurnFailed
 from chat_sessions.llama_index._compat import MEMORY, RAN_TOOLS
 from chat_sessions.llama_index.agent.report import Report
 from chat_sessions.llama_index.agent.sent_prompt import SentPrompt
@@ -198,8 +198,8 @@ class SessionAgent(BaseWorkflowAgent):
         except _AnotherRun:
             raise
         except BaseException as error:
-            if isinstance(error, APIError | ConfigurationError | TurnFailed):
-                # The service refused the prompt, or has ended its turn: to send it again is no repetition.
+            if isinstance(error, TurnFailed):
+                # Its turn has ended: to send the prompt again is no repetition.
                 await ctx.store.set(self._sent_key, None)
             await _drop_memory(ctx)
             raise
@@ -237,7 +237,13 @@ class SessionAgent(BaseWorkflowAgent):
                 await self._require_latest(ctx, number)
                 # A dict: a store may take only the types that it knows.
                 await ctx.store.set(self._sent_key, sent.model_dump())
-                await answer.send()
+                try:
+                    await answer.send()
+                except APIStatusError as error:
+                    if error.status_code < 500:
+                        # The service refused it.
+                        await ctx.store.set(self._sent_key, None)
+                    raise
                 await ctx.store.set(self._sent_key, {**sent.model_dump(), "accepted": True})
             while not answer.is_over:
                 await answer.advance(answer.count)
