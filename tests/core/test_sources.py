@@ -175,3 +175,13 @@ def test_sources_added_result_by_result_are_those_of_all_results_at_once(
         adding.add(found[start:end])
     assert tuple(adding) == distinct(found)
     assert len(adding) == len(distinct(found))
+
+
+def test_adding_sources_says_which_places_are_new_or_have_changed() -> None:
+    adding = DistinctSources()
+    first, second = Source("a", score=0.1, file_id="f"), Source("b", file_id="f")
+    assert adding.add([first, second, first]) == [0, 1]
+    assert adding.add([first]) == []
+    assert adding.add([Source("a", score=0.9, file_id="f"), Source("c", file_name="c.pdf")]) == [0, 2]
+    assert adding.add([Source("d", file_id="f", file_name="report.pdf")]) == [0, 1, 3]
+    assert (adding[0].score, adding[0].file_name, adding[1].file_name) == (0.9, "report.pdf", "report.pdf")

@@ -11,7 +11,9 @@ from llama_index.core.llms.llm import ToolSelection
 
 
 class HandsOff(MockLLM, FunctionCallingLLM):
-    """Calls the `handoff` tool, whatever it is asked."""
+    """Calls the `handoff` tool, or another one, whatever it is asked."""
+
+    calls: str = "handoff"
 
     @property
     def metadata(self) -> LLMMetadata:
@@ -30,4 +32,6 @@ class HandsOff(MockLLM, FunctionCallingLLM):
         self, response: ChatResponse, error_on_no_tool_call: bool = True, **kwargs: Any
     ) -> list[ToolSelection]:
         reason = {"to_agent": "reports", "reason": "It is about reports."}
-        return [ToolSelection(tool_id="h1", tool_name="handoff", tool_kwargs=reason)]
+        return [
+            ToolSelection(tool_id="h1", tool_name=self.calls, tool_kwargs=reason if self.calls == "handoff" else {})
+        ]

@@ -23,7 +23,7 @@ from workflows.errors import WorkflowCancelledByUser
 
 from chat_sessions import ConfigurationError, NotFoundError, Stop, TextDelta, TurnFailed, Usage
 from chat_sessions.llama_index import RemoteHistoryAppendOnlyError, SessionAgent, SessionChatEngine
-from chat_sessions.llama_index.run_memory import RunMemory
+from chat_sessions.llama_index.memory.run_memory import RunMemory
 from tests.llama_index.checklist import proves
 from tests.llama_index.conftest import ANSWER, PASSAGE, Gate, ScriptedAgent, Serve
 from tests.llama_index.handing_off import HandsOff

@@ -20,7 +20,7 @@ from chat_sessions import (
     TurnStalled,
 )
 from chat_sessions.core.events import Event
-from chat_sessions.llama_index import SessionChatEngine
+from chat_sessions.llama_index import SessionChatEngine, StreamingSessionResponse
 from chat_sessions.server import AgentTurn
 from tests.llama_index.checklist import proves
 from tests.llama_index.conftest import KEY, Gate, ScriptedAgent, Serve, Wired, ask
@@ -231,7 +231,7 @@ def test_a_forgotten_stream_does_not_hold_up_the_end_of_the_program(serve: Serve
     chat = serve((TextDelta(content="first"), Gate()))
     program = """
 from chat_sessions import LlamaCloudChat
-from chat_sessions.llama_index import SessionChatEngine
+from chat_sessions.llama_index import SessionChatEngine, StreamingSessionResponse
 chat = LlamaCloudChat(index_ids=["idx"])
 response = SessionChatEngine(client=chat).stream_chat("How much?")
 print(next(response.response_gen))
@@ -322,3 +322,24 @@ async def test_cancelling_async_code_that_reads_a_sync_answer_closes_the_socket(
         await reader
     assert await asyncio.to_thread(agent.ended.wait, 10)
     assert response.is_done
+
+
+def test_an_answer_that_is_left_when_its_loop_ends_is_closed_without_a_word(
+    serve: Serve, caplog: pytest.LogCaptureFixture
+) -> None:
+    agent = ScriptedAgent((TextDelta(content="first"), Gate()))
+    engine = SessionChatEngine(client=serve(agent=agent, behaviour=CANCELS))
+    kept: list[object] = []
+
+    async def leave() -> None:
+        response = await engine.astream_chat("How much?")
+        read = response.async_response_gen()
+        kept.extend((response, read))
+        assert await anext(read) == "first"
+
+    asyncio.run(leave())
+    assert agent.ended.wait(10)
+    response = kept[0]
+    assert isinstance(response, StreamingSessionResponse)
+    assert response.is_done
+    assert not [record for record in caplog.records if record.name == "asyncio" and record.levelname == "ERROR"]

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -15,7 +14,6 @@ from chat_sessions import (
     AuthenticationError,
     ConfigurationError,
     ConflictError,
-    LlamaCloudChat,
     NotFoundError,
     Stop,
     Text,
@@ -25,7 +23,7 @@ from chat_sessions import (
     UnprocessableEntityError,
     Usage,
 )
-from chat_sessions.llama_index import SessionAgent, SessionChatEngine, SessionMemory
+from chat_sessions.llama_index import SessionChatEngine
 from tests.llama_index.checklist import proves
 from tests.llama_index.conftest import ANSWER, METHODS, Gate, ScriptedAgent, Serve, Wired, ask
 from tests.llama_index.reading import until
@@ -43,51 +41,6 @@ def test_an_engine_is_a_base_chat_engine_with_a_callback_manager(serve: Serve) -
     assert SessionChatEngine(client=chat).callback_manager is Settings.callback_manager
     assert SessionChatEngine(client=chat, callback_manager=manager).callback_manager is manager
     assert SessionChatEngine(client=chat).session_id is None
-
-
-@pytest.mark.parametrize(
-    ("make", "says"),
-    [
-        (
-            lambda engine, chat: engine.from_session("ses-abc"),
-            r"not str; .* SessionChatEngine\(client=chat, session_id=",
-        ),
-        (lambda engine, chat: engine(client="llx-secret"), "client is of type str: give a client"),
-        (
-            lambda engine, chat: engine(client=chat, system_prompt="Be brief."),
-            "takes no system_prompt: it takes client",
-        ),
-        (lambda engine, chat: engine.from_defaults(llm=None), "no from_defaults: make it by its constructor"),
-    ],
-)
-def test_an_engine_that_cannot_be_made_so_says_how_it_can(
-    serve: Serve, make: Callable[[Any, LlamaCloudChat], object], says: str
-) -> None:
-    with pytest.raises(ConfigurationError, match=says) as raised:
-        make(SessionChatEngine, serve())
-    assert "llx-secret" not in str(raised.value)
-
-
-def test_an_engine_without_a_client_is_made_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(ConfigurationError, match="LLAMA_CLOUD_API_KEY"):
-        SessionChatEngine()
-    monkeypatch.setenv("LLAMA_CLOUD_API_KEY", "key-1")
-    monkeypatch.setenv("LLAMA_CLOUD_BASE_URL", "http://127.0.0.1:9")
-    assert SessionChatEngine().client.service == "llama_cloud"
-
-
-@pytest.mark.filterwarnings("ignore::pydantic.warnings.PydanticDeprecationWarning")
-def test_an_async_client_is_refused_with_the_way_out(serve: Serve) -> None:
-    chat = serve()
-    makes: tuple[Callable[[Any], object], ...] = (
-        lambda client: SessionChatEngine(client=client),
-        lambda client: SessionChatEngine.from_session(client.session()),
-        lambda client: SessionAgent(client=client),
-        lambda client: SessionMemory(client=client).get(),
-    )
-    for make in makes:
-        with pytest.raises(ConfigurationError, match=r"give the sync one, async methods go through its \.aio"):
-            make(chat.aio)
 
 
 @pytest.mark.parametrize("message", [None, 7, ["How much?"], " ", "x" * 1001])

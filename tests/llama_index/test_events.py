@@ -100,8 +100,8 @@ async def test_the_tags_of_the_call_are_on_every_span_and_event(serve: Serve, re
     finally:
         root_dispatcher.span_handlers.remove(spans)
     assert len(spans.completed_spans) == 6
-    assert all(span.tags == {"user": "u-1"} for span in spans.completed_spans)
-    assert all(event.tags == {"user": "u-1"} for event in recorder.events)
+    assert all(span.tags == {"session.id": engine.session_id, "user": "u-1"} for span in spans.completed_spans)
+    assert all(event.tags == {"session.id": engine.session_id, "user": "u-1"} for event in recorder.events)
 
 
 @proves(40)
@@ -161,6 +161,7 @@ def test_newer_tool_events_with_other_fields_are_left_out(
 
 
 @proves(41)
+@pytest.mark.filterwarnings("ignore::pydantic.warnings.PydanticDeprecationWarning")
 @pytest.mark.parametrize("method", METHODS)
 async def test_no_key_is_in_any_span_or_event(serve: Serve, recorder: Recorder, method: str) -> None:
     traces = Traces()

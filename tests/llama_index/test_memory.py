@@ -15,6 +15,7 @@ from llama_index.core.memory import BaseMemory, Memory
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from chat_sessions import ChatSessionsError, LlamaCloudChat, NotFoundError, SessionSummary
+from chat_sessions.http.client import HTTPClient
 from chat_sessions.llama_index import (
     RemoteHistoryAppendOnlyError,
     SessionChatEngine,
@@ -109,7 +110,7 @@ async def test_the_async_methods_use_no_thread_and_no_sync_request(
 
     history = memory.get()
     monkeypatch.setattr(asyncio, "to_thread", to_thread)
-    monkeypatch.setattr(LlamaCloudChat, "_send", refuse)
+    monkeypatch.setattr(HTTPClient, "send", refuse)
     assert await memory.aget() == await memory.aget_all() == history
     await memory.aput(history[-1])
     await memory.aput_messages(history)

@@ -24,6 +24,9 @@ from tests.llama_index.checklist import proves
 from tests.llama_index.conftest import METHODS, PASSAGE, USAGE, Gate, ScriptedAgent, Serve, ask
 from tests.llama_index.reading import CANCELS, live_threads, pieces, stream, until
 
+# OpenInference asks the metadata of each model, the stock ones too, for `json()`.
+pytestmark = pytest.mark.filterwarnings("ignore::pydantic.warnings.PydanticDeprecationWarning")
+
 OVERLAPPING = (
     ToolCall(call_id="a", name="search", arguments={"query": "revenue"}),
     ToolCall(call_id="b", name="read-page", arguments={"page": 3}),
@@ -297,7 +300,6 @@ def test_an_agent_that_says_nothing_has_a_trace(serve: Serve, traces: Traces) ->
     ]
 
 
-@pytest.mark.filterwarnings("ignore::pydantic.warnings.PydanticDeprecationWarning")
 @pytest.mark.parametrize("ends_well", [True, False])
 async def test_an_agents_turn_is_a_part_of_its_workflows_trace(serve: Serve, traces: Traces, ends_well: bool) -> None:
     handler = SessionAgent(client=serve(OVERLAPPING if ends_well else FAILS)).run(user_msg="How much?")

@@ -96,16 +96,18 @@ class DistinctSources:
         self._names: dict[str, str] = {}
         self._nameless: dict[str, list[int]] = defaultdict(list)
 
-    def add(self, sources: Iterable[Source]) -> None:
-        """Take in what one more result cites."""
+    def add(self, sources: Iterable[Source]) -> list[int]:
+        """Take in what one more result cites; returns the places that are new or have changed, in order."""
         sources = tuple(sources)
+        changed: set[int] = set()
         for source in sources:
             if source.file_id and source.file_name and source.file_id not in self._names:
                 self._names[source.file_id] = source.file_name
                 for place in self._nameless.pop(source.file_id, ()):
                     self._sources[place] = replace(self._sources[place], file_name=source.file_name)
-        for source in sources:
-            self._add(self.named(source))
+                    changed.add(place)
+        changed.update(added for source in sources if (added := self._add(self.named(source))) is not None)
+        return sorted(changed)
 
     def named(self, source: Source) -> Source:
         """The source with the name of its file, if that is known."""
@@ -113,17 +115,23 @@ class DistinctSources:
             return replace(source, file_name=self._names[source.file_id])
         return source
 
-    def _add(self, source: Source) -> None:
+    def _add(self, source: Source) -> int | None:
+        """Return the place that is new or has changed, or None."""
         key = (source.file_id or source.file_name, source.page, source.text)
         place = self._places.setdefault(key, len(self._sources))
         if place == len(self._sources):
             self._sources.append(source)
             if source.file_id and source.file_name is None:
                 self._nameless[source.file_id].append(place)
-            return
+            return place
         known = self._sources[place]
         if source.score is not None and (known.score is None or source.score > known.score):
             self._sources[place] = source
+            return place
+        return None
+
+    def __getitem__(self, place: int) -> Source:
+        return self._sources[place]
 
     def __iter__(self) -> Iterator[Source]:
         return iter(self._sources)

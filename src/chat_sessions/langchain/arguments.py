@@ -54,6 +54,10 @@ class ModelArguments(TypedDict, total=False):
     timeouts: Timeouts
     max_retries: int
     headers: Mapping[str, str]
+    verify: object
+    proxy: str | None
+    trust_env: bool
+    http2: bool
     http_client: object
     async_http_client: object
     max_event_bytes: int
@@ -101,13 +105,17 @@ _CLIENT = _CLIENT_STANDARD | frozenset(
         "async_http_client",
         "base_url",
         "headers",
+        "http2",
         "http_client",
         "max_event_bytes",
         "max_prompt_chars",
         "organization_id",
         "project_id",
+        "proxy",
         "region",
         "timeouts",
+        "trust_env",
+        "verify",
     )
 )
 _CALL = frozenset(("index_ids", "require_all_indexes", "session_id", "stream"))

@@ -11,14 +11,14 @@ except ModuleNotFoundError as error:
         "the LlamaIndex adapter needs llama-index-core: pip install 'chat-sessions[llama-index]'"
     ) from error
 
-from chat_sessions.llama_index.agent import SessionAgent
+from chat_sessions.llama_index.agent.session_agent import SessionAgent
+from chat_sessions.llama_index.answers.response import StreamingSessionResponse
 from chat_sessions.llama_index.engine import SessionChatEngine
-from chat_sessions.llama_index.images import PageImage
-from chat_sessions.llama_index.memory import RemoteHistoryAppendOnlyError, SessionMemory
+from chat_sessions.llama_index.memory.session_memory import RemoteHistoryAppendOnlyError, SessionMemory
+from chat_sessions.llama_index.memory.summary_block import SessionSummaryBlock
 from chat_sessions.llama_index.messages import messages_of
+from chat_sessions.llama_index.page_image import PageImage
 from chat_sessions.llama_index.query_engine import SessionQueryEngine
-from chat_sessions.llama_index.response import StreamingSessionResponse
-from chat_sessions.llama_index.summary_block import SessionSummaryBlock
 
 __all__ = [
     "PageImage",

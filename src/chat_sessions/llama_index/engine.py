@@ -2,49 +2,53 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
-from typing import Never, NoReturn, get_args
+from typing import Never, NoReturn, Unpack, get_args
 
 from llama_index.core import Settings
-from llama_index.core.base.llms.types import ChatMessage
 from llama_index.core.callbacks import CallbackManager
-from llama_index.core.chat_engine.types import AgentChatResponse, BaseChatEngine
+from llama_index.core.chat_engine.types import BaseChatEngine
 from llama_index.core.schema import NodeWithScore
 from llama_index.core.tools import QueryEngineTool
 
 from chat_sessions.core.errors import ConfigurationError
-from chat_sessions.llama_index.answer import Answer, AsyncAnswer, start_trace
-from chat_sessions.llama_index.client import client_or_default
-from chat_sessions.llama_index.history import ChatHistoryPolicy, history_problem
-from chat_sessions.llama_index.images import PageImage
-from chat_sessions.llama_index.memory import SessionMemory
+from chat_sessions.http.secrets import as_secret
+from chat_sessions.llama_index.arguments import ClientArguments, client_of, client_or_default
+from chat_sessions.llama_index.conversation import Conversation
+from chat_sessions.llama_index.memory.history import ChatHistoryPolicy
+from chat_sessions.llama_index.memory.session_memory import SessionMemory
+from chat_sessions.llama_index.page_image import PageImage
 from chat_sessions.llama_index.query_engine import SessionQueryEngine
-from chat_sessions.llama_index.response import StreamingSessionResponse
-from chat_sessions.llama_index.tracing import own_span
 from chat_sessions.session.backend import Backend
 from chat_sessions.session.chat_session import ChatSession
 
 __all__ = ["SessionChatEngine"]
 
+_ARGUMENTS = ("client", "session_id", "index_ids", "callback_manager", "on_chat_history")
 _TAKES = (
-    "it takes client, session_id, index_ids, callback_manager and on_chat_history. The hosted agent has its own model, "
-    "prompt, tools and memory; a key or an address is given to the client"
+    f"it takes {', '.join((*_ARGUMENTS, *ClientArguments.__annotations__))}. The hosted agent has its own model, "
+    "prompt, tools and memory"
 )
 
 
-class SessionChatEngine(BaseChatEngine):
+class SessionChatEngine(Conversation, BaseChatEngine):
     """A session of a backend behind LlamaIndex's five chat methods.
 
-    `client` is a backend's sync client, by default one made from the environment; async methods go
-    through its async twin. With `session_id` the engine continues that session, without one it
-    creates a session at its first turn. `index_ids` are what its turns query; by default the
-    session's own, or the client's.
+    `client` is a backend's sync client; async methods go through its async twin. Without one a `LlamaCloudChat` is
+    made of `api_key`, `base_url`, `project_id`, `organization_id`, `max_retries` and `timeout` (how many seconds it
+    waits for each event), and of the environment for those that are left out. An unknown argument raises
+    `ConfigurationError`; one that other engines take and that has no meaning here, such as `temperature`, warns.
+
+    With `session_id` the engine continues that session, without one it creates a session at its first turn.
+    `index_ids` are what its turns query; by default the session's own, or the client's.
 
     The service keeps the history, so a `chat_history=` given to a method cannot replace it. `[]` begins a
     new session; the session's own history (as those who talk see it) changes nothing; any other follows
     `on_chat_history`: "error" raises `ValueError` before anything is sent, "warn" warns and goes on with the
     session's own history, "ignore" goes on in silence.
+
+    A pickle keeps the session, the client's settings and the policy, never the key, which comes from the environment
+    again. It fails if a handler of `callback_manager` cannot be pickled.
 
     Turns of one engine run one after the other: a second one waits until the first has been read to
     its end or closed.
@@ -58,11 +62,13 @@ class SessionChatEngine(BaseChatEngine):
         *,
         callback_manager: CallbackManager | None = None,
         on_chat_history: ChatHistoryPolicy = "error",
-        **meaningless: Never,
+        **client_arguments: Unpack[ClientArguments],
     ) -> None:
-        if meaningless:
-            raise ConfigurationError(f"SessionChatEngine takes no {', '.join(meaningless)}: {_TAKES}")
-        session = client_or_default(client).session(session_id, index_ids=index_ids)
+        if "api_key" in client_arguments:
+            # A traceback may show local variables.
+            client_arguments["api_key"] = as_secret(client_arguments["api_key"])
+        client = client_of("SessionChatEngine", client, client_arguments, _ARGUMENTS, takes=_TAKES)
+        session = client.session(session_id, index_ids=index_ids)
         self._set_up(session, callback_manager, on_chat_history)
 
     @classmethod
@@ -104,67 +110,6 @@ class SessionChatEngine(BaseChatEngine):
     def __repr__(self) -> str:
         return f"{type(self).__name__}(session_id={self.session_id!r}, service={self.client.service!r})"
 
-    @property
-    def client(self) -> Backend:
-        """The backend's client."""
-        return self._memory.client
-
-    @property
-    def session(self) -> ChatSession:
-        """The session that the next turn goes to."""
-        return self._memory.session
-
-    @property
-    def session_id(self) -> str | None:
-        """The session's id; None until it is created, at the first turn."""
-        return self._memory.session.id
-
-    @property
-    def memory(self) -> SessionMemory:
-        """The session as memory; to reset one is to reset the other."""
-        self._memory.note()
-        return self._memory
-
-    @property
-    def chat_history(self) -> list[ChatMessage]:
-        """The session's messages, read from the service at each access. Raises `APIError`."""
-        return self._memory.get_all()
-
-    async def achat_history(self) -> list[ChatMessage]:
-        """The session's messages, read from the service. Raises `APIError`."""
-        return await self._memory.aget_all()
-
-    @own_span
-    def chat(self, message: str, chat_history: list[ChatMessage] | None = None) -> AgentChatResponse:
-        """The whole answer, with `sources`, `source_nodes` and `metadata`.
-
-        Raises `APIError` if the turn could not be sent, and a `TurnError`, with the turn so far on it,
-        if it did not end well.
-        """
-        return self._begin("chat", message, chat_history).read()
-
-    @own_span
-    async def achat(self, message: str, chat_history: list[ChatMessage] | None = None) -> AgentChatResponse:
-        """The whole answer. See `chat`."""
-        answer = await self._abegin("achat", message, chat_history)
-        return await answer.read()
-
-    @own_span
-    def stream_chat(self, message: str, chat_history: list[ChatMessage] | None = None) -> StreamingSessionResponse:
-        """The answer as it comes. The prompt is sent before this returns: `APIError` is raised here."""
-        return StreamingSessionResponse(self._begin("stream_chat", message, chat_history))
-
-    @own_span
-    async def astream_chat(
-        self, message: str, chat_history: list[ChatMessage] | None = None
-    ) -> StreamingSessionResponse:
-        """The answer as it comes. The prompt is sent before this returns: `APIError` is raised here."""
-        return StreamingSessionResponse(await self._abegin("astream_chat", message, chat_history))
-
-    def reset(self) -> None:
-        """Begin a new session with the next turn. The old one stays on the service. See `SessionMemory.reset`."""
-        self._memory.reset()
-
     def page_image(self, node: NodeWithScore) -> PageImage | None:
         """The screenshot of the page that this passage stands on, or None. Nothing is fetched yet."""
         return PageImage.of(node, client=self.client)
@@ -182,36 +127,3 @@ class SessionChatEngine(BaseChatEngine):
         return QueryEngineTool.from_defaults(
             self.as_query_engine(new_session=new_session), name=name, description=description
         )
-
-    def _begin(self, method: str, message: str, chat_history: list[ChatMessage] | None) -> Answer:
-        if chat_history:
-            self._check_history(chat_history, self.chat_history)
-        elif chat_history is not None:
-            self.reset()
-        session = self.session
-        stream = session.stream(message)
-        answer = Answer(stream, start_trace(self, method, message, session, self.callback_manager))
-        answer.open()
-        self._memory.note()
-        return answer
-
-    async def _abegin(self, method: str, message: str, chat_history: list[ChatMessage] | None) -> AsyncAnswer:
-        if chat_history:
-            self._check_history(chat_history, await self.achat_history())
-        elif chat_history is not None:
-            await self._memory.areset()
-        session = self.session.aio
-        stream = session.stream(message)
-        answer = AsyncAnswer(stream, start_trace(self, method, message, session, self.callback_manager))
-        await answer.open()
-        self._memory.note()
-        return answer
-
-    def _check_history(self, given: list[ChatMessage], own: list[ChatMessage]) -> None:
-        if self._on_chat_history == "ignore":
-            return
-        problem = history_problem(given, own, self.session_id)
-        if problem and self._on_chat_history == "error":
-            raise ValueError(problem)
-        if problem:
-            warnings.warn(f"{problem} The session's own history is used.", UserWarning, stacklevel=4)

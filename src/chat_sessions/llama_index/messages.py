@@ -1,7 +1,7 @@
 """Turns as LlamaIndex chat messages: one mapping for live turns and for replayed history.
 
-Both go through `Turn`, whose events are canonical, so a turn just streamed and the same turn
-read back from its session give equal messages.
+Both go through `Turn`, whose events are canonical, so a turn just streamed and the same turn read back from its
+session give equal messages.
 """
 
 from __future__ import annotations
@@ -24,13 +24,15 @@ from llama_index.core.tools import ToolOutput
 
 from chat_sessions.core.events import Text, TextDelta, Thinking, ThinkingDelta, ToolCall, ToolResult
 from chat_sessions.core.models import Usage
-from chat_sessions.core.turn import ToolRun, Turn
-from chat_sessions.llama_index.tools import RunPositions, result_text
+from chat_sessions.core.turn import RunBegan, RunEnded, ToolRun, Turn
+from chat_sessions.llama_index.outputs import NO_RESULT, result_text
 
 __all__ = [
     "agent_response",
     "answer_message",
+    "answer_text",
     "chat_response",
+    "gap",
     "messages_of",
     "response_metadata",
     "same_talk",
@@ -38,28 +40,35 @@ __all__ = [
     "token_counts",
 ]
 
-_NO_RESULT = {
-    "running": "This tool has not given a result yet.",
-    "unanswered": "The turn ended before this tool gave a result.",
-}
+_NO_RESULT = {"running": "This tool has not given a result yet.", "unanswered": NO_RESULT}
+
+
+def gap(before: str, after: str) -> str:
+    r"""Return what to put between two pieces of text that have a tool run between them.
+
+    It is a blank line, or nothing where there is white space already, so that "Let me look." and "Revenue was ..."
+    do not run together.
+    """
+    return "\n\n" if before and not before[-1].isspace() and not after[:1].isspace() else ""
 
 
 @dataclass(slots=True)
 class _Step:
-    """An assistant message, and the tool runs that it began."""
+    """An assistant message, and the numbers of the tool runs that it began."""
 
     blocks: list[ContentBlock] = field(default_factory=list[ContentBlock])
-    runs: list[tuple[int, ToolRun]] = field(default_factory=list[tuple[int, ToolRun]])
+    runs: list[int] = field(default_factory=list[int])
+    call_ids: set[str] = field(default_factory=set[str])
     is_answered: bool = False
+    has_gap: bool = False
 
 
 def messages_of(turns: Iterable[Turn]) -> list[ChatMessage]:
     """The messages of a history, new objects at each call.
 
-    A turn is the user's message and then, once per round of tools, an assistant message (thinking,
-    text and tool calls) followed at once by a tool message per call, which is the order that LLM
-    adapters accept. A call without a result has a tool message that says so; a result without a call
-    gets one with no arguments.
+    A turn is the user's message and then, once per round of tools, an assistant message (thinking, text and tool
+    calls) followed at once by a tool message per call, which is the order that LLM adapters accept. A call without
+    a result has a tool message that says so; a result without a call gets one with no arguments.
     """
     return [message for turn in turns for message in _messages(turn)]
 
@@ -69,55 +78,49 @@ def _messages(turn: Turn) -> Iterable[ChatMessage]:
         yield ChatMessage(role=MessageRole.USER, blocks=[TextBlock(text=turn.prompt)])
     for step in _steps(turn):
         yield ChatMessage(role=MessageRole.ASSISTANT, blocks=step.blocks)
-        for _, run in step.runs:
-            yield _tool_message(run)
+        for number in step.runs:
+            yield _tool_message(turn.tool_runs[number])
 
 
 def _steps(turn: Turn) -> list[_Step]:
     steps: list[_Step] = []
-    positions = RunPositions()
+    step_of: dict[int, _Step] = {}
 
-    def current() -> _Step:
-        # What the agent does after a result belongs to its next round.
-        if not steps or steps[-1].is_answered:
+    def current(call_id: str | None = None) -> _Step:
+        # What the agent does after a result belongs to its next round; so does a call whose id is taken.
+        if not steps or steps[-1].is_answered or call_id in steps[-1].call_ids:
             steps.append(_Step())
         return steps[-1]
 
-    for event in turn.events:
-        match event:
+    for update in turn.updates:
+        match update:
             case Text() | TextDelta():
-                _append_text(current().blocks, event.content)
+                _append_text(current(), update.content)
             case Thinking() | ThinkingDelta():
-                current().blocks.append(ThinkingBlock(content=event.content))
-            case ToolCall():
-                if any(run.call_id == event.call_id for _, run in current().runs):
-                    steps.append(_Step())
-                _append_call(current(), positions.called(event), turn)
-            case ToolResult():
-                position = positions.answered(event)
-                owner = next((step for step in steps for known, _ in step.runs if known == position), None)
-                if owner is None:
-                    owner = current()
-                    _append_call(owner, position, turn)
-                owner.is_answered = True
+                current().blocks.append(ThinkingBlock(content=update.content))
+            case RunBegan(number, run):
+                step = step_of[number] = current(run.call_id)
+                step.runs.append(number)
+                step.call_ids.add(run.call_id)
+                step.blocks.append(
+                    ToolCallBlock(tool_call_id=run.call_id, tool_name=run.name, tool_kwargs=dict(run.arguments))
+                )
+            case RunEnded(number):
+                step_of[number].is_answered = step_of[number].is_answered or update.event is not None
+                steps[-1].has_gap = True
             case _:
                 pass
     return steps
 
 
-def _append_text(blocks: list[ContentBlock], text: str) -> None:
-    """`ChatMessage.content` puts a line break between text blocks; the answer has none there."""
-    last = blocks[-1] if blocks else None
+def _append_text(step: _Step, text: str) -> None:
+    """Add text to a step. `ChatMessage.content` puts a line break between text blocks; the answer has none there."""
+    last = step.blocks[-1] if step.blocks else None
     if isinstance(last, TextBlock):
-        last.text += text
+        last.text += (gap(last.text, text) if step.has_gap else "") + text
     else:
-        blocks.append(TextBlock(text=text))
-
-
-def _append_call(step: _Step, position: int, turn: Turn) -> None:
-    run = turn.tool_runs[position]
-    step.blocks.append(ToolCallBlock(tool_call_id=run.call_id, tool_name=run.name, tool_kwargs=dict(run.arguments)))
-    step.runs.append((position, run))
+        step.blocks.append(TextBlock(text=text))
+    step.has_gap = False
 
 
 def _tool_message(run: ToolRun) -> ChatMessage:
@@ -130,19 +133,42 @@ def _tool_message(run: ToolRun) -> ChatMessage:
     return ChatMessage(role=MessageRole.TOOL, blocks=[TextBlock(text=text)], additional_kwargs=details)
 
 
+def answer_text(turn: Turn) -> str:
+    """Return the text of the answer as a reader sees it, without white space around it. See `gap`."""
+    return _joined(turn, (Text, TextDelta)).strip()
+
+
+def _thinking(turn: Turn) -> str:
+    return _joined(turn, (Thinking, ThinkingDelta))
+
+
+def _joined(turn: Turn, kinds: tuple[type[Text | TextDelta | Thinking | ThinkingDelta], ...]) -> str:
+    parts: list[str] = []
+    has_gap = False
+    for event in turn.events:
+        if isinstance(event, kinds):
+            if has_gap and parts:
+                parts.append(gap(parts[-1], event.content))
+            parts.append(event.content)
+            has_gap = False
+        elif isinstance(event, ToolCall | ToolResult):
+            has_gap = True
+    return "".join(parts)
+
+
 def answer_message(turn: Turn) -> ChatMessage:
-    """The whole answer as one assistant message: its thinking, and its text without white space around it."""
+    """Return the whole answer as one assistant message: its thinking, and its text without white space around it."""
     blocks: list[ContentBlock] = []
-    if turn.thinking:
-        blocks.append(ThinkingBlock(content=turn.thinking))
-    blocks.append(TextBlock(text=turn.text.strip()))
+    if thinking := _thinking(turn):
+        blocks.append(ThinkingBlock(content=thinking))
+    blocks.append(TextBlock(text=answer_text(turn)))
     return ChatMessage(role=MessageRole.ASSISTANT, blocks=blocks)
 
 
 def token_counts(usage: Usage | None) -> dict[str, int]:
-    """What a turn cost, under the names that LlamaIndex's counters and tracers read.
+    """Return what a turn cost, under the names that LlamaIndex's counters and tracers read.
 
-    A count that the service does not tell is left out: those counters take a None for a number.
+    A count that the service does not give is left out: those counters take a None for a number.
     """
     if usage is None:
         return {}
@@ -157,7 +183,7 @@ def token_counts(usage: Usage | None) -> dict[str, int]:
 
 
 def chat_response(turn: Turn, session_id: str | None) -> ChatResponse:
-    """The turn as an LLM's response; `raw["usage"]` has its token counts."""
+    """Return the turn as an LLM's response; `raw["usage"]` has its token counts."""
     counts = token_counts(turn.usage)
     return ChatResponse(
         message=answer_message(turn),
@@ -167,14 +193,14 @@ def chat_response(turn: Turn, session_id: str | None) -> ChatResponse:
 
 
 def response_metadata(turn: Turn, session_id: str | None) -> dict[str, object]:
-    """What a response says beside its text: `session_id, usage, thinking, skipped_index_ids`.
+    """Return what a response says beside its text: `session_id, usage, thinking, skipped_index_ids`.
 
     `usage` has `input_tokens, output_tokens, turns, duration_ms`, or is None before the turn's end.
     """
     return {
         "session_id": session_id,
         "usage": turn.usage.model_dump(by_alias=False) if turn.usage else None,
-        "thinking": turn.thinking,
+        "thinking": _thinking(turn),
         "skipped_index_ids": list(turn.skipped_index_ids),
     }
 
@@ -182,9 +208,9 @@ def response_metadata(turn: Turn, session_id: str | None) -> dict[str, object]:
 def agent_response(
     turn: Turn, session_id: str | None, *, sources: Sequence[ToolOutput], source_nodes: Sequence[NodeWithScore]
 ) -> AgentChatResponse:
-    """The turn as what `chat` gives back."""
+    """Return the turn as `chat` returns it."""
     return AgentChatResponse(
-        response=turn.text.strip(),
+        response=answer_text(turn),
         sources=list(sources),
         source_nodes=list(source_nodes),
         metadata=response_metadata(turn, session_id),
@@ -192,7 +218,7 @@ def agent_response(
 
 
 def talk(messages: Iterable[ChatMessage]) -> list[tuple[MessageRole, str]]:
-    """Who said what: roles and words, with tool messages left out and an answer in pieces joined.
+    """Return who said what: roles and words, with tool messages left out and an answer in pieces joined.
 
     White space does not count: a UI that keeps a history of its own trims and joins as it likes.
     """
@@ -208,5 +234,5 @@ def talk(messages: Iterable[ChatMessage]) -> list[tuple[MessageRole, str]]:
 
 
 def same_talk(one: Iterable[ChatMessage], other: Iterable[ChatMessage]) -> bool:
-    """Whether two histories are the same conversation to those who took part in it."""
+    """Return whether two histories are the same conversation to those who took part in it."""
     return talk(one) == talk(other)

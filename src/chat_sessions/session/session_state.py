@@ -97,6 +97,11 @@ class AsyncSessionState(_State):
         self.client = client
         self._set_up(session_id, index_ids)
 
+    @property
+    def turn_count(self) -> int | None:
+        """How many turns the session holds, as far as this process knows; None where it does not know."""
+        return 0 if self.id is None else self._count(self.client).value
+
 
 class SessionState(_State):
     """What a `ChatSession` knows, and the way to its async twin."""
@@ -108,6 +113,11 @@ class SessionState(_State):
     ) -> None:
         self.client = client
         self._set_up(session_id, index_ids)
+
+    @property
+    def turn_count(self) -> int | None:
+        """How many turns the session holds, as far as this process knows; None where it does not know."""
+        return 0 if self.id is None else self._count(self.client).value
 
     @property
     def aio(self) -> AsyncChatSession:

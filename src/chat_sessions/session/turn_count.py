@@ -40,6 +40,11 @@ class TurnCount:
             return found
 
     @property
+    def value(self) -> int | None:
+        """How many turns there are; None where that is not known."""
+        return self._value
+
+    @property
     def in_doubt(self) -> bool:
         """Whether the session may hold turns of ours besides: prompts of which nobody knows whether they landed."""
         return self._in_doubt

@@ -11,7 +11,7 @@ from llama_index.core.memory import BaseMemoryBlock
 from llama_index.core.utils import get_tokenizer  # pyright: ignore[reportUnknownVariableType] - gives lists of anything
 
 from chat_sessions.core.models import SessionSummary
-from chat_sessions.llama_index.client import client_or_default
+from chat_sessions.llama_index.arguments import client_or_default
 from chat_sessions.session.backend import Backend
 
 __all__ = ["SessionSummaryBlock"]

@@ -13,7 +13,7 @@ from pydantic import BaseModel
 
 from chat_sessions.core.errors import ChatSessionsError
 from chat_sessions.core.models import JobMetadata, SessionSummary
-from chat_sessions.llama_index.client import client_or_default
+from chat_sessions.llama_index.arguments import client_or_default
 from chat_sessions.llama_index.messages import messages_of, same_talk, talk
 from chat_sessions.session.backend import Backend
 from chat_sessions.session.chat_session import ChatSession
@@ -36,9 +36,10 @@ class SessionMemory(BaseMemory):
     and sends nothing. `reset()` and `set([])` begin a new session, created at its first turn; the old
     one stays on the service.
 
-    The fields are those of a session's summary. They are what `to_dict`, `to_json` and pickle keep:
-    never the client or its key. Give a client to `from_dict(data, client=...)`; without one it is made
-    from the environment when it is first needed.
+    The fields are those of a session's summary. They are what `to_dict` and `to_json` keep: never the
+    client or its key. Give a client to `from_dict(data, client=...)`; without one it is made from the
+    environment when it is first needed. A pickle keeps the client too, with all its settings but the
+    key, which comes from the environment again.
     """
 
     session_id: str | None = Field(default=None, description="The session; None until it is created.")
@@ -231,8 +232,13 @@ class SessionMemory(BaseMemory):
 
     def __getstate__(self) -> dict[str, Any]:
         self.note()
-        # The base component would try to pickle the client, which holds the key.
-        return {**BaseModel.__getstate__(self), "__pydantic_private__": {"_client": None, "_session": None}}
+        # Not the base component's own, which leaves out what does not pickle. A client does, without its key.
+        return {**BaseModel.__getstate__(self), "__pydantic_private__": {"_client": self._client, "_session": None}}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        # The base component makes itself anew of the fields alone.
+        super().__setstate__(state)
+        self._client = state["__pydantic_private__"]["_client"]
 
     @field_serializer("last_updated_at")
     def _serialize_time(self, value: datetime | None) -> str | None:

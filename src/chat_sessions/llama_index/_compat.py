@@ -1,0 +1,70 @@
+"""Names of llama-index-core that its documentation does not promise, each with what breaks if it changes.
+
+Read from llama-index-core 0.14.5 and 0.14.25, and llama-index-instrumentation 0.4 to 0.6.
+`tests/llama_index/test_compat.py` fails when one of them changes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextvars import Context
+
+from llama_index.core.instrumentation.span import active_span_id
+from llama_index_instrumentation.dispatcher import Dispatcher, active_instrument_tags
+from llama_index_instrumentation.event_handlers import NullEventHandler
+
+__all__ = ["MEMORY", "RAN_TOOLS", "call_tags", "enclosing_span_id", "is_heard", "tag"]
+
+RAN_TOOLS = "current_tool_calls"
+"""Where a workflow of agents collects the tools that ran, in a context's store.
+
+It adds them to the result of the run, handoffs included. Without the name, the result lacks the hosted agent's tools.
+"""
+
+MEMORY = "memory"
+"""Where a run of an agent has its memory, in a context's store.
+
+A run makes one where there is none. Without the name, a store that takes only the types that it knows refuses the
+memory that is made here.
+"""
+
+
+def enclosing_span_id() -> str | None:
+    """Return the id of the span around the calling code.
+
+    The dispatcher's own decorator reads it from this variable, and ends its span when the method returns: too early
+    for a stream. Without the variable, a turn is a trace of its own and not part of the one around it.
+    """
+    return active_span_id.get()
+
+
+def call_tags() -> dict[str, object]:
+    """Return the tags that the application put on this call with `instrument_tags`.
+
+    Without the variable behind it, the spans of a turn have no tags.
+    """
+    return dict(active_instrument_tags.get())
+
+
+def tag(context: Context, tags: Mapping[str, object]) -> None:
+    """Put these tags on the events that are sent in this context, besides those that the application put there.
+
+    `instrument_tags` takes its tags off again at the end of a block, and a turn is no block. Without the variable
+    behind it, events do not say which session they belong to.
+    """
+    context.run(active_instrument_tags.set, {**tags, **call_tags()})
+
+
+def is_heard(dispatcher: Dispatcher) -> bool:
+    """Return whether any handler gets the events of this dispatcher.
+
+    Building an event costs more than a token does, and the dispatcher asks nobody before it is given one. Without
+    these attributes, every piece of text pays for an event.
+    """
+    node = dispatcher
+    while True:
+        if any(not isinstance(handler, NullEventHandler) for handler in node.event_handlers):
+            return True
+        if not node.propagate:
+            return False
+        node = node.parent

@@ -1,0 +1,1 @@
+"""A session as an agent of LlamaIndex's workflows."""

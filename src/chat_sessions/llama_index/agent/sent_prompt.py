@@ -1,0 +1,66 @@
+"""A prompt that a context has sent, so that a run that was cut short does not send it again when it is repeated."""
+
+from __future__ import annotations
+
+import time
+
+from pydantic import BaseModel
+
+from chat_sessions.core.errors import TurnOutcomeUnknown
+from chat_sessions.core.segments import bare
+from chat_sessions.core.turn import Turn
+from chat_sessions.llama_index.agent.stored_turn import StoredTurn
+from chat_sessions.session.async_chat_session import AsyncChatSession
+from chat_sessions.session.waiting import async_sleep
+
+__all__ = ["SentPrompt"]
+
+# Between two looks at the session, in seconds.
+_WAIT = 0.5
+# How long a prompt is looked for that the service may not have taken, in seconds.
+_SETTLING = 3.0
+
+
+class SentPrompt(BaseModel):
+    """What a context's store keeps of a turn that has not ended for its reader.
+
+    `turns` is how many the session held before, and `accepted` says that the service began to answer.
+    """
+
+    prompt: str
+    turns: int
+    accepted: bool = False
+
+    @classmethod
+    async def next_in(cls, session: AsyncChatSession, prompt: str) -> SentPrompt:
+        """Return the note on a prompt that is about to be sent. Raises `APIError`."""
+        known = session.turn_count
+        return cls(prompt=prompt, turns=len(await session.turns()) if known is None else known)
+
+    async def turn_in(self, session: AsyncChatSession) -> StoredTurn | None:
+        """Return the turn as the session holds it; None if the prompt did not land.
+
+        A service may show a turn only once it has ended. Raises `TurnOutcomeUnknown` if the session does not show a
+        turn that the service accepted within `timeouts.recovery` seconds, and `APIError`.
+        """
+        budget = session.client.timeouts.recovery
+        if not self.accepted:
+            budget = _SETTLING if budget is None else min(budget, _SETTLING)
+        deadline = None if budget is None else time.monotonic() + budget
+        while True:
+            turns = await session.turns()
+            for position in range(self.turns, len(turns)):
+                if bare(turns[position].prompt or "") == bare(self.prompt):
+                    return StoredTurn(session, turns[position], position)
+            left = _WAIT if deadline is None else deadline - time.monotonic()
+            if left > 0:
+                await async_sleep(min(_WAIT, left))
+            elif self.accepted:
+                raise TurnOutcomeUnknown(
+                    f"the prompt was sent before, and session {session.id} does not show it yet: look at the session "
+                    "before sending it again",
+                    turn=Turn(prompt=self.prompt),
+                    session_id=session.id or "",
+                )
+            else:
+                return None

@@ -1,0 +1,110 @@
+"""A turn that its session holds already, read as a stream is. It is not sent again."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from typing import Self
+
+from chat_sessions.core.errors import APIError, ProtocolError, TurnFailed, TurnInterrupted
+from chat_sessions.core.turn import RunEnded, Turn, TurnFold, Update, replay
+from chat_sessions.session.async_chat_session import AsyncChatSession
+from chat_sessions.session.waiting import async_sleep
+
+__all__ = ["StoredTurn"]
+
+# Between two looks at a turn that runs, in seconds: the first wait, by how much each is longer, the longest.
+_FIRST_WAIT, _GROWTH, _LONGEST_WAIT = 0.25, 1.6, 3.0
+
+
+class StoredTurn:
+    """The turn at this position of the session, as the session shows it now.
+
+    A turn that still runs is waited for, `timeouts.recovery` seconds at most, and its events come as the session
+    shows them. Raises `TurnFailed` if it failed, `TurnInterrupted` if it has not ended in time.
+    """
+
+    def __init__(self, session: AsyncChatSession, turn: Turn, position: int) -> None:
+        self._session = session
+        self._position = position
+        self._fold = TurnFold(turn.prompt)
+        self._ready: deque[Update] = deque(self._fold.adopt(turn))
+        budget = session.client.timeouts.recovery
+        self._deadline = None if budget is None else time.monotonic() + budget
+        self._wait = _FIRST_WAIT
+        self._is_closed = False
+
+    @property
+    def turn(self) -> Turn:
+        """The turn so far."""
+        return self._fold.turn
+
+    @property
+    def session_id(self) -> str | None:
+        """The session's id."""
+        return self._session.id
+
+    @property
+    def turns_before(self) -> int:
+        """How many turns there are before it."""
+        return self._position
+
+    @property
+    def landed(self) -> bool:
+        """True: the session holds it."""
+        return True
+
+    async def open(self) -> Self:
+        """Do nothing: the prompt was sent before."""
+        return self
+
+    def abandon(self) -> None:
+        """Do nothing: no turn waits for this one."""
+
+    def take(self) -> Update | None:
+        """Return what is ready; None if nothing is."""
+        return self._ready.popleft() if self._ready else None
+
+    async def next_update(self) -> Update | None:
+        """Return the next update, waiting for it if the turn still runs; None at the end."""
+        while not self._ready and not self._is_closed:
+            if self._fold.is_complete:
+                await self.close()
+                self._raise_failure()
+                return None
+            await self._look()
+        return self.take()
+
+    async def _look(self) -> None:
+        left = None if self._deadline is None else self._deadline - time.monotonic()
+        if left is not None and left <= 0:
+            raise TurnInterrupted(
+                f"the prompt was sent before and is not sent again; its turn has not ended in session "
+                f"{self.session_id}: read it again later",
+                turn=self.turn,
+                session_id=self.session_id or "",
+            )
+        await async_sleep(self._wait if left is None else min(self._wait, left))
+        self._wait = min(_LONGEST_WAIT, self._wait * _GROWTH)
+        try:
+            events = await self._session.client.transport.read_back(self.session_id or "", timeout=left)
+        except (APIError, ProtocolError):
+            return
+        turns = replay(events)
+        if self._position < len(turns):
+            self._ready.extend(self._fold.adopt(turns[self._position]))
+
+    def _raise_failure(self) -> None:
+        if self.turn.error is not None:
+            session_id = self.session_id or ""
+            raise TurnFailed(
+                f"the turn failed in session {session_id}: {self.turn.error}", turn=self.turn, session_id=session_id
+            )
+
+    def end_runs(self) -> tuple[RunEnded, ...]:
+        """End the tool runs that are still open, the last one first."""
+        return self._fold.end_runs()
+
+    async def close(self) -> None:
+        """Read no more. Idempotent."""
+        self._is_closed = True

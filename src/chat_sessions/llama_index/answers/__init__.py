@@ -1,0 +1,1 @@
+"""One turn on its way to its readers."""

@@ -1,0 +1,202 @@
+# Generated from async_answer.py by scripts/generate_sync.py: edit that file, then run `make format`.
+"""One turn on its way into LlamaIndex, read by whoever asks for more.
+
+There is no thread and no task between the socket and the reader. Several readers may read the same answer: whoever
+comes first to the end of what is there reads on for all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Sequence
+from typing import Protocol, Self
+
+from llama_index.core.base.llms.types import ChatResponse
+from llama_index.core.chat_engine.types import AgentChatResponse
+
+from chat_sessions.core.turn import Update
+from chat_sessions.llama_index.answers.chat_cursor import ChatCursor
+from chat_sessions.llama_index.answers.gates import Gate, give_way
+from chat_sessions.llama_index.answers.state import AnswerState, Follower, TurnSoFar
+from chat_sessions.llama_index.traces.turn_trace import TurnTrace
+from chat_sessions.session.chat_session import ChatSession
+
+__all__ = ["Answer", "Readable", "Source", "chat_responses", "pieces"]
+
+
+class Source(TurnSoFar, Protocol):
+    """The turn that is read: a stream, or what stands for one."""
+
+    def open(self) -> object:
+        """Send the prompt, if it is to be sent."""
+        ...
+
+    def next_update(self) -> Update | None:
+        """Return what the next event adds to the turn; None after the end."""
+        ...
+
+    def close(self) -> None:
+        """Close the socket."""
+        ...
+
+
+class Answer(AnswerState):
+    """An answer as it comes."""
+
+    def __init__(self, stream: Source, trace: TurnTrace, follower: Follower | None = None) -> None:
+        super().__init__(stream, trace, follower)
+        self._stream = stream
+        self.gate = Gate()
+
+    @classmethod
+    def prepare(
+        cls, session: ChatSession, prompt: str, trace: Callable[[], TurnTrace], follower: Follower | None = None
+    ) -> Self:
+        """Return an answer whose session exists and whose prompt is not sent yet.
+
+        `trace` begins the turn's trace once the session exists, so that its id is on every span. Raises
+        `ConfigurationError` for a prompt that the service would refuse, and `APIError`.
+        """
+        stream = session.stream(prompt)
+        try:
+            session.create()
+        except BaseException as error:
+            trace().fail(error)
+            raise
+        return cls(stream, trace(), follower)
+
+    def reader_comes(self) -> None:
+        """Count a reader in. Raises `ConfigurationError` for one that cannot read this answer."""
+        self.gate.check()
+        super().reader_comes()
+
+    def send(self) -> None:
+        """Send the prompt. Raises what `TurnStream.open` raises."""
+        try:
+            self._stream.open()
+        except BaseException as error:
+            self._end(error)
+            raise
+
+    def advance(self, count: int) -> None:
+        """Take in the next update, unless more than `count` are in already. Raises what ends the turn badly."""
+        if not self.gate.enter():
+            self.gate.wait()
+            return
+        try:
+            if self.is_over or self.count > count:
+                return
+            update = self._stream.take() or self._stream.next_update()
+            if update is None:
+                self._end()
+                return
+            self._take(update)
+            if self._is_followed:
+                give_way()
+        except BaseException as error:
+            self._stream.close()
+            self._end(error)
+            raise
+        finally:
+            self.gate.leave()
+
+    def read(self) -> AgentChatResponse:
+        """Read to the end; returns the whole answer. Raises what ends the turn badly."""
+        try:
+            while not self.is_over:
+                self.advance(self.count)
+        finally:
+            # Ctrl-C or a cancellation may come between two events.
+            self.close()
+        return self.whole()
+
+    def close(self) -> None:
+        """Close the socket and the trace at once, however far the turn has come. Idempotent."""
+        if not self.is_over:
+            try:
+                self._stream.close()
+            finally:
+                self._end()
+
+
+class Readable(Protocol):
+    """What reading an answer takes. See `AnswerState` for each."""
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the answer has ended."""
+        ...
+
+    @property
+    def count(self) -> int:
+        """The number of updates taken in."""
+        ...
+
+    @property
+    def error(self) -> Exception | None:
+        """What ended the answer badly, or None."""
+        ...
+
+    def reader_comes(self) -> None:
+        """Count a reader in."""
+        ...
+
+    def reader_leaves(self) -> bool:
+        """Count a reader out; returns whether the answer is to be closed."""
+        ...
+
+    def advance(self, count: int) -> None:
+        """Take in the next update, unless more than `count` are in already."""
+        ...
+
+    def close(self) -> None:
+        """Close the socket and the trace."""
+        ...
+
+
+def pieces(answer: Readable, text: Sequence[str], owner: object) -> Generator[str]:  # noqa: ARG001
+    """Yield the answer's text from its start; an error comes after the pieces that came before it.
+
+    The last reader to leave closes the answer, and `owner`, the response that the reader has it from, is kept until
+    then. One generator does all of it: an event loop that ends closes every async generator at the same time, and
+    one inside another would be closed while it is being closed.
+    """
+    seen = 0
+    answer.reader_comes()
+    try:
+        while True:
+            is_over, count = answer.is_over, answer.count
+            while seen < len(text):
+                seen += 1
+                yield text[seen - 1]
+            if is_over:
+                break
+            answer.advance(count)
+    finally:
+        if answer.reader_leaves():
+            answer.close()
+    if answer.error is not None:
+        raise answer.error
+
+
+def chat_responses(
+    answer: Readable,
+    cursor: ChatCursor,
+    owner: object,  # noqa: ARG001
+) -> Generator[ChatResponse]:
+    """Yield the answer as chat responses. See `pieces`."""
+    answer.reader_comes()
+    try:
+        while True:
+            is_over, count = answer.is_over, answer.count
+            for response in cursor.news():
+                yield response
+            if is_over:
+                break
+            answer.advance(count)
+    finally:
+        if answer.reader_leaves():
+            answer.close()
+    if (last := cursor.last()) is not None:
+        yield last
+    if answer.error is not None:
+        raise answer.error

@@ -1,0 +1,86 @@
+"""Who reads on for all readers of an answer: one at a time, in a thread or in a task.
+
+To enter is to take the only item of a deque, which is one atomic operation: a lock costs more than all the rest of a
+token's way.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections import deque
+from contextlib import suppress
+from typing import Generic, TypeVar
+
+from chat_sessions.core.errors import ConfigurationError
+
+__all__ = ["AsyncGate", "Gate", "async_give_way", "give_way"]
+
+_Left = TypeVar("_Left", threading.Event, asyncio.Event)
+
+
+class _Entrance(Generic[_Left]):
+    """Lets one in at a time."""
+
+    def __init__(self) -> None:
+        self._free = deque([None])
+        self._waiting: deque[_Left] = deque()
+
+    def enter(self) -> bool:
+        """Enter, if nobody is inside; returns whether you are."""
+        try:
+            self._free.pop()
+        except IndexError:
+            return False
+        return True
+
+    def leave(self) -> None:
+        """Leave, and wake those who wait."""
+        self._free.append(None)
+        if self._waiting:
+            with suppress(IndexError):
+                while True:
+                    self._waiting.popleft().set()
+
+
+class Gate(_Entrance[threading.Event]):
+    """Lets one thread in at a time."""
+
+    def check(self) -> None:
+        """Do nothing: any thread may enter."""
+
+    def wait(self) -> None:
+        """Wait until whoever is inside has left."""
+        left = threading.Event()
+        self._waiting.append(left)
+        # Whoever left before this has not seen the event.
+        if not self._free:
+            left.wait()
+
+
+class AsyncGate(_Entrance[asyncio.Event]):
+    """Lets one task in at a time, in the event loop that made it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.loop = asyncio.get_running_loop()
+
+    def check(self) -> None:
+        """Raise `ConfigurationError` in another event loop."""
+        if asyncio.get_running_loop() is not self.loop:
+            raise ConfigurationError("this answer belongs to another event loop: read it in the loop that asked")
+
+    async def wait(self) -> None:
+        """Wait until whoever is inside has left."""
+        left = asyncio.Event()
+        self._waiting.append(left)
+        await left.wait()
+
+
+async def async_give_way() -> None:
+    """Let other tasks run."""
+    await asyncio.sleep(0)
+
+
+def give_way() -> None:
+    """Do nothing: other threads run anyway."""

@@ -1,0 +1,123 @@
+"""The arguments of an engine or an agent: which there are, which have no meaning here, and what to do instead.
+
+The one place of this adapter that knows a service by name: that of the client that is made where none is given.
+"""
+
+from __future__ import annotations
+
+import difflib
+import warnings
+from collections.abc import Iterable, Mapping
+from typing import Any, NoReturn, TypedDict
+
+from pydantic import SecretStr
+
+from chat_sessions.core.errors import ConfigurationError
+from chat_sessions.http.secrets import Concealed
+from chat_sessions.session.backend import Backend
+from chat_sessions.session.deadlines import Timeouts
+
+__all__ = ["ClientArguments", "client_of", "client_or_default", "refuse_unknown"]
+
+
+class ClientArguments(TypedDict, total=False):
+    """What an engine may be given to make its client of. `timeout` is how many seconds it waits for each event."""
+
+    api_key: str | SecretStr | None
+    base_url: str | None
+    project_id: str | None
+    organization_id: str | None
+    timeout: float | None
+    max_retries: int | None
+
+
+# What engines of LlamaIndex may be given, without a meaning here: which model answers, and how, is the service's
+# business.
+_STANDARD = frozenset(
+    (
+        "chat_mode",
+        "max_tokens",
+        "model",
+        "similarity_top_k",
+        "streaming",
+        "temperature",
+        "token_limit",
+        "top_p",
+        "use_async",
+        "verbose",
+    )
+)
+# What people call these elsewhere.
+_SYNONYMS = {
+    "index": "index_ids",
+    "indexes": "index_ids",
+    "indices": "index_ids",
+    "organization": "organization_id",
+    "project": "project_id",
+    "thread_id": "session_id",
+    "token": "api_key",
+    "url": "base_url",
+}
+
+
+def client_of(
+    whose: str, client: Backend | None, given: Mapping[str, Any], known: Iterable[str], *, takes: str
+) -> Backend:
+    """Return the client given, else one made of these arguments and, for the others, of the environment.
+
+    Warns of an argument that has no meaning here. Raises `ConfigurationError` for one that there is not, for one of
+    the client where there is a client, and what `client_or_default` raises.
+    """
+    settings = Concealed[Any]()
+    for name in given:  # not the values: a traceback may show local variables
+        if name in ClientArguments.__annotations__:
+            if given[name] is not None:
+                settings[name] = given[name]
+        elif name in _STANDARD:
+            warnings.warn(
+                f"{name} is not sent: which model of the service answers, and how, is the service's business",
+                UserWarning,
+                stacklevel=3,
+            )
+        else:
+            refuse_unknown(whose, name, {*known, *ClientArguments.__annotations__}, takes=takes)
+    if client is not None and settings:
+        raise ConfigurationError(
+            f"{', '.join(settings)}: give it to the client, or leave out client= and one is made with it"
+        )
+    if (timeout := settings.pop("timeout", None)) is not None:
+        settings["timeouts"] = Timeouts(first_event=timeout, idle=timeout)
+    return client_or_default(client, **settings)
+
+
+def refuse_unknown(whose: str, name: str, known: Iterable[str], *, takes: str) -> NoReturn:
+    """Raise `ConfigurationError` for an argument that there is not, with the nearest that there is."""
+    known = sorted(known)
+    meant = _SYNONYMS.get(name)
+    near = [meant] if meant in known else difflib.get_close_matches(name, known, n=1, cutoff=0.7)
+    # Never the value: it may be a key.
+    raise ConfigurationError(
+        f"{whose} has no argument {name}; did you mean {near[0]}?" if near else f"{whose} takes no {name}: {takes}"
+    )
+
+
+def client_or_default(client: Backend | None, **settings: Any) -> Backend:
+    """Return this client, or one made of these settings and the environment.
+
+    Raises `ConfigurationError` for what is no client, for an async one (its sync twin is the one that has both),
+    and where there is neither a client nor a key.
+    """
+    if client is None:
+        from chat_sessions.llama_cloud import LlamaCloudChat
+
+        return LlamaCloudChat(**settings)
+    if not hasattr(client, "session"):
+        # Not the value itself: it may be a key.
+        raise ConfigurationError(
+            f"client is of type {type(client).__name__}: give a client, such as LlamaCloudChat(api_key=...)"
+        )
+    if not hasattr(client, "aio"):
+        raise ConfigurationError(
+            f"{type(client).__name__} is an async client: give the sync one, async methods go through its .aio"
+        )
+    return client

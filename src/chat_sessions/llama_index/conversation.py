@@ -1,0 +1,124 @@
+"""The chat methods of the engine, and the trace of each turn."""
+
+from __future__ import annotations
+
+import warnings
+
+from llama_index.core.base.llms.types import ChatMessage
+from llama_index.core.callbacks import CallbackManager
+from llama_index.core.chat_engine.types import AgentChatResponse
+
+from chat_sessions.llama_index.answers.answer import Answer
+from chat_sessions.llama_index.answers.async_answer import AsyncAnswer
+from chat_sessions.llama_index.answers.response import StreamingSessionResponse
+from chat_sessions.llama_index.memory.history import ChatHistoryPolicy, history_problem
+from chat_sessions.llama_index.memory.session_memory import SessionMemory
+from chat_sessions.llama_index.traces.turn_trace import TurnTrace
+from chat_sessions.session.async_chat_session import AsyncChatSession
+from chat_sessions.session.backend import Backend
+from chat_sessions.session.chat_session import ChatSession
+
+__all__ = ["Conversation"]
+
+
+class Conversation:
+    """The chat methods of the engine, in a base of their own.
+
+    LlamaIndex wraps the methods that a chat engine's own class defines in spans that end when the method returns,
+    and a stream has only begun then. A turn's trace is opened and closed by hand: see `TurnTrace`.
+    """
+
+    callback_manager: CallbackManager
+    _memory: SessionMemory
+    _on_chat_history: ChatHistoryPolicy
+
+    @property
+    def client(self) -> Backend:
+        """The backend's client."""
+        return self._memory.client
+
+    @property
+    def session(self) -> ChatSession:
+        """The session that the next turn goes to."""
+        return self._memory.session
+
+    @property
+    def session_id(self) -> str | None:
+        """The session's id; None until it is created, at the first turn."""
+        return self._memory.session.id
+
+    @property
+    def memory(self) -> SessionMemory:
+        """The session as memory; to reset one is to reset the other."""
+        self._memory.note()
+        return self._memory
+
+    @property
+    def chat_history(self) -> list[ChatMessage]:
+        """The session's messages, read from the service at each access. Raises `APIError`."""
+        return self._memory.get_all()
+
+    async def achat_history(self) -> list[ChatMessage]:
+        """The session's messages, read from the service. Raises `APIError`."""
+        return await self._memory.aget_all()
+
+    def chat(self, message: str, chat_history: list[ChatMessage] | None = None) -> AgentChatResponse:
+        """The whole answer, with `sources`, `source_nodes` and `metadata`.
+
+        Raises `APIError` if the turn could not be sent, and a `TurnError`, with the turn so far on it,
+        if it did not end well.
+        """
+        return self._begin("chat", message, chat_history).read()
+
+    async def achat(self, message: str, chat_history: list[ChatMessage] | None = None) -> AgentChatResponse:
+        """The whole answer. See `chat`."""
+        answer = await self._abegin("achat", message, chat_history)
+        return await answer.read()
+
+    def stream_chat(self, message: str, chat_history: list[ChatMessage] | None = None) -> StreamingSessionResponse:
+        """The answer as it comes. The prompt is sent before this returns: `APIError` is raised here."""
+        return StreamingSessionResponse(self._begin("stream_chat", message, chat_history))
+
+    async def astream_chat(
+        self, message: str, chat_history: list[ChatMessage] | None = None
+    ) -> StreamingSessionResponse:
+        """The answer as it comes. The prompt is sent before this returns: `APIError` is raised here."""
+        return StreamingSessionResponse(await self._abegin("astream_chat", message, chat_history))
+
+    def reset(self) -> None:
+        """Begin a new session with the next turn. The old one stays on the service. See `SessionMemory.reset`."""
+        self._memory.reset()
+
+    def _begin(self, method: str, message: str, chat_history: list[ChatMessage] | None) -> Answer:
+        if chat_history:
+            self._check_history(chat_history, self.chat_history)
+        elif chat_history is not None:
+            self.reset()
+        session = self.session
+        answer = Answer.prepare(session, message, lambda: self._trace(method, message, session))
+        answer.send()
+        self._memory.note()
+        return answer
+
+    async def _abegin(self, method: str, message: str, chat_history: list[ChatMessage] | None) -> AsyncAnswer:
+        if chat_history:
+            self._check_history(chat_history, await self.achat_history())
+        elif chat_history is not None:
+            await self._memory.areset()
+        session = self.session.aio
+        answer = await AsyncAnswer.prepare(session, message, lambda: self._trace(method, message, session))
+        await answer.send()
+        self._memory.note()
+        return answer
+
+    def _trace(self, method: str, message: str, session: ChatSession | AsyncChatSession) -> TurnTrace:
+        return TurnTrace(self, method, message, session, self.callback_manager)
+
+    def _check_history(self, given: list[ChatMessage], own: list[ChatMessage]) -> None:
+        if self._on_chat_history == "ignore":
+            return
+        problem = history_problem(given, own, self.session_id)
+        if problem and self._on_chat_history == "error":
+            raise ValueError(problem)
+        if problem:
+            warnings.warn(f"{problem} The session's own history is used.", UserWarning, stacklevel=4)

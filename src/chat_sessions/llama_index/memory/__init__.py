@@ -1,0 +1,1 @@
+"""Sessions as LlamaIndex memory."""

@@ -1,0 +1,1 @@
+"""One turn as spans and events, and as legacy callbacks."""
