@@ -13,7 +13,7 @@ from chat_sessions.core.models import Usage
 from chat_sessions.server import Behaviour
 from tests.cli.conftest import DOCUMENTS, Commands, Program, ScriptedAgent, Serving, at
 
-MARGIN = "What was the operating margin in the third quarter of 2025?"
+MARGIN = "What was the operating margin in Q3 2025?"
 DONE = Stop(usage=Usage(input_tokens=1200, output_tokens=7, duration_ms=2500.0), is_error=False)
 
 
@@ -37,7 +37,7 @@ def test_quiet_says_nothing_on_stderr(command: Commands) -> None:
 
 def test_a_session_goes_on_by_its_id_alone(program: Program) -> None:
     first = program("ask", MARGIN, "-i", str(DOCUMENTS))
-    second = program("ask", "And in the fourth quarter?", "-s", first.session_id)
+    second = program("ask", "And in Q4?", "-s", first.session_id)
     assert "11.8 %" in second.out
     assert second.session_id == first.session_id
 

@@ -27,7 +27,7 @@ from chat_sessions.core.sources import Source
 
 __all__ = ["demo"]
 
-_QUESTIONS = ("What was the operating margin in the third quarter of 2025?", "And in the fourth quarter?")
+_QUESTIONS = ("What was the operating margin in Q3 2025?", "And in Q4?")
 _EXAMPLES = Path(__file__).parents[4] / "examples" / "documents"
 
 

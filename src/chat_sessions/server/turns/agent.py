@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -13,18 +13,24 @@ if TYPE_CHECKING:
 __all__ = ["Agent", "AgentTurn"]
 
 
+async def _nothing() -> None:
+    pass
+
+
 @dataclass(frozen=True, slots=True)
 class AgentTurn:
     """What an agent gets to answer one turn.
 
-    `indexes` are those that the turn may query, in the order requested and up to date. `history` holds the
-    session's events before this turn, `user_input` included.
+    `indexes` are those that the turn may query, in the order requested. They are compared with the disk as the turn
+    begins; `await turn.refresh()` waits for that, so that what was saved before the prompt is found. `history` holds
+    the session's events before this turn, `user_input` included.
     """
 
     session_id: str
     prompt: str
     indexes: Sequence[Index]
     history: Sequence[Event]
+    refresh: Callable[[], Awaitable[None]] = _nothing
 
 
 class Agent(Protocol):
