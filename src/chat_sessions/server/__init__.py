@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from chat_sessions.core.errors import ConfigurationError
 
 if TYPE_CHECKING:
+    from chat_sessions.server.agents.llm_agent import LlmAgent
     from chat_sessions.server.agents.local_agent import LocalAgent
     from chat_sessions.server.api.app import create_app
     from chat_sessions.server.documents.files import DocumentError
@@ -29,6 +30,7 @@ __all__ = [
     "Hit",
     "Index",
     "Limits",
+    "LlmAgent",
     "LocalAgent",
     "SeenRequest",
     "ServerThread",
@@ -49,6 +51,7 @@ _PLACES = {
     "Hit": "server.documents.indexes",
     "Index": "server.documents.indexes",
     "Limits": "server.turns.limits",
+    "LlmAgent": "server.agents.llm_agent",
     "LocalAgent": "server.agents.local_agent",
     "SeenRequest": "testing.script",
     "ServerThread": "server.hosting.thread",

@@ -44,6 +44,8 @@ def chat(
     local: options.Local = None,
     backend: options.Backend = None,
     llm: options.Llm = None,
+    llm_base_url: options.LlmBaseUrl = None,
+    llm_key: options.LlmKey = None,
     agent: options.Agent = None,
     tool: options.Tool = None,
     workspace: options.Workspace = None,
@@ -56,7 +58,7 @@ def chat(
     you are asked.
     """
     terminal = Terminal(quiet=quiet)
-    agent_options = AgentOptions(llm, agent, tool, workspace, conversation, confirm)
+    agent_options = AgentOptions(llm, agent, tool, workspace, conversation, confirm, llm_base_url, llm_key)
     where = Where(api_key, base_url, region, local, backend, agent_options, timeout, index or (), session)
     with open_service(where, terminal) as service:
         running = _Chat(service, service.session(session), terminal, where.prompt_limit)

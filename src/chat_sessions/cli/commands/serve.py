@@ -11,8 +11,10 @@ from typing import Annotated
 
 import typer
 
+from chat_sessions.cli import options
 from chat_sessions.cli.errors import handle_errors
 from chat_sessions.cli.show.terminal import Terminal
+from chat_sessions.cli.where.agent import model_agent
 from chat_sessions.cli.where.folders import data_folder, existing, index_id_of
 from chat_sessions.cli.where.local import open_documents
 from chat_sessions.cli.where.lock import StoreLock
@@ -59,6 +61,9 @@ def serve(
         float,
         typer.Option(metavar="SECONDS", min=0.0, help="How long running turns may continue when the server stops."),
     ] = 10.0,
+    llm: options.LocalLlm = None,
+    llm_base_url: options.LlmBaseUrl = None,
+    llm_key: options.LlmKey = None,
 ) -> None:
     """Serve folders as the Chat API on this machine.
 
@@ -74,6 +79,7 @@ def serve(
             f"--workers {workers}: several processes need a store on PostgreSQL, such as "
             "--store postgresql://user@host/database"
         )
+    answering = model_agent(llm, llm_base_url, llm_key)
     opened = open_documents(paths, terminal)
     with ExitStack() as running, ExitStack() as opening:
         lock = None if file is None else _lock_of(file, terminal)
@@ -98,6 +104,7 @@ def serve(
 
         server.serve(
             indexes=opened,
+            agent=answering,
             store=store if file is None else f"sqlite:///{file}",
             api_key=api_key,
             host=host,

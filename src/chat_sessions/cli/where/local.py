@@ -36,11 +36,12 @@ def open_local(where: Where, terminal: Terminal, *, documents: bool) -> Generato
     store = data_folder() / "sessions.db"
     options = " --local" if where.key_name else ""
     if documents:
+        agent = where.agent.local_agent
         named, paths = _folders(where, store, options)
         name = "Local server over " + ", ".join(shortest(path) for path in paths.values())
         name += " (not LlamaCloud)" if where.key_name else ""
     else:
-        named, paths = (), _SAMPLE
+        agent, named, paths = None, (), _SAMPLE
         name = f"Local sessions in {shortest(store)}"
     terminal.note(name)
     opened = open_documents(paths, terminal)
@@ -51,7 +52,7 @@ def open_local(where: Where, terminal: Terminal, *, documents: bool) -> Generato
     )
     # A turn ended with Ctrl-C must not block the next one.
     behaviour = Behaviour(on_disconnect="cancel", concurrent_turns="queue")
-    server = LocalServer(indexes=opened, store=f"sqlite:///{store}", behaviour=behaviour)
+    server = LocalServer(indexes=opened, agent=agent, store=f"sqlite:///{store}", behaviour=behaviour)
     with lock.opening():
         server.start()
     with server, server.client(timeouts=where.timeouts) as client:

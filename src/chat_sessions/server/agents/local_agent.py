@@ -17,7 +17,9 @@ from chat_sessions.server.agents.quotes import quote
 from chat_sessions.server.agents.retrieval import (
     Retrieved,
     call_number,
+    citation,
     earlier_prompt,
+    plan,
     retrieve,
     retrieve_call,
     retrieve_result,
@@ -26,7 +28,7 @@ from chat_sessions.server.documents.indexes import Hit, Index
 from chat_sessions.server.documents.reading.terms import terms
 from chat_sessions.server.turns.agent import AgentTurn
 
-__all__ = ["QUOTES", "LocalAgent", "citation"]
+__all__ = ["QUOTES", "LocalAgent"]
 
 QUOTES = "Quoted from the files, as no model is set; with `--llm MODEL`, a model answers."
 """What every answer of this agent ends with."""
@@ -65,7 +67,7 @@ class LocalAgent:
         started = time.perf_counter()
         count = _Count(taken_in=len(turn.prompt.split()))
         number = call_number(turn.history)
-        for event in _thought(_plan(turn.indexes), count):
+        for event in _thought(plan(turn.indexes), count):
             yield event
             await asyncio.sleep(0)
         earlier = earlier_prompt(turn.history)
@@ -97,12 +99,6 @@ class LocalAgent:
             ),
             is_error=False,
         )
-
-
-def citation(hit: Hit) -> str:
-    """Return where a passage is, as a reader would look it up: `[report.pdf, page 3]`."""
-    where = f"page {hit.passage.page}" if hit.passage.page is not None else hit.passage.section
-    return f"[{hit.document.name}, {where}]" if where else f"[{hit.document.name}]"
 
 
 def _answer(found: Retrieved, indexes: Sequence[Index]) -> str:
@@ -175,13 +171,6 @@ def _read(call_id: str, hit: Hit, indexes: Sequence[Index]) -> list[Event]:
     image = ImageAttachment(attachment_name=name, source_id=hit.document.file_id)
     result = ToolResult(call_id=call_id, name="read", result={"content": sheet.text}, image_attachment=image)
     return [call, result]
-
-
-def _plan(indexes: Sequence[Index]) -> str:
-    count = sum(index.count for index in indexes)
-    unread = sum(len(index.left_out) for index in indexes)
-    said = f"I search {count:,} document{'' if count == 1 else 's'} for the words of the question."
-    return f"{said} {unread:,} could not be read." if unread else said
 
 
 def _thought(text: str, count: _Count) -> list[Event]:

@@ -10,7 +10,17 @@ from pydantic import JsonValue
 from chat_sessions.core.events import Event, ToolCall, ToolResult, UserInput
 from chat_sessions.server.documents.indexes import Hit, Index, rarity_in
 
-__all__ = ["Retrieved", "call_number", "earlier_prompt", "left_out", "retrieve", "retrieve_call", "retrieve_result"]
+__all__ = [
+    "Retrieved",
+    "call_number",
+    "citation",
+    "earlier_prompt",
+    "left_out",
+    "plan",
+    "retrieve",
+    "retrieve_call",
+    "retrieve_result",
+]
 
 _SHOWN_FILES = 20
 
@@ -66,6 +76,20 @@ def retrieve(indexes: Sequence[Index], prompt: str, earlier: str, limit: int) ->
     return Retrieved(
         hits[:limit], weights, frozenset(told), [word for word in words if word in nowhere], sorted(languages), unread
     )
+
+
+def citation(hit: Hit) -> str:
+    """Return where a passage is, as a reader would look it up: `[report.pdf, page 3]`."""
+    where = f"page {hit.passage.page}" if hit.passage.page is not None else hit.passage.section
+    return f"[{hit.document.name}, {where}]" if where else f"[{hit.document.name}]"
+
+
+def plan(indexes: Sequence[Index]) -> str:
+    """Say what is searched, and how much of it could not be read."""
+    count = sum(index.count for index in indexes)
+    unread = sum(len(index.left_out) for index in indexes)
+    said = f"I search {count:,} document{'' if count == 1 else 's'} for the words of the question."
+    return f"{said} {unread:,} could not be read." if unread else said
 
 
 def left_out(indexes: Sequence[Index]) -> dict[str, str]:

@@ -89,7 +89,8 @@ def function_words(asked: Iterable[str], languages: Iterable[str]) -> frozenset[
     """
     asked = {word.casefold() for word in asked}
     found: list[set[str]] = [asked & _list(language) for language in sorted(languages)]
-    return frozenset(max(found, key=lambda listed: len(listed))) if found else frozenset()
+    most: set[str] = max(found, key=len) if found else set()
+    return frozenset(most)
 
 
 @lru_cache(maxsize=64)
