@@ -19,9 +19,7 @@ def test_ask_lets_the_model_answer_and_cites_the_file(command: Commands, monkeyp
     assert at.requests[0]["model"] == "small"
 
 
-def test_the_endpoint_and_its_key_can_be_in_the_environment(
-    command: Commands, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_endpoint_and_its_key_can_be_in_the_environment(command: Commands, monkeypatch: pytest.MonkeyPatch) -> None:
     with endpoint(chunk("It was 14.3 % [1]."), chunk(finish="stop"), DONE) as at:
         monkeypatch.setenv("OPENAI_BASE_URL", at.url)
         monkeypatch.setenv("OPENAI_API_KEY", "sk-of-the-environment")

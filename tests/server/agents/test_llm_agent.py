@@ -61,7 +61,7 @@ class TestAnswers:
         assert at.keys == [f"Bearer {KEY}"]
 
     async def test_the_model_sees_the_turns_before(self, boats: Index) -> None:
-        history = [UserInput(content="Hello?"), Thinking(content="Hm."), Text(content="Yes?")]
+        history: list[Event] = [UserInput(content="Hello?"), Thinking(content="Hm."), Text(content="Yes?")]
         with endpoint(chunk("40."), chunk(finish="stop"), DONE) as at:
             await events_of(at, boats, history=history)
         messages = [(message["role"], message["content"]) for message in at.requests[0]["messages"]]

@@ -118,7 +118,7 @@ class _Chat:
     def _command(self, line: str) -> None:
         match line:
             case "/help":
-                self.terminal.note(_HELP)
+                self.terminal.line(_HELP)
             case "/session":
                 self.terminal.line(self.session.id or "There is no session yet: the first question creates it.")
             case "/title":

@@ -18,6 +18,7 @@ from chat_sessions.cli.where.agent import model_agent
 from chat_sessions.cli.where.folders import data_folder, existing, index_id_of
 from chat_sessions.cli.where.local import open_documents
 from chat_sessions.cli.where.lock import StoreLock
+from chat_sessions.cli.where.named_agent import named_agent
 from chat_sessions.core.errors import ConfigurationError
 
 __all__ = ["serve"]
@@ -64,6 +65,14 @@ def serve(
     llm: options.LocalLlm = None,
     llm_base_url: options.LlmBaseUrl = None,
     llm_key: options.LlmKey = None,
+    agent: Annotated[
+        str | None,
+        typer.Option(
+            metavar="MODULE:OBJECT",
+            help="An agent of your own: an object with `run`, an agent or workflow of LlamaIndex, or a compiled graph "
+            "of LangGraph. Modules in the current folder are found.",
+        ),
+    ] = None,
 ) -> None:
     """Serve folders as the Chat API on this machine.
 
@@ -79,7 +88,9 @@ def serve(
             f"--workers {workers}: several processes need a store on PostgreSQL, such as "
             "--store postgresql://user@host/database"
         )
-    answering = model_agent(llm, llm_base_url, llm_key)
+    if agent is not None and llm is not None:
+        raise ConfigurationError("--agent and --llm cannot be combined: an agent of your own has its own model")
+    answering = named_agent(agent) if agent is not None else model_agent(llm, llm_base_url, llm_key)
     opened = open_documents(paths, terminal)
     with ExitStack() as running, ExitStack() as opening:
         lock = None if file is None else _lock_of(file, terminal)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from chat_sessions.core.errors import ConfigurationError
-from chat_sessions.core.events import Event, Stop, Text, TextDelta, Thinking, ThinkingDelta, UserInput
+from chat_sessions.core.events import Event, Stop, Text, TextDelta, Thinking, ThinkingDelta
 from chat_sessions.core.models import Usage
 from chat_sessions.server.agents.citations import Citations
 from chat_sessions.server.agents.retrieval import (
@@ -77,7 +77,7 @@ class LlmAgent:
                 "OPENAI_API_KEY for OpenAI"
             )
         try:
-            from llama_index.llms.openai_like import OpenAILike
+            from llama_index.llms.openai_like import OpenAILike  # type: ignore[import-untyped]
         except ModuleNotFoundError as error:
             raise ConfigurationError(
                 f"a model needs {error.name}; install it with: pip install 'chat-sessions[llm]'"
@@ -146,15 +146,13 @@ def _messages(turn: AgentTurn, found: Retrieved) -> list[ChatMessage]:
     from llama_index.core.llms import ChatMessage
 
     messages = [ChatMessage(role="system", content=_RULES)]
-    for event in turn.history:
-        if isinstance(event, UserInput | Text):
-            role = "user" if isinstance(event, UserInput) else "assistant"
-            messages.append(ChatMessage(role=role, content=event.content[:_TURN_CHARACTERS]))
+    for role, text in turn.conversation[-2 * _TURNS :]:
+        messages.append(ChatMessage(role=role, content=text[:_TURN_CHARACTERS]))
     passages = "\n\n".join(
         f"[{number}] {citation(hit)[1:-1]}\n{hit.passage.text}" for number, hit in enumerate(found.hits, 1)
     )
     asked = f"Passages:\n\n{passages or '(none was found)'}\n\nQuestion: {turn.prompt}"
-    return [messages[0], *messages[1:][-2 * _TURNS :], ChatMessage(role="user", content=asked)]
+    return [*messages, ChatMessage(role="user", content=asked)]
 
 
 def _finish(response: ChatResponse) -> str:
