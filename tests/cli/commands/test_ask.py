@@ -193,3 +193,14 @@ def test_a_terminal_that_lacks_characters_gets_others_instead(
     assert result.code == 0
     assert "10 ? and " in result.out
     assert "?mega" in result.out
+
+
+def test_reading_many_files_shows_how_many_have_been_read(command: Commands, tmp_path: Path) -> None:
+    folder = tmp_path / "many"
+    folder.mkdir()
+    for number in range(100):
+        (folder / f"{number}.md").write_text(f"Room {number} costs {number} euros.")
+    result = command("ask", "What does room 7 cost?", "-i", str(folder))
+    assert ": 10 of 100 files, 10 %\n" in result.err
+    assert ": 100 of 100 files, 100 %\n" in result.err
+    assert "files," not in command("ask", "What does room 7 cost?", "-i", str(folder)).err

@@ -92,7 +92,8 @@ class _Chat:
             if line.strip():
                 self._take(line)
         if self.session.id is not None:
-            self.terminal.note(f"To continue: chat-sessions chat --session {self.session.id}{self.service.options}")
+            command = f"chat-sessions chat --session {self.session.id}{self.service.options}"
+            self.terminal.note(f"To continue: {command}", wrap=False)
 
     def _take(self, line: str) -> None:
         """Answer a question or run a command."""

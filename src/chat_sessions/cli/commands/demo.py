@@ -170,4 +170,4 @@ def _show_session(service: Service, session_id: str, terminal: Terminal) -> None
     terminal.line()
     # In an environment that is not active, the command must be typed as it was here.
     program = "chat-sessions" if shutil.which("chat-sessions") else sys.argv[0]
-    terminal.line(f"To continue: {program} chat --local --session {session_id}")
+    terminal.line(f"To continue: {program} chat --local --session {session_id}", wrap=False)

@@ -104,12 +104,12 @@ def serve(
             opening.close()
             if lock is not None:
                 running.enter_context(lock.running())
-            terminal.line(f"LLAMA_CLOUD_BASE_URL={url}")
+            terminal.line(f"LLAMA_CLOUD_BASE_URL={url}", wrap=False)
             if api_key is None:
-                terminal.line(f"LLAMA_CLOUD_API_KEY={key}")
+                terminal.line(f"LLAMA_CLOUD_API_KEY={key}", wrap=False)
             for index_id, index in opened.items():
-                count = len(index.documents)
-                terminal.line(f"# index {index_id}: {count} document{'' if count == 1 else 's'} in {paths[index_id]}")
+                count = f"{index.count} document{'' if index.count == 1 else 's'}"
+                terminal.line(f"# index {index_id}: {count} in {paths[index_id]}", wrap=False)
             by = f" by {workers} processes" if workers > 1 else ""
             terminal.note(f"Sessions are kept in {file or 'PostgreSQL'}{by}. Ctrl-C stops the server.")
 
