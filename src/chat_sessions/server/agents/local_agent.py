@@ -25,7 +25,7 @@ from chat_sessions.server.agents.retrieval import (
     retrieve_result,
 )
 from chat_sessions.server.documents.indexes import Hit, Index
-from chat_sessions.server.documents.reading.terms import terms
+from chat_sessions.server.documents.reading.terms import terms, words
 from chat_sessions.server.turns.agent import AgentTurn
 
 __all__ = ["QUOTES", "LocalAgent"]
@@ -83,7 +83,7 @@ class LocalAgent:
             for event in _read(f"call_{number + 1}", best, turn.indexes):
                 yield _counted(event, count) if isinstance(event, ToolResult) else event
                 await asyncio.sleep(0)
-        text = await asyncio.to_thread(_answer, found, turn.indexes)
+        text = await asyncio.to_thread(_answer, turn.prompt, found, turn.indexes)
         count.given_out += len(text.split())
         for piece in _PIECE.findall(text):
             yield TextDelta(content=piece)
@@ -101,13 +101,14 @@ class LocalAgent:
         )
 
 
-def _answer(found: Retrieved, indexes: Sequence[Index]) -> str:
+def _answer(prompt: str, found: Retrieved, indexes: Sequence[Index]) -> str:
     if not indexes:
         return "Nothing was searched: none of the indexes of this session can be."
     shown = _shown(found)
     parts: list[str] = []
-    missing = found.missing if not _fits(found, shown) else list(filter(_is_name, found.missing))
-    if missing or not _fits(found, shown):
+    fits = _fits(found, shown)
+    missing = found.missing if not fits else _names(prompt, found.missing)
+    if missing or not fits:
         parts.append(_nothing(missing, found, indexes, nearest=bool(shown)))
     for hit in shown:
         text = quote(hit.passage.text, found.weights, found.languages)
@@ -133,9 +134,11 @@ def _fits(found: Retrieved, shown: Sequence[Hit]) -> bool:
     )
 
 
-def _is_name(word: str) -> bool:
-    """Tell whether a word is a name or has a number: without it, a passage can be about something else."""
-    return word != word.lower() or any(map(str.isdigit, word))
+def _names(prompt: str, missing: Sequence[str]) -> list[str]:
+    """Return the names and numbers among the words: without one of them, a passage can be about something else."""
+    # The first word is capitalised whatever it is.
+    first = next(words(prompt), "")
+    return [word for word in missing if any(map(str.isdigit, word)) or (word != first and word != word.lower())]
 
 
 def _nothing(missing: Sequence[str], found: Retrieved, indexes: Sequence[Index], *, nearest: bool) -> str:

@@ -14,7 +14,7 @@ __all__ = ["Query", "query_of"]
 _NUMBERED = re.compile(r"\d[^\W\d]|[^\W\d].*\d")
 _FUNCTION_WORD = 0.1
 _EARLIER = 0.35
-_LONGER = 0.5
+_RELATED = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +44,8 @@ def query_of(ranking: Ranking, prompt: str, earlier: str = "") -> Query:
         if any(map(ranking.frequency, found)):
             _add(weights, found, 1.0)
         else:
-            found = [term for part in found for term in ranking.longer(part)]
-            _add(weights, found, _LONGER)
+            found = [term for part in found for term in ranking.related(part)]
+            _add(weights, found, _RELATED)
         told.update(found)
         # The parts of RG-9 are those of other names; only the whole tells.
         if not found or (_NUMBERED.search(word) and not ranking.frequency(found[-1])):

@@ -33,7 +33,7 @@ _FILES = "files.json"
 # The small segment may have this many passages, or this share of those in the large one.
 _SMALL, _SMALL_SHARE = 500, 0.2
 _SHORTEST_PART = 4
-_MOST_LONGER = 20
+_MOST_RELATED = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,12 +176,19 @@ class Ranking:
         """Return how many passages have the term."""
         return sum(segment.frequency(term) for segment in self._segments)
 
-    def longer(self, part: str) -> list[str]:
-        """Return the terms that contain another one, the shortest first: a word can be part of a compound."""
-        if len(part) < _SHORTEST_PART:
+    def related(self, word: str) -> list[str]:
+        """Return the compounds that a term is part of, the shortest first, or else its own parts.
+
+        A part begins or ends it, and makes up half of it at least.
+        """
+        if len(word) < _SHORTEST_PART:
             return []
-        found = {term for segment in self._segments for term in segment.vocabulary if part in term}
-        return sorted(found, key=lambda term: (len(term), term))[:_MOST_LONGER]
+        known = {term for segment in self._segments for term in segment.vocabulary}
+        found = [term for term in known if word in term]
+        if not found:
+            least = max(_SHORTEST_PART, len(word) / 2)
+            found = [term for term in known if len(term) >= least and (word.startswith(term) or word.endswith(term))]
+        return sorted(found, key=lambda term: (len(term), term))[:_MOST_RELATED]
 
     def best(self, weights: Mapping[str, float], limit: int) -> list[Found]:
         """Return the passages that fit best, the best first; of two that fit alike the one that comes first.
