@@ -5,12 +5,13 @@ from __future__ import annotations
 import io
 import json
 import zipfile
+from pathlib import Path
 
 import pytest
 
 from chat_sessions.server.documents.reading import content
 from chat_sessions.server.documents.reading.content import Unreadable
-from tests.server.documents.made import excel, pdf, powerpoint, read_whole, word
+from tests.server.documents.made import ReadWhole, excel, pdf, powerpoint, read_whole, word
 
 HTML = """<html><head><title>Rates</title><style>x{}</style></head><body><h1>Rooms</h1><p>A room costs 80.</p>
 <table><tr><th>Room</th><th>EUR</th></tr><tr><td>Attic</td><td>95</td></tr></table><script>no()</script></body></html>"""
@@ -21,6 +22,11 @@ Date: Mon, 3 Feb 2025 10:00:00 +0000
 
 They are in the blue box.
 """
+
+
+@pytest.fixture(scope="module")
+def report() -> ReadWhole:
+    return read_whole((Path(__file__).parents[3] / "examples/documents/annual-report-2025.pdf").read_bytes())
 
 
 def epub() -> bytes:
@@ -133,6 +139,29 @@ class TestPdf:
         text = read_whole(pdf([*left, *right])).text
         assert "|" not in text
         assert text.index("Left line number 3") < text.index("Right line number 0")
+
+    @pytest.mark.parametrize(
+        ("page", "rows"),
+        [
+            (
+                4,
+                "| Product line | 2025 | 2024 | Change | Share of 2025 |\n| --- |",
+            ),
+            (5, "| Accuracy | 2 mm | 5 mm |\n| Battery life | 5 years | 2 years |"),
+            (8, "| Scope 2: electricity bought | 118 | 247 | -52.2 % |"),
+            (8, "| Measure | 2025 | 2024 |\n| --- | --- | --- |\n| Energy used (MWh) | 3,140 | 3,290 |"),
+            (9, "Table 13. Main risks\n\n| Risk | Likelihood | Impact | Response |"),
+            (9, "| Medium | High | Second supplier qualified in October; stock for five months |"),
+            (
+                12,
+                "|\n| RG-5 gauge with flow measurement | Second quarter | EUR 1.9 million |",
+            ),
+        ],
+    )
+    def test_a_table_that_was_cut_into_columns_is_put_together_again(
+        self, report: ReadWhole, page: int, rows: str
+    ) -> None:
+        assert rows in "\n\n".join(text for text, on in zip(report.texts, report.pages, strict=True) if on == page)
 
     def test_pages_keep_their_numbers_when_one_between_them_is_empty(self) -> None:
         whole = read_whole(pdf([(72, 700, "Text.")], [], [(72, 700, "More text.")]))

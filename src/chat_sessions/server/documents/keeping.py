@@ -32,7 +32,7 @@ MEMORY = ":memory:"
 
 _log = logging.getLogger(__name__)
 # Whatever changes what is read of the same bytes, or how it is kept, changes this.
-_FORMAT = 1
+_FORMAT = 2
 _READ_BY = ("liteparse", "kreuzberg", "charset-normalizer", "markdown-it-py", "PyStemmer", "bm25s")
 _TABLES = """
 CREATE TABLE IF NOT EXISTS documents (

@@ -29,6 +29,8 @@ _LONG_SIDE_PIXELS = 1600
 _MOST_DPI = 144.0
 _JPEG_QUALITY = 80
 _GOES_ON = re.compile(r"[^\W\d_]")
+_FEWEST_LABELS = 2
+_SAME_LINE = 3.0
 _GAP = re.compile(r"\s{2,}")
 
 
@@ -217,7 +219,7 @@ def _whole(page: ParsedPage) -> Iterator[LayoutBlock]:
 
     What lies in the frame of a table and is not among its cells was cut off from it.
     """
-    blocks = page.blocks or []
+    blocks = _labelled(page)
     inside: set[int] = set()
     lines = [line for line in page.text.splitlines() if line.strip()]
     for frame in blocks:
@@ -227,6 +229,10 @@ def _whole(page: ParsedPage) -> Iterator[LayoutBlock]:
         rows = _rows_on_lines(frame, lines) if cut_off else []
         if rows:
             inside |= set(map(id, cut_off))
+            head = next((block.header for block in cut_off if block.header), None)
+            if head and len(rows[0]) != len(rows[-1]) == len(head) + 1:
+                # The gaps of a header can be too narrow to be seen on its line.
+                rows[0] = [(frame.header or head)[0].text, *(cell.text for cell in head)]
             if len(set(map(len, rows))) == 1:
                 frame.header, *frame.rows = [[LayoutCell(cell) for cell in row] for row in rows]
             else:
@@ -234,12 +240,45 @@ def _whole(page: ParsedPage) -> Iterator[LayoutBlock]:
     yield from (block for block in blocks if id(block) not in inside)
 
 
+def _labelled(page: ParsedPage) -> list[LayoutBlock]:
+    """Return the blocks of a page, each table with its first column, if that was cut off, a paragraph for each row."""
+    blocks = page.blocks or []
+    for frame in [block for block in blocks if block.kind == "table" and block.rows and block.bbox]:
+        head, *labels = (_beside(row, frame, page) for row in [frame.header or [], *(frame.rows or [])])
+        cut_off = {block.text: block for block in blocks if block.kind == "paragraph"}
+        if len(labels) < _FEWEST_LABELS or not all(label in cut_off for label in labels):
+            continue
+        frame.header = [LayoutCell(head), *(frame.header or [])]
+        frame.rows = [[LayoutCell(label), *row] for label, row in zip(labels, frame.rows or [], strict=True)]
+        gone = {id(cut_off[label]) for label in labels}
+        for block in cut_off.values():
+            if head and block.text and block.text.endswith(f" {head}"):
+                # The caption, which the head of the column was joined to.
+                block.text = block.text.removesuffix(f" {head}")
+        blocks = [block for block in blocks if id(block) not in gone and block.text != head]
+    return blocks
+
+
+def _beside(row: Sequence[LayoutCell], frame: LayoutBlock, page: ParsedPage) -> str:
+    """Return the text to the left of a row of a table, on the same line; "" if there is none, or more than one."""
+    first = row[0].bbox if row else None
+    left = frame.bbox.x if frame.bbox else 0.0
+    found = [
+        item.text.strip()
+        for item in page.text_items or []
+        if first and abs(item.y - first.y) < _SAME_LINE and item.x + item.width < left
+    ]
+    return found[0] if len(found) == 1 else ""
+
+
 def _lies_in(block: LayoutBlock, frame: LayoutBlock) -> bool:
     if not block.bbox or not frame.bbox or block.kind == "rule":
         return False
     middle = block.bbox.y + block.bbox.height / 2
+    # Columns of one table can all have its frame.
+    is_right = frame.bbox.x < block.bbox.x or (block.kind == "table" and frame.bbox.x == block.bbox.x)
     return bool(
-        frame.bbox.x < block.bbox.x
+        is_right
         and block.bbox.x + block.bbox.width < frame.bbox.x + frame.bbox.width + 1
         and frame.bbox.y <= middle <= frame.bbox.y + frame.bbox.height
     )
