@@ -5,7 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import aclosing
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from langchain_core.documents import Document
 from langchain_core.messages import AIMessage, AIMessageChunk, AnyMessage, HumanMessage, ToolMessage
@@ -18,8 +18,6 @@ from chat_sessions.core.errors import ConfigurationError
 from chat_sessions.core.models import Usage
 
 if TYPE_CHECKING:
-    from langgraph.pregel import Pregel
-
     from chat_sessions.server.turns.agent import AgentTurn
 
 __all__ = ["GraphAgent"]
@@ -37,7 +35,7 @@ class GraphAgent:
     with the session's id as its `thread_id`.
     """
 
-    def __init__(self, graph: Pregel[Any, Any, Any, Any]) -> None:
+    def __init__(self, graph: Any) -> None:
         """Wrap a graph, which runs once for each turn. Raises `ConfigurationError` for anything else."""
         if not hasattr(graph, "astream") or not hasattr(graph, "aget_state"):
             raise ConfigurationError(
@@ -54,9 +52,7 @@ class GraphAgent:
             messages = messages[-1:]
         progress = _Progress()
         run = self._graph.astream({"messages": messages}, config, stream_mode=["messages", "updates"])
-        async with aclosing(run) as parts:  # type: ignore[type-var] # pyright: ignore[reportArgumentType]
-            mode: str
-            part: Any
+        async with aclosing(run) as parts:
             async for mode, part in parts:
                 for event in progress.spoken(part[0]) if mode == "messages" else progress.updated(part):
                     yield event
@@ -76,8 +72,8 @@ class _Progress:
         if not isinstance(message, AIMessage | AIMessageChunk):
             return
         for block in message.content_blocks:
-            if block["type"] == "reasoning" and block.get("reasoning"):
-                yield events.ThinkingDelta(content=block["reasoning"])
+            if block["type"] == "reasoning" and (thought := block.get("reasoning")):
+                yield events.ThinkingDelta(content=thought)
             elif block["type"] == "text" and block["text"]:
                 yield events.TextDelta(content=block["text"])
 
@@ -86,7 +82,8 @@ class _Progress:
         if "__interrupt__" in update:
             raise RuntimeError("the graph waits for an answer to an interrupt, which a session cannot give it")
         for state in update.values():
-            for message in state.get("messages", ()) if isinstance(state, Mapping) else ():
+            messages: Any = cast("Mapping[str, Any]", state).get("messages", ()) if isinstance(state, Mapping) else ()
+            for message in messages:
                 if isinstance(message, AIMessage) and self._is_new(message.id):
                     self._rounds += 1
                     if message.usage_metadata:
@@ -102,7 +99,7 @@ class _Progress:
 
     def usage(self) -> Usage:
         """Return what the models said that they used."""
-        cost = self._cost or {}
+        cost: Mapping[str, int] = self._cost or {}
         return Usage(
             input_tokens=cost.get("input_tokens"), output_tokens=cost.get("output_tokens"), turns=self._rounds or 1
         )
@@ -124,10 +121,12 @@ def _result(message: ToolMessage) -> JsonValue:
     if message.status == "error":
         return {"error": message.text}
     found = message.artifact
-    if isinstance(found, list) and found and all(isinstance(document, Document) for document in found):
-        passages: list[JsonValue] = [
-            {"content": document.page_content, "metadata": to_jsonable_python(document.metadata, fallback=str)}
-            for document in found
-        ]
+    documents = cast("list[object]", found) if isinstance(found, list) else []
+    passages: list[JsonValue] = [
+        {"content": document.page_content, "metadata": to_jsonable_python(document.metadata, fallback=str)}
+        for document in documents
+        if isinstance(document, Document)
+    ]
+    if passages:
         return {"content": message.text, "results": passages}
     return {"content": message.text}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from llama_index.core.agent.workflow import AgentOutput, AgentStream, ReActAgent, ToolCall, ToolCallResult
 from llama_index.core.base.llms.types import ChatMessage
@@ -38,7 +38,7 @@ class WorkflowAgent:
 
     def __init__(self, workflow: Workflow) -> None:
         """Wrap a workflow, which runs once for each turn. Raises `ConfigurationError` for anything else."""
-        if not isinstance(workflow, Workflow):
+        if not isinstance(workflow, Workflow):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise ConfigurationError(
                 f"WorkflowAgent takes an agent or workflow of LlamaIndex, not a {type(workflow).__name__}"
             )
@@ -67,7 +67,8 @@ class WorkflowAgent:
                         )
                     case ToolCall():
                         said = ""
-                        arguments = to_jsonable_python(event.tool_kwargs, fallback=str)
+                        given: Any = cast("Any", event).tool_kwargs
+                        arguments = to_jsonable_python(given, fallback=str)
                         yield events.ToolCall(call_id=event.tool_id, name=event.tool_name, arguments=arguments)
                     case AgentOutput():
                         rounds += 1
@@ -97,16 +98,17 @@ def _text(result: Any) -> str:
 
 def _result(output: ToolOutput) -> JsonValue:
     """Return a tool's output as JSON; passages that it found as such, so that they are the answer's sources."""
-    raw = output.raw_output
+    raw: Any = output.raw_output
     if output.is_error:
         return {"error": output.content}
-    nodes = raw.source_nodes if isinstance(raw, Response) else raw
-    if isinstance(nodes, list) and nodes and all(isinstance(node, NodeWithScore) for node in nodes):
-        passages: list[JsonValue] = [_passage(node) for node in nodes]
+    found: Any = raw.source_nodes if isinstance(raw, Response) else raw
+    nodes = cast("list[object]", found) if isinstance(found, list) else []
+    passages: list[JsonValue] = [_passage(node) for node in nodes if isinstance(node, NodeWithScore)]
+    if passages:
         return {"content": output.content, "results": passages}
     if isinstance(raw, dict | list):
-        found: JsonValue = to_jsonable_python(raw, fallback=str)
-        return found
+        written: JsonValue = to_jsonable_python(raw, fallback=str)
+        return written
     return {"content": output.content}
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -37,7 +37,7 @@ class Endpoint:
 
 
 @contextmanager
-def endpoint(*chunks: dict[str, Any] | str, status: int = 200) -> Iterator[Endpoint]:
+def endpoint(*chunks: dict[str, Any] | str, status: int = 200) -> Generator[Endpoint]:
     """Run an endpoint; its stream ends after the chunks, whatever they are."""
     script = Endpoint(chunks, status)
 
@@ -54,7 +54,7 @@ def endpoint(*chunks: dict[str, Any] | str, status: int = 200) -> Iterator[Endpo
             for one in script.chunks:
                 self.wfile.write(f"data: {one if isinstance(one, str) else json.dumps(one)}\n\n".encode())
 
-        def log_message(self, *_: object) -> None:
+        def log_message(self, format: str, *args: object) -> None:
             pass
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)

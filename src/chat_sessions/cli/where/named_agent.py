@@ -61,7 +61,8 @@ def _as_agent(name: str, found: Any) -> Agent:
     if hasattr(found, "astream") and hasattr(found, "aget_state"):
         from chat_sessions.langchain import GraphAgent
 
-        return GraphAgent(found)
+        graph: Any = found
+        return GraphAgent(graph)
     raise ConfigurationError(
         f"--agent {name}: a {type(found).__name__} is no agent: name an object with `async def run(self, turn)` that "
         "yields events, an agent or workflow of LlamaIndex, or a compiled graph of LangGraph"

@@ -6,7 +6,7 @@ import asyncio
 import os
 import time
 from collections.abc import AsyncIterator, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import urlsplit
 
 from chat_sessions.core.errors import ConfigurationError
@@ -107,7 +107,7 @@ class LlmAgent:
         usage = Usage(turns=2)
         said = finish = ""
         async for response in self._answers(_messages(turn, found)):
-            if thought := response.additional_kwargs.get("thinking_delta"):
+            if thought := _extra(response).get("thinking_delta"):
                 yield ThinkingDelta(content=thought)
             if piece := citations.add(response.delta or ""):
                 said += piece
@@ -164,11 +164,15 @@ def _finish(response: ChatResponse) -> str:
 
 
 def _usage(response: ChatResponse) -> Usage | None:
-    taken_in = response.additional_kwargs.get("prompt_tokens")
-    if taken_in is None:
+    extra = _extra(response)
+    if "prompt_tokens" not in extra:
         return None
-    given_out = response.additional_kwargs.get("completion_tokens")
-    return Usage(input_tokens=taken_in, output_tokens=given_out, turns=2)
+    return Usage(input_tokens=extra["prompt_tokens"], output_tokens=extra.get("completion_tokens"), turns=2)
+
+
+def _extra(response: ChatResponse) -> dict[str, Any]:
+    extra: dict[str, Any] = cast("Any", response).additional_kwargs
+    return extra
 
 
 def _host(base_url: str) -> str:

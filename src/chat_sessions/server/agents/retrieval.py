@@ -57,7 +57,7 @@ def retrieve(indexes: Sequence[Index], prompt: str, earlier: str, limit: int) ->
     hits: list[Hit] = []
     weights: dict[str, float] = {}
     told: set[str] = set()
-    missing: list[set[str]] = []
+    nowhere: set[str] | None = None
     languages: set[str] = set()
     unread: dict[str, str] = {}
     words: Sequence[str] = ()
@@ -67,14 +67,18 @@ def retrieve(indexes: Sequence[Index], prompt: str, earlier: str, limit: int) ->
             weights[term] = max(weights.get(term, 0.0), weight * rarity_in(indexes, term))
         told |= query.told
         words = words or query.missing
-        missing.append(set(query.missing))
+        nowhere = set(query.missing) if nowhere is None else nowhere.intersection(query.missing)
         languages |= index.languages
         hits += index.search(prompt, earlier=earlier, limit=limit, beside=indexes)
         unread |= left_out([index])
     hits.sort(key=lambda hit: -hit.score)
-    nowhere = set.intersection(*missing) if missing else set[str]()
     return Retrieved(
-        hits[:limit], weights, frozenset(told), [word for word in words if word in nowhere], sorted(languages), unread
+        hits[:limit],
+        weights,
+        frozenset(told),
+        [word for word in words if word in (nowhere or ())],
+        sorted(languages),
+        unread,
     )
 
 

@@ -121,7 +121,7 @@ class Segment:
 
     def best(self, weights: Mapping[str, float], limit: int) -> Iterator[Found]:
         """Yield the passages with the highest scores, in no order."""
-        total = np.zeros(self.size, dtype=np.float32)
+        total: NDArray[np.float32] = np.zeros(self.size, dtype=np.float32)
         for term, weight in weights.items():
             count = self.frequency(term)
             if count:
@@ -129,9 +129,10 @@ class Segment:
         if self._alive is not None:
             total *= self._alive
         places = np.argpartition(-total, limit)[:limit] if limit < self.size else np.arange(self.size)
-        for place in places[total[places] > 0]:
+        fitting: list[int] = places[total[places] > 0].tolist()
+        for place in fitting:
             file = int(np.searchsorted(self._starts, place, side="right")) - 1
-            yield Found(self.files[file], int(place - self._starts[file]), float(total[place]))
+            yield Found(self.files[file], place - int(self._starts[file]), float(total[place]))
 
 
 class Ranking:

@@ -9,6 +9,7 @@ import json
 import re
 import zipfile
 from dataclasses import dataclass
+from typing import cast
 
 from charset_normalizer import from_bytes
 
@@ -194,7 +195,7 @@ def _is_mail(text: str, ending: str) -> bool:
 
 def _is_notebook(text: str) -> bool:
     try:
-        found = json.loads(text)
+        found: object = json.loads(text)
     except ValueError:
         return False
-    return isinstance(found, dict) and isinstance(found.get("cells"), list)
+    return isinstance(found, dict) and isinstance(cast("dict[str, object]", found).get("cells"), list)

@@ -10,8 +10,10 @@ import io
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from liteparse import LayoutBlock, LayoutCell, LiteParse, ParsedPage, ParseError, ParseResult
+from liteparse.parser import LiteParse
+from liteparse.types import LayoutBlock, LayoutCell, ParsedPage, ParseError, ParseResult
 
 from chat_sessions.server.documents.reading.blocks import Block, table
 from chat_sessions.server.documents.reading.content import Unreadable
@@ -103,8 +105,8 @@ def draw_page(data: bytes, number: int, side: float) -> bytes:
     return target.getvalue()
 
 
-def _parser(**options: object) -> LiteParse:
-    settings: dict[str, object] = {
+def _parser(**options: Any) -> LiteParse:
+    settings: dict[str, Any] = {
         # Without data on this machine, liteparse would download some.
         "ocr_enabled": False,
         "output_format": "markdown",
@@ -115,7 +117,7 @@ def _parser(**options: object) -> LiteParse:
         "quiet": True,
         "num_workers": 1,
     }
-    return LiteParse(**(settings | options))  # pyright: ignore[reportArgumentType]
+    return LiteParse(**(settings | options))
 
 
 def _recognised(data: bytes, numbers: Sequence[int]) -> ParseResult:

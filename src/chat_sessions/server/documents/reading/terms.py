@@ -10,6 +10,7 @@ import re
 import unicodedata
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
+from typing import Any
 
 import Stemmer  # type: ignore[import-not-found]
 from bm25s import stopwords  # type: ignore[import-untyped]
@@ -23,19 +24,22 @@ _STEMMERS = {
     "nep": "nepali", "nld": "dutch", "nob": "norwegian", "pol": "polish", "por": "portuguese", "ron": "romanian",
     "rus": "russian", "spa": "spanish", "srp": "serbian", "swe": "swedish", "tam": "tamil", "tur": "turkish",
 }  # fmt: skip
+# Neither library has type information.
+_library: Any = Stemmer
+_stopwords: Any = stopwords
 _FUNCTION_WORDS: dict[str, tuple[str, ...]] = {
-    "dan": stopwords.STOPWORDS_DANISH,
-    "deu": stopwords.STOPWORDS_GERMAN,
-    "eng": stopwords.STOPWORDS_EN_PLUS,
-    "fra": stopwords.STOPWORDS_FRENCH,
-    "ita": stopwords.STOPWORDS_ITALIAN,
-    "nld": stopwords.STOPWORDS_DUTCH,
-    "nob": stopwords.STOPWORDS_NORWEGIAN,
-    "por": stopwords.STOPWORDS_PORTUGUESE,
-    "rus": stopwords.STOPWORDS_RUSSIAN,
-    "spa": stopwords.STOPWORDS_SPANISH,
-    "swe": stopwords.STOPWORDS_SWEDISH,
-    "tur": stopwords.STOPWORDS_TURKISH,
+    "dan": _stopwords.STOPWORDS_DANISH,
+    "deu": _stopwords.STOPWORDS_GERMAN,
+    "eng": _stopwords.STOPWORDS_EN_PLUS,
+    "fra": _stopwords.STOPWORDS_FRENCH,
+    "ita": _stopwords.STOPWORDS_ITALIAN,
+    "nld": _stopwords.STOPWORDS_DUTCH,
+    "nob": _stopwords.STOPWORDS_NORWEGIAN,
+    "por": _stopwords.STOPWORDS_PORTUGUESE,
+    "rus": _stopwords.STOPWORDS_RUSSIAN,
+    "spa": _stopwords.STOPWORDS_SPANISH,
+    "swe": _stopwords.STOPWORDS_SWEDISH,
+    "tur": _stopwords.STOPWORDS_TURKISH,
 }
 
 # Han, Kana, Hangul, and the scripts of South East Asia that have no spaces between words.
@@ -115,7 +119,7 @@ def _term(word: str, language: str) -> str:
 
 
 @lru_cache(maxsize=64)
-def _stemmer(language: str) -> Stemmer.Stemmer | None:
+def _stemmer(language: str) -> Any:
     name = _STEMMERS.get(language)
     # The stemmer's own cache would be a second one.
-    return Stemmer.Stemmer(name, 0) if name else None
+    return _library.Stemmer(name, 0) if name else None
