@@ -22,7 +22,7 @@ $(CURDIR)/.uv/bin/uv:
 	@touch $@
 
 .venv/.dev: pyproject.toml uv.lock | $(UV)
-	@$(UV) sync --quiet --frozen --extra all --extra documents --python "$(PYTHON)"
+	@$(UV) sync --quiet --frozen --extra all --python "$(PYTHON)"
 	@touch $@ .venv/.run
 
 demo: .venv/.run  ## Ask example documents a question, on this machine, through both frameworks.

@@ -13,7 +13,7 @@ DOCUMENTS = Path(__file__).with_name("documents")
 
 def main() -> None:
     with LocalServer(indexes={"idx-docs": DOCUMENTS}) as server, server.client() as chat:
-        for question in ("What is the RG-4?", "How much vacation do employees have?"):
+        for question in ("What is the RG-4?", "How many days of holiday do employees have?"):
             SessionChatEngine(client=chat).chat(question)
 
         memories = list(SessionMemory.list(chat))

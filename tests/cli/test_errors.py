@@ -80,7 +80,7 @@ def test_a_folder_without_documents_is_named(program: Program, tmp_path: Path) -
     (tmp_path / "empty").mkdir()
     result = program("ask", "hello", "-i", str(tmp_path / "empty"))
     assert result.code == 2
-    assert "there are no documents in it" in result.err
+    assert "there are no files in it" in result.err
 
 
 def test_a_pdf_that_cannot_be_read_is_named_with_the_reason(program: Program, tmp_path: Path) -> None:

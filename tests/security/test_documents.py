@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import subprocess
 import sys
-import warnings
 import zipfile
 import zlib
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from chat_sessions.server.documents import files, pdf
-from chat_sessions.server.documents.files import DocumentError
-from chat_sessions.server.documents.indexes import Index, open_index
+from chat_sessions.server.documents import files, readers
+from chat_sessions.server.documents.files import DocumentError, FileGone
+from chat_sessions.server.documents.indexes import Drawing, Index, open_index
 
 REPORT = Path(__file__).parents[2] / "examples" / "documents" / "annual-report-2025.pdf"
 CONTROL = [*map(chr, range(0x20)), *map(chr, range(0x7F, 0xA0)), "\u202e", "\u2066"]
@@ -33,8 +32,19 @@ def folder(tmp_path: Path) -> Path:
 def read(folder: Path) -> Index:
     """The index of the folder, whose one good document is always served."""
     index = open_index("idx-docs", folder)
-    assert [hit.passage.document.name for hit in index.search("What does a room cost?")][:1] == ["plain.md"]
+    assert [hit.document.name for hit in index.search("What does a room cost?")][:1] == ["plain.md"]
     return index
+
+
+def opens(index: Index, source_id: str) -> bool:
+    """Whether the file of a source is opened for the picture of its first page."""
+    drawing = index.drawing(source_id, "screenshots/page_1.jpg")
+    assert isinstance(drawing, Drawing)
+    try:
+        drawing.data()
+    except FileGone:
+        return False
+    return True
 
 
 def swelling_pdf(pages: int, size: int) -> bytes:
@@ -62,20 +72,43 @@ def swelling_pdf(pages: int, size: int) -> bytes:
     return bytes(body)
 
 
-def test_a_pdf_that_swells_is_read_no_longer_than_the_limit(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_bomb_costs_its_deadline_and_not_the_files_beside_it(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     bomb = swelling_pdf(pages=50, size=20_000_000)
     assert len(bomb) < 10_000
     (folder / "bomb.pdf").write_bytes(bomb)
-    monkeypatch.setattr(pdf, "MAX_SECONDS", 0)
-    assert read(folder).warnings == ("bomb.pdf: only the first 1 of its 50 pages were read: it takes more than 0 s",)
+    read_one = readers.Reader.read
+
+    def impatient(self: readers.Reader, data: bytes, name: str) -> readers.Reading:
+        # The others have all the time that they need.
+        monkeypatch.setattr(readers, "SILENT_SECONDS", 0.0 if name == "bomb.pdf" else 60.0)
+        return read_one(self, data, name)
+
+    monkeypatch.setattr(readers.Reader, "read", impatient)
+    assert read(folder).warnings == ("bomb.pdf: left out, it takes longer than 0 s",)
 
 
-def test_a_pdf_with_more_pages_than_it_can_have_is_read_to_the_limit(
+def test_what_was_read_before_a_deadline_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    with readers.Reader(longest=0.0) as reader:
+        found: dict[str, Any] = {"passages": [[1, "", "Hello", "hello"]], "sheets": [], "notes": [], "language": "eng"}
+        part = {**found, "done": 20, "total": 50}
+        failure = {"failure": "it takes longer than 60 s"}
+        monkeypatch.setattr(reader, "_ask", lambda *_: iter([part, failure]))
+        reading = reader.read(b"", "a.pdf")
+    assert reading.notes == ["only the first 20 of its 50 pages were read: it takes longer than 60 s"]
+    assert [passage.text for passage in reading.passages] == ["Hello"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the bound on memory is Linux's")
+def test_a_file_that_takes_too_much_memory_costs_its_process_alone(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pdf, "MAX_PAGES", 3)
-    (folder / "many.pdf").write_bytes(swelling_pdf(pages=50, size=10))
-    assert read(folder).warnings == ("many.pdf: only the first 3 of its 50 pages were read",)
+    *python, code = readers.command()[:4]
+    small = code.replace("\nmain()", "\nsys.modules[main.__module__].MAX_MEMORY_BYTES = 300 * 1024**2\nmain()")
+    command = [*python, small, *readers.command()[4:]]
+    monkeypatch.setattr(readers, "command", lambda: command)
+    (folder / "big.txt").write_text("word " * 18_000_000)
+    (warning,) = read(folder).warnings
+    assert warning == "big.txt: left out, it takes more than 0.29 GB of memory to read"
 
 
 @pytest.mark.parametrize("name", ["huge.pdf", "huge.txt", "huge.docx"])
@@ -95,28 +128,40 @@ def test_markdown_nested_without_end_is_read(folder: Path, text: str) -> None:
     read(folder)
 
 
-markitdown = pytest.mark.skipif(importlib.util.find_spec("markitdown") is None, reason="the extra is not installed")
-
-
-@markitdown
 def test_html_nested_without_end_is_read_or_left_out(folder: Path) -> None:
     (folder / "deep.html").write_text("<div>" * 20_000 + "deep" + "</div>" * 20_000)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # markitdown says that it falls back to the plain text
-        read(folder)
+    read(folder)
 
 
-@markitdown
-def test_an_archive_that_would_fill_the_memory_is_left_out_unopened(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with zipfile.ZipFile(folder / "bomb.docx", "w", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr("word/document.xml", b"0" * 3_000_000)
-    monkeypatch.setattr(files, "_MAX_UNPACKED_BYTES", 2 * 1024 * 1024)
-    assert read(folder).warnings == ("bomb.docx: left out, it unpacks to more than 2 MB",)
+def test_an_archive_that_would_fill_the_memory_is_left_out_unopened(folder: Path) -> None:
+    with zipfile.ZipFile(folder / "bomb.docx", "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
+        archive.writestr("word/document.xml", b"0")
+        for number in range(6):
+            archive.writestr(f"word/media/{number}.xml", bytes(100_000_000))
+    assert read(folder).warnings == ("bomb.docx: left out, it unpacks to more than 500 MB",)
 
 
-@markitdown
+def test_a_sheet_whose_last_cell_is_far_away_is_read_without_all_that_lie_between(folder: Path) -> None:
+    cells = '<row r="1"><c r="A1"><v>1</v></c></row><row r="1048576"><c r="XFD1048576"><v>2</v></c></row>'
+    main = "http://schemas.openxmlformats.org/spreadsheetml/2006/main"
+    package = "http://schemas.openxmlformats.org/package/2006"
+    office = "http://schemas.openxmlformats.org/officeDocument/2006/relationships"
+    parts = {
+        "[Content_Types].xml": f'<Types xmlns="{package}/content-types"/>',
+        "_rels/.rels": f'<Relationships xmlns="{package}/relationships"><Relationship Id="r" '
+        f'Type="{office}/officeDocument" Target="xl/workbook.xml"/></Relationships>',
+        "xl/workbook.xml": f'<workbook xmlns="{main}" xmlns:r="{office}"><sheets><sheet name="S" sheetId="1" '
+        'r:id="r1"/></sheets></workbook>',
+        "xl/_rels/workbook.xml.rels": f'<Relationships xmlns="{package}/relationships"><Relationship Id="r1" '
+        f'Type="{office}/worksheet" Target="worksheets/sheet1.xml"/></Relationships>',
+        "xl/worksheets/sheet1.xml": f'<worksheet xmlns="{main}"><sheetData>{cells}</sheetData></worksheet>',
+    }
+    with zipfile.ZipFile(folder / "far.xlsx", "w") as archive:
+        for name, text in parts.items():
+            archive.writestr(name, text)
+    read(folder)
+
+
 def test_entities_that_multiply_are_not_expanded(folder: Path) -> None:
     """The "billion laughs": ten entities of ten each, a document of ten gigabytes."""
     entities = "".join(f'<!ENTITY {chr(98 + n)} "{f"&{chr(97 + n)};" * 10}">' for n in range(9))
@@ -135,8 +180,7 @@ def test_entities_that_multiply_are_not_expanded(folder: Path) -> None:
             f'<Relationships xmlns="{package}/relationships"><Relationship Id="r" Type="{kind}" '
             'Target="word/document.xml"/></Relationships>',
         )
-    (warning,) = read(folder).warnings
-    assert warning.startswith("laughs.docx: left out, it could not be converted")
+    assert not any("aaaa" in hit.passage.text for hit in read(folder).search("aaaaaaaaaa laughs"))
 
 
 def test_a_link_that_takes_a_files_place_leads_nowhere(folder: Path, tmp_path: Path) -> None:
@@ -148,7 +192,7 @@ def test_a_link_that_takes_a_files_place_leads_nowhere(folder: Path, tmp_path: P
     source_id = next(document.file_id for document in index.documents if document.name == "report.pdf")
     served.unlink()
     served.symlink_to(secret)
-    assert index.attachment(source_id, "screenshots/page_1.jpg") is None
+    assert not opens(index, source_id)
     index.refresh()
     assert index.attachments(source_id) is None
     assert index.warnings == ("report.pdf: skipped, it is a symbolic link",)
@@ -161,7 +205,7 @@ def test_a_folder_that_becomes_a_link_leads_nowhere(folder: Path, tmp_path: Path
     source_id = next(document.file_id for document in index.documents if document.name == "inner/report.pdf")
     (folder / "inner").rename(tmp_path / "outside")
     (folder / "inner").symlink_to(tmp_path / "outside")
-    assert index.attachment(source_id, "screenshots/page_1.jpg") is None
+    assert not opens(index, source_id)
 
 
 def test_a_link_that_takes_a_files_place_between_look_and_read_is_not_read(
@@ -177,7 +221,7 @@ def test_a_link_that_takes_a_files_place_between_look_and_read_is_not_read(
     monkeypatch.setattr("chat_sessions.server.documents.indexes.find_files", lambda _root: (found, []))
     index = open_index("idx-docs", folder)
     assert index.search("What is the password?") == []
-    assert index.warnings == ("victim.md: left out, it has gone or has become a symbolic link",)
+    assert index.warnings == ("victim.md: left out, it has become a link",)
 
 
 def test_a_loop_of_links_is_passed_over(folder: Path) -> None:
@@ -204,9 +248,9 @@ def test_the_name_of_an_attachment_is_no_path(folder: Path, name: str) -> None:
     (folder / "report.pdf").write_bytes(REPORT.read_bytes())
     index = read(folder)
     for document in index.documents:
-        assert index.attachment(document.file_id, name) is None
-    assert index.attachment(str(folder), "screenshots/page_1.jpg") is None
-    assert index.attachment("../report.pdf", "screenshots/page_1.jpg") is None
+        assert index.drawing(document.file_id, name) is None
+    assert index.drawing(str(folder), "screenshots/page_1.jpg") is None
+    assert index.drawing("../report.pdf", "screenshots/page_1.jpg") is None
 
 
 def test_a_root_that_is_no_folder_of_documents_is_refused(tmp_path: Path) -> None:
@@ -222,7 +266,7 @@ def test_what_a_file_is_called_and_says_reaches_the_terminal_as_plain_text(tmp_p
     folder.mkdir()
     evil = "\x1b]0;owned\x07\x1b[31m[bold]b\u202egnp\r\x9b5n"
     (folder / f"rates {evil}.md").write_text(f"# Rates {evil}\n\nA room costs 80 {evil} a night.")
-    (folder / f"broken {evil}.pdf").write_bytes(b"no pdf")
+    (folder / f"broken {evil}.pdf").write_bytes(b"%PDF-1.7 and nothing else")
     (folder / f"link {evil}.md").symlink_to(folder)
     command = [sys.executable, "-m", "chat_sessions", "ask", "What does a room cost?", "--local", "-i", str(folder)]
     env = {name: value for name, value in os.environ.items() if not name.startswith("LLAMA_")}

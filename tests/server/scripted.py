@@ -15,6 +15,7 @@ import httpx
 from chat_sessions.core.events import Event, TextDelta
 from chat_sessions.server import ServerThread
 from chat_sessions.server.documents.indexes import Index
+from chat_sessions.server.documents.intake import Progress
 from chat_sessions.server.store.records import StoredEvent
 from chat_sessions.server.turns.agent import AgentTurn
 from chat_sessions.server.turns.running import RunningTurn
@@ -84,15 +85,32 @@ class PaperIndex(Index):
         self.refreshed = 0
         self.broken: Exception | None = None
 
-    def refresh(self) -> None:
-        self.refreshed += 1
+    @property
+    def count(self) -> int:
+        return 1
+
+    @property
+    def left_out(self) -> Mapping[str, str]:
+        return {}
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        return ()
+
+    def check(self) -> None:
         if self.broken is not None:
             raise self.broken
+
+    def refresh(self, on_progress: Progress | None = None) -> None:
+        self.refreshed += 1
+
+    def stop_reading(self) -> None:
+        pass
 
     def attachments(self, source_id: str) -> list[str] | None:
         return [*self.files, *self.listed_only] if source_id == self.source_id else None
 
-    def attachment(self, source_id: str, attachment_name: str) -> bytes | None:
+    def drawing(self, source_id: str, attachment_name: str) -> bytes | None:
         return self.files.get(attachment_name) if source_id == self.source_id else None
 
 

@@ -16,7 +16,10 @@ __all__ = [
     "Conversation",
     "Indexes",
     "Llm",
+    "LlmBaseUrl",
+    "LlmKey",
     "Local",
+    "LocalLlm",
     "Quiet",
     "Region",
     "SessionArgument",
@@ -87,7 +90,30 @@ Llm = Annotated[
     str | None,
     typer.Option(
         metavar="NAME|JSON|@FILE",
-        help="OpenHands: the model of a new session's agent; default LLM_MODEL, LLM_API_KEY and LLM_BASE_URL.",
+        help="Local: the model that answers from the files; default none: passages are quoted. OpenHands: the model of "
+        "a new session's agent; default LLM_MODEL, LLM_API_KEY and LLM_BASE_URL.",
+    ),
+]
+LlmBaseUrl = Annotated[
+    str | None,
+    typer.Option(
+        metavar="URL",
+        help="Local: the OpenAI-compatible endpoint of --llm, such as http://127.0.0.1:11434/v1; default "
+        "OPENAI_BASE_URL, else OpenAI.",
+    ),
+]
+LlmKey = Annotated[
+    str | None,
+    typer.Option(
+        metavar="KEY",
+        help="Local: the key of that endpoint. Other users of the machine can see it in the process list: prefer the "
+        "variable OPENAI_API_KEY.",
+    ),
+]
+LocalLlm = Annotated[
+    str | None,
+    typer.Option(
+        "--llm", metavar="MODEL", help="The model that answers from the files; default none: passages are quoted."
     ),
 ]
 Agent = Annotated[

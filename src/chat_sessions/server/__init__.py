@@ -2,28 +2,22 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from chat_sessions.core.errors import ConfigurationError
 
-try:
+if TYPE_CHECKING:
+    from chat_sessions.server.agents.llm_agent import LlmAgent
     from chat_sessions.server.agents.local_agent import LocalAgent
     from chat_sessions.server.api.app import create_app
     from chat_sessions.server.documents.files import DocumentError
-    from chat_sessions.server.documents.indexes import Index, open_index
+    from chat_sessions.server.documents.indexes import Hit, Index, open_index
     from chat_sessions.server.hosting.process import serve
     from chat_sessions.server.hosting.thread import ServerThread
     from chat_sessions.server.turns.agent import Agent, AgentTurn
     from chat_sessions.server.turns.behaviour import Behaviour
     from chat_sessions.server.turns.limits import Limits
-except ModuleNotFoundError as error:
-    if error.name is None or error.name.partition(".")[0] == "chat_sessions":
-        raise
-    raise ConfigurationError(
-        f"the local server needs {error.name}; install it with: pip install 'chat-sessions[server]'"
-    ) from error
-
-if TYPE_CHECKING:
     from chat_sessions.testing import faults
     from chat_sessions.testing.script import Faults, SeenRequest
 
@@ -33,8 +27,10 @@ __all__ = [
     "Behaviour",
     "DocumentError",
     "Faults",
+    "Hit",
     "Index",
     "Limits",
+    "LlmAgent",
     "LocalAgent",
     "SeenRequest",
     "ServerThread",
@@ -44,11 +40,41 @@ __all__ = [
     "serve",
 ]
 
+# Each is loaded when it is asked for: reading documents needs no web framework, and talking to a model no documents.
+_PLACES = {
+    "Agent": "server.turns.agent",
+    "AgentTurn": "server.turns.agent",
+    "Behaviour": "server.turns.behaviour",
+    "DocumentError": "server.documents.files",
+    # These names are older than `chat_sessions.testing`, without which the server runs.
+    "Faults": "testing.script",
+    "Hit": "server.documents.indexes",
+    "Index": "server.documents.indexes",
+    "Limits": "server.turns.limits",
+    "LlmAgent": "server.agents.llm_agent",
+    "LocalAgent": "server.agents.local_agent",
+    "SeenRequest": "testing.script",
+    "ServerThread": "server.hosting.thread",
+    "create_app": "server.api.app",
+    "open_index": "server.documents.indexes",
+    "serve": "server.hosting.process",
+}
+
 
 def __getattr__(name: str) -> Any:
-    # These names are older than `chat_sessions.testing`, without which the server runs.
-    if name in ("Faults", "SeenRequest", "faults"):
-        from chat_sessions.testing import faults, script
-
-        return faults if name == "faults" else getattr(script, name)
+    try:
+        if name == "faults":
+            return import_module("chat_sessions.testing.faults")
+        if name in _PLACES:
+            return getattr(import_module(f"chat_sessions.{_PLACES[name]}"), name)
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.partition(".")[0] == "chat_sessions":
+            raise
+        raise ConfigurationError(
+            f"the local server needs {error.name}; install it with: pip install 'chat-sessions[server]'"
+        ) from error
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

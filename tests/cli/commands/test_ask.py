@@ -13,7 +13,7 @@ from chat_sessions.core.models import Usage
 from chat_sessions.server import Behaviour
 from tests.cli.conftest import DOCUMENTS, Commands, Program, ScriptedAgent, Serving, at
 
-MARGIN = "What was the operating margin in the third quarter of 2025?"
+MARGIN = "What was the operating margin in Q3 2025?"
 DONE = Stop(usage=Usage(input_tokens=1200, output_tokens=7, duration_ms=2500.0), is_error=False)
 
 
@@ -37,7 +37,7 @@ def test_quiet_says_nothing_on_stderr(command: Commands) -> None:
 
 def test_a_session_goes_on_by_its_id_alone(program: Program) -> None:
     first = program("ask", MARGIN, "-i", str(DOCUMENTS))
-    second = program("ask", "And in the fourth quarter?", "-s", first.session_id)
+    second = program("ask", "And in Q4?", "-s", first.session_id)
     assert "11.8 %" in second.out
     assert second.session_id == first.session_id
 
@@ -193,3 +193,14 @@ def test_a_terminal_that_lacks_characters_gets_others_instead(
     assert result.code == 0
     assert "10 ? and " in result.out
     assert "?mega" in result.out
+
+
+def test_reading_many_files_shows_how_many_have_been_read(command: Commands, tmp_path: Path) -> None:
+    folder = tmp_path / "many"
+    folder.mkdir()
+    for number in range(100):
+        (folder / f"{number}.md").write_text(f"Room {number} costs {number} euros.")
+    result = command("ask", "What does room 7 cost?", "-i", str(folder))
+    assert ": 10 of 100 files, 10 %\n" in result.err
+    assert ": 100 of 100 files, 100 %\n" in result.err
+    assert "files," not in command("ask", "What does room 7 cost?", "-i", str(folder)).err

@@ -14,11 +14,11 @@ from tests.cli.conftest import DOCUMENTS, Commands, Program, ScriptedAgent, Serv
 from tests.cli.pseudo_terminal import PseudoTerminal
 
 DONE = Stop(usage=Usage(), is_error=False)
-MARGIN = "What was the operating margin in the third quarter of 2025?"
+MARGIN = "What was the operating margin in Q3 2025?"
 
 
 def test_questions_from_a_pipe_are_one_conversation(program: Program) -> None:
-    result = program("chat", "-i", str(DOCUMENTS), stdin=f"{MARGIN}\n\nAnd in the fourth quarter?\n/title\n/session\n")
+    result = program("chat", "-i", str(DOCUMENTS), stdin=f"{MARGIN}\n\nAnd in Q4?\n/title\n/session\n")
     assert result.code == 0
     assert result.out.index("14.3 %") < result.out.index("11.8 %")
     assert result.out.endswith(f"{MARGIN}\n{result.session_id}\n")
@@ -43,7 +43,7 @@ def test_sources_of_a_session_taken_up_again_are_those_of_its_last_turn(command:
     first = command("ask", MARGIN, "-i", str(DOCUMENTS))
     again = command("chat", "-s", first.session_id, stdin="/sources\n/help\n/nonsense\n")
     assert "annual-report-2025.pdf  p. 3" in again.out
-    assert "/quit" in again.err
+    assert "/quit" in again.out
     assert "there is no command '/nonsense'" in again.err
 
 
@@ -62,9 +62,9 @@ def test_another_command_may_use_the_same_sessions_meanwhile(program: Program) -
     chat.stdin.flush()
     while not (line := chat.stdout.readline()).startswith("ses-"):
         assert line, "the chat ended"
-    asked = program("ask", "And in the second quarter?", "-s", line.strip())
+    asked = program("ask", "And in Q2?", "-s", line.strip())
     assert "10.9 %" in asked.out
-    result = program.finish(chat, "And in the fourth quarter?\n")
+    result = program.finish(chat, "And in Q4?\n")
     assert result.code == 0
     assert "11.8 %" in result.out
     assert program("sessions", "list").out.count("\n") == 1

@@ -13,7 +13,7 @@ from chat_sessions import LlamaCloudChat
 from tests.cli.conftest import DOCUMENTS, Commands, Program
 from tests.server.postgresql import VARIABLE, has_postgresql, new_database
 
-MARGIN = "What was the operating margin in the third quarter of 2025?"
+MARGIN = "What was the operating margin in Q3 2025?"
 
 
 def read_until_listening(process: subprocess.Popen[str]) -> dict[str, str]:

@@ -9,7 +9,7 @@ from chat_sessions.core.models import Usage
 from chat_sessions.server import Behaviour
 from tests.cli.conftest import DOCUMENTS, Commands, ScriptedAgent, Serving, at
 
-MARGIN = "What was the operating margin in the third quarter of 2025?"
+MARGIN = "What was the operating margin in Q3 2025?"
 
 
 def test_a_new_machine_has_no_sessions(command: Commands) -> None:

@@ -48,7 +48,11 @@ _LLM = ("--llm", "openai/scripted")
         (["ask", "hi", *_NOWHERE, *_LLM, "--conversation", "many"], 2, "--conversation takes a JSON object"),
         (["ask", "hi", *_NOWHERE, *_LLM, "--confirm"], 2, "there is no terminal to ask at"),
         (["ask", "hi", *_NOWHERE, "--agent", "writer", "--tool", "terminal"], 2, "agent= or tools=, not both"),
-        (["ask", "hi", "-i", str(DOCUMENTS), *_LLM], 2, "--llm describes an OpenHands agent: add --backend openhands"),
+        (
+            ["ask", "hi", "-i", "idx-x", "--cloud", "--api-key", "x", *_LLM],
+            2,
+            "add --local; a hosted",
+        ),
         (["chat", "-i", str(DOCUMENTS), "--confirm"], 2, "--confirm describes an OpenHands agent"),
         (["sessions", "title", _ID, *_NOWHERE, "-m", "Hi"], 2, "--message cannot be combined with --backend"),
         (["sessions", "title", _ID, "--max-length", "9", "--local"], 2, "--max-length is for OpenHands"),

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -52,6 +53,29 @@ async def shown(turn: RunningTurn) -> list[Event]:
 
 async def new_session(store: Store) -> str:
     return (await store.create_session(index_ids=None, shared_access=None)).session_id
+
+
+async def test_turns_are_answered_while_a_new_file_is_still_being_read(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(turns_module, "_CHECK_SECONDS", 0.01)
+    read = threading.Event()
+    index = PaperIndex()
+    monkeypatch.setattr(index, "refresh", lambda *_: read.wait(60))
+
+    class Waiting:
+        async def run(self, turn: AgentTurn) -> AsyncIterator[Event]:
+            await turn.refresh()
+            yield TextDelta(content="Answered.")
+
+    library = Library({"idx-docs": index})
+    turns = Turns(store, library, Waiting(), Behaviour())
+    for _ in range(2):
+        events = await shown(await started(turns, await new_session(store)))
+        assert [event.type for event in events] == ["text_delta", "text", "stop"]
+    assert not read.is_set()
+    read.set()
+    await library.close()
 
 
 async def test_a_queued_message_whose_client_left_is_not_recorded(store: Store) -> None:

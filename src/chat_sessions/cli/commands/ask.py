@@ -47,6 +47,8 @@ def ask(
     local: options.Local = None,
     backend: options.Backend = None,
     llm: options.Llm = None,
+    llm_base_url: options.LlmBaseUrl = None,
+    llm_key: options.LlmKey = None,
     agent: options.Agent = None,
     tool: options.Tool = None,
     workspace: options.Workspace = None,
@@ -60,7 +62,7 @@ def ask(
     if as_json and json_events:
         raise ConfigurationError("--json and --json-events cannot be combined")
     terminal = Terminal(quiet=quiet or as_json or json_events)
-    agent_options = AgentOptions(llm, agent, tool, workspace, conversation, confirm)
+    agent_options = AgentOptions(llm, agent, tool, workspace, conversation, confirm, llm_base_url, llm_key)
     where = Where(api_key, base_url, region, local, backend, agent_options, timeout, index or (), session)
     where.check(require_all=require_all)
     question = check_question(sys.stdin.read() if question == "-" else question, where.prompt_limit)

@@ -44,6 +44,8 @@ def chat(
     local: options.Local = None,
     backend: options.Backend = None,
     llm: options.Llm = None,
+    llm_base_url: options.LlmBaseUrl = None,
+    llm_key: options.LlmKey = None,
     agent: options.Agent = None,
     tool: options.Tool = None,
     workspace: options.Workspace = None,
@@ -56,7 +58,7 @@ def chat(
     you are asked.
     """
     terminal = Terminal(quiet=quiet)
-    agent_options = AgentOptions(llm, agent, tool, workspace, conversation, confirm)
+    agent_options = AgentOptions(llm, agent, tool, workspace, conversation, confirm, llm_base_url, llm_key)
     where = Where(api_key, base_url, region, local, backend, agent_options, timeout, index or (), session)
     with open_service(where, terminal) as service:
         running = _Chat(service, service.session(session), terminal, where.prompt_limit)
@@ -90,7 +92,8 @@ class _Chat:
             if line.strip():
                 self._take(line)
         if self.session.id is not None:
-            self.terminal.note(f"To continue: chat-sessions chat --session {self.session.id}{self.service.options}")
+            command = f"chat-sessions chat --session {self.session.id}{self.service.options}"
+            self.terminal.note(f"To continue: {command}", wrap=False)
 
     def _take(self, line: str) -> None:
         """Answer a question or run a command."""
@@ -116,7 +119,7 @@ class _Chat:
     def _command(self, line: str) -> None:
         match line:
             case "/help":
-                self.terminal.note(_HELP)
+                self.terminal.line(_HELP)
             case "/session":
                 self.terminal.line(self.session.id or "There is no session yet: the first question creates it.")
             case "/title":

@@ -11,11 +11,13 @@ from typing import Annotated, Any
 import typer
 from pydantic import TypeAdapter
 
+from chat_sessions.cli import options
 from chat_sessions.cli.errors import handle_errors
 from chat_sessions.cli.show.answer import AnswerPrinter, show_cost, show_outcome
 from chat_sessions.cli.show.sources import show_sources
 from chat_sessions.cli.show.terminal import Terminal
 from chat_sessions.cli.show.text import one_line
+from chat_sessions.cli.where.agent import AgentOptions
 from chat_sessions.cli.where.choice import Where
 from chat_sessions.cli.where.folders import existing
 from chat_sessions.cli.where.opening import open_service
@@ -27,7 +29,7 @@ from chat_sessions.core.sources import Source
 
 __all__ = ["demo"]
 
-_QUESTIONS = ("What was the operating margin in the third quarter of 2025?", "And in the fourth quarter?")
+_QUESTIONS = ("What was the operating margin in Q3 2025?", "And in Q4?")
 _EXAMPLES = Path(__file__).parents[4] / "examples" / "documents"
 
 
@@ -46,6 +48,9 @@ def demo(
             help="What to ask; give it twice to ask each framework its own question.",
         ),
     ] = None,
+    llm: options.LocalLlm = None,
+    llm_base_url: options.LlmBaseUrl = None,
+    llm_key: options.LlmKey = None,
 ) -> None:
     """Ask one session through LlamaIndex and LangChain, without a key.
 
@@ -63,8 +68,10 @@ def demo(
     terminal = Terminal(merged=True)
     terminal.line("One session, two frameworks, no key", "bold")
     terminal.line()
-    with open_service(Where(local=True, indexes=[str(path)]), terminal) as service:
-        terminal.note(f"It speaks the Chat API at {service.client.base_url}; nothing leaves this machine.")
+    agent = AgentOptions(llm, llm_base_url=llm_base_url, llm_key=llm_key)
+    with open_service(Where(local=True, agent=agent, indexes=[str(path)]), terminal) as service:
+        leaves = "only the passages found go to the model" if llm else "nothing leaves this machine"
+        terminal.note(f"It speaks the Chat API at {service.client.base_url}; {leaves}.")
         session_id: str | None = None
         for adapter, turn, asked in (
             ("chat_sessions.llama_index", _through_llama_index, questions[0]),
@@ -163,4 +170,4 @@ def _show_session(service: Service, session_id: str, terminal: Terminal) -> None
     terminal.line()
     # In an environment that is not active, the command must be typed as it was here.
     program = "chat-sessions" if shutil.which("chat-sessions") else sys.argv[0]
-    terminal.line(f"To continue: {program} chat --local --session {session_id}")
+    terminal.line(f"To continue: {program} chat --local --session {session_id}", wrap=False)

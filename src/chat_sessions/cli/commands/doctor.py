@@ -125,7 +125,7 @@ def _checks(where: Where, terminal: Terminal) -> Generator[Check]:
     yield from _installed()
     name = "options"
     try:
-        where.check()
+        where.check(asks=False)
         name = "service"
         if not where.is_openhands and where.is_local:
             yield Check("key", "ok", "the local server needs none")

@@ -11,11 +11,14 @@ from typing import Annotated
 
 import typer
 
+from chat_sessions.cli import options
 from chat_sessions.cli.errors import handle_errors
 from chat_sessions.cli.show.terminal import Terminal
+from chat_sessions.cli.where.agent import model_agent
 from chat_sessions.cli.where.folders import data_folder, existing, index_id_of
 from chat_sessions.cli.where.local import open_documents
 from chat_sessions.cli.where.lock import StoreLock
+from chat_sessions.cli.where.named_agent import named_agent
 from chat_sessions.core.errors import ConfigurationError
 
 __all__ = ["serve"]
@@ -59,6 +62,17 @@ def serve(
         float,
         typer.Option(metavar="SECONDS", min=0.0, help="How long running turns may continue when the server stops."),
     ] = 10.0,
+    llm: options.LocalLlm = None,
+    llm_base_url: options.LlmBaseUrl = None,
+    llm_key: options.LlmKey = None,
+    agent: Annotated[
+        str | None,
+        typer.Option(
+            metavar="MODULE:OBJECT",
+            help="An agent of your own: an object with `run`, an agent or workflow of LlamaIndex, or a compiled graph "
+            "of LangGraph. Modules in the current folder are found.",
+        ),
+    ] = None,
 ) -> None:
     """Serve folders as the Chat API on this machine.
 
@@ -74,6 +88,9 @@ def serve(
             f"--workers {workers}: several processes need a store on PostgreSQL, such as "
             "--store postgresql://user@host/database"
         )
+    if agent is not None and llm is not None:
+        raise ConfigurationError("--agent and --llm cannot be combined: an agent of your own has its own model")
+    answering = named_agent(agent) if agent is not None else model_agent(llm, llm_base_url, llm_key)
     opened = open_documents(paths, terminal)
     with ExitStack() as running, ExitStack() as opening:
         lock = None if file is None else _lock_of(file, terminal)
@@ -87,17 +104,18 @@ def serve(
             opening.close()
             if lock is not None:
                 running.enter_context(lock.running())
-            terminal.line(f"LLAMA_CLOUD_BASE_URL={url}")
+            terminal.line(f"LLAMA_CLOUD_BASE_URL={url}", wrap=False)
             if api_key is None:
-                terminal.line(f"LLAMA_CLOUD_API_KEY={key}")
+                terminal.line(f"LLAMA_CLOUD_API_KEY={key}", wrap=False)
             for index_id, index in opened.items():
-                count = len(index.documents)
-                terminal.line(f"# index {index_id}: {count} document{'' if count == 1 else 's'} in {paths[index_id]}")
+                count = f"{index.count} document{'' if index.count == 1 else 's'}"
+                terminal.line(f"# index {index_id}: {count} in {paths[index_id]}", wrap=False)
             by = f" by {workers} processes" if workers > 1 else ""
             terminal.note(f"Sessions are kept in {file or 'PostgreSQL'}{by}. Ctrl-C stops the server.")
 
         server.serve(
             indexes=opened,
+            agent=answering,
             store=store if file is None else f"sqlite:///{file}",
             api_key=api_key,
             host=host,

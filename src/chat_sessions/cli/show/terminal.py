@@ -10,7 +10,8 @@ import io
 import re
 import sys
 import textwrap
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 
 from rich.cells import cell_len
 from rich.console import Console
@@ -92,10 +93,10 @@ class Terminal:
             self._stream(self._err, self._err_cursor, clean(text), "dim italic")
             self._gap_due = self._shares_line
 
-    def line(self, text: str = "", style: str = "") -> None:
-        """Print a line of the result."""
+    def line(self, text: str = "", style: str = "", *, wrap: bool = True) -> None:
+        """Print a line of the result. What is to be copied must not be wrapped."""
         self._gap_due = False
-        self._line(self._out, self._out_cursor, text, style)
+        self._line(self._out, self._out_cursor, text, style, wrap=wrap)
 
     def labelled(self, label: str, style: str, text: str) -> None:
         """Print a line of the result after a coloured label; a long text continues below its own start."""
@@ -106,10 +107,10 @@ class Terminal:
         self._gap_due = False
         self._out.print(Text.assemble((label, style), text), soft_wrap=True)
 
-    def note(self, text: str, style: str = "dim") -> None:
+    def note(self, text: str, style: str = "dim", *, wrap: bool = True) -> None:
         """Print a line about the result."""
         if not self.quiet:
-            self._line(self._err, self._err_cursor, text, style)
+            self._line(self._err, self._err_cursor, text, style, wrap=wrap)
             self._gap_due = self._shares_line
 
     def warn(self, text: str) -> None:
@@ -124,12 +125,15 @@ class Terminal:
         """Print why the command failed."""
         self._line(self._err, self._err_cursor, f"Error: {text}", "red")
 
-    def working(self, text: str) -> AbstractContextManager[object]:
-        """Show on a terminal that something takes a while."""
+    @contextmanager
+    def working(self, text: str) -> Generator[Callable[[str], None]]:
+        """Show on a terminal that something takes a while. Yields what shows another text in its place."""
         if self.quiet or not self._err.is_terminal:
-            return nullcontext()
+            yield lambda _: None
+            return
         self.end_line()
-        return self._err.status(Text(clean(text), style="dim"))
+        with self._err.status(Text(clean(text), style="dim")) as status:
+            yield lambda other: status.update(Text(clean(other), style="dim"))
 
     def ask(self, question: str) -> str:
         """Ask a question and return the answer, stripped; empty at the end of input."""
@@ -150,9 +154,9 @@ class Terminal:
         self._out_cursor.end_line()
         self._err_cursor.end_line()
 
-    def _line(self, console: Console, cursor: _Cursor, text: str, style: str) -> None:
+    def _line(self, console: Console, cursor: _Cursor, text: str, style: str, *, wrap: bool = True) -> None:
         cursor.end_line()
-        _print(console, clean(text), style, end="\n")
+        _print(console, clean(text), style, end="\n", wrap=wrap)
 
     def _stream(self, console: Console, cursor: _Cursor, text: str, style: str) -> None:
         if cursor.console is not console:

@@ -7,13 +7,17 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pydantic import JsonValue
 
 from chat_sessions.cli.errors import UnknownName
 from chat_sessions.core.errors import ConfigurationError
 
-__all__ = ["AgentOptions", "settings_in", "tools_in"]
+if TYPE_CHECKING:
+    from chat_sessions.server import Agent
+
+__all__ = ["AgentOptions", "model_agent", "settings_in", "tools_in"]
 
 _AGENT_FIELDS = ("agent", "agent_settings", "agent_profile_id")
 _ALWAYS_CONFIRM: JsonValue = {"kind": "AlwaysConfirm"}
@@ -29,11 +33,21 @@ class AgentOptions:
     workspace: str | None = None
     conversation: str | None = None
     confirm: bool = False
+    llm_base_url: str | None = None
+    llm_key: str | None = None
 
     @property
     def given(self) -> list[str]:
         """The options that were given, as typed."""
-        return [f"--{field.name}" for field in fields(self) if getattr(self, field.name)]
+        return [f"--{field.name.replace('_', '-')}" for field in fields(self) if getattr(self, field.name)]
+
+    @property
+    def local_agent(self) -> Agent | None:
+        """The local server's agent that the options mean; None for the one without a model.
+
+        Raises `ConfigurationError`.
+        """
+        return model_agent(self.llm, self.llm_base_url, self.llm_key)
 
     @property
     def has_agent(self) -> bool:
@@ -50,6 +64,19 @@ class AgentOptions:
         if self.confirm and found.setdefault("confirmation_policy", _ALWAYS_CONFIRM) != _ALWAYS_CONFIRM:
             raise ConfigurationError("--confirm and the confirmation_policy in --conversation contradict each other")
         return found
+
+
+def model_agent(llm: str | None, base_url: str | None, key: str | None) -> Agent | None:
+    """Make the local server's agent with a model, None without one. Raises `ConfigurationError`."""
+    if llm is None:
+        if base_url or key:
+            raise ConfigurationError(
+                f"{'--llm-base-url' if base_url else '--llm-key'} needs the model's name: add --llm"
+            )
+        return None
+    from chat_sessions.server import LlmAgent
+
+    return LlmAgent.at(llm, base_url, key)
 
 
 def settings_in(option: str, given: str | None) -> dict[str, JsonValue] | str | None:

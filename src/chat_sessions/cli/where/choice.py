@@ -14,6 +14,7 @@ from chat_sessions.session import Timeouts
 __all__ = ["Where"]
 
 _CLOUD_KEYS = ("LLAMA_CLOUD_API_KEY", "LLAMA_PARSE_API_KEY")
+_MODEL = ("--llm", "--llm-base-url", "--llm-key")
 _BACKENDS = ("llama-cloud", "openhands")
 
 
@@ -22,7 +23,7 @@ class Where:
     """What the options say about the service; None is what they leave open.
 
     - `timeout`: how many seconds to wait for an event, and to look up a turn whose stream broke.
-    - `agent`: a new session's agent, for OpenHands only.
+    - `agent`: a new session's agent, for OpenHands; of the local server, its model alone.
     - `indexes`, `session_id`: what to ask.
     """
 
@@ -85,13 +86,25 @@ class Where:
         wait = self.timeout
         return None if wait is None else Timeouts(first_event=wait, idle=wait, recovery=wait)
 
-    def check(self, *, require_all: bool = False) -> None:
-        """Raise `ConfigurationError` for options that the backend does not have."""
+    def check(self, *, require_all: bool = False, asks: bool = True) -> None:
+        """Raise `ConfigurationError` for options that the backend does not have. `asks`: a question will be asked."""
         given = self.agent.given
         if not self.is_openhands:
-            if given:
-                raise ConfigurationError(f"{given[0]} describes an OpenHands agent: add --backend openhands")
+            others = [option for option in given if option not in _MODEL]
+            if others or (given and not asks):
+                raise ConfigurationError(
+                    f"{(others or given)[0]} describes an OpenHands agent: add --backend openhands"
+                )
+            if given and not self.is_local:
+                raise ConfigurationError(
+                    f"{given[0]} names a model for your own files: add --local; a hosted service has its own"
+                )
             return
+        if self.agent.llm_base_url or self.agent.llm_key:
+            raise ConfigurationError(
+                "--llm-base-url and --llm-key are for the local server; for OpenHands, put them into --llm: "
+                '\'{"model": "...", "base_url": "...", "api_key": "..."}\''
+            )
         for option, is_given in (
             ("--index", self.indexes),
             ("--require-all", require_all),

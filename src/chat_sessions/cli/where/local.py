@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,6 +23,8 @@ __all__ = ["open_documents", "open_local"]
 
 # A server needs an index, even for commands that only look at sessions.
 _SAMPLE = {"idx-sample": Path(__file__).with_name("sample.md")}
+# So many files take a while to read: without a terminal, there is a line for every tenth of them.
+_MANY = 100
 
 
 @contextmanager
@@ -36,11 +39,12 @@ def open_local(where: Where, terminal: Terminal, *, documents: bool) -> Generato
     store = data_folder() / "sessions.db"
     options = " --local" if where.key_name else ""
     if documents:
+        agent = where.agent.local_agent
         named, paths = _folders(where, store, options)
         name = "Local server over " + ", ".join(shortest(path) for path in paths.values())
         name += " (not LlamaCloud)" if where.key_name else ""
     else:
-        named, paths = (), _SAMPLE
+        agent, named, paths = None, (), _SAMPLE
         name = f"Local sessions in {shortest(store)}"
     terminal.note(name)
     opened = open_documents(paths, terminal)
@@ -51,7 +55,7 @@ def open_local(where: Where, terminal: Terminal, *, documents: bool) -> Generato
     )
     # A turn ended with Ctrl-C must not block the next one.
     behaviour = Behaviour(on_disconnect="cancel", concurrent_turns="queue")
-    server = LocalServer(indexes=opened, store=f"sqlite:///{store}", behaviour=behaviour)
+    server = LocalServer(indexes=opened, agent=agent, store=f"sqlite:///{store}", behaviour=behaviour)
     with lock.opening():
         server.start()
     with server, server.client(timeouts=where.timeouts) as client:
@@ -64,11 +68,27 @@ def open_documents(paths: Mapping[str, Path], terminal: Terminal) -> dict[str, I
 
     opened: dict[str, Index] = {}
     for index_id, path in paths.items():
-        with terminal.working(f"Reading {shortest(path)}"):
-            opened[index_id] = open_index(index_id, path)
+        with terminal.working(f"Reading {shortest(path)}") as show:
+            progress = _Progress(f"Reading {shortest(path)}", terminal, show)
+            opened[index_id] = open_index(index_id, path, on_progress=progress)
         for warning in opened[index_id].warnings:
             terminal.warn(warning)
     return opened
+
+
+@dataclass(frozen=True)
+class _Progress:
+    """Shows how many files have been read: on a terminal in place, elsewhere now and then as a line."""
+
+    text: str
+    terminal: Terminal
+    show: Callable[[str], None]
+
+    def __call__(self, done: int, total: int, _name: str) -> None:
+        text = f"{self.text}: {done:,} of {total:,} files, {100 * done // total} %"
+        self.show(text)
+        if total >= _MANY and done % (total // 10) == 0 and not self.terminal.is_interactive:
+            self.terminal.note(text)
 
 
 def _folders(where: Where, store: Path, options: str) -> tuple[tuple[str, ...], dict[str, Path]]:

@@ -24,7 +24,7 @@ def open_service(where: Where, terminal: Terminal, *, documents: bool = True) ->
     `documents` says that questions will be asked, so a local server reads its documents and a new session
     needs an agent. Raises `ConfigurationError`, `UnknownName`, and what the documents raise.
     """
-    where.check()
+    where.check(asks=documents)
     if where.is_openhands:
         if documents and where.session_id is None and not where.agent.has_agent:
             raise ConfigurationError(

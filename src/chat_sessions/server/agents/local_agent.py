@@ -1,6 +1,6 @@
-"""The default agent of the local server. It retrieves, reads and quotes, and needs no model.
+"""The default agent of the local server. It retrieves and quotes, and needs no model.
 
-Everything it says about the documents is in the documents. It adds only where that is, or that it found nothing.
+What it says about the documents is in the documents. Of its own it adds only where that is, and that it quotes.
 """
 
 from __future__ import annotations
@@ -11,30 +11,31 @@ import time
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 
-from pydantic import JsonValue
-
-from chat_sessions.core.events import (
-    Event,
-    Stop,
-    Text,
-    TextDelta,
-    Thinking,
-    ThinkingDelta,
-    ToolCall,
-    ToolResult,
-    UserInput,
-)
+from chat_sessions.core.events import Event, Stop, Text, TextDelta, Thinking, ThinkingDelta, ToolCall, ToolResult
 from chat_sessions.core.models import ImageAttachment, Usage
-from chat_sessions.server.agents.answers import Answer, answer
-from chat_sessions.server.agents.questions import Question, readings_of
+from chat_sessions.server.agents.quotes import quote
+from chat_sessions.server.agents.retrieval import (
+    Retrieved,
+    call_number,
+    citation,
+    earlier_prompt,
+    plan,
+    retrieve,
+    retrieve_call,
+    retrieve_result,
+)
 from chat_sessions.server.documents.indexes import Hit, Index
-from chat_sessions.server.documents.words import count_words
+from chat_sessions.server.documents.reading.terms import terms, words
 from chat_sessions.server.turns.agent import AgentTurn
 
-__all__ = ["LocalAgent"]
+__all__ = ["QUOTES", "LocalAgent"]
+
+QUOTES = "Quoted from the files, as no model is set; with `--llm MODEL`, a model answers."
+"""What every answer of this agent ends with."""
 
 _PIECE = re.compile(r"\s*\S+\s*")
-_CITATION = re.compile(r"\[[^\[\]]*\]\s*\Z")
+_SHOWN = 3
+_SHARE_OF_BEST = 0.45
 _SHOWN_FILES = 5
 
 
@@ -48,12 +49,11 @@ class _Count:
 
 
 class LocalAgent:
-    """Answers from the documents of the turn's indexes, without a model.
+    """Quotes the passages that fit a prompt best, without a model.
 
-    A turn consists of a thought, and the tool `retrieve` with its result. If a follow-up finds nothing and can be
-    understood in another way, these are repeated. If a page of a PDF answers the question, `read` and the whole page
-    with its screenshot follow. Then comes the answer. Tokens in its usage are words and numbers: in, the prompt and the
-    tool results; out, thoughts and answer. `usage.turns` is 1 plus the number of tool calls.
+    A turn consists of a thought, the tool `retrieve` with its result, and for a page of a PDF `read` with the whole
+    page and its image. Then come up to three passages, each with its file and page. Tokens in its usage are words: in,
+    the prompt and the tool results; out, thoughts and answer. `usage.turns` is 1 plus the number of tool calls.
     """
 
     def __init__(self, *, passages: int = 5) -> None:
@@ -65,59 +65,26 @@ class LocalAgent:
     async def run(self, turn: AgentTurn) -> AsyncIterator[Event]:
         """Yield a thought, the tool runs, the answer and the stop."""
         started = time.perf_counter()
-        count = _Count(taken_in=count_words(turn.prompt))
-        calls = sum(isinstance(event, ToolCall) for event in turn.history)
-        earlier = [event.content for event in turn.history if isinstance(event, UserInput)]
-        last_answer = next((event.content for event in reversed(turn.history) if isinstance(event, Text)), "")
-        readings = readings_of(turn.prompt, earlier, _CITATION.sub("", last_answer))
-
-        found: Answer | None = None
-        for question in readings:
-            for event in _thought(_plan(question, turn.indexes), count):
-                yield event
-                await asyncio.sleep(0)
-            calls += 1
-            call = ToolCall(
-                call_id=f"call_{calls}",
-                name="retrieve",
-                arguments={
-                    "query": question.query,
-                    "index_ids": [index.index_id for index in turn.indexes],
-                    "top_k": self._passages,
-                },
-            )
-            yield call
-            hits, found = await asyncio.to_thread(_look_up, question, turn.indexes, self._passages)
-            yield _result(call, {"results": [hit.as_result() for hit in hits]}, count)
-            if found:
-                break
-
-        if found and found.page.number is not None:
-            number = found.page.number
-            thought = f"Page {number} of {found.document.name} seems to answer this; I read it as a whole."
-            for event in _thought(thought, count):
-                yield event
-                await asyncio.sleep(0)
-            call = ToolCall(
-                call_id=f"call_{calls + 1}",
-                name="read",
-                arguments={"file_id": found.document.file_id, "page": number},
-            )
-            yield call
+        count = _Count(taken_in=len(turn.prompt.split()))
+        number = call_number(turn.history)
+        for event in _thought(plan(turn.indexes), count):
+            yield event
             await asyncio.sleep(0)
-            screenshot = ImageAttachment(
-                attachment_name=f"screenshots/page_{number}.jpg", source_id=found.document.file_id
-            )
-            yield _result(call, {"content": found.page.text}, count, screenshot)
-
-        text = f"{found.text}\n\n{found.citation}" if found and "\n" in found.text else ""
-        if not text:
-            text = (
-                f"{found.text} {found.citation}"
-                if found
-                else await asyncio.to_thread(_nothing, readings[0], turn.indexes)
-            )
-        count.given_out += count_words(text)
+        earlier = earlier_prompt(turn.history)
+        query = f"{turn.prompt} {earlier}".strip()
+        call = retrieve_call(f"call_{number}", turn.indexes, query, self._passages)
+        yield call
+        await turn.refresh()
+        found = await asyncio.to_thread(retrieve, turn.indexes, turn.prompt, earlier, self._passages)
+        result = retrieve_result(call, found)
+        yield _counted(result, count)
+        best = found.hits[0] if found.hits else None
+        if best is not None and best.attachment_name is not None:
+            for event in _read(f"call_{number + 1}", best, turn.indexes):
+                yield _counted(event, count) if isinstance(event, ToolResult) else event
+                await asyncio.sleep(0)
+        text = await asyncio.to_thread(_answer, turn.prompt, found, turn.indexes)
+        count.given_out += len(text.split())
         for piece in _PIECE.findall(text):
             yield TextDelta(content=piece)
             # The event leaves before the next is made.
@@ -134,41 +101,61 @@ class LocalAgent:
         )
 
 
-def _look_up(question: Question, indexes: Sequence[Index], limit: int) -> tuple[list[Hit], Answer | None]:
-    """Return the best passages of all indexes together, and the answer in them."""
-    if question.wants_overview and question.page is None:
-        hits = [hit for index in indexes for hit in index.openings(question.query)]
-    else:
-        hits = [hit for index in indexes for hit in index.search(question.query, limit=limit, page=question.page)]
-    hits.sort(key=lambda hit: -hit.score)
-    del hits[limit:]
-
-    def rarity(term: str) -> float:
-        return min(index.rarity(term) for index in indexes)
-
-    return hits, answer(question, hits, rarity) if hits else None
-
-
-def _plan(question: Question, indexes: Sequence[Index]) -> str:
-    count = sum(len(index.documents) for index in indexes)
-    where = f"{count} document{'' if count == 1 else 's'}"
-    words = [question.words[term] for term, weight in question.weights.items() if weight > 0.25]
-    if not words:
-        return f"The question has no word to search {where} for."
-    return f"I search {where} for: {', '.join(words)}."
-
-
-def _nothing(question: Question, indexes: Sequence[Index]) -> str:
-    """Say that no document answers. Every word is true of the indexes."""
+def _answer(prompt: str, found: Retrieved, indexes: Sequence[Index]) -> str:
     if not indexes:
-        return "I found nothing: none of the indexes of this session can be searched."
-    names = [document.name for index in indexes for document in index.documents]
-    shown = ", ".join(names[:_SHOWN_FILES]) + (
-        f" and {len(names) - _SHOWN_FILES} more" if len(names) > _SHOWN_FILES else ""
+        return "Nothing was searched: none of the indexes of this session can be."
+    shown = _shown(found)
+    parts: list[str] = []
+    fits = _fits(found, shown)
+    missing = found.missing if not fits else _names(prompt, found.missing)
+    if missing or not fits:
+        parts.append(_nothing(missing, found, indexes, nearest=bool(shown)))
+    for hit in shown:
+        text = quote(hit.passage.text, found.weights, found.languages)
+        parts.append(f"{text}\n\n{citation(hit)}" if "\n" in text else f"{text} {citation(hit)}")
+    return "\n\n".join([*parts, QUOTES] if shown else parts)
+
+
+def _shown(found: Retrieved) -> list[Hit]:
+    """Return the passages to show: the best ones, and none that fits far less."""
+    if not found.hits:
+        return []
+    return [hit for hit in found.hits[:_SHOWN] if hit.score >= _SHARE_OF_BEST * found.hits[0].score]
+
+
+def _fits(found: Retrieved, shown: Sequence[Hit]) -> bool:
+    """Tell whether one of the passages has a word of the prompt that says something."""
+    if not found.told:
+        return bool(shown) and not found.missing
+    return any(
+        found.told.intersection(terms(f"{hit.document.name} {hit.passage.section} {hit.passage.text}", language))
+        for hit in shown
+        for language in found.languages
     )
-    unknown = [question.words[term] for term in question.subject if not any(index.knows(term) for index in indexes)]
-    never = f" They never mention {_listed(unknown)}." if unknown else ""
-    return f"I found nothing in the documents that answers this.{never} I searched: {shown}."
+
+
+def _names(prompt: str, missing: Sequence[str]) -> list[str]:
+    """Return the names and numbers among the words: without one of them, a passage can be about something else."""
+    # The first word is capitalised whatever it is.
+    first = next(words(prompt), "")
+    return [word for word in missing if any(map(str.isdigit, word)) or (word != first and word != word.lower())]
+
+
+def _nothing(missing: Sequence[str], found: Retrieved, indexes: Sequence[Index], *, nearest: bool) -> str:
+    """Say what the files do not have. Every word is true of the indexes."""
+    said = (
+        f"No file has the word{'' if len(missing) == 1 else 's'} {_listed(missing)}." if missing else "No passage fits."
+    )
+    if found.left_out:
+        said += f" Not searched, because they could not be read: {_named(list(found.left_out))}."
+    if nearest:
+        return f"{said} The nearest:"
+    return f"{said} Searched: {_named([document.name for index in indexes for document in index.documents])}."
+
+
+def _named(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _SHOWN_FILES:,} more" if len(names) > _SHOWN_FILES else ""
+    return ", ".join(names[:_SHOWN_FILES]) + more
 
 
 def _listed(words: Sequence[str]) -> str:
@@ -176,14 +163,25 @@ def _listed(words: Sequence[str]) -> str:
     return quoted[0] if len(quoted) == 1 else f"{', '.join(quoted[:-1])} or {quoted[-1]}"
 
 
+def _read(call_id: str, hit: Hit, indexes: Sequence[Index]) -> list[Event]:
+    """Return the events that show the whole page of a passage, with its image."""
+    number, name = hit.passage.page, hit.attachment_name
+    index = next(index for index in indexes if index.index_id == hit.index_id)
+    sheet = index.page(hit.document.file_id, number) if number is not None else None
+    if sheet is None or name is None:
+        return []
+    call = ToolCall(call_id=call_id, name="read", arguments={"file_id": hit.document.file_id, "page": number})
+    image = ImageAttachment(attachment_name=name, source_id=hit.document.file_id)
+    result = ToolResult(call_id=call_id, name="read", result={"content": sheet.text}, image_attachment=image)
+    return [call, result]
+
+
 def _thought(text: str, count: _Count) -> list[Event]:
-    count.given_out += count_words(text)
+    count.given_out += len(text.split())
     return [*(ThinkingDelta(content=piece) for piece in _PIECE.findall(text)), Thinking(content=text)]
 
 
-def _result(
-    call: ToolCall, result: dict[str, JsonValue], count: _Count, screenshot: ImageAttachment | None = None
-) -> ToolResult:
+def _counted(result: ToolResult, count: _Count) -> ToolResult:
     count.rounds += 1
-    count.taken_in += count_words(str(result))
-    return ToolResult(call_id=call.call_id, name=call.name, result=result, image_attachment=screenshot)
+    count.taken_in += len(str(result.result).split())
+    return result

@@ -6,6 +6,7 @@ import secrets
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 from functools import cache
+from os import PathLike
 
 from fastapi import FastAPI
 from pydantic import SecretStr
@@ -38,10 +39,12 @@ def create_app(
     attachment_lifetime: float = 3600.0,
     limits: Limits | None = None,
     drain: float = 10.0,
+    index_store: str | PathLike[str] | None = None,
 ) -> FastAPI:
     """Make the Chat API over the given indexes, for any ASGI server that runs the lifespan.
 
-    `indexes` maps ids such as "idx-docs" to a folder, a file, or an `Index`. Without `agent`, the default one
+    `indexes` maps ids such as "idx-docs" to a folder, a file, or an `Index`. What is read of files is kept in the
+    folder `index_store`: None means the user's cache folder, ":memory:" nowhere. Without `agent`, the default one
     answers, which needs no model. `store` is a URL such as `sqlite:///chat.db`, or None for a store that is removed
     at the end. `api_key` is the bearer key that every request must carry; if it is None, one is made and is
     `app.state.api_key`. `attachment_lifetime` is how many seconds a link to a page image works. `limits` bound what
@@ -78,7 +81,7 @@ def create_app(
     async def lifespan(app: FastAPI) -> AsyncGenerator[None]:
         opened = await Store.open(store)
         try:
-            library = await Library.open(indexes)
+            library = await Library.open(indexes, index_store)
             turns = Turns(opened, library, agent, behaviour, limits)
             await turns.open()
             signer = LinkSigner(await opened.secret("attachment_links"), lifetime=attachment_lifetime)
@@ -87,6 +90,7 @@ def create_app(
                 yield
             finally:
                 await turns.close(drain=drain)
+                await library.close()
         finally:
             app.state.context = None
             await opened.close()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import mimetypes
+from collections.abc import Awaitable
 from datetime import UTC, datetime
 from typing import Annotated
 
@@ -18,14 +20,19 @@ from chat_sessions.server.api.wire import (
     SourceQuery,
     page_token,
 )
+from chat_sessions.server.documents.pictures import TooManyPictures
 
 __all__ = ["attachment", "attachment_link", "list_attachments"]
 
+# How often, in seconds, it is looked whether the client of a page image is still there.
+_LOOK_EVERY = 0.5
 # What a browser may show as an image. Anything else is only for download: SVG can hold scripts.
 _IMAGES = frozenset(("image/jpeg", "image/png", "image/webp", "image/gif"))
 
 
-async def list_attachments(chat: Opened, query: Annotated[AttachmentQuery, Query()]) -> AttachmentPage:
+async def list_attachments(
+    chat: Opened, query: Annotated[AttachmentQuery, Query()], request: Request
+) -> AttachmentPage:
     """Return a page of a source's attachments."""
     names = await chat.library.attachments(query.source_id)
     if names is None:
@@ -34,7 +41,7 @@ async def list_attachments(chat: Opened, query: Annotated[AttachmentQuery, Query
     end = first + query.size(ATTACHMENT_PAGE)
     items: list[AttachmentInfo] = []
     for name in names[first:end]:
-        data = await chat.library.attachment(query.source_id, name)
+        data = await _while_wanted(chat.library.attachment(query.source_id, name), request)
         if data is not None:
             items.append(AttachmentInfo(name=name, size=len(data)))
     return AttachmentPage(items=items, next_page_token=page_token(end) if end < len(names) else None)
@@ -58,12 +65,12 @@ async def attachment_link(
 
 
 async def attachment(
-    source_id: str, attachment_name: str, chat: Opened, expires: str = "", signature: str = ""
+    source_id: str, attachment_name: str, chat: Opened, request: Request, expires: str = "", signature: str = ""
 ) -> Response:
     """Return what a link leads to."""
     if not chat.signer.accepts(source_id, attachment_name, expires=expires, signature=signature):
         raise HTTPException(403, "this link has expired or is not complete; ask for a new one")
-    data = await chat.library.attachment(source_id, attachment_name)
+    data = await _while_wanted(chat.library.attachment(source_id, attachment_name), request)
     if data is None:
         raise _not_found(source_id, attachment_name)
     guessed = mimetypes.guess_type(attachment_name)[0]
@@ -72,6 +79,21 @@ async def attachment(
         media_type=guessed if guessed in _IMAGES else "application/octet-stream",
         headers={"Cache-Control": "private", "X-Content-Type-Options": "nosniff"},
     )
+
+
+async def _while_wanted(drawing: Awaitable[bytes | None], request: Request) -> bytes | None:
+    """Wait for a page image, and give it up if the client goes. Refuses the request if too many are wanted at once."""
+    wanted = asyncio.ensure_future(drawing)
+    try:
+        while not wanted.done():
+            await asyncio.wait([wanted], timeout=_LOOK_EVERY)
+            if not wanted.done() and await request.is_disconnected():
+                raise HTTPException(404, "the client has gone")
+        return await wanted
+    except TooManyPictures as error:
+        raise HTTPException(429, str(error), headers={"Retry-After": "5"}) from None
+    finally:
+        wanted.cancel()
 
 
 def _not_found(source_id: str, name: str) -> HTTPException:

@@ -24,7 +24,7 @@ from chat_sessions.server.api.sessions import (
     session_summary,
     set_title,
 )
-from chat_sessions.server.api.wire import Health, IndexInfo, IndexList, Problem, ScopeQuery, SessionBody
+from chat_sessions.server.api.wire import Health, IndexInfo, IndexList, LeftOut, Problem, ScopeQuery, SessionBody
 from chat_sessions.server.turns.behaviour import Behaviour
 from chat_sessions.server.turns.limits import Limits
 
@@ -86,7 +86,7 @@ def api_routes(behaviour: Behaviour, limits: Limits) -> APIRouter:
         response_class=StreamingResponse,
     )
     _add(router, "GET", "/v1/indexes", _list_indexes)
-    _add(router, "GET", "/v1/beta/attachments", list_attachments, 404)
+    _add(router, "GET", "/v1/beta/attachments", list_attachments, 404, 429)
     _add(router, "GET", "/v1/beta/attachments/{attachment_name:path}", attachment_link, 404)
     return _refusing_other_methods(router)
 
@@ -96,7 +96,7 @@ def image_routes(limits: Limits) -> APIRouter:
     router = _router(limits)
     image = _content("image/*", {"type": "string", "format": "binary"})
     path = "/{source_id}/{attachment_name:path}"
-    _add(router, "GET", path, attachment, 403, 404, success=image, response_class=Response)
+    _add(router, "GET", path, attachment, 403, 404, 429, success=image, response_class=Response)
     return _refusing_other_methods(router)
 
 
@@ -123,7 +123,16 @@ def document(routers: Mapping[str, APIRouter]) -> dict[str, Any]:
 async def _list_indexes(chat: Opened, _scope: Annotated[ScopeQuery, Query()]) -> IndexList:
     """Return all indexes of this server."""
     return IndexList(
-        items=[IndexInfo(index_id=index_id, name=index.name) for index_id, index in chat.library.indexes.items()]
+        items=[
+            IndexInfo(
+                index_id=index_id,
+                name=index.name,
+                documents=index.count,
+                left_out=[LeftOut(file_name=name, reason=reason) for name, reason in index.left_out.items()],
+                notes=list(index.notes),
+            )
+            for index_id, index in chat.library.indexes.items()
+        ]
     )
 
 

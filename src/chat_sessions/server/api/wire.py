@@ -20,6 +20,7 @@ __all__ = [
     "Health",
     "IndexInfo",
     "IndexList",
+    "LeftOut",
     "PageQuery",
     "Problem",
     "ScopeQuery",
@@ -191,11 +192,21 @@ class Health(_Body):
     status: Literal["ok"] = "ok"
 
 
+class LeftOut(_Body):
+    """A file that could not be read, and why."""
+
+    file_name: str
+    reason: str
+
+
 class IndexInfo(_Body):
-    """An index of this server."""
+    """An index of this server: how many documents it has, and which files could not be read."""
 
     index_id: str
     name: str
+    documents: int
+    left_out: list[LeftOut]
+    notes: list[str]
 
 
 class IndexList(_Body):

@@ -1,59 +1,74 @@
-"""An index: the documents of one folder, searched by word (BM25) and kept up to date with the files."""
+"""An index: the files of one folder, searched by word and kept up to date with the disk."""
 
 from __future__ import annotations
 
-import math
+import logging
 import re
 import threading
-from collections import Counter, OrderedDict
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from os import PathLike
 from pathlib import Path
-from typing import Any
 
-import bm25s  # type: ignore[import-untyped]
 from pydantic import JsonValue
 
-from chat_sessions.server.documents.files import DocumentError, DocumentFile, Unreadable, find_files, read_document
-from chat_sessions.server.documents.pages import Document, Page
-from chat_sessions.server.documents.passages import Passage, passages_of
-from chat_sessions.server.documents.pdf import PdfError, render_page
-from chat_sessions.server.documents.words import QUESTION_WORDS, terms
+from chat_sessions.server.documents.files import DocumentError, DocumentFile, contents, file_id, find_files
+from chat_sessions.server.documents.intake import Intake, Progress
+from chat_sessions.server.documents.keeping import IndexStore, Kept, open_store
+from chat_sessions.server.documents.queries import Query, query_of
+from chat_sessions.server.documents.ranking import Ranked, Ranking, rarity
+from chat_sessions.server.documents.readers import Passage, Sheet
 
-__all__ = ["Hit", "Index", "open_index"]
+__all__ = ["Document", "Drawing", "Hit", "Index", "open_index", "rarity_in"]
 
-_SCREENSHOT = re.compile(r"screenshots/page_([1-9]\d{0,5})\.jpg")
-_CACHED_SCREENSHOTS = 16
+_SCREENSHOT = re.compile(r"screenshots/page_([1-9]\d{0,5})\.jpg", re.ASCII)
 _SHOWN_REASONS = 5
+_log = logging.getLogger(__name__)
 
-# Any: bm25s has no type information.
-_bm25s: Any = bm25s
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """A file that is searched. `name` is its path within the folder, with `/`; `file_id` follows from it."""
+
+    file_id: str
+    name: str
 
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """A passage that a search found, with its BM25 score. Higher is better; scores compare only within a search."""
+    """A passage that a search found, with its BM25 score. Higher is better; scores compare only within a search.
+
+    `has_image` tells that its page can be drawn.
+    """
 
     index_id: str
+    document: Document
     passage: Passage
+    chunk_index: int
     score: float
+    has_image: bool
+
+    @property
+    def attachment_name(self) -> str | None:
+        """The name of its page's image, None without one."""
+        return screenshot_name(self.passage.page) if self.has_image and self.passage.page is not None else None
 
     def as_result(self) -> dict[str, JsonValue]:
         """Return the hit as an item of `results` in the platform's retrieval API.
 
         A text file has no pages: its `page_range_*` are None, and it has no screenshots.
         """
-        page, document = self.passage.page, self.passage.document
-        name = screenshot_name(page)
+        page, document = self.passage.page, self.document
+        name = self.attachment_name
         return {
             "content": self.passage.text,
             "score": round(self.score, 4),
             "rerank_score": None,
-            "metadata": {"file_name": document.name, "section": page.section, "index_id": self.index_id},
+            "metadata": {"file_name": document.name, "section": self.passage.section, "index_id": self.index_id},
             "static_fields": {
-                "page_range_start": page.number,
-                "page_range_end": page.number,
-                "chunk_index": self.passage.chunk_index,
+                "page_range_start": page,
+                "page_range_end": page,
+                "chunk_index": self.chunk_index,
                 "parsed_directory_file_id": document.file_id,
                 "attachments": [
                     {"attachment_name": name, "source_id": document.file_id, "type": "screenshot"},
@@ -65,25 +80,29 @@ class Hit:
 
 
 @dataclass(frozen=True, slots=True)
-class _Reading:
-    """The result of reading one file: a document, or None with the reason among the warnings."""
+class Drawing:
+    """What is needed to draw a page: the bytes of its file, and what tells it from others."""
 
-    document: Document | None
-    passages: Sequence[Passage]
-    warnings: Sequence[str]
+    data: Callable[[], bytes]
+    number: int
+    side: float
+    stamp: tuple[str, int, int]
 
 
 @dataclass(frozen=True, slots=True)
 class _Content:
     """Everything that was read at one time. It is replaced as a whole, so a search sees a single state of the files."""
 
-    files: Mapping[DocumentFile, _Reading]
-    documents: Mapping[str, Document]
-    passages: Sequence[Passage]
-    frequencies: Mapping[str, int]
-    ranking: Any
-    skipped: tuple[str, ...]
-    warnings: tuple[str, ...]
+    files: Mapping[str, DocumentFile]
+    kept: Mapping[str, Kept]
+    by_id: Mapping[str, str]
+    ranking: Ranking
+    notes: tuple[str, ...]
+    left_out: Mapping[str, str]
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        return (*self.notes, *(f"{name}: left out, {reason}" for name, reason in self.left_out.items()))
 
 
 class Index:
@@ -92,14 +111,15 @@ class Index:
     Safe to use from several threads. `open_index` makes one.
     """
 
-    def __init__(self, index_id: str, path: Path) -> None:
+    def __init__(self, index_id: str, path: Path, store: IndexStore, *, on_progress: Progress | None = None) -> None:
         self.index_id = index_id
         self.path = path.resolve()
         self.name = self.path.name or str(self.path)
+        self._store = store
+        self._intake = Intake(store)
         self._refreshing = threading.Lock()
-        self._drawing = threading.Lock()
-        self._screenshots: OrderedDict[tuple[DocumentFile, int], bytes] = OrderedDict()
-        self._content = _read(index_id, self.path, None)
+        self._content = _Content({}, {}, {}, Ranking([], []), (), {})
+        self._read(on_progress)
 
     def __repr__(self) -> str:
         return f"Index({self.index_id!r}, {str(self.path)!r})"
@@ -107,157 +127,203 @@ class Index:
     @property
     def documents(self) -> list[Document]:
         """The documents that are searched, sorted by name."""
-        return list(self._content.documents.values())
+        return [Document(file_id(self.index_id, file.name), file.name) for file in self._content.ranking.files]
+
+    @property
+    def count(self) -> int:
+        """The number of documents that are searched."""
+        return len(self._content.ranking.files)
+
+    @property
+    def languages(self) -> frozenset[str]:
+        """The languages of the documents, as codes of ISO 639-3."""
+        return self._content.ranking.languages
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What was left out of the index and why, one line per file or folder."""
+        """What was left out of the index, in part or as a whole, and why: one line per file or folder."""
         return self._content.warnings
 
-    def search(self, query: str, *, limit: int = 5, page: int | None = None) -> list[Hit]:
-        """Return the passages that share most with `query`, best first; none if none shares a word with it.
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What was skipped or read in part, and why: `warnings` without the files that are in `left_out`."""
+        return self._content.notes
 
-        With `page`, only passages of pages with this number count, and they need not share a word.
+    @property
+    def left_out(self) -> Mapping[str, str]:
+        """The files that could not be read, each with the reason."""
+        return self._content.left_out
+
+    def query(self, prompt: str, earlier: str = "") -> Query:
+        """Return what a search for the prompt looks for; the words of the `earlier` prompt count less."""
+        return query_of(self._content.ranking, prompt, earlier)
+
+    def search(self, prompt: str, *, earlier: str = "", limit: int = 5, beside: Sequence[Index] = ()) -> list[Hit]:
+        """Return the passages that fit the prompt best, best first; none if none shares a word with it.
+
+        How rare a word is counts over the indexes `beside` this one, too: then their scores compare.
         """
         content = self._content
         if limit < 1:
             return []
-        hits = [
-            Hit(self.index_id, passage, score)
-            for passage, score in zip(content.passages, _scores(content, query), strict=True)
-            if (score > 0 if page is None else passage.page.number == page)
-        ]
-        # The sort is stable: of two passages with one score the earlier comes first.
-        return sorted(hits, key=lambda hit: -hit.score)[:limit]
+        query = query_of(content.ranking, prompt, earlier)
+        everything = [self, *(index for index in beside if index is not self)]
+        weights = {term: weight * rarity_in(everything, term) for term, weight in query.weights.items()}
+        hits: list[Hit] = []
+        for found in content.ranking.best(weights, limit):
+            passage = self._store.passage(found.file.document, found.chunk)
+            has_image = passage.page is not None and self._side(found.file.document, passage.page) > 0
+            document = Document(file_id(self.index_id, found.file.name), found.file.name)
+            hits.append(Hit(self.index_id, document, passage, found.chunk, found.score, has_image))
+        return hits
 
-    def openings(self, question: str) -> list[Hit]:
-        """Return the openings of the documents whose file names the question mentions, or of the only document."""
-        content = self._content
-        asked = set(terms(question))
-        first = [
-            Hit(self.index_id, passage, score)
-            for passage, score in zip(content.passages, _scores(content, question), strict=True)
-            if passage.chunk_index == 0
-        ]
-        named = [hit for hit in first if asked & set(terms(re.sub(r"[\W_]+", " ", hit.passage.document.name)))]
-        return named or (first if len(first) == 1 else [])
+    def frequency(self, term: str) -> int:
+        """Return how many passages have a term."""
+        return self._content.ranking.frequency(term)
 
-    def rarity(self, term: str) -> float:
-        """Return how telling a term is here: BM25's inverse document frequency, highest if it never occurs."""
-        count = self._content.frequencies.get(term, 0)
-        return math.log(1 + (len(self._content.passages) - count + 0.5) / (count + 0.5))
+    @property
+    def size(self) -> int:
+        """How many passages there are."""
+        return self._content.ranking.size
 
-    def knows(self, term: str) -> bool:
-        """Tell whether any passage contains the term."""
-        return term in self._content.frequencies
-
-    def page(self, file_id: str, number: int) -> Page | None:
-        """Return a whole page of a PDF, or None if there is no such file or page, or no text on it."""
-        document = self._content.documents.get(file_id)
-        return document.page(number) if document else None
+    def page(self, source_id: str, number: int) -> Sheet | None:
+        """Return a page of a document, or None if there is no such document or page."""
+        name = self._content.by_id.get(source_id)
+        return None if name is None else self._store.sheet(self._content.kept[name].id, number)
 
     def attachments(self, source_id: str) -> list[str] | None:
         """Return the names of a document's page screenshots, none for a text, or None for an unknown document."""
-        document = self._content.documents.get(source_id)
-        if document is None:
-            return None
-        return [name for name in map(screenshot_name, document.pages) if name]
-
-    def attachment(self, source_id: str, attachment_name: str) -> bytes | None:
-        """Return a page screenshot as JPEG, drawn when it is first requested, or None if there is none."""
         content = self._content
-        document = content.documents.get(source_id)
-        match = _SCREENSHOT.fullmatch(attachment_name)
-        if document is None or match is None or document.page(number := int(match[1])) is None:
+        name = content.by_id.get(source_id)
+        if name is None:
             return None
-        file = next(file for file in content.files if file.file_id(self.index_id) == source_id)
-        if not _lies_in(self.path, file):
-            return None
-        with self._drawing:
-            image = self._screenshots.get((file, number))
-            if image is None:
-                try:
-                    image = render_page(file.path, number)
-                except (PdfError, OSError):  # changed or gone since it was read
-                    return None
-                if image is None:
-                    return None
-                self._screenshots[file, number] = image
-                if len(self._screenshots) > _CACHED_SCREENSHOTS:
-                    self._screenshots.popitem(last=False)
-            return image
+        return [screenshot_name(number) for number in self._store.drawable(content.kept[name].id)]
 
-    def refresh(self) -> None:
+    def drawing(self, source_id: str, attachment_name: str) -> Drawing | bytes | None:
+        """Return what is needed to draw a page screenshot, or None if there is none."""
+        content = self._content
+        match = _SCREENSHOT.fullmatch(attachment_name)
+        name = content.by_id.get(source_id)
+        if name is None or match is None:
+            return None
+        side = self._side(content.kept[name].id, int(match[1]))
+        file = content.files[name]
+        if not side:
+            return None
+        stamp = (name, file.size, file.modified_ns)
+        return Drawing(lambda: contents(file, self._root), int(match[1]), side, stamp)
+
+    def check(self) -> None:
+        """Raise `DocumentError` if the folder has gone: one look at the disk."""
+        if not self.path.exists():
+            raise DocumentError(f"cannot read {self.path}: there is no such file or folder")
+
+    def refresh(self, on_progress: Progress | None = None) -> None:
         """Read what has changed on disk, judged by size and time; cheap if nothing has.
 
         Raises `DocumentError` if there is nothing left to search. The index then keeps its content.
         """
         with self._refreshing:
-            self._content = _read(self.index_id, self.path, self._content)
+            self._read(on_progress)
 
+    def stop_reading(self) -> None:
+        """End a `refresh` that is under way in another thread; it raises then. What was read until then is kept."""
+        self._intake.stop()
 
-def open_index(index_id: str, path: Path) -> Index:
-    """Open an index of the documents in a folder and below it, or of a single file.
+    @property
+    def _root(self) -> Path:
+        return self.path if self.path.is_dir() else self.path.parent
 
-    Raises `DocumentError` if there is no such folder, or nothing in it that can be read. A file that cannot be read
-    while others can is left out, with a line in `Index.warnings`.
-    """
-    return Index(index_id, path)
+    def _side(self, document: int, number: int) -> float:
+        sheet = self._store.sheet(document, number)
+        return sheet.side if sheet else 0.0
 
+    def _read(self, on_progress: Progress | None) -> None:
+        """Read the files as they are now. Those that have not changed are not opened again."""
+        before = self._content
+        files, skipped = find_files(self.path)
+        now = {file.name: file for file in files}
+        warned = [note for note in before.notes if note in skipped]
+        if now == before.files and warned == skipped and before.files:
+            return
+        root = str(self.path)
+        kept: dict[str, Kept] = {}
+        gone: dict[str, str] = {}
+        seen = {} if before.files else self._store.seen(root)
+        for name, file in now.items():
+            if before.files.get(name) == file:
+                if name in before.kept:
+                    kept[name] = before.kept[name]
+                else:
+                    gone[name] = before.left_out[name]
+            elif name in seen and seen[name][:2] == (file.size, file.modified_ns):
+                kept[name] = seen[name][2]
+        missing = [file for file in files if file.name not in kept and file.name not in gone]
+        if missing:
+            _log.info("reading %d of %d files in %s", len(missing), len(files), self.path)
+        read, unread = self._intake.read(missing, self._root, on_progress) if missing else ({}, {})
+        kept |= read
+        gone |= unread
+        left = [name for name in (before.kept or seen) if name not in kept]
+        if read or left or not before.files:
+            self._store.see(root, [(now[name], one) for name, one in read.items()], left)
+        self._content = self._made(now, {name: kept[name] for name in now if name in kept}, gone, skipped)
 
-def screenshot_name(page: Page) -> str:
-    """Return the attachment name of a page's screenshot, "" for a section of a text."""
-    return "" if page.number is None else f"screenshots/page_{page.number}.jpg"
+    def _made(
+        self,
+        files: Mapping[str, DocumentFile],
+        kept: Mapping[str, Kept],
+        gone: Mapping[str, str],
+        skipped: Sequence[str],
+    ) -> _Content:
+        failed = {name: one.failure for name, one in kept.items() if one.failure}
+        said = [f"{name}: {note}" for name, one in kept.items() if not one.failure for note in one.notes]
+        ranked = [Ranked(name, one.id, one.passages, one.language) for name, one in kept.items() if one.passages]
+        by_id = {file_id(self.index_id, file.name): file.name for file in ranked}
+        content = _Content(
+            files, kept, by_id, Ranking([], []), (*skipped, *said), dict(sorted({**gone, **failed}.items()))
+        )
+        if not ranked:
+            self._refuse(files, content.warnings)
+        for warning in sorted(set(content.warnings) - set(self._content.warnings)):
+            _log.warning("index %s: %s", self.index_id, warning)
+        before = self._content.ranking if self._content.files else None
+        return replace(content, ranking=Ranking.of(self._store, str(self.path), ranked, before))
 
-
-def _scores(content: _Content, query: str) -> list[float]:
-    """Return the BM25 score of every passage, all 0 if no word of the query occurs."""
-    known = [term for term in dict.fromkeys(terms(query)) if term in content.frequencies]
-    known = [term for term in known if term not in QUESTION_WORDS] or known
-    scores: list[float] = content.ranking.get_scores(known).tolist() if known else [0.0] * len(content.passages)
-    return scores
-
-
-def _read(index_id: str, root: Path, before: _Content | None) -> _Content:
-    """Read the files as they are now. Those that have not changed since `before` are not opened again."""
-    files, skipped = find_files(root)
-    if before and list(before.files) == files and tuple(skipped) == before.skipped:
-        return before
-    known: Mapping[DocumentFile, _Reading] = before.files if before else {}
-    readings = {file: known.get(file) or _reading(index_id, root, file) for file in files}
-    warnings = (*skipped, *(warning for reading in readings.values() for warning in reading.warnings))
-    documents = {reading.document.file_id: reading.document for reading in readings.values() if reading.document}
-    if not documents:
+    def _refuse(self, files: Mapping[str, DocumentFile], warnings: Sequence[str]) -> None:
+        if len(files) == 1 and next(iter(files.values())).path == self.path:
+            raise DocumentError(f"cannot read {self.path}: {warnings[0].partition(': left out, ')[2]}")
         reasons = "".join(f"\n  {warning}" for warning in warnings[:_SHOWN_REASONS])
         more = f"\n  and {len(warnings) - _SHOWN_REASONS} more" if len(warnings) > _SHOWN_REASONS else ""
-        what = "no document in it can be read" if files else "there are no documents in it"
-        if files and files[0].path == root:
-            raise DocumentError(f"cannot read {root}: {warnings[0].partition(': left out, ')[2]}")
-        raise DocumentError(f"cannot serve {root}: {what}{':' if reasons else ''}{reasons}{more}")
-    passages = [passage for reading in readings.values() for passage in reading.passages]
-    words = [passage.terms for passage in passages]
-    ranking = _bm25s.BM25(method="lucene")
-    ranking.index(words, show_progress=False)
-    frequencies = Counter(term for found in words for term in set(found))
-    return _Content(readings, documents, passages, frequencies, ranking, tuple(skipped), warnings)
+        what = "no file in it can be read" if files else "there are no files in it"
+        raise DocumentError(f"cannot serve {self.path}: {what}{':' if reasons else ''}{reasons}{more}")
 
 
-def _lies_in(root: Path, file: DocumentFile) -> bool:
-    """Tell whether the file is still what was found below the root, and not a link in its place."""
-    try:
-        return file.path.resolve(strict=True).is_relative_to(root)
-    except (OSError, RuntimeError):  # it has gone, or is a loop of links
-        return False
+def rarity_in(indexes: Sequence[Index], term: str) -> float:
+    """Return how telling a term is in indexes together: BM25's inverse document frequency."""
+    return rarity(sum(index.frequency(term) for index in indexes), max(1, sum(index.size for index in indexes)))
 
 
-def _reading(index_id: str, root: Path, file: DocumentFile) -> _Reading:
-    if not _lies_in(root, file):
-        return _Reading(None, (), [f"{file.name}: left out, it has gone or has become a symbolic link"])
-    try:
-        document, warnings = read_document(file, index_id)
-    except Unreadable as error:
-        return _Reading(None, (), [f"{file.name}: left out, {error}"])
-    passages = passages_of(document)
-    if not any(passage.terms for passage in passages):
-        return _Reading(None, (), [f"{file.name}: left out, it has no words"])
-    return _Reading(document, passages, warnings)
+def open_index(
+    index_id: str,
+    path: str | PathLike[str],
+    *,
+    index_store: IndexStore | str | PathLike[str] | None = None,
+    on_progress: Progress | None = None,
+) -> Index:
+    """Open an index of the documents in a folder and below it, or of a single file.
+
+    What is read is kept in the `index_store`, a folder; None means the user's cache folder, ":memory:" nowhere. Files
+    whose content is known are not read again. `on_progress` is called with the number of files read, that of all to
+    read, and the name of the last one.
+
+    Raises `DocumentError` if there is no such folder, or nothing in it that can be read. A file that cannot be read
+    while others can is left out, with a line in `Index.warnings`. What was read is kept when this is interrupted.
+    """
+    store = index_store if isinstance(index_store, IndexStore) else open_store(index_store)
+    return Index(index_id, Path(path), store, on_progress=on_progress)
+
+
+def screenshot_name(number: int) -> str:
+    """Return the attachment name of a page's screenshot."""
+    return f"screenshots/page_{number}.jpg"

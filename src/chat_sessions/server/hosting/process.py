@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable, Mapping
+from os import PathLike
 
 from pydantic import SecretStr
 
@@ -37,6 +38,7 @@ def serve(
     port: int = 8765,
     attachment_lifetime: float = 3600.0,
     limits: Limits | None = None,
+    index_store: str | PathLike[str] | None = None,
     drain: float = 10.0,
     workers: int = 1,
     on_listening: Callable[[str, str], None] | None = None,
@@ -65,13 +67,14 @@ def serve(
     with contextlib.closing(listener):
         app = create_app(
             # Here and not in each worker.
-            indexes=asyncio.run(Library.open(indexes)).indexes if workers > 1 else indexes,
+            indexes=asyncio.run(Library.open(indexes, index_store)).indexes if workers > 1 else indexes,
             agent=agent,
             store=store,
             api_key=api_key,
             behaviour=behaviour,
             attachment_lifetime=attachment_lifetime,
             limits=limits,
+            index_store=index_store,
             drain=drain,
         )
 

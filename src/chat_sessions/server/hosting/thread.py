@@ -9,6 +9,7 @@ import socket
 import threading
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
+from os import PathLike
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
@@ -57,6 +58,7 @@ class ServerThread:
         port: int = 0,
         attachment_lifetime: float = 3600.0,
         limits: Limits | None = None,
+        index_store: str | PathLike[str] | None = None,
     ) -> None:
         # A traceback may show local variables.
         api_key = SecretStr(api_key) if isinstance(api_key, str) else api_key
@@ -68,6 +70,7 @@ class ServerThread:
             behaviour=behaviour,
             attachment_lifetime=attachment_lifetime,
             limits=limits,
+            index_store=index_store,
             drain=0,
         )
         self._api_key = SecretStr(app.state.api_key)

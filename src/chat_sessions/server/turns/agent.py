@@ -2,29 +2,49 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
+
+from chat_sessions.core.events import Event, Text, UserInput
 
 if TYPE_CHECKING:
-    from chat_sessions.core.events import Event
     from chat_sessions.server.documents.indexes import Index
 
 __all__ = ["Agent", "AgentTurn"]
+
+
+async def _nothing() -> None:
+    pass
 
 
 @dataclass(frozen=True, slots=True)
 class AgentTurn:
     """What an agent gets to answer one turn.
 
-    `indexes` are those that the turn may query, in the order requested and up to date. `history` holds the
-    session's events before this turn, `user_input` included.
+    `indexes` are those that the turn may query, in the order requested. They are compared with the disk as the turn
+    begins; `await turn.refresh()` waits for that, so that what was saved before the prompt is found. `history` holds
+    the session's events before this turn, `user_input` included.
     """
 
     session_id: str
     prompt: str
     indexes: Sequence[Index]
     history: Sequence[Event]
+    refresh: Callable[[], Awaitable[None]] = _nothing
+
+    @property
+    def conversation(self) -> list[tuple[Literal["user", "assistant"], str]]:
+        """What was said before this turn, by whom: the prompts, and all text of each answer."""
+        said: list[tuple[Literal["user", "assistant"], str]] = []
+        for event in self.history:
+            if isinstance(event, UserInput):
+                said.append(("user", event.content))
+            elif isinstance(event, Text) and said and said[-1][0] == "assistant":
+                said[-1] = ("assistant", f"{said[-1][1]}\n\n{event.content}")
+            elif isinstance(event, Text):
+                said.append(("assistant", event.content))
+        return said
 
 
 class Agent(Protocol):

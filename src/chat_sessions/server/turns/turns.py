@@ -12,6 +12,7 @@ from weakref import WeakValueDictionary
 from chat_sessions.core.errors import ProtocolError
 from chat_sessions.core.events import Stop, UnknownEvent, UserInput, parse_event, parse_event_json
 from chat_sessions.core.models import Usage
+from chat_sessions.server.documents.indexes import Index
 from chat_sessions.server.documents.library import Library
 from chat_sessions.server.store.database import StoreFailed
 from chat_sessions.server.store.records import StoredEvent, TurnLost, TurnRunning
@@ -33,6 +34,8 @@ _log = logging.getLogger(__name__)
 _AHEAD = 128
 # An agent that continues after it was cancelled is left behind after this many seconds.
 _PATIENCE = 5.0
+# What takes longer to read is found by a later turn.
+_CHECK_SECONDS = 5.0
 # A message that waits for a turn in another process checks for its end this often, in seconds.
 _ASK_AGAIN = 0.1
 
@@ -244,19 +247,21 @@ class Turns:
         skipped: list[str] = []
         stop = Stop(usage=Usage(), is_error=False)
         try:
-            indexes, skipped = await self._library.queryable(index_ids)
+            indexes, skipped = self._library.queryable(index_ids)
             if skipped and (require_all_indexes or not indexes):
                 which = "not all" if indexes else "none"
                 stop = error_stop(f"{which} of the requested indexes can be queried: no {', '.join(skipped)}")
             else:
                 history = await self._store.events(turn.session_id, without=DELTA_TYPES, before_turn=turn.turn_id)
+                check = _Check(self._library, indexes)
                 agent_turn = AgentTurn(
                     session_id=turn.session_id,
                     prompt=prompt,
                     indexes=indexes,
                     history=[parse_event_json(event.body) for event in history],
+                    refresh=check.wait,
                 )
-                stop = await self._ask(agent_turn, segments, events) or stop
+                stop = await self._ask(agent_turn, segments, events, check) or stop
         except BaseException as error:
             # The agent is the user's code: whatever it raises ends this turn alone. Uncaught, a SystemExit would end
             # the event loop, and with it every other turn.
@@ -274,7 +279,9 @@ class Turns:
         for event in (*segments.close(), stop):
             await events.put(stored(event))
 
-    async def _ask(self, agent_turn: AgentTurn, segments: Segments, events: asyncio.Queue[StoredEvent]) -> Stop | None:
+    async def _ask(
+        self, agent_turn: AgentTurn, segments: Segments, events: asyncio.Queue[StoredEvent], check: _Check
+    ) -> Stop | None:
         """Queue the agent's events with every segment completed. Returns its own stop, or that of a turn cut short."""
         size = TurnSize(self._limits)
         answer = self._agent.run(agent_turn)
@@ -293,6 +300,7 @@ class Turns:
                     return cut
                 for completed in segments.add(event):
                     await events.put(written if completed is event else stored(completed))
+                check.start()
             return None
         finally:
             if isinstance(answer, AsyncGenerator):
@@ -338,6 +346,25 @@ class Turns:
         if broken is not None:
             turn.show(stored(error_stop(broken)))
         turn.end()
+
+
+class _Check:
+    """The look at the disk that belongs to a turn: begun after its first event, or when the agent waits for it."""
+
+    def __init__(self, library: Library, indexes: Sequence[Index]) -> None:
+        self._library = library
+        self._indexes = indexes
+        self._begun: asyncio.Task[None] | None = None
+
+    def start(self) -> asyncio.Task[None]:
+        """Begin, if nothing has."""
+        if self._begun is None:
+            self._begun = asyncio.create_task(self._library.refresh(self._indexes))
+        return self._begun
+
+    async def wait(self) -> None:
+        """Wait until it is done; a few seconds at most, since many new files take longer to read."""
+        await asyncio.wait([self.start()], timeout=_CHECK_SECONDS)
 
 
 def _is_cancelled() -> bool:

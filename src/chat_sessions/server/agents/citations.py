@@ -1,0 +1,38 @@
+"""The citations of a model's answer: a passage's number becomes its file and page, and an invented one is left out."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+__all__ = ["Citations"]
+
+_CITED = re.compile(r"\[(\d{1,3}(?:\s*,\s*\d{1,3})*)\]")
+_BEGUN = re.compile(r"\s*\[[\d,\s]{0,40}\Z")
+
+
+class Citations:
+    """Rewrites an answer as it comes. `places` are those of the passages 1, 2, … that the model was shown."""
+
+    def __init__(self, places: Sequence[str]) -> None:
+        self._places = places
+        self._held = ""
+
+    def add(self, text: str) -> str:
+        """Return as much of the answer as is certain, with this piece: a citation that has begun is held back."""
+        text = self._held + text
+        begun = _BEGUN.search(text)
+        self._held = text[begun.start() :] if begun else ""
+        return self._written(text[: begun.start()] if begun else text)
+
+    def rest(self) -> str:
+        """Return what is held back, when nothing follows."""
+        held, self._held = self._held, ""
+        return held
+
+    def _written(self, text: str) -> str:
+        return _CITED.sub(self._cited, text)
+
+    def _cited(self, match: re.Match[str]) -> str:
+        numbers = dict.fromkeys(int(number) for number in match[1].split(","))
+        return " ".join(self._places[number - 1] for number in numbers if 0 < number <= len(self._places))

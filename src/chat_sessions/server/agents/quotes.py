@@ -1,0 +1,88 @@
+"""Quotes of a passage: the whole sentences or table rows that fit a query best, with "…" where some are left out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+
+from chat_sessions.server.documents.reading.blocks import Block, blocks_of, sentences
+from chat_sessions.server.documents.reading.terms import terms
+
+__all__ = ["quote"]
+
+_LONGEST = 500
+_LONGEST_CAPTION = 250
+_MOST_ROWS = 12
+# A table with so few rows is shown whole.
+_FEW_ROWS = 4
+# Of one passage, two blocks are shown if the second fits nearly as well.
+_MOST_BLOCKS = 2
+_NEARLY = 0.75
+_ALMOST = 0.6
+_CUT = "…"
+
+
+def quote(text: str, weights: Mapping[str, float], languages: Sequence[str]) -> str:
+    """Return what fits best of a passage, in its own words and order. `weights` is how much each term counts."""
+
+    def fit(part: str) -> float:
+        found = {term for language in languages for term in terms(part, language)}
+        return sum(weights.get(term, 0.0) for term in found)
+
+    blocks = [block for block in blocks_of(text) if not block.level]
+    if not blocks:
+        return text
+    fits = [
+        max(map(fit, block.rows), default=0.0) + fit(block.head) if block.is_table else fit(block.text)
+        for block in blocks
+    ]
+    best = sorted(range(len(blocks)), key=lambda at: (-fits[at], at))[:_MOST_BLOCKS]
+    chosen = [at for at in best if fits[at] >= _NEARLY * fits[best[0]]]
+    # What is right above a table says what it is about.
+    chosen += [
+        at - 1 for at in chosen if at and blocks[at].is_table and 0 < len(blocks[at - 1].text) <= _LONGEST_CAPTION
+    ]
+    return "\n\n".join(
+        _rows(blocks[at], fit) if blocks[at].is_table else _sentences(blocks[at].text, fit)
+        for at in sorted(set(chosen))
+    )
+
+
+def _rows(block: Block, fit: Callable[[str], float]) -> str:
+    """Return the header and the rows that fit best: all of them where none stands out."""
+    fits = [fit(row) for row in block.rows]
+    top = max(fits, default=0.0)
+    chosen = [at for at, one in enumerate(fits) if one >= _ALMOST * top or len(fits) <= _FEW_ROWS]
+    if top and len(chosen) > _MOST_ROWS:
+        chosen = sorted(sorted(chosen, key=lambda at: -fits[at])[:_MOST_ROWS])
+    chosen = chosen[:_MOST_ROWS] if len(chosen) > 2 * _MOST_ROWS else chosen
+    lines = list(_with_gaps(block.rows, chosen, f"| {_CUT} |"))
+    return "\n".join([block.head, *lines])
+
+
+def _sentences(text: str, fit: Callable[[str], float]) -> str:
+    """Return the sentence that fits best, with as many of those around it as there is room for."""
+    if len(text) <= _LONGEST:
+        return text
+    parts = list(sentences(text))
+    fits = [fit(part) for part in parts]
+    first = last = max(range(len(parts)), key=lambda at: (fits[at], -at))
+    size = len(parts[first])
+    while True:
+        around = [at for at in (last + 1, first - 1) if 0 <= at < len(parts) and size + len(parts[at]) <= _LONGEST]
+        if not around:
+            break
+        more = max(around, key=lambda at: (fits[at], at))
+        first, last, size = min(first, more), max(last, more), size + len(parts[more])
+    cut_before, cut_after = first > 0, last + 1 < len(parts)
+    return " ".join([*([_CUT] if cut_before else []), *parts[first : last + 1], *([_CUT] if cut_after else [])])
+
+
+def _with_gaps(rows: Sequence[str], chosen: Sequence[int], gap: str) -> Iterator[str]:
+    before = -1
+    for at in chosen:
+        if at > before + 1:
+            yield gap
+        yield rows[at]
+        before = at
+    if before + 1 < len(rows):
+        yield gap

@@ -1,0 +1,221 @@
+"""Which passages fit a query best: BM25 over what was read, in segments.
+
+bm25s computes every score when it indexes, so one more passage would mean to index all of them again. So there are two
+segments: a large one, which can be kept on disk, and a small one with what has changed since. How rare a term is counts
+over both, so that a passage scores the same in either.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import bm25s  # type: ignore[import-untyped]
+import numpy as np
+from numpy.typing import NDArray
+
+from chat_sessions.server.documents.keeping import IndexStore
+from chat_sessions.server.documents.reading.terms import terms
+
+__all__ = ["Found", "Ranked", "Ranking", "Segment", "rarity"]
+
+# Any: bm25s has no type information.
+_bm25s: Any = bm25s
+# It logs what it does at DEBUG and adds a handler of its own.
+logging.getLogger("bm25s").setLevel(logging.WARNING)
+
+_FILES = "files.json"
+# The small segment may have this many passages, or this share of those in the large one.
+_SMALL, _SMALL_SHARE = 500, 0.2
+_SHORTEST_PART = 4
+_MOST_RELATED = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Ranked:
+    """A file in a ranking: its name, its document, and how many passages that has."""
+
+    name: str
+    document: int
+    passages: int
+    language: str
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A passage that fits: its file, its position in the document, and its score."""
+
+    file: Ranked
+    chunk: int
+    score: float
+
+
+class Segment:
+    """Some files, with the score of each of their passages for each term."""
+
+    def __init__(self, files: Sequence[Ranked], scores: Any) -> None:
+        self.files = files
+        self._scores = scores
+        counts = np.array([file.passages for file in files], dtype=np.int64)
+        self._starts = np.concatenate(([0], np.cumsum(counts)))
+        self._alive: NDArray[np.float32] | None = None
+        self._vocabulary: Mapping[str, int] = scores.vocab_dict
+        self._bounds: NDArray[np.int64] = scores.scores["indptr"]
+        self._places = {file: place for place, file in enumerate(files)}
+
+    @classmethod
+    def made(cls, store: IndexStore, files: Sequence[Ranked]) -> Segment:
+        """Index files that have passages."""
+        found = store.terms([file.document for file in files])
+        scores = _bm25s.BM25(method="lucene")
+        scores.index([words for file in files for words in _words(file, found[file.document])], show_progress=False)
+        return cls(files, scores)
+
+    @classmethod
+    def loaded(cls, folder: Path) -> Segment:
+        """Load a segment that was saved. Raises `OSError` or `ValueError` if it cannot be."""
+        files = [Ranked(*fields) for fields in json.loads((folder / _FILES).read_bytes())]
+        return cls(files, _bm25s.BM25.load(str(folder), mmap=True, show_progress=False))
+
+    def save(self, folder: Path) -> None:
+        """Save it in a folder that is there."""
+        self._scores.save(str(folder), show_progress=False)
+        fields = [(file.name, file.document, file.passages, file.language) for file in self.files]
+        (folder / _FILES).write_text(json.dumps(fields))
+
+    def copy(self) -> Segment:
+        """Return the same segment with all its files."""
+        return Segment(self.files, self._scores)
+
+    def __contains__(self, file: Ranked) -> bool:
+        return file in self._places
+
+    @property
+    def size(self) -> int:
+        """How many passages it has."""
+        return int(self._starts[-1])
+
+    @property
+    def vocabulary(self) -> Iterable[str]:
+        """The terms that occur."""
+        return self._vocabulary
+
+    def without(self, gone: Iterable[Ranked]) -> None:
+        """Leave out the passages of some of the files from now on."""
+        self._alive = None
+        for file in gone:
+            if self._alive is None:
+                self._alive = np.ones(self.size, dtype=np.float32)
+            place = self._places[file]
+            self._alive[self._starts[place] : self._starts[place + 1]] = 0.0
+
+    def frequency(self, term: str) -> int:
+        """Return how many passages have the term."""
+        number = self._vocabulary.get(term)
+        return 0 if number is None else int(self._bounds[number + 1] - self._bounds[number])
+
+    def best(self, weights: Mapping[str, float], limit: int) -> Iterator[Found]:
+        """Yield the passages with the highest scores, in no order."""
+        total: NDArray[np.float32] = np.zeros(self.size, dtype=np.float32)
+        for term, weight in weights.items():
+            count = self.frequency(term)
+            if count:
+                total += (weight / rarity(count, self.size)) * self._scores.get_scores([term])
+        if self._alive is not None:
+            total *= self._alive
+        places = np.argpartition(-total, limit)[:limit] if limit < self.size else np.arange(self.size)
+        fitting: list[int] = places[total[places] > 0].tolist()
+        for place in fitting:
+            file = int(np.searchsorted(self._starts, place, side="right")) - 1
+            yield Found(self.files[file], place - int(self._starts[file]), float(total[place]))
+
+
+class Ranking:
+    """The passages of the files of one folder. It is replaced as a whole when files change."""
+
+    def __init__(self, segments: Sequence[Segment], files: Sequence[Ranked]) -> None:
+        self._segments = segments
+        self.files = files
+        self._size = sum(file.passages for file in files)
+        self.languages = frozenset(code for file in files for code in file.language.split("+")) or frozenset(("eng",))
+
+    @classmethod
+    def of(cls, store: IndexStore, root: str, files: Sequence[Ranked], before: Ranking | None) -> Ranking:
+        """Rank files, with what is known of them: the ranking before, or the one that is kept."""
+        base = before.base if before else _kept(store, root)
+        wanted = dict.fromkeys(files)
+        if base is not None:
+            changed = [file for file in files if file not in base]
+            gone = [file for file in base.files if file not in wanted]
+            small = sum(file.passages for file in changed)
+            if max(small, sum(file.passages for file in gone)) <= max(_SMALL, _SMALL_SHARE * base.size):
+                base = base.copy()
+                base.without(gone)
+                return cls([base, *([Segment.made(store, changed)] if changed else [])], files)
+        if not files:
+            return cls([], files)
+        base = Segment.made(store, files)
+        store.keep_ranking(root, base.save)
+        return cls([base], files)
+
+    @property
+    def base(self) -> Segment | None:
+        """The large segment."""
+        return self._segments[0] if self._segments else None
+
+    @property
+    def size(self) -> int:
+        """How many passages there are."""
+        return self._size
+
+    def frequency(self, term: str) -> int:
+        """Return how many passages have the term."""
+        return sum(segment.frequency(term) for segment in self._segments)
+
+    def related(self, word: str) -> list[str]:
+        """Return the compounds that a term is part of, the shortest first, or else its own parts.
+
+        A part begins or ends it, and makes up half of it at least.
+        """
+        if len(word) < _SHORTEST_PART:
+            return []
+        known = {term for segment in self._segments for term in segment.vocabulary}
+        found = [term for term in known if word in term]
+        if not found:
+            least = max(_SHORTEST_PART, len(word) / 2)
+            found = [term for term in known if len(term) >= least and (word.startswith(term) or word.endswith(term))]
+        return sorted(found, key=lambda term: (len(term), term))[:_MOST_RELATED]
+
+    def best(self, weights: Mapping[str, float], limit: int) -> list[Found]:
+        """Return the passages that fit best, the best first; of two that fit alike the one that comes first.
+
+        `weights` is how much each term counts, with how rare it is.
+        """
+        found = [one for segment in self._segments for one in segment.best(weights, limit)]
+        return sorted(found, key=lambda one: (-round(one.score, 4), one.file.name, one.chunk))[:limit]
+
+
+def rarity(count: int, size: int) -> float:
+    """Return BM25's inverse document frequency of a term that `count` of `size` passages have: how telling it is."""
+    return math.log(1 + (size - count + 0.5) / (count + 0.5)) if count <= size else 0.1
+
+
+def _words(file: Ranked, passages: Sequence[str]) -> Iterator[list[str]]:
+    """Yield the terms of each passage, with those of the file's name."""
+    named = terms(file.name.rpartition(".")[0] or file.name, file.language)
+    for passage in passages:
+        yield [*passage.split(" "), *named]
+
+
+def _kept(store: IndexStore, root: str) -> Segment | None:
+    folder = store.ranking(root)
+    try:
+        return Segment.loaded(folder) if folder else None
+    except (OSError, ValueError, KeyError, TypeError):
+        # Removed by another process, or half written: it is made again.
+        return None

@@ -1,0 +1,201 @@
+"""What a file is, judged by its content: a name can lie, and many files have none that says anything."""
+
+from __future__ import annotations
+
+import email.parser
+import email.policy
+import io
+import json
+import re
+import zipfile
+from dataclasses import dataclass
+from typing import cast
+
+from charset_normalizer import from_bytes
+
+__all__ = ["Kind", "Unreadable", "kind_of"]
+
+MAX_UNPACKED_BYTES = 500 * 1024 * 1024
+"""An archive that claims to unpack to more is not opened."""
+
+_OFFICE = "application/vnd.openxmlformats-officedocument."
+_ZIPPED = {
+    "word/document.xml": f"{_OFFICE}wordprocessingml.document",
+    "ppt/presentation.xml": f"{_OFFICE}presentationml.presentation",
+    "xl/workbook.xml": f"{_OFFICE}spreadsheetml.sheet",
+    "xl/workbook.bin": "application/vnd.ms-excel.sheet.binary.macroEnabled.12",
+}
+# The first stream's name in UTF-16, as an OLE file keeps it.
+_OLE = {
+    "WordDocument": "application/msword",
+    "PowerPoint Document": "application/vnd.ms-powerpoint",
+    "Workbook": "application/vnd.ms-excel",
+    "Book": "application/vnd.ms-excel",
+    "__properties_version1.0": "application/vnd.ms-outlook",
+}
+_DECLARED = frozenset(
+    (
+        "application/epub+zip",
+        "application/vnd.oasis.opendocument.text",
+        "application/vnd.oasis.opendocument.spreadsheet",
+        "application/vnd.oasis.opendocument.presentation",
+    )
+)
+_PICTURES = (b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"BM", b"II*\0", b"MM\0*", b"\0\0\1\0")
+_HTML = re.compile(
+    r"\s*(?:<\?xml[^>]*>\s*)?(?:<!--.{0,2000}?-->\s*)*<(?:!doctype\s+html|html|head|body)\b", re.IGNORECASE | re.DOTALL
+)
+_MAIL_HEADERS = frozenset(("from", "to", "subject", "date", "received", "message-id", "return-path", "mime-version"))
+_HEADER = re.compile(r"[!-9;-~]+:|[ \t]+\S")
+_MAGIC = 1024
+_MARKS = (
+    (b"\xef\xbb\xbf", "utf-8-sig"),
+    (b"\xff\xfe\0\0", "utf-32"),
+    (b"\0\0\xfe\xff", "utf-32"),
+    (b"\xff\xfe", "utf-16"),
+    (b"\xfe\xff", "utf-16"),
+)
+
+
+class Unreadable(Exception):
+    """A file cannot be read. The message says why, without its name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """What a file is: its media type, and its text if it is one.
+
+    `encoding` is that of the text, "" for a file that is not a text.
+    """
+
+    media_type: str
+    text: str = ""
+    encoding: str = ""
+
+
+def kind_of(data: bytes, name: str) -> Kind:
+    """Judge a file by its content. `name` decides only between kinds of text that look alike.
+
+    Raises `Unreadable` for what cannot be served.
+    """
+    if not data:
+        raise Unreadable("it is empty")
+    if b"%PDF-" in data[:_MAGIC]:
+        return Kind("application/pdf")
+    if data.startswith(b"PK\x03\x04"):
+        return Kind(_zipped(data))
+    if data.startswith(b"\xd0\xcf\x11\xe0"):
+        return Kind(_ole(data))
+    if data.startswith(b"{\\rtf"):
+        return Kind("application/rtf")
+    if data.startswith(_PICTURES) or data[8:12] == b"WEBP":
+        raise Unreadable("it is a picture")
+    text, encoding = _decoded(data)
+    return Kind(_text_kind(text, name.rpartition(".")[2].lower()), text, encoding)
+
+
+def _zipped(data: bytes) -> str:
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            members = {member.filename: member for member in archive.infolist()}
+            declared = members.get("mimetype")
+            named = archive.read(declared).decode("ascii", "replace") if declared and declared.file_size < 100 else ""
+    except (zipfile.BadZipFile, RuntimeError, NotImplementedError, EOFError, OSError, ValueError) as error:
+        raise Unreadable("it is damaged: it begins like a zip archive and cannot be opened") from error
+    if sum(member.file_size for member in members.values()) > MAX_UNPACKED_BYTES:
+        raise Unreadable(f"it unpacks to more than {MAX_UNPACKED_BYTES // 1024 // 1024} MB")
+    found = next((kind for part, kind in _ZIPPED.items() if part in members), named.strip())
+    if found not in _DECLARED and found not in _ZIPPED.values():
+        raise Unreadable("it is an archive; unpack it to have its files read")
+    return found
+
+
+def _ole(data: bytes) -> str:
+    for stream, kind in _OLE.items():
+        if stream.encode("utf-16-le") in data:
+            return kind
+    if "EncryptedPackage".encode("utf-16-le") in data:
+        raise Unreadable("it is encrypted; save a copy without a password")
+    raise Unreadable("it is not a kind of document that can be read")
+
+
+def _decoded(data: bytes) -> tuple[str, str]:
+    """Return the text, and its encoding. Raises `Unreadable` for bytes that are no text in any."""
+    for mark, encoding in _MARKS:
+        if data.startswith(mark):
+            return _strictly(data, encoding), encoding
+    if b"\0" not in data:
+        try:
+            return data.decode(), "utf-8"
+        except UnicodeDecodeError:
+            pass
+    elif not _may_be_wide(data):
+        raise Unreadable("it is not a kind of document that can be read")
+    # The bytes judged are few: what a text is written in shows early, and judging is slow. A declaration such as
+    # `charset=` counts.
+    guesses = from_bytes(_sample(data))
+    best = guesses.best()
+    if best is None:
+        raise Unreadable("it is not a text in any known encoding")
+    alike = [guess for guess in guesses if (guess.chaos, guess.coherence) == (best.chaos, best.coherence)]
+    # A short text fits several as well as the best; the most common of them is not always the first.
+    is_western = any("cp1252" in guess.could_be_from_charset for guess in alike)
+    encoding = "cp1252" if is_western else best.encoding
+    return _strictly(data, encoding), encoding
+
+
+def _strictly(data: bytes, encoding: str) -> str:
+    try:
+        return data.decode(encoding)
+    except UnicodeDecodeError:
+        return data.decode(encoding, "replace")
+
+
+def _may_be_wide(data: bytes) -> bool:
+    """Tell whether a file with NUL bytes may be UTF-16 without a mark: then every other byte is 0, nearly."""
+    head = data[:_MAGIC]
+    return max(head[0::2].count(0), head[1::2].count(0)) > 0.3 * len(head) and not _has_controls(head)
+
+
+def _has_controls(head: bytes) -> bool:
+    return any(byte < 9 for byte in head.replace(b"\0", b""))
+
+
+def _sample(data: bytes) -> bytes:
+    """Return up to 64 KB from the file, mostly of what is not ASCII, since only that tells encodings apart."""
+    if len(data) <= 65536:
+        return data
+    first = next((at for at, byte in enumerate(data) if byte > 127), 0)
+    start = max(0, min(first - 1024, len(data) - 65536)) & ~3
+    return data[start : start + 65536]
+
+
+def _text_kind(text: str, ending: str) -> str:
+    if _HTML.match(text[:8192]) or (ending in ("html", "htm", "xhtml") and "<" in text[:8192]):
+        return "text/html"
+    if _is_mail(text, ending):
+        return "message/rfc822"
+    if ending in ("csv", "tsv", "tab"):
+        return "text/csv"
+    if text[:1] == "{" and '"nbformat"' in text and _is_notebook(text):
+        return "application/x-ipynb+json"
+    return "text/markdown"
+
+
+def _is_mail(text: str, ending: str) -> bool:
+    """Tell whether it begins with the headers of a mail: only headers up to the first blank line, two of them known."""
+    head = text[:65536].lstrip("\r\n").replace("\r\n", "\n").partition("\n\n")[0]
+    lines = head.splitlines()
+    if not lines or not all(_HEADER.match(line) for line in lines[:50]):
+        return False
+    found = email.parser.Parser(policy=email.policy.compat32).parsestr(head, headersonly=True)
+    known = {name.lower() for name in found} & _MAIL_HEADERS
+    return len(known) >= (1 if ending == "eml" else 3)
+
+
+def _is_notebook(text: str) -> bool:
+    try:
+        found: object = json.loads(text)
+    except ValueError:
+        return False
+    return isinstance(found, dict) and isinstance(cast("dict[str, object]", found).get("cells"), list)

@@ -1,0 +1,101 @@
+"""Passages, the units of retrieval: a few hundred characters of one section, a table's rows always with its header."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+
+from chat_sessions.server.documents.reading.blocks import Block, pieces
+
+__all__ = ["Chunker", "Passage", "Sheet"]
+
+_FULL = 500
+_MOST = 900
+_MOST_OF_A_TABLE = 1800
+_LONGEST_CAPTION = 200
+_LONGEST_TITLE = 300
+
+
+@dataclass(frozen=True, slots=True)
+class Passage:
+    """A passage of a document. `page` is None for a document without pages, `section` "" without a heading above.
+
+    `path` has all headings above it, the nearest last: they find it, too.
+    """
+
+    text: str
+    page: int | None
+    section: str
+    path: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Sheet:
+    """A page with a number. `side` is its longer side in points, 0 if it cannot be drawn."""
+
+    number: int
+    text: str
+    side: float = 0.0
+
+
+@dataclass
+class Chunker:
+    """Cuts a document into passages, page by page. The headings above stay in force from one page to the next."""
+
+    _headings: dict[int, str] = field(default_factory=dict[int, str])
+
+    def passages(self, blocks: Iterable[Block], page: int | None = None) -> Iterator[Passage]:
+        """Yield the passages of one page, or of a whole document without pages."""
+        parts: list[str] = []
+        size = 0
+        for block in blocks:
+            if block.level:
+                if size:
+                    yield self._passage(parts, page)
+                    parts, size = [], 0
+                self._enter(block)
+                parts.append(f"{'#' * block.level} {block.text}")
+                continue
+            caption = (
+                parts[-1] if parts and size and len(parts[-1]) <= _LONGEST_CAPTION and "\n" not in parts[-1] else ""
+            )
+            for text in _texts(block, caption):
+                limit = _MOST_OF_A_TABLE if block.is_table else _MOST
+                if size >= _FULL and size + len(text) > limit:
+                    if block.is_table and caption and parts[-1] == caption:
+                        parts.pop()
+                        text = f"{caption}\n\n{text}"
+                    if parts:
+                        yield self._passage(parts, page)
+                    parts, size = [], 0
+                parts.append(text)
+                size += len(text)
+        if parts:
+            yield self._passage(parts, page)
+
+    def _enter(self, heading: Block) -> None:
+        self._headings = {level: text for level, text in self._headings.items() if level < heading.level}
+        self._headings[heading.level] = heading.text[:_LONGEST_TITLE]
+
+    def _passage(self, parts: list[str], page: int | None) -> Passage:
+        path = tuple(self._headings.values())
+        return Passage("\n\n".join(parts), page, path[-1] if path else "", path)
+
+
+def _texts(block: Block, caption: str) -> Iterator[str]:
+    """Yield the block, or its parts if it is long. The parts of a table repeat its header, and its caption."""
+    if not block.is_table:
+        yield from pieces(block.text, _MOST) if len(block) > _MOST else (block.text,)
+        return
+    head = block.head if len(block.head) <= _MOST_OF_A_TABLE else block.head[:_MOST_OF_A_TABLE] + " …"
+    rows: list[str] = []
+    size = 0
+    begun = False
+    for row in block.rows:
+        row = row if len(row) <= 2 * _MOST_OF_A_TABLE else row[: 2 * _MOST_OF_A_TABLE] + " …"
+        if rows and size + len(row) + len(head) > _MOST_OF_A_TABLE:
+            yield "\n".join([*([caption, ""] if begun and caption else []), head, *rows])
+            rows, size, begun = [], 0, True
+        rows.append(row)
+        size += len(row)
+    yield "\n".join([*([caption, ""] if begun and caption else []), head, *rows])

@@ -1,0 +1,125 @@
+"""The terms that retrieval compares: words in lower case, stemmed in the language of their text.
+
+Text and question pass through the same steps, so it only matters that two forms of a word become the same term.
+Scripts that are written without spaces are taken apart into pairs of characters.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterable, Iterator
+from functools import lru_cache
+from typing import Any
+
+import Stemmer  # type: ignore[import-not-found]
+from bm25s import stopwords  # type: ignore[import-untyped]
+
+__all__ = ["function_words", "terms", "word_terms", "words"]
+
+_STEMMERS = {
+    "ara": "arabic", "cat": "catalan", "ces": "czech", "dan": "danish", "deu": "german", "ell": "greek",
+    "eng": "english", "est": "estonian", "eus": "basque", "fin": "finnish", "fra": "french", "hin": "hindi",
+    "hun": "hungarian", "hye": "armenian", "ind": "indonesian", "ita": "italian", "lit": "lithuanian",
+    "nep": "nepali", "nld": "dutch", "nob": "norwegian", "pol": "polish", "por": "portuguese", "ron": "romanian",
+    "rus": "russian", "spa": "spanish", "srp": "serbian", "swe": "swedish", "tam": "tamil", "tur": "turkish",
+}  # fmt: skip
+# Neither library has type information.
+_library: Any = Stemmer
+_stopwords: Any = stopwords
+_FUNCTION_WORDS: dict[str, tuple[str, ...]] = {
+    "dan": _stopwords.STOPWORDS_DANISH,
+    "deu": _stopwords.STOPWORDS_GERMAN,
+    "eng": _stopwords.STOPWORDS_EN_PLUS,
+    "fra": _stopwords.STOPWORDS_FRENCH,
+    "ita": _stopwords.STOPWORDS_ITALIAN,
+    "nld": _stopwords.STOPWORDS_DUTCH,
+    "nob": _stopwords.STOPWORDS_NORWEGIAN,
+    "por": _stopwords.STOPWORDS_PORTUGUESE,
+    "rus": _stopwords.STOPWORDS_RUSSIAN,
+    "spa": _stopwords.STOPWORDS_SPANISH,
+    "swe": _stopwords.STOPWORDS_SWEDISH,
+    "tur": _stopwords.STOPWORDS_TURKISH,
+}
+
+# Han, Kana, Hangul, and the scripts of South East Asia that have no spaces between words.
+_UNSPACED = (
+    "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3005-\u3007"
+    "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af\uf900-\ufaff"
+)
+_IS_UNSPACED = re.compile(f"[{_UNSPACED}]")
+_RUN = re.compile(
+    rf"(?P<unspaced>[{_UNSPACED}\U00020000-\U0003ffff]+)"
+    r"|(?P<number>\d+(?:[.,'\u2019\u202f]\d+)*(?![\w-]))"
+    rf"|(?P<word>(?:(?![{_UNSPACED}])[^\W_])+(?:['\u2019.&-](?:(?![{_UNSPACED}])[^\W_])+)*)"
+)
+_SEPARATORS = re.compile(r"['\u2019.,&\u202f-]")
+
+
+def words(text: str) -> Iterator[str]:
+    """Yield the words of a text as they are written, pairs of characters for scripts without spaces."""
+    for run in _RUN.finditer(unicodedata.normalize("NFKC", text)):
+        if run["unspaced"] is not None:
+            yield from _pairs(run[0])
+        else:
+            yield run[0]
+
+
+def terms(text: str, language: str) -> list[str]:
+    """Return the terms of a text in order.
+
+    `language` is a code of ISO 639-3, or several with a `+` between them; one without a stemmer leaves words whole.
+    """
+    return [term for word in words(text) for term in word_terms(word, language)]
+
+
+# Texts repeat most of their words.
+@lru_cache(maxsize=65536)
+def word_terms(word: str, language: str) -> tuple[str, ...]:
+    """Return the terms of one word. RG-4, RG4 and rg-4 share one, as do 9,888 and 9888; so do a word and its parts."""
+    word = word.casefold().removesuffix("'s").removesuffix("\u2019s")
+    joined = _SEPARATORS.sub("", word)
+    parts = [joined]
+    if joined != word and not joined.isdigit():
+        parts = [part for part in _SEPARATORS.split(word) if len(part) > 1 or part.isdigit()] + parts
+    return tuple(dict.fromkeys(_term(part, one) for part in parts for one in language.split("+")))
+
+
+def function_words(asked: Iterable[str], languages: Iterable[str]) -> frozenset[str]:
+    """Return those of the words that say nothing by themselves, such as "the".
+
+    The language is that of `languages` in which most of the words are function words: "die" is an article in a German
+    question, and a verb in an English one.
+    """
+    asked = {word.casefold() for word in asked}
+    found: list[set[str]] = [asked & _list(language) for language in sorted(languages)]
+    most: set[str] = max(found, key=len) if found else set()
+    return frozenset(most)
+
+
+@lru_cache(maxsize=64)
+def _list(language: str) -> frozenset[str]:
+    return frozenset(_FUNCTION_WORDS.get(language, ()))
+
+
+def _pairs(run: str) -> Iterator[str]:
+    if len(run) == 1:
+        yield run
+    for at in range(len(run) - 1):
+        yield run[at : at + 2]
+
+
+def _term(word: str, language: str) -> str:
+    stemmer = _stemmer(language)
+    stem: str = word if stemmer is None or word.isdigit() else stemmer.stemWord(word)
+    if stem.isascii() or _IS_UNSPACED.match(stem):
+        return stem
+    # Whoever asks may leave accents out.
+    return "".join(mark for mark in unicodedata.normalize("NFKD", stem) if not unicodedata.combining(mark)) or stem
+
+
+@lru_cache(maxsize=64)
+def _stemmer(language: str) -> Any:
+    name = _STEMMERS.get(language)
+    # The stemmer's own cache would be a second one.
+    return _library.Stemmer(name, 0) if name else None

@@ -1,0 +1,189 @@
+"""What is read of each kind of file that a person has."""
+
+from __future__ import annotations
+
+import io
+import json
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from chat_sessions.server.documents.reading import content
+from chat_sessions.server.documents.reading.content import Unreadable
+from tests.server.documents.made import ReadWhole, excel, pdf, powerpoint, read_whole, word
+
+HTML = """<html><head><title>Rates</title><style>x{}</style></head><body><h1>Rooms</h1><p>A room costs 80.</p>
+<table><tr><th>Room</th><th>EUR</th></tr><tr><td>Attic</td><td>95</td></tr></table><script>no()</script></body></html>"""
+MAIL = """From: Ann <ann@example.org>
+To: Bo <bo@example.org>
+Subject: The keys
+Date: Mon, 3 Feb 2025 10:00:00 +0000
+
+They are in the blue box.
+"""
+
+
+@pytest.fixture(scope="module")
+def report() -> ReadWhole:
+    return read_whole((Path(__file__).parents[3] / "examples/documents/annual-report-2025.pdf").read_bytes())
+
+
+def epub() -> bytes:
+    target = io.BytesIO()
+    with zipfile.ZipFile(target, "w") as book:
+        book.writestr("mimetype", "application/epub+zip")
+        book.writestr(
+            "META-INF/container.xml",
+            '<container version="1.0" xmlns="urn:oasis:names:tc:opendocument:xmlns:container"><rootfiles><rootfile '
+            'full-path="b.opf" media-type="application/oebps-package+xml"/></rootfiles></container>',
+        )
+        book.writestr(
+            "b.opf",
+            '<package xmlns="http://www.idpf.org/2007/opf" version="3.0" unique-identifier="i"><metadata '
+            'xmlns:dc="http://purl.org/dc/elements/1.1/"><dc:title>Boats</dc:title></metadata><manifest><item id="c" '
+            'href="c.xhtml" media-type="application/xhtml+xml"/></manifest><spine><itemref idref="c"/></spine>'
+            "</package>",
+        )
+        book.writestr(
+            "c.xhtml",
+            '<html xmlns="http://www.w3.org/1999/xhtml"><body><h1>Ferries</h1>'
+            "<p>The ferry carries 40 cars.</p></body></html>",
+        )
+    return target.getvalue()
+
+
+class TestOffice:
+    def test_a_table_of_word_keeps_its_header_though_none_is_marked(self) -> None:
+        rows = [("Country", "Per day", "Hotel"), ("Germany", "28", "130"), ("Japan", "50", "170")]
+        whole = read_whole(word("Allowances", "Everyone may travel.", table=rows), "travel.docx")
+        assert whole.sections == ["Allowances"]
+        assert "Everyone may travel." in whole.text
+        assert "| Country | Per day | Hotel |\n| --- | --- | --- |\n| Germany | 28 | 130 |" in whole.text
+
+    def test_each_sheet_of_excel_is_a_section_with_a_table(self) -> None:
+        whole = read_whole(excel(Stock=[("Article", "Count"), ("A-1", 5.5)], Prices=[("Article", "EUR"), ("A-1", 12)]))
+        assert whole.sections == ["Stock", "Prices"]
+        assert "| Article | Count |\n| --- | --- |\n| A-1 | 5.5 |" in whole.texts[0]
+
+    def test_slides_are_pages_with_the_speakers_notes(self) -> None:
+        deck = powerpoint(("Plan", "We move in May.", "Mention the lift."), ("Costs", "The move costs 900 euros.", ""))
+        whole = read_whole(deck, "deck.pptx")
+        assert whole.pages == [1, 2]
+        assert whole.sections == ["Plan", "Costs"]
+        assert "We move in May." in whole.texts[0]
+        assert "Mention the lift." in whole.texts[0]
+
+    def test_a_web_page_is_read_with_its_title_and_tables_and_without_its_scripts(self) -> None:
+        whole = read_whole(HTML, "a.html")
+        assert "# Rates" in whole.text
+        assert "A room costs 80." in whole.text
+        assert "| Attic | 95" in whole.text
+        assert "no()" not in whole.text
+
+    def test_lines_of_csv_are_the_rows_of_a_table(self) -> None:
+        assert read_whole('Article;Count\nA-1;4\n"A; 2";5\n', "a.csv").text.split("\n") == [
+            "| Article | Count |",
+            "| --- | --- |",
+            "| A-1 | 4 |",
+            "| A; 2 | 5 |",
+        ]
+
+    @pytest.mark.parametrize("name", ["keys.eml", "keys.txt"])
+    def test_a_mail_is_read_with_its_headers(self, name: str) -> None:
+        text = read_whole(MAIL, name).text
+        assert "The keys" in text
+        assert "ann@example.org" in text
+        assert "They are in the blue box." in text
+
+    def test_a_book_is_read_by_chapters(self) -> None:
+        whole = read_whole(epub(), "boats.epub")
+        assert "Ferries" in whole.sections
+        assert "The ferry carries 40 cars." in whole.text
+
+    def test_rich_text_and_notebooks_are_read(self) -> None:
+        assert "The keys are" in read_whole(r"{\rtf1\ansi The keys are {\b blue}.\par}", "a.rtf").text
+        cell = {"cell_type": "markdown", "source": ["# Keys\n", "They are blue."], "metadata": {}}
+        notebook = {"cells": [cell], "nbformat": 4, "nbformat_minor": 5, "metadata": {}}
+        assert read_whole(json.dumps(notebook), "a.ipynb").sections == ["Keys"]
+
+    def test_content_decides_what_a_file_is_and_not_its_name(self) -> None:
+        assert "Everyone may travel." in read_whole(word("Allowances", "Everyone may travel."), "travel.pdf").text
+        assert read_whole(pdf([(72, 700, "The ferry is late.")]), "notes.txt").pages == [1]
+        assert read_whole("The ferry is late.", "report.pdf").text == "The ferry is late."
+
+    def test_an_archive_that_would_fill_the_memory_is_refused_unopened(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        target = io.BytesIO()
+        with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as archive:
+            archive.writestr("word/document.xml", b"0" * 3_000_000)
+        monkeypatch.setattr(content, "MAX_UNPACKED_BYTES", 2 * 1024 * 1024)
+        with pytest.raises(Unreadable, match="it unpacks to more than 2 MB"):
+            read_whole(target.getvalue(), "letter.docx")
+
+    def test_an_archive_of_other_files_is_refused_with_what_to_do(self) -> None:
+        target = io.BytesIO()
+        with zipfile.ZipFile(target, "w") as archive:
+            archive.writestr("notes.txt", "text")
+        with pytest.raises(Unreadable, match="it is an archive; unpack it"):
+            read_whole(target.getvalue(), "notes.zip")
+
+
+class TestPdf:
+    def test_lines_of_a_paragraph_are_joined_and_divided_words_made_whole(self) -> None:
+        placed = [(72, 700, "The river rose in the morn-"), (72, 688, "ing and fell again"), (72, 676, "by noon.")]
+        assert read_whole(pdf(placed)).text == "The river rose in the morning and fell again by noon."
+
+    def test_two_columns_of_prose_are_read_one_after_the_other(self) -> None:
+        left = [(72.0, 700.0 - 12 * line, f"Left line number {line} of the text") for line in range(4)]
+        right = [(320.0, 700.0 - 12 * line, f"Right line number {line} of the text") for line in range(4)]
+        text = read_whole(pdf([*left, *right])).text
+        assert "|" not in text
+        assert text.index("Left line number 3") < text.index("Right line number 0")
+
+    @pytest.mark.parametrize(
+        ("page", "rows"),
+        [
+            (
+                4,
+                "| Product line | 2025 | 2024 | Change | Share of 2025 |\n| --- |",
+            ),
+            (5, "| Accuracy | 2 mm | 5 mm |\n| Battery life | 5 years | 2 years |"),
+            (8, "| Scope 2: electricity bought | 118 | 247 | -52.2 % |"),
+            (8, "| Measure | 2025 | 2024 |\n| --- | --- | --- |\n| Energy used (MWh) | 3,140 | 3,290 |"),
+            (9, "Table 13. Main risks\n\n| Risk | Likelihood | Impact | Response |"),
+            (9, "| Medium | High | Second supplier qualified in October; stock for five months |"),
+            (
+                12,
+                "|\n| RG-5 gauge with flow measurement | Second quarter | EUR 1.9 million |",
+            ),
+        ],
+    )
+    def test_a_table_that_was_cut_into_columns_is_put_together_again(
+        self, report: ReadWhole, page: int, rows: str
+    ) -> None:
+        assert rows in "\n\n".join(text for text, on in zip(report.texts, report.pages, strict=True) if on == page)
+
+    def test_pages_keep_their_numbers_when_one_between_them_is_empty(self) -> None:
+        whole = read_whole(pdf([(72, 700, "Text.")], [], [(72, 700, "More text.")]))
+        assert whole.pages == [1, 3]
+        assert [sheet.number for sheet in whole.sheets] == [1, 3]
+
+    @pytest.mark.parametrize(
+        ("data", "reason"),
+        [
+            (b"%PDF-1.7 and nothing else", "it is damaged or not a PDF file"),
+            (pdf([(1, 1, "x")])[:200], "it is damaged or not a PDF file"),
+            (pdf([(72, 700, "Secret.")], encrypted=True), "it is encrypted; save a copy without a password"),
+            (pdf([], []), "none of its pages has text"),
+        ],
+        ids=["nothing", "cut", "encrypted", "without text"],
+    )
+    def test_a_file_that_cannot_be_read_is_refused_with_the_reason(self, data: bytes, reason: str) -> None:
+        with pytest.raises(Unreadable, match=reason):
+            read_whole(data)
+
+    def test_no_more_pages_are_read_than_the_limit(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("chat_sessions.server.documents.reading.pdf.MAX_PAGES", 2)
+        whole = read_whole(pdf(*([(72, 700, f"Page {number}.")] for number in range(4))))
+        assert whole.pages == [1, 2]
+        assert whole.notes == ["only the first 2 of its 4 pages were read"]

@@ -1,0 +1,174 @@
+"""How texts are read: their encoding, their Markdown, and the passages that they are cut into."""
+
+from __future__ import annotations
+
+import pytest
+
+from chat_sessions.server.documents.reading.blocks import Block, blocks_of, pieces, sentences
+from chat_sessions.server.documents.reading.content import Unreadable, kind_of
+from chat_sessions.server.documents.reading.terms import function_words, terms, words
+from tests.server.documents.made import read_whole
+
+
+class TestEncodings:
+    @pytest.mark.parametrize(
+        ("text", "encoding"),
+        [
+            ("The gate code is 7731.", "utf-16"),
+            ("The gate code is 7731.", "utf-16-le"),
+            ("The gate code is 7731.", "utf-32"),
+            ("Café open.", "utf-8-sig"),
+            ("Café open.", "cp1252"),
+            ("Die Brötchen kosten 45 Cent das Stück.", "latin-1"),
+            ("Les élèves paient 12 € la nuit à l\u2019auberge.", "cp1252"),
+            ("Zażółć gęślą jaźń, to jest polski tekst o dużych łodziach.", "cp1250"),
+            ("Ключи лежат в синей коробке.", "cp1251"),
+            ("Το τρένο φεύγει στις δέκα το πρωί.", "iso-8859-7"),  # noqa: RUF001
+            ("会議は毎週火曜日の午前十時に始まる。", "shift_jis"),
+            ("会议每周二上午十点开始。门的密码是7731。", "gb18030"),
+            ("회의는 매주 화요일 오전 열 시에 시작한다.", "euc_kr"),
+        ],
+    )
+    def test_a_text_is_read_in_the_encoding_that_it_is_written_in(self, text: str, encoding: str) -> None:
+        assert read_whole(text.encode(encoding), "a.txt").text == text
+
+    @pytest.mark.parametrize(
+        ("data", "reason"),
+        [
+            (b"", "it is empty"),
+            (b"\0\1\2\3\4", "it is not a kind of document that can be read"),
+            (b"\x89PNG\r\n\x1a\n", "it is a picture"),
+            (b"PK\x03\x04 no archive", "it is damaged"),
+        ],
+    )
+    def test_what_is_no_text_is_refused_whatever_its_name(self, data: bytes, reason: str) -> None:
+        with pytest.raises(Unreadable, match=reason):
+            kind_of(data, "notes.txt")
+
+    def test_a_text_of_punctuation_has_nothing_that_can_be_found(self) -> None:
+        assert read_whole("... --- ...").texts == []
+
+
+class TestMarkdown:
+    def test_each_section_is_a_passage_and_formatting_stays_as_it_is_written(self) -> None:
+        whole = read_whole("Before.\n\n# One\n\nText *with* `code`.\n\n## Two ##\nMore.\n")
+        assert whole.sections == ["", "One", "Two"]
+        assert whole.texts == ["Before.", "# One\n\nText *with* `code`.", "## Two\n\nMore."]
+
+    def test_headings_may_be_underlined(self) -> None:
+        assert read_whole("Title\n=====\n\nText.\n\nPart\n----\nMore.\n").sections == ["Title", "Part"]
+
+    def test_a_heading_keeps_a_hash_that_belongs_to_it(self) -> None:
+        assert read_whole("# C#\n\nText.").sections == ["C#"]
+
+    def test_the_hashes_of_code_are_no_headings(self) -> None:
+        whole = read_whole("# Setup\n\n```sh\n# comment\npip install x\n```\n")
+        assert whole.sections == ["Setup"]
+        assert "# comment\npip install x" in whole.text
+
+    def test_front_matter_is_text_and_rules_are_left_out(self) -> None:
+        assert read_whole("---\ntitle: x\n---\nText.\n\n***\n\nMore.\n").text == "title: x\nText.\n\nMore."
+
+    def test_a_table_is_a_block_with_its_header(self) -> None:
+        (table,) = blocks_of("| What | How much |\n|:--|--:|\n| Hotel | 140 |\n| Meals \\| day | 42 |\n")
+        assert table == Block(head="| What | How much |\n|:--|--:|", rows=("| Hotel | 140 |", "| Meals \\| day | 42 |"))
+
+    @pytest.mark.parametrize(
+        "text",
+        [
+            "[a](" * 50_000,
+            "**_" * 50_000,
+            "# " + " " * 100_000 + "b",
+            "|-" * 50_000 + "\n" + "|-" * 50_000,
+            ">" * 200_000 + " quoted",
+            "- " * 100_000 + "item",
+        ],
+        ids=["links", "emphasis", "heading", "table", "quotes", "lists"],
+    )
+    def test_a_text_made_to_be_slow_is_read_all_the_same(self, text: str) -> None:
+        assert list(blocks_of(text))
+
+
+class TestPassages:
+    def test_every_part_of_a_long_table_has_its_header_and_no_row_is_lost(self) -> None:
+        rows = "".join(f"| Item {number} | {'x' * 50} |\n" for number in range(200))
+        whole = read_whole(f"# Stock\n\nWhat we have.\n\n| Name | Mark |\n|---|---|\n{rows}")
+        tables = [text for text in whole.texts if "| Item" in text]
+        assert len(tables) > 4
+        assert all("| Name | Mark |\n|---|---|\n" in text for text in tables)
+        assert sum(text.count("| Item ") for text in tables) == 200
+        assert set(whole.sections) == {"Stock"}
+
+    @pytest.mark.parametrize(
+        ("text", "end"),
+        [
+            ("It is one line. " * 3000, "."),
+            ("会議は始まる。" * 3000, "。"),
+            ("a word and " * 5000, "d"),
+            ("x" * 50_000, "x"),
+        ],
+        ids=["sentences", "without spaces", "words", "one word"],
+    )
+    def test_a_paragraph_without_end_is_cut_where_a_reader_would(self, text: str, end: str) -> None:
+        parts = list(pieces(text, 900))
+        assert max(map(len, parts)) <= 900
+        assert "".join("".join(parts).split()) == "".join(text.split())
+        assert sum(part.endswith(end) for part in parts) > len(parts) // 3
+
+    def test_sentences_are_as_they_are_in_the_text(self) -> None:
+        text = 'It cost 0.38 EUR, e.g. for a ferry. "Really?" Yes! Results follow. It ends'
+        assert list(sentences(text)) == [
+            "It cost 0.38 EUR, e.g. for a ferry.",
+            '"Really?"',
+            "Yes!",
+            "Results follow.",
+            "It ends",
+        ]
+
+    def test_the_headings_above_a_passage_find_it(self) -> None:
+        whole = read_whole("# Travel\n\n## Hotels\n\nUp to 140 a night.")
+        assert "travel" in whole.terms
+
+    def test_a_text_beyond_the_limit_is_read_up_to_it_with_a_note(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("chat_sessions.server.documents.reading.documents.MAX_TEXT_CHARACTERS", 1_000_000)
+        whole = read_whole("The wind is strong.\n" * 60_000)
+        assert whole.notes == ["only the first 1 of its 1.2 million characters were read"]
+
+
+class TestTerms:
+    @pytest.mark.parametrize(
+        ("one", "other", "language"),
+        [
+            ("RG-4", "rg4", "eng"),
+            ("companies", "company", "eng"),
+            ("9,140", "9140", "eng"),
+            ("the station's", "the stations", "eng"),
+            ("Häuser", "Hauser", "deu"),
+            ("Mieten", "Miete", "deu"),
+            ("élèves", "eleve", "fra"),
+        ],
+    )
+    def test_forms_of_one_word_share_a_term(self, one: str, other: str, language: str) -> None:
+        assert set(terms(one, language)) & set(terms(other, language))
+
+    @pytest.mark.parametrize(("one", "other"), [("RG-4", "RG-3"), ("84.2", "842x"), ("Q1", "Q3")])
+    def test_different_words_stay_different(self, one: str, other: str) -> None:
+        assert terms(one, "eng")[-1] != terms(other, "eng")[-1]
+
+    def test_a_script_without_spaces_is_taken_apart_into_pairs(self) -> None:
+        assert list(words("会議は10時")) == ["会議", "議は", "10", "時"]
+
+    def test_which_words_say_nothing_depends_on_the_language_of_the_question(self) -> None:
+        assert "die" in function_words(words("Was kostet die Miete?"), {"deu", "eng"})
+        assert "die" not in function_words(words("Where did he die in the war?"), {"deu", "eng"})
+
+    @pytest.mark.parametrize(
+        ("text", "language"),
+        [
+            ("The train leaves at ten in the morning.", "eng"),
+            ("Der Zug fährt am Morgen um zehn Uhr von Gleis drei ab.", "deu"),
+            ("Le train part à dix heures du matin de la voie trois.", "fra"),
+        ],
+    )
+    def test_the_language_of_a_document_is_found(self, text: str, language: str) -> None:
+        assert read_whole(text).language == language
