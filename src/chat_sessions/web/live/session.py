@@ -77,7 +77,7 @@ class LiveSession:
     `revision` grows with everything that changes but the pieces of a running turn.
     """
 
-    def __init__(self, backend: AsyncBackend, session_id: str, *, turn_lock: TurnLock) -> None:
+    def __init__(self, backend: AsyncBackend, session_id: str, *, turn_lock: TurnLock, look_every: float) -> None:
         self.session_id = session_id
         self.stored: Session | None = None
         self.history: list[Turn] = []
@@ -88,6 +88,7 @@ class LiveSession:
         self.is_closing = False
         self._session: AsyncChatSession = backend.session(session_id)
         self._turn_lock = turn_lock
+        self._look_every = look_every
         self._pages: set[asyncio.Event] = set()
 
     @property
@@ -170,13 +171,29 @@ class LiveSession:
 
     async def _run(self, turn: LiveTurn) -> None:
         try:
-            await turn.run(self._session, self._turn_lock(), self._changed)
+            await turn.run(self._session, self._turn_lock, self._changed, self._wait_while_busy)
         finally:
             self.revision += 1
             self._changed()
         # The service has a title now, and the last word on what the turn holds.
         with suppress(ChatSessionsError):
             await self.read()
+
+    async def _wait_while_busy(self) -> bool:
+        """Wait for the end of a turn that another process sent, or that was stopped here and goes on at the service.
+
+        Returns whether there was one and it ended.
+        """
+        was_busy = False
+        loop, limit = asyncio.get_running_loop(), self._session.client.timeouts.recovery
+        deadline = None if limit is None else loop.time() + limit
+        while deadline is None or loop.time() < deadline:
+            await self.read()
+            if not self.history or self.history[-1].is_complete:
+                return was_busy
+            was_busy = True
+            await asyncio.sleep(self._look_every)
+        return False
 
     def _changed(self) -> None:
         for page in self._pages:

@@ -32,7 +32,7 @@ class LiveSessions:
         """Return the session; it is not read yet."""
         session = self._sessions.get(session_id)
         if session is None:
-            session = LiveSession(self._backend, session_id, turn_lock=self._turn_lock)
+            session = LiveSession(self._backend, session_id, turn_lock=self._turn_lock, look_every=self._look_every)
             self._sessions[session_id] = session
         self._sessions.move_to_end(session_id)
         idle = [known for known in self._sessions.values() if not (known.has_pages or known.running)]

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Literal
 
-from chat_sessions.core.errors import ChatSessionsError, TurnError, TurnFailed
+from chat_sessions.core.errors import ChatSessionsError, ConflictError, TurnError, TurnFailed
 from chat_sessions.core.turn import RunBegan, RunEnded, Turn, Update
 from chat_sessions.session import AsyncChatSession, AsyncTurnStream
 from chat_sessions.web.render.blocks import Blocks
@@ -78,18 +78,24 @@ class LiveTurn:
     async def run(
         self,
         session: AsyncChatSession,
-        lock: AbstractAsyncContextManager[None],
+        lock: Callable[[], AbstractAsyncContextManager[None]],
         changed: Callable[[], None],
+        wait_while_busy: Callable[[], Awaitable[bool]],
     ) -> None:
-        """Send it and read it to its end. Cancelling stops it."""
+        """Send it and read it to its end. Cancelling stops it.
+
+        A session that refuses it because it is busy is waited for with `wait_while_busy`, which says whether that
+        helped; then it is sent again. It was refused, so it cannot land twice.
+        """
         try:
-            async with lock, session.stream(self.prompt) as stream:
-                self._stream = stream
-                self._state = "running"
-                changed()
-                while (update := await stream.next_update()) is not None:
-                    self._take(update)
-                    changed()
+            while True:
+                try:
+                    async with lock(), session.stream(self.prompt) as stream:
+                        await self._read(stream, changed)
+                    break
+                except ConflictError:
+                    if not await wait_while_busy():
+                        raise
         except asyncio.CancelledError:
             self._state = "stopped"
             self._end_runs()
@@ -100,6 +106,14 @@ class LiveTurn:
         finally:
             if self._state != "stopped":
                 self._state = "ended"
+            changed()
+
+    async def _read(self, stream: AsyncTurnStream, changed: Callable[[], None]) -> None:
+        self._stream = stream
+        self._state = "running"
+        changed()
+        while (update := await stream.next_update()) is not None:
+            self._take(update)
             changed()
 
     def _end_runs(self) -> None:

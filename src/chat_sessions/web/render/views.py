@@ -97,7 +97,7 @@ class TurnView:
             [block_view(number, place, block, is_running=is_running) for place, block in enumerate(items)],
             source_views(turn.sources),
             usage_text(turn.usage),
-            state or ("" if turn.is_complete else "unfinished"),
+            state or ("" if turn.is_complete or message else "unfinished"),
             message,
             (remedy_for(error) if error is not None else "The service reported this failure.") if message else "",
             turn.skipped_index_ids,

@@ -6,6 +6,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Form, Header
 from fastapi.responses import HTMLResponse, RedirectResponse, Response, StreamingResponse
+from markupsafe import Markup
 
 from chat_sessions.core.errors import ChatSessionsError
 from chat_sessions.web.context import Context
@@ -33,7 +34,7 @@ async def show_session(page: Context, session_id: str, note: str = "") -> Respon
     return page.page(
         "session.html",
         session=session,
-        turns=turns,
+        turns=Markup(turns),  # noqa: S704 (the templates escaped it)
         revision=live.revision,
         state=status,
         remedy=remedy,
