@@ -10,6 +10,7 @@ from chat_sessions.core.errors import ConfigurationError
 
 try:
     from chat_sessions.web.app import create_app
+    from chat_sessions.web.export import export
     from chat_sessions.web.hosting import run
 except ModuleNotFoundError as error:
     if (error.name or "").startswith("chat_sessions"):
@@ -18,4 +19,4 @@ except ModuleNotFoundError as error:
         f"the page needs the extra `web` ({error.name} is missing): pip install 'chat-sessions[web]'"
     ) from error
 
-__all__ = ["create_app", "run"]
+__all__ = ["create_app", "export", "run"]

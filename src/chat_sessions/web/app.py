@@ -14,12 +14,13 @@ from starlette.exceptions import HTTPException
 from starlette.staticfiles import StaticFiles
 
 from chat_sessions.core.errors import ChatSessionsError, ConfigurationError, NotFoundError
+from chat_sessions.core.turn import Turn
 from chat_sessions.session.backend import AsyncBackend
 from chat_sessions.web.context import PageContext, problem_page
 from chat_sessions.web.guard import Guard
 from chat_sessions.web.live.feed import Pace
 from chat_sessions.web.live.sessions import LiveSessions
-from chat_sessions.web.routes import images, sessions, turns
+from chat_sessions.web.routes import exports, images, sessions, timelines, turns
 
 __all__ = ["create_app"]
 
@@ -33,6 +34,7 @@ def create_app(
     indexes: Mapping[str, str] | None = None,
     turn_lock: Callable[[], AbstractAsyncContextManager[None]] | None = None,
     interrupt: Callable[[str], Awaitable[object]] | None = None,
+    turn_views: Mapping[str, Callable[[Turn], object]] | None = None,
     updates_per_second: float = 15.0,
     look_every: float = 2.0,
 ) -> FastAPI:
@@ -46,12 +48,19 @@ def create_app(
         indexes: The indexes that a new session may ask: their names by id.
         turn_lock: What to hold while a turn runs.
         interrupt: Stops a session's run at the service, where closing its stream is not enough.
+        turn_views: What frameworks make of a turn, as JSON, by their names.
         updates_per_second: How often a page is sent what has come of a running turn, at most.
         look_every: The seconds between two looks at a session whose page is open, for what others do there.
     """
     live = LiveSessions(backend, turn_lock=turn_lock, look_every=look_every)
     page = PageContext(
-        backend, name or backend.service, live, lambda: Pace(updates_per_second), dict(indexes or {}), interrupt
+        backend,
+        name or backend.service,
+        live,
+        lambda: Pace(updates_per_second),
+        dict(indexes or {}),
+        interrupt,
+        dict(turn_views or {}),
     )
 
     @asynccontextmanager
@@ -61,7 +70,7 @@ def create_app(
 
     app = FastAPI(title="chat-sessions", openapi_url=None, docs_url=None, redoc_url=None, lifespan=lifespan)
     app.state.page = page
-    for router in (sessions.router, turns.router, images.router):
+    for router in (sessions.router, turns.router, timelines.router, images.router, exports.router):
         app.include_router(router)
     app.mount("/static", StaticFiles(directory=Path(str(files("chat_sessions.web") / "static"))))
 

@@ -10,6 +10,7 @@ from fastapi import Depends, Request
 from fastapi.responses import HTMLResponse
 
 from chat_sessions.core.errors import ConfigurationError
+from chat_sessions.core.turn import Turn
 from chat_sessions.session.backend import AsyncBackend
 from chat_sessions.web.live.feed import Pace
 from chat_sessions.web.live.sessions import LiveSessions
@@ -21,7 +22,8 @@ __all__ = ["Context", "PageContext", "problem_page"]
 
 @dataclass(frozen=True)
 class PageContext:
-    """The service, and what the page knows of it. `indexes` are names by index id, of those that can be chosen."""
+    """The service, and what the page knows of it. `indexes` are names by index id, of those that can be chosen;
+    `turn_views` say what else sees of a turn."""
 
     backend: AsyncBackend
     name: str
@@ -29,6 +31,7 @@ class PageContext:
     pace: Callable[[], Pace]
     indexes: Mapping[str, str] = field(default_factory=dict[str, str])
     interrupt: Callable[[str], Awaitable[object]] | None = None
+    turn_views: Mapping[str, Callable[[Turn], object]] = field(default_factory=dict[str, "Callable[[Turn], object]"])
 
     @property
     def takes_indexes(self) -> bool:

@@ -13,6 +13,7 @@ import typer
 
 from chat_sessions.cli import options
 from chat_sessions.cli.errors import handle_errors
+from chat_sessions.cli.show.frameworks import turn_views
 from chat_sessions.cli.show.terminal import Terminal
 from chat_sessions.cli.where.agent import AgentOptions
 from chat_sessions.cli.where.choice import Where
@@ -65,6 +66,7 @@ def ui(
             hosts=listener.hosts,
             name=service.name,
             indexes=_index_names(service),
+            turn_views=turn_views(),
             turn_lock=lambda: _held(service.lock),
             interrupt=service.openhands.aio.interrupt if service.openhands is not None else None,
         )

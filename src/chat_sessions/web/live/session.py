@@ -182,7 +182,7 @@ class LiveSession:
     async def _wait_while_busy(self) -> bool:
         """Wait for the end of a turn that another process sent, or that was stopped here and goes on at the service.
 
-        Returns whether there was one and it ended.
+        Returns whether there was one; False if it did not end within the deadline for looking up turns.
         """
         was_busy = False
         loop, limit = asyncio.get_running_loop(), self._session.client.timeouts.recovery

@@ -84,9 +84,10 @@ class LiveTurn:
     ) -> None:
         """Send it and read it to its end. Cancelling stops it.
 
-        A session that refuses it because it is busy is waited for with `wait_while_busy`, which says whether that
-        helped; then it is sent again. It was refused, so it cannot land twice.
+        A session that refuses it because it is busy is waited for with `wait_while_busy`, which says whether it
+        was; then it is sent again. It was refused, so it cannot land twice.
         """
+        was_refused = False
         try:
             while True:
                 try:
@@ -94,7 +95,9 @@ class LiveTurn:
                         await self._read(stream, changed)
                     break
                 except ConflictError:
-                    if not await wait_while_busy():
+                    was_refused, is_second = True, was_refused
+                    # It may have ended between the refusal and the look, but not twice.
+                    if not await wait_while_busy() and is_second:
                         raise
         except asyncio.CancelledError:
             self._state = "stopped"
