@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator
+from contextlib import ExitStack
 from typing import Protocol
 
 import pytest
@@ -57,16 +58,15 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture
 def site(browser: Browser) -> Generator[Opening]:
-    from contextlib import ExitStack
-
     with ExitStack() as stack:
         opened: list[Site] = []
 
         def start(agent: ScriptedAgent | None = None, **settings: object) -> Site:
+            timeouts = Timeouts(recovery=10)
             server = stack.enter_context(LocalServer(indexes={"idx-docs": "examples/documents"}, agent=agent))
-            client = stack.enter_context(server.client(timeouts=Timeouts(recovery=10)))
+            client = stack.enter_context(server.client(timeouts=timeouts, max_retries=0))
             listener = stack.enter_context(
-                page_server(client.aio, indexes={"idx-docs": "examples/documents"}, look_every=0.1, **settings)
+                page_server(client.aio, **{"indexes": {"idx-docs": "examples/documents"}, "look_every": 0.1} | settings)
             )
             opened.append(Site(client, listener, browser))
             return opened[-1]

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import re
+
+import pytest
 from playwright.sync_api import expect
 
 from chat_sessions import Text, TextDelta, Thinking, ToolCall, ToolResult
@@ -133,3 +137,33 @@ def test_a_session_can_be_read_without_script(site: Opening) -> None:
     expect(tab.get_by_text("seen")).to_be_visible()
     ask(tab, "And again")
     expect(tab.get_by_role("article")).to_have_count(2)
+
+
+@pytest.mark.parametrize(("name", "ending"), [("Markdown", "md"), ("JSON", "json"), ("HTML", "html")])
+def test_a_session_is_exported_from_the_page(site: Opening, name: str, ending: str) -> None:
+    tab = site().tab("/sessions/new")
+    ask(tab, "What is the revenue by product line?")
+    expect(tab.locator("#status")).to_have_text("Ready")
+    tab.get_by_role("button", name="Export").click()
+    with tab.expect_download() as download:
+        tab.get_by_role("link", name=name).click()
+    assert download.value.suggested_filename.endswith(f".{ending}")
+    text = download.value.path().read_text("utf-8")
+    assert "River gauges" in text
+    if ending == "html":
+        assert "data:image/" in text
+        assert not re.search(r"(src|href)=\"(?!data:|https?://)", text)
+    elif ending == "json":
+        exported = json.loads(text)
+        assert exported["turns"][0]["prompt"] == exported["events"][0]["content"]
+
+
+def test_the_timeline_of_a_turn_says_when_what_came(site: Opening) -> None:
+    tab = site(turn_views={"Somebody": lambda turn: [turn.text]}).tab("/sessions/new")
+    ask(tab, "How long is the warranty?")
+    expect(tab.locator("#status")).to_have_text("Ready")
+    tab.get_by_role("link", name="Timeline").click()
+    drawing = tab.get_by_role("img")
+    expect(drawing).to_have_accessible_name(re.compile(r"retrieve at \d+ ms"))
+    expect(tab.get_by_role("region", name="As Somebody sees it")).to_contain_text("36 months")
+    expect(tab.get_by_role("region", name="As JSON")).to_contain_text('"moments": [')

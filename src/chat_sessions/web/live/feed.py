@@ -12,8 +12,8 @@ from chat_sessions.web.live.session import LiveSession
 __all__ = ["Pace", "feed"]
 
 # Also how soon a page that was closed is noticed, and a look-up that began while nothing came.
-_QUIET = 1.0
-_COMMENT_EVERY = 15
+_QUIET = 0.5
+_COMMENT_EVERY = 30
 
 
 class Pace:

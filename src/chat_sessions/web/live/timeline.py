@@ -9,7 +9,7 @@ from typing import Any
 from chat_sessions.core.turn import Turn
 from chat_sessions.web.live.turn import Moment
 
-__all__ = ["Bar", "Timeline"]
+__all__ = ["Bar", "Timeline", "moments_json"]
 
 _LABELS = 160
 _WIDTH = 840
@@ -59,9 +59,14 @@ class Timeline:
         return cls(bars, total, first)
 
     @property
+    def notes_at(self) -> int:
+        """Where the notes begin, after the bars."""
+        return _LABELS + _WIDTH + 12
+
+    @property
     def width(self) -> int:
         """The width of the drawing, with room for the notes."""
-        return _LABELS + _WIDTH + 160
+        return self.notes_at + 190
 
     @property
     def height(self) -> int:
@@ -78,6 +83,13 @@ def moments_json(moments: Sequence[Moment]) -> list[dict[str, Any]]:
 
 
 def _note(moment: Moment) -> str:
-    lasted = f"{moment.ended - moment.began:.2f} s"
-    count = f", {moment.count} events" if moment.count > 1 else ""
-    return f"at {moment.began:.2f} s, {lasted}{count}"
+    parts = [f"at {_duration(moment.began)}"]
+    if moment.ended > moment.began:
+        parts.append(f"{_duration(moment.ended - moment.began)} long")
+    if moment.count > 1:
+        parts.append(f"{moment.count} events")
+    return ", ".join(parts)
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds:.1f} s" if seconds >= 1 else f"{seconds * 1000:.0f} ms"

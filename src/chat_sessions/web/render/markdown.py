@@ -69,11 +69,11 @@ def stable_end(text: str, start: int = 0) -> int:
     """
     end, at, fence, was_blank = start, start, "", False
     for line in text[start:].splitlines(keepends=True):
-        if not line.endswith("\n"):
-            break
         bare = line.strip()
         if was_blank and not fence and bare and not line[0].isspace():
             end = at
+        if not line.endswith("\n"):
+            break
         if fence:
             fence = "" if bare.startswith(fence) and not bare.strip(fence[0]) else fence
         elif bare.startswith(("```", "~~~")):

@@ -19,13 +19,14 @@ from chat_sessions.core.errors import (
     UnprocessableEntityError,
 )
 
-__all__ = ["remedy_for", "status_for"]
+__all__ = ["FAILED", "remedy_for", "status_for"]
 
+FAILED = "The service reported this failure. Send the message again, or ask in another way."
 _REMEDIES: tuple[tuple[type[Exception], str], ...] = (
     (TurnOutcomeUnknown, "The service may hold your message. Reload the session before you send it again."),
-    (TurnInterrupted, "The service cut the answer off. What arrived is shown; send the message again if you need it."),
+    (TurnInterrupted, "What arrived is shown. Reload the session in a while: it says what became of the rest."),
     (TurnStalled, "The service may still be working. Reload the session in a while."),
-    (TurnFailed, "The service reported this failure. Send the message again, or ask in another way."),
+    (TurnFailed, FAILED),
     (AuthenticationError, "Start `chat-sessions ui` again with a valid key."),
     (PermissionDeniedError, "Use a key that may do this, or ask whoever manages the project."),
     (NotFoundError, "It may have been deleted. Go back to the list of sessions."),

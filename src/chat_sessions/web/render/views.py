@@ -16,7 +16,7 @@ from chat_sessions.core.sources import Source
 from chat_sessions.core.turn import Turn
 from chat_sessions.web.render.blocks import Block, Blocks, Words
 from chat_sessions.web.render.markdown import render_markdown, stable_end
-from chat_sessions.web.render.remedies import remedy_for
+from chat_sessions.web.render.remedies import FAILED, remedy_for
 
 __all__ = [
     "BlockView",
@@ -99,7 +99,7 @@ class TurnView:
             usage_text(turn.usage),
             state or ("" if turn.is_complete or message else "unfinished"),
             message,
-            (remedy_for(error) if error is not None else "The service reported this failure.") if message else "",
+            (remedy_for(error) if error is not None else FAILED) if message else "",
             turn.skipped_index_ids,
         )
 
