@@ -7,6 +7,7 @@ import webbrowser
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, asynccontextmanager, suppress
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -17,7 +18,7 @@ from chat_sessions.cli.show.frameworks import turn_views
 from chat_sessions.cli.show.terminal import Terminal
 from chat_sessions.cli.where.agent import AgentOptions
 from chat_sessions.cli.where.choice import Where
-from chat_sessions.cli.where.folders import Folders, data_folder
+from chat_sessions.cli.where.folders import Folders, data_folder, shortest
 from chat_sessions.cli.where.opening import open_service
 from chat_sessions.cli.where.service import Service
 
@@ -84,8 +85,11 @@ def ui(
 
 def _index_names(service: Service) -> dict[str, str]:
     """The indexes that a new session may ask, with the names that people know them by."""
-    name_of = Folders(data_folder()).name_of if service.is_local else str
-    return {index_id: name_of(index_id) for index_id in service.index_ids or ()}
+    index_ids = service.index_ids or ()
+    if not service.is_local:
+        return {index_id: index_id for index_id in index_ids}
+    folders = Folders(data_folder())
+    return {index_id: shortest(Path(folders.name_of(index_id))) for index_id in index_ids}
 
 
 @asynccontextmanager

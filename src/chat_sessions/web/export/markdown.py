@@ -32,11 +32,11 @@ def _parts(session: Session, turns: Sequence[Turn]) -> Iterator[str]:
             yield f"**This turn failed:** {_line(turn.error)}"
         elif not turn.is_complete:
             yield "*This turn has not ended.*"
-        if sources := source_views(turn.sources):
+        if turn.sources:
             yield "### Sources"
-        for place, source in enumerate(sources, 1):
-            score = f" (score {source.score})" if source.score else ""
-            yield f"{place}. {_line(source.place)}{score}\n\n{_quoted(source.text, '   > ')}"
+        for place, (source, view) in enumerate(zip(turn.sources, source_views(turn.sources), strict=True), 1):
+            score = f" (score {view.score})" if view.score else ""
+            yield f"{place}. {_line(view.place)}{score}\n\n{_quoted(source.text, '   > ')}"
         yield usage_text(turn.usage)
 
 

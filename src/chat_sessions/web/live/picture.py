@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from chat_sessions.web.live.session import LiveSession, Shown
 from chat_sessions.web.live.turn import LiveTurn
-from chat_sessions.web.render.blocks import Block, Run, Words
+from chat_sessions.web.render.blocks import Block, Blocks, Run, Words
 from chat_sessions.web.render.markdown import render_markdown, stable_end
 from chat_sessions.web.render.pages import template_part
 from chat_sessions.web.render.remedies import remedy_for
@@ -29,14 +29,15 @@ def event_of(html: str, *, number: int | None = None) -> str:
 
 def turn_view(item: Shown) -> TurnView:
     """The view of a turn as it is now."""
-    live = item.live
-    if live is None:
-        state = "stopped" if item.seen is not None and item.seen.state == "stopped" else ""
-        return TurnView.of(item.number, item.turn, state=state)
-    state = "" if live.state == "ended" else live.state
-    # What has come can go further than the turn that is whole: the reader has seen it.
-    blocks = live.blocks if live.state != "ended" or live.error is not None else None
-    return TurnView.of(item.number, live.turn, blocks=blocks, state=state, error=live.error)
+    if (live := item.live) is not None:
+        state = "" if live.state == "ended" else live.state
+        return TurnView.of(item.number, live.turn, blocks=live.blocks, state=state, error=live.error)
+    blocks, state = Blocks.of(item.turn), ""
+    if (seen := item.seen) is not None:
+        for stored_run, seen_run in zip(blocks.runs, seen.blocks.runs, strict=False):
+            stored_run.seconds = seen_run.seconds
+        state = "stopped" if seen.state == "stopped" and not item.turn.is_complete else ""
+    return TurnView.of(item.number, item.turn, blocks=blocks, state=state)
 
 
 @dataclass(frozen=True)

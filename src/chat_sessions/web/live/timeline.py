@@ -8,6 +8,7 @@ from typing import Any
 
 from chat_sessions.core.turn import Turn
 from chat_sessions.web.live.turn import Moment
+from chat_sessions.web.render.views import duration_text
 
 __all__ = ["Bar", "Timeline", "moments_json"]
 
@@ -83,13 +84,9 @@ def moments_json(moments: Sequence[Moment]) -> list[dict[str, Any]]:
 
 
 def _note(moment: Moment) -> str:
-    parts = [f"at {_duration(moment.began)}"]
+    parts = [f"at {duration_text(moment.began)}"]
     if moment.ended > moment.began:
-        parts.append(f"{_duration(moment.ended - moment.began)} long")
+        parts.append(f"{duration_text(moment.ended - moment.began)} long")
     if moment.count > 1:
         parts.append(f"{moment.count} events")
     return ", ".join(parts)
-
-
-def _duration(seconds: float) -> str:
-    return f"{seconds:.1f} s" if seconds >= 1 else f"{seconds * 1000:.0f} ms"

@@ -57,6 +57,11 @@ class Blocks:
         made._take(turn.updates, finals=True)
         return made
 
+    @property
+    def runs(self) -> list[Run]:
+        """The tool runs, in the order of their calls."""
+        return [block for block in self.items if isinstance(block, Run)]
+
     def add(self, update: Update, at: float | None = None) -> None:
         """Take in what happened, `at` this time in seconds."""
         self._take((update,), finals=False, at=at)

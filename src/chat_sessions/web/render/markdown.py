@@ -46,7 +46,9 @@ _cleaner = nh3.Cleaner(
     # Each block has the direction of its own text.
     set_tag_attribute_values={
         "a": {"target": "_blank"},
+        # What may have to scroll can be reached with the keyboard.
         "pre": {"tabindex": "0"},
+        "table": {"tabindex": "0"},
         **{tag: {"dir": "auto"} for tag in _DIRECTED},
     },
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -24,6 +25,7 @@ __all__ = [
     "TurnView",
     "attachments_of",
     "block_view",
+    "duration_text",
     "image_key",
     "source_views",
     "usage_text",
@@ -32,6 +34,7 @@ __all__ = [
 # More of a result than this is in the export; a browser would stutter over a megabyte of it.
 _LONGEST_RESULT = 20_000
 _NOTHING = Markup()
+_TABLE = re.compile(r"^\|[ :|-]+\|$", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -49,7 +52,7 @@ class BlockView:
     arguments: str = ""
     result: str = ""
     status: str = ""
-    seconds: float | None = None
+    duration: str = ""
     image: str | None = None
 
 
@@ -59,7 +62,7 @@ class SourceView:
 
     place: str
     score: str
-    text: str
+    text: Markup
     image: str | None
 
 
@@ -125,7 +128,7 @@ def block_view(turn: int, place: int, block: Block, *, is_running: bool = False)
         arguments=_readable(dict(run.arguments)),
         result=result,
         status=run.status,
-        seconds=block.seconds,
+        duration="" if block.seconds is None else duration_text(block.seconds),
         image=image_key(run.image_attachment) if run.image_attachment else None,
     )
 
@@ -136,7 +139,7 @@ def source_views(sources: Iterable[Source]) -> list[SourceView]:
         SourceView(
             " ".join(filter(None, (source.file_name or source.file_id or "A passage", _pages(source)))),
             "" if source.score is None else f"{source.score:.2f}",
-            source.text.strip(),
+            _passage(source.text.strip()),
             image_key(source.image) if source.image else None,
         )
         for source in sources
@@ -157,6 +160,11 @@ def image_key(image: ImageAttachment) -> str:
     return hashlib.sha256(f"{image.source_id}\0{image.attachment_name}".encode()).hexdigest()[:32]
 
 
+def duration_text(seconds: float) -> str:
+    """How long something took."""
+    return f"{seconds:.1f} s" if seconds >= 1 else f"{seconds * 1000:.0f} ms"
+
+
 def usage_text(usage: Usage | None) -> str:
     """What a turn cost, in a line; empty if the service does not say."""
     if usage is None:
@@ -164,9 +172,14 @@ def usage_text(usage: Usage | None) -> str:
     parts = [
         f"{usage.input_tokens:,} tokens in" if usage.input_tokens is not None else "",
         f"{usage.output_tokens:,} out" if usage.output_tokens is not None else "",
-        f"{usage.duration_ms / 1000:.1f} s" if usage.duration_ms else "",
+        duration_text(usage.duration_ms / 1000) if usage.duration_ms else "",
     ]
     return " · ".join(part for part in parts if part)
+
+
+def _passage(text: str) -> Markup:
+    """A passage as it is in its file, but a table of Markdown as a table."""
+    return _safe(text) if _TABLE.search(text) else Markup('<p class="plain">{}</p>').format(text)
 
 
 def _safe(text: str) -> Markup:
