@@ -23,12 +23,20 @@ if CHROMIUM is None and not os.environ.get("CHAT_SESSIONS_REQUIRE_CHROMIUM"):
     pytest.skip("Chromium is not installed", allow_module_level=True)
 
 
+@dataclass
+class Served:
+    """A page that is served, and the event loop that does it."""
+
+    listener: Listener
+    loop: asyncio.AbstractEventLoop
+
+
 @contextmanager
-def page_server(backend: AsyncBackend, **settings: Any) -> Generator[Listener]:
+def page_server(backend: AsyncBackend, **settings: Any) -> Generator[Served]:
     """Serve the page in a thread."""
     listener = Listener()
-    app = create_app(backend, token=listener.token, hosts=listener.hosts, **settings)
     loop = asyncio.new_event_loop()
+    app = create_app(backend, token=listener.token, hosts=listener.hosts, **settings)
     listening = threading.Event()
     task = loop.create_task(serve(app, listener, on_listening=listening.set))
 
@@ -46,7 +54,7 @@ def page_server(backend: AsyncBackend, **settings: Any) -> Generator[Listener]:
     thread.start()
     try:
         assert listening.wait(20)
-        yield listener
+        yield Served(listener, loop)
     finally:
         loop.call_soon_threadsafe(task.cancel)
         thread.join(20)

@@ -10,9 +10,8 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from chat_sessions import LlamaCloudChat, LocalServer, Timeouts
-from chat_sessions.web.hosting import Listener
 from tests.server.scripted import ScriptedAgent
-from tests.web.browser import Watched, chromium, page_server, watch
+from tests.web.browser import Served, Watched, chromium, page_server, watch
 
 expect.set_options(timeout=15_000)
 
@@ -20,9 +19,10 @@ expect.set_options(timeout=15_000)
 class Site:
     """The page over a service, and a browser's tab that is open on it."""
 
-    def __init__(self, client: LlamaCloudChat, listener: Listener, browser: Browser) -> None:
+    def __init__(self, client: LlamaCloudChat, served: Served, browser: Browser) -> None:
         self.client = client
-        self.listener = listener
+        self.listener = served.listener
+        self.loop = served.loop
         self.browser = browser
         self.seen: list[Watched] = []
 
@@ -65,10 +65,10 @@ def site(browser: Browser) -> Generator[Opening]:
             timeouts = Timeouts(recovery=10)
             server = stack.enter_context(LocalServer(indexes={"idx-docs": "examples/documents"}, agent=agent))
             client = stack.enter_context(server.client(timeouts=timeouts, max_retries=0))
-            listener = stack.enter_context(
+            served = stack.enter_context(
                 page_server(client.aio, **{"indexes": {"idx-docs": "examples/documents"}, "look_every": 0.1} | settings)
             )
-            opened.append(Site(client, listener, browser))
+            opened.append(Site(client, served, browser))
             return opened[-1]
 
         yield start

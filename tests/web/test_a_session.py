@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
+from concurrent.futures import Future
 
 import pytest
 from playwright.sync_api import expect
 
 from chat_sessions import Text, TextDelta, Thinking, ToolCall, ToolResult
+from chat_sessions.openhands import ConfirmAction
+from chat_sessions.web.live.sessions import Confirmations
 from tests.server.scripted import Gate, ScriptedAgent
 from tests.web.conftest import Opening, ask
 
@@ -156,6 +160,31 @@ def test_a_session_is_exported_from_the_page(site: Opening, name: str, ending: s
     elif ending == "json":
         exported = json.loads(text)
         assert exported["turns"][0]["prompt"] == exported["events"][0]["content"]
+
+
+def test_an_action_of_an_agent_waits_until_a_page_allows_or_rejects_it(site: Opening) -> None:
+    confirmations = Confirmations()
+    opened = site(ScriptedAgent(Text(content="Done.")), confirmations=confirmations)
+    tab = opened.tab("/sessions/new")
+    ask(tab, "Do it")
+    expect(tab.get_by_role("article")).to_contain_text("Done.")
+    session_id = tab.url.rpartition("/")[2]
+    action = ConfirmAction("1", "terminal", {"command": "rm -r build"}, "Remove the build", "HIGH")
+
+    def asked() -> Future[bool | str]:
+        return asyncio.run_coroutine_threadsafe(confirmations.ask(session_id, [action]), opened.loop)
+
+    waiting = tab.get_by_role("group", name="Actions that wait for permission")
+    first = asked()
+    expect(waiting).to_contain_text('"command": "rm -r build"')
+    expect(waiting).to_contain_text("Remove the build Risk: HIGH.")
+    waiting.get_by_role("button", name="Approve").click()
+    expect(waiting).to_have_count(0)
+    second = asked()
+    waiting.get_by_label("Reason").fill("Not today")
+    waiting.get_by_role("button", name="Reject").click()
+    expect(waiting).to_have_count(0)
+    assert (first.result(20), second.result(20)) == (True, "Not today")
 
 
 def test_the_timeline_of_a_turn_says_when_what_came(site: Opening) -> None:

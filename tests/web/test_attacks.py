@@ -57,7 +57,7 @@ def test_a_page_of_another_site_can_neither_post_nor_read(site: Opening) -> None
     with page_server(opened.client.aio) as other:
         foreign = mine.context.new_page()
         # Another origin of the same machine: as foreign as any, and allowed by its browser to try.
-        foreign.goto(other.address.replace("127.0.0.1", "localhost"))
+        foreign.goto(other.listener.address.replace("127.0.0.1", "localhost"))
         results = foreign.evaluate(
             """async (target) => {
                 const tries = [

@@ -62,9 +62,9 @@ def site(browser: Browser, service: Service, recovery: float) -> Iterator[Site]:
             LlamaCloudChat(
                 base_url=server.url, api_key="k", index_ids=["idx-1"], timeouts=timeouts, max_retries=0
             ) as client,
-            page_server(client.aio, look_every=60) as listener,
+            page_server(client.aio, look_every=60) as served,
         ):
-            yield Site(client, listener, browser)
+            yield Site(client, served, browser)
             for context in browser.contexts:
                 context.close()
 

@@ -19,7 +19,7 @@ def listener() -> Iterator[Listener]:
         server.client() as client,
         page_server(client.aio, indexes={"idx-docs": "examples/documents"}) as started,
     ):
-        yield started
+        yield started.listener
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from importlib.resources import files
 from pathlib import Path
@@ -19,7 +19,7 @@ from chat_sessions.session.backend import AsyncBackend
 from chat_sessions.web.context import PageContext, problem_page
 from chat_sessions.web.guard import Guard
 from chat_sessions.web.live.feed import Pace
-from chat_sessions.web.live.sessions import LiveSessions
+from chat_sessions.web.live.sessions import Confirmations, LiveSessions
 from chat_sessions.web.routes import exports, images, sessions, timelines, turns
 
 __all__ = ["create_app"]
@@ -34,6 +34,7 @@ def create_app(
     indexes: Mapping[str, str] | None = None,
     turn_lock: Callable[[], AbstractAsyncContextManager[None]] | None = None,
     interrupt: Callable[[str], Awaitable[object]] | None = None,
+    confirmations: Confirmations | None = None,
     turn_views: Mapping[str, Callable[[Turn], object]] | None = None,
     updates_per_second: float = 15.0,
     look_every: float = 2.0,
@@ -48,11 +49,14 @@ def create_app(
         indexes: The indexes that a new session may ask: their names by id.
         turn_lock: What to hold while a turn runs.
         interrupt: Stops a session's run at the service, where closing its stream is not enough.
+        confirmations: Where the backend's client asks for permission to act.
         turn_views: What frameworks make of a turn, as JSON, by their names.
         updates_per_second: How often a page is sent what has come of a running turn, at most.
         look_every: The seconds between two looks at a session whose page is open, for what others do there.
     """
     live = LiveSessions(backend, turn_lock=turn_lock, look_every=look_every)
+    if confirmations is not None:
+        confirmations.sessions = live
     page = PageContext(
         backend,
         name or backend.service,
@@ -64,7 +68,7 @@ def create_app(
     )
 
     @asynccontextmanager
-    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+    async def lifespan(_: FastAPI) -> AsyncGenerator[None]:
         yield
         await live.close()
 

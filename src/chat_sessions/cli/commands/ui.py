@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import webbrowser
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, asynccontextmanager, suppress
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -21,6 +21,9 @@ from chat_sessions.cli.where.choice import Where
 from chat_sessions.cli.where.folders import Folders, data_folder, shortest
 from chat_sessions.cli.where.opening import open_service
 from chat_sessions.cli.where.service import Service
+
+if TYPE_CHECKING:
+    from chat_sessions.openhands import ConfirmationRequest
 
 __all__ = ["ui"]
 
@@ -47,6 +50,7 @@ def ui(
     tool: options.Tool = None,
     workspace: options.Workspace = None,
     conversation: options.Conversation = None,
+    confirm: options.Confirm = False,
 ) -> None:
     """Open a page to look at sessions and ask in them.
 
@@ -54,19 +58,28 @@ def ui(
     """
     from chat_sessions.web import create_app, run
     from chat_sessions.web.hosting import Listener
+    from chat_sessions.web.live.sessions import Confirmations
 
     terminal = Terminal()
-    agent_options = AgentOptions(llm, agent, tool, workspace, conversation)
+    agent_options = AgentOptions(llm, agent, tool, workspace, conversation, confirm)
     where = Where(api_key, base_url, region, local, backend, agent_options, timeout, folder or ())
     listener = Listener(port)
+    confirmations = Confirmations()
+
+    async def on_confirmation(request: ConfirmationRequest) -> bool | str:
+        return await confirmations.ask(request.session_id, request.actions)
+
     # Without a folder, a local server shows the sessions that there are.
-    with listener.socket, open_service(where, terminal, documents=bool(folder) and not where.is_openhands) as service:
+    documents = bool(folder) and not where.is_openhands
+    opened = open_service(where, terminal, documents=documents, on_confirmation=on_confirmation)
+    with listener.socket, opened as service:
         app = create_app(
             service.client.aio,
             token=listener.token,
             hosts=listener.hosts,
             name=service.name,
             indexes=_index_names(service),
+            confirmations=confirmations,
             turn_views=turn_views(),
             turn_lock=lambda: _held(service.lock),
             interrupt=service.openhands.aio.interrupt if service.openhands is not None else None,
@@ -93,7 +106,7 @@ def _index_names(service: Service) -> dict[str, str]:
 
 
 @asynccontextmanager
-async def _held(lock: Callable[[], AbstractContextManager[None]]) -> AsyncIterator[None]:
+async def _held(lock: Callable[[], AbstractContextManager[None]]) -> AsyncGenerator[None]:
     """Hold a lock that waits and belongs to a thread, in a thread of its own."""
     manager = lock()
     thread = ThreadPoolExecutor(1, thread_name_prefix="turn-lock")

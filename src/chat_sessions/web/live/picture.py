@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from typing import Literal
 
+from chat_sessions.web.live.confirmation import Confirmation
 from chat_sessions.web.live.session import LiveSession, Shown
 from chat_sessions.web.live.turn import LiveTurn
 from chat_sessions.web.render.blocks import Block, Blocks, Run, Words
@@ -74,6 +76,8 @@ class Picture:
         self._revision = -1
         self._sent: dict[int, _Sent] = {}
         self._state: tuple[str, str] | None = None
+        # False: the page may show what was asked before.
+        self._asked: Confirmation | Literal[False] | None = False
 
     def adopt(self, revision: int) -> None:
         """Begin where a page that was rendered at this revision is, if nothing has changed and nothing runs."""
@@ -105,7 +109,17 @@ class Picture:
             parts.append(
                 part("#stop", "outerHTML", template_part("parts.html", "stop", is_running=bool(self._session.running)))
             )
+        confirmation = self._session.confirmation
+        if confirmation is not self._asked:
+            self._asked = confirmation
+            parts.append(part("#confirmation", "innerHTML", self.confirmation))
         return "".join(parts)
+
+    @property
+    def confirmation(self) -> str:
+        """What the agent asks to be allowed; an empty element if it asks nothing."""
+        asked = self._session.confirmation
+        return template_part("parts.html", "confirmation", asked and asked.actions, self._session.session_id)
 
     @property
     def status(self) -> tuple[str, str]:
@@ -116,6 +130,8 @@ class Picture:
         running = self._session.running
         if not running:
             return ("Ready", "") if self._session.turns else ("", "")
+        if self._session.confirmation is not None:
+            return "The agent waits for your permission.", ""
         waiting = len(running) - 1
         first = "Looking up what became of the answer" if running[0].state == "looking up" else "Answering"
         return f"{first}…" + (f" {waiting} more waiting." if waiting else ""), ""

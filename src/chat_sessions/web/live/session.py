@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager, contextmanager, suppress
 from dataclasses import dataclass
 
@@ -13,6 +13,7 @@ from chat_sessions.core.events import Session
 from chat_sessions.core.turn import Turn, replay
 from chat_sessions.session import AsyncChatSession
 from chat_sessions.session.backend import AsyncBackend
+from chat_sessions.web.live.confirmation import Action, Answer, Confirmation
 from chat_sessions.web.live.turn import LiveTurn
 
 __all__ = ["LiveSession", "Shown", "shown"]
@@ -86,6 +87,7 @@ class LiveSession:
         self.revision = secrets.randbits(40)
         self.problem: ChatSessionsError | None = None
         self.is_closing = False
+        self.confirmation: Confirmation | None = None
         self._session: AsyncChatSession = backend.session(session_id)
         self._turn_lock = turn_lock
         self._look_every = look_every
@@ -152,6 +154,16 @@ class LiveSession:
         turn.task = asyncio.create_task(self._run(turn))
         self._changed()
         return turn
+
+    async def confirm(self, actions: Iterable[Action]) -> Answer:
+        """Ask the pages whether an agent may take these actions, and wait for the answer of one."""
+        self.confirmation = Confirmation.of(actions)
+        self._changed()
+        try:
+            return await self.confirmation.answer
+        finally:
+            self.confirmation = None
+            self._changed()
 
     async def stop(self) -> LiveTurn | None:
         """Stop the turn that runs; those that wait go on. Returns the turn, or None if none runs."""

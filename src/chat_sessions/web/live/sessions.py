@@ -4,15 +4,30 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
+from collections.abc import Iterable
 from contextlib import nullcontext, suppress
 
 from chat_sessions.session.backend import AsyncBackend
+from chat_sessions.web.live.confirmation import Action, Answer
 from chat_sessions.web.live.session import LiveSession, TurnLock
 
-__all__ = ["LiveSessions"]
+__all__ = ["Confirmations", "LiveSessions"]
 
 # What was seen of turns as they happened is kept for so many sessions.
 _KEPT = 50
+
+
+class Confirmations:
+    """Where a client asks for permission: `ask` is what its `on_confirmation` calls. Made before the page is."""
+
+    def __init__(self) -> None:
+        self.sessions: LiveSessions | None = None
+
+    async def ask(self, session_id: str, actions: Iterable[Action]) -> Answer:
+        """Ask whoever looks at the session's page. Without a page, the actions are refused."""
+        if self.sessions is None:
+            return False
+        return await self.sessions.get(session_id).confirm(actions)
 
 
 class LiveSessions:

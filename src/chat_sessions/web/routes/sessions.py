@@ -56,8 +56,8 @@ async def list_sessions(
         query=query,
         number=number,
         address=address,
-        turns=lambda summary: page.live.turns_of(summary.session_id),
-        is_running=lambda summary: page.live.is_running(summary.session_id),
+        turns={one.session_id: page.live.turns_of(one.session_id) for one in found},
+        running={one.session_id for one in found if page.live.is_running(one.session_id)},
     )
 
 

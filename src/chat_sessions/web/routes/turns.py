@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from fastapi import APIRouter, Form, Header
 from fastapi.responses import HTMLResponse, RedirectResponse, Response, StreamingResponse
@@ -36,6 +36,7 @@ async def show_session(page: Context, session_id: str, note: str = "") -> Respon
         session=session,
         turns=Markup(turns),  # noqa: S704 (the templates escaped it)
         revision=live.revision,
+        confirmation=Markup(picture.confirmation),  # noqa: S704 (the templates escaped it)
         state=status,
         remedy=remedy,
         is_running=bool(live.running),
@@ -81,6 +82,21 @@ async def stop(page: Context, session_id: str, hx_request: Annotated[bool, Heade
     stopped = await page.live.get(session_id).stop()
     if stopped is not None and page.interrupt is not None:
         await page.interrupt(session_id)
+    return Response(status_code=204) if hx_request else RedirectResponse(address_of(session_id), 303)
+
+
+@router.post("/confirmation")
+async def confirm(
+    page: Context,
+    session_id: str,
+    answer: Annotated[Literal["approve", "reject"], Form()],
+    reason: Annotated[str, Form()] = "",
+    hx_request: Annotated[bool, Header()] = False,
+) -> Response:
+    """Allow or refuse the actions that the agent waits to take."""
+    asked = page.live.get(session_id).confirmation
+    if asked is not None:
+        asked.give(answer == "approve" or reason.strip() or False)
     return Response(status_code=204) if hx_request else RedirectResponse(address_of(session_id), 303)
 
 
