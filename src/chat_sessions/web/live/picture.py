@@ -89,7 +89,7 @@ class Picture:
         self._revision = self._session.revision
         items = self._session.shown
         self._sent = {item.number: _Sent.of(item.live) for item in items if item.live is not None}
-        return "".join(template_part("turn.html", "turn", turn_view(item), self._session.session_id) for item in items)
+        return "".join(self._turn(item) for item in items)
 
     def changes(self) -> str:
         """The parts that changed since this was asked last; empty if nothing did."""
@@ -136,12 +136,20 @@ class Picture:
         first = "Looking up what became of the answer" if running[0].state == "looking up" else "Answering"
         return f"{first}…" + (f" {waiting} more waiting." if waiting else ""), ""
 
+    def _turn(self, item: Shown) -> str:
+        """A whole turn. One that will not change is rendered once for all pages."""
+        known = self._session.rendered.get(item.number)
+        if known is not None and item.is_same(known[0]):
+            return known[1]
+        html = template_part("turn.html", "turn", turn_view(item), self._session.session_id)
+        self._session.rendered[item.number] = item, html
+        return html
+
     def _turn_changes(self, item: Shown, live: LiveTurn) -> list[str]:
         sent = self._sent.get(item.number)
         now = self._sent[item.number] = _Sent.of(live, sent)
         if sent is None or sent.state != now.state:
-            html = template_part("turn.html", "turn", turn_view(item), self._session.session_id)
-            return [part(f"#turn-{item.number}", "outerMorph", html)]
+            return [part(f"#turn-{item.number}", "outerMorph", self._turn(item))]
         if live.is_over or sent == now:
             return []
         parts: list[str] = []

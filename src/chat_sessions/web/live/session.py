@@ -41,6 +41,10 @@ class Shown:
             return self.live.turn
         return self.stored or Turn()
 
+    def is_same(self, other: Shown) -> bool:
+        """Whether both look the same, now and later."""
+        return self.live is None and self.stored is other.stored and self.live is other.live and self.seen is other.seen
+
 
 def shown(history: Sequence[Turn], turns: Sequence[LiveTurn]) -> list[Shown]:
     """Put the turns that were sent from here in their places among those that the service holds.
@@ -84,6 +88,7 @@ class LiveSession:
         self.history: list[Turn] = []
         self.turns: list[LiveTurn] = []
         # Not from 0: a page that was rendered by an earlier process knows other numbers.
+        self.rendered: dict[int, tuple[Shown, str]] = {}
         self.revision = secrets.randbits(40)
         self.problem: ChatSessionsError | None = None
         self.is_closing = False
@@ -112,7 +117,13 @@ class LiveSession:
         """Read the session from the service. Raises `APIError`."""
         stored = await self._session.retrieve()
         if self.stored is None or stored != self.stored:
-            self.stored, self.history = stored, replay(stored.events)
+            self.stored = stored
+            known = self.history
+            # A turn that is as it was stays the same object: it need not be rendered again.
+            self.history = [
+                known[n] if n < len(known) and known[n] == turn else turn
+                for n, turn in enumerate(replay(stored.events))
+            ]
             self.revision += 1
         self.problem = None
         self._changed()
