@@ -177,6 +177,7 @@ def test_an_action_of_an_agent_waits_until_a_page_allows_or_rejects_it(site: Ope
     waiting = tab.get_by_role("group", name="Actions that wait for permission")
     first = asked()
     expect(waiting).to_contain_text('"command": "rm -r build"')
+    expect(waiting.get_by_role("button", name="Approve")).to_be_in_viewport()
     expect(waiting).to_contain_text("Remove the build Risk: HIGH.")
     waiting.get_by_role("button", name="Approve").click()
     expect(waiting).to_have_count(0)
@@ -185,6 +186,19 @@ def test_an_action_of_an_agent_waits_until_a_page_allows_or_rejects_it(site: Ope
     waiting.get_by_role("button", name="Reject").click()
     expect(waiting).to_have_count(0)
     assert (first.result(20), second.result(20)) == (True, "Not today")
+
+
+def test_a_message_that_cannot_be_sent_stays_in_the_box_with_the_reason(site: Opening) -> None:
+    opened = site(ScriptedAgent(Text(content="Yes.")))
+    tab = opened.tab("/sessions/new")
+    ask(tab, "Hello")
+    expect(tab.locator("#status")).to_have_text("Ready")
+    ask(tab, "long " * 300)
+    expect(tab.locator("#status")).to_contain_text("1,000")
+    expect(tab.locator("#status")).to_contain_text("Nothing was sent.")
+    expect(tab.get_by_role("textbox", name="Message")).to_have_value("long " * 300)
+    assert len(opened.seen[-1].errors) == 1  # the browser's own line for a status of 400
+    opened.seen[-1].errors.clear()
 
 
 def test_the_timeline_of_a_turn_says_when_what_came(site: Opening) -> None:

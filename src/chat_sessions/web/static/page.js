@@ -37,6 +37,8 @@
     let follows = true;
     window.addEventListener("scroll", () => { follows = nearEnd(); }, { passive: true });
     new MutationObserver(() => { if (follows) toEnd(); }).observe(turns, { childList: true, subtree: true });
+    const confirmation = document.getElementById("confirmation");
+    new MutationObserver(() => { if (confirmation.querySelector("form")) toEnd(); }).observe(confirmation, { childList: true });
     toEnd();
   }
 })();
