@@ -31,13 +31,21 @@ def test_it_prints_an_address_that_opens_the_page_and_ends_with_ctrl_c(program: 
     assert "Stopped" in result.err
 
 
-def test_without_a_folder_it_shows_the_local_sessions(program: Program) -> None:
+def test_without_a_folder_it_shows_the_local_sessions_and_continues_them(program: Program) -> None:
     assert program("ask", MARGIN, "-i", str(DOCUMENTS)).code == 0
     process = program.start("ui", "--port", "0", "--no-open")
     assert process.stdout is not None
     address = process.stdout.readline().strip()
-    with httpx.Client(follow_redirects=True, trust_env=False) as browser:
-        assert "perating margin" in browser.get(address).text
+    with httpx.Client(follow_redirects=True, trust_env=False, base_url=address.partition("?")[0]) as browser:
+        sessions = browser.get(address).text
+        assert "perating margin" in sessions
+        path = re.findall(r'class="open" href="([^"]+)"', sessions)[0]
+        origin = {"origin": str(browser.base_url).rstrip("/")}
+        asked = browser.post(f"{path}/turns", data={"message": "And the revenue?"}, headers=origin)
+        assert asked.text.count("<article") == 2
+        with browser.stream("GET", f"{path}/feed") as feed:
+            assert any("Ready" in line for line in feed.iter_lines())
+        assert "could not be queried" not in browser.get(path).text
     program.interrupt(process)
     assert program.finish(process).code == 0
 

@@ -7,6 +7,7 @@ import webbrowser
 from collections.abc import AsyncGenerator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, asynccontextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
     from chat_sessions.openhands import ConfirmationRequest
 
 __all__ = ["ui"]
+
+# The most that a turn may ask.
+_MOST_INDEXES = 10
 
 
 @handle_errors
@@ -69,8 +73,10 @@ def ui(
     async def on_confirmation(request: ConfirmationRequest) -> bool | str:
         return await confirmations.ask(request.session_id, request.actions)
 
-    # Without a folder, a local server shows the sessions that there are.
-    documents = bool(folder) and not where.is_openhands
+    if not folder and not where.is_openhands and where.is_local:
+        # The sessions that there are can be continued where their documents are known.
+        where = replace(where, indexes=Folders(data_folder()).known()[:_MOST_INDEXES])
+    documents = bool(where.indexes) and not where.is_openhands
     opened = open_service(where, terminal, documents=documents, on_confirmation=on_confirmation)
     with listener.socket, opened as service:
         app = create_app(
