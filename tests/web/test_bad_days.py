@@ -31,6 +31,12 @@ class Service:
         self.shown.wait(30)
         connection.reset()
 
+    def summary(self, _request: Request, connection: Connection) -> None:
+        if self.history is None:
+            connection.reset()
+        else:
+            connection.respond(200, SUMMARY)
+
     def session(self, _request: Request, connection: Connection) -> None:
         if self.shown.is_set():
             self.looked.wait(30)
@@ -55,14 +61,14 @@ def site(browser: Browser, service: Service, recovery: float) -> Iterator[Site]:
     with WireServer() as server:
         server.on("POST", "/messages/stream", service.stream)
         server.on("POST", "/chat", lambda _request, connection: connection.respond(200, SUMMARY))
-        server.on("GET", "/summary", lambda _request, connection: connection.respond(200, SUMMARY))
+        server.on("GET", "/summary", service.summary)
         server.on("GET", "/chat/ses-1", service.session)
         timeouts = Timeouts(recovery=recovery)
         with (
             LlamaCloudChat(
                 base_url=server.url, api_key="k", index_ids=["idx-1"], timeouts=timeouts, max_retries=0
             ) as client,
-            page_server(client.aio, look_every=60) as served,
+            page_server(client.aio, look_every=0.1) as served,
         ):
             yield Site(client, served, browser)
             for context in browser.contexts:
@@ -99,3 +105,16 @@ def test_a_service_that_dies_in_mid_answer_leaves_the_words_and_the_truth(site: 
     expect(tab.get_by_role("article")).to_contain_text("The answer begins")
     tab.reload()
     expect(tab.get_by_role("heading", level=1)).to_have_text("The service did not answer as it should")
+
+
+def test_a_page_that_is_open_says_when_the_session_cannot_be_read_and_when_it_can_again(
+    site: Site, service: Service
+) -> None:
+    service.history = [UserInput(content="hello"), Text(content="Yes."), Stop(usage=Usage(), is_error=False)]
+    tab = site.tab("/sessions/ses-1")
+    expect(tab.get_by_role("article")).to_contain_text("Yes.")
+    told, service.history = service.history, None
+    expect(tab.locator("#status")).to_contain_text("The session cannot be read")
+    expect(tab.get_by_role("article")).to_contain_text("Yes.")
+    service.history = told
+    expect(tab.locator("#status")).to_have_text("")
