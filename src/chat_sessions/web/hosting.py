@@ -46,6 +46,8 @@ async def serve(app: ASGIApp, listener: Listener, *, on_listening: Callable[[], 
     """Serve the page until the task is cancelled or, in the main thread, until Ctrl-C."""
     config = uvicorn.Config(
         app,
+        # The page has no web sockets, and no library for them is loaded.
+        ws="none",
         log_config=None,
         access_log=False,
         server_header=False,
