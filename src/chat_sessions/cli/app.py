@@ -16,6 +16,7 @@ from chat_sessions.cli.commands.chat import chat
 from chat_sessions.cli.commands.demo import demo
 from chat_sessions.cli.commands.doctor import doctor
 from chat_sessions.cli.commands.serve import serve
+from chat_sessions.cli.commands.ui import ui
 from chat_sessions.cli.errors import HELP, ExitCode
 
 __all__ = ["app", "run"]
@@ -33,7 +34,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for _command in (demo, ask, chat, serve, doctor):
+for _command in (demo, ask, chat, ui, serve, doctor):
     app.command()(_command)
 app.add_typer(sessions.app, name="sessions")
 

@@ -77,6 +77,11 @@ class TurnState:
         """Whether the stream has ended or was closed; its socket is closed then."""
         return self._is_closed
 
+    @property
+    def is_recovering(self) -> bool:
+        """Whether the stream broke and its turn is being looked up in the session."""
+        return self._recovery is not None and not self._is_closed
+
     def take(self) -> Update | None:
         """What is ready to be given out, without waiting; None if nothing is."""
         if not self._ready:

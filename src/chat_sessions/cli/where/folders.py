@@ -118,6 +118,10 @@ class Folders:
         """Return the folder of an index if it is known, else the id."""
         return self._paths.get(index_id, index_id)
 
+    def known(self) -> list[str]:
+        """List the index ids whose documents are still there, the last one remembered first."""
+        return [index_id for index_id, path in reversed(self._paths.items()) if Path(path).exists()]
+
     def remember(self, paths: dict[str, Path]) -> None:
         """Keep these folders for later commands."""
         known = {index_id: str(path) for index_id, path in paths.items()}

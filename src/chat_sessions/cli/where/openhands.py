@@ -16,14 +16,16 @@ from chat_sessions.core.errors import ChatSessionsError, ConfigurationError
 from chat_sessions.core.turn import ToolRun, replay
 
 if TYPE_CHECKING:
-    from chat_sessions.openhands import OpenHandsChat
+    from chat_sessions.openhands import OnConfirmation, OpenHandsChat
 
 __all__ = ["open_openhands", "waiting_runs"]
 
 
 @contextmanager
-def open_openhands(where: Where, terminal: Terminal) -> Generator[Service]:
-    """Open a client of the server that asks at the terminal when an agent waits for permission.
+def open_openhands(
+    where: Where, terminal: Terminal, on_confirmation: OnConfirmation | None = None
+) -> Generator[Service]:
+    """Open a client of the server; `on_confirmation`, or the terminal, is asked when an agent waits for permission.
 
     Raises `ConfigurationError` for options that cannot be read or contradict each other, and `UnknownName` for
     a file that does not exist.
@@ -32,7 +34,9 @@ def open_openhands(where: Where, terminal: Terminal) -> Generator[Service]:
 
     agent = where.agent
     conversation = agent.conversation_fields()
-    if agent.confirm and not terminal.is_interactive:
+    if on_confirmation is None and terminal.is_interactive:
+        on_confirmation = Confirmer(terminal)
+    if agent.confirm and on_confirmation is None:
         raise ConfigurationError("--confirm asks before each action, but there is no terminal to ask at")
     with OpenHandsChat(
         base_url=where.base_url,
@@ -42,7 +46,7 @@ def open_openhands(where: Where, terminal: Terminal) -> Generator[Service]:
         tools=tools_in(agent.tool),
         workspace=settings_in("--workspace", agent.workspace),
         conversation=conversation,
-        on_confirmation=Confirmer(terminal) if terminal.is_interactive else None,
+        on_confirmation=on_confirmation,
         timeouts=where.timeouts,
     ) as client:
         url = client.base_url

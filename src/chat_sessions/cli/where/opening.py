@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from chat_sessions.cli.show.terminal import Terminal
 from chat_sessions.cli.where.choice import Where
@@ -14,15 +15,21 @@ from chat_sessions.core.errors import ConfigurationError
 from chat_sessions.llama_cloud import LlamaCloudChat
 from chat_sessions.llama_cloud.settings import REGIONS, Region
 
+if TYPE_CHECKING:
+    from chat_sessions.openhands import OnConfirmation
+
 __all__ = ["open_service"]
 
 
 @contextmanager
-def open_service(where: Where, terminal: Terminal, *, documents: bool = True) -> Generator[Service]:
+def open_service(
+    where: Where, terminal: Terminal, *, documents: bool = True, on_confirmation: OnConfirmation | None = None
+) -> Generator[Service]:
     """Open the service, and name it on stderr.
 
     `documents` says that questions will be asked, so a local server reads its documents and a new session
-    needs an agent. Raises `ConfigurationError`, `UnknownName`, and what the documents raise.
+    needs an agent. `on_confirmation` is asked for permission by an OpenHands agent; default the terminal. Raises
+    `ConfigurationError`, `UnknownName`, and what the documents raise.
     """
     where.check(asks=documents)
     if where.is_openhands:
@@ -31,7 +38,7 @@ def open_service(where: Where, terminal: Terminal, *, documents: bool = True) ->
                 "no agent for a new session: name its model with --llm or LLM_MODEL, or a profile of the server with "
                 "--agent"
             )
-        opened = open_openhands(where, terminal)
+        opened = open_openhands(where, terminal, on_confirmation)
     elif where.is_local:
         opened = open_local(where, terminal, documents=documents)
     else:

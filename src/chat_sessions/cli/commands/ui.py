@@ -1,0 +1,126 @@
+"""`chat-sessions ui`: a page on this machine over the sessions of a service."""
+
+from __future__ import annotations
+
+import asyncio
+import webbrowser
+from collections.abc import AsyncGenerator, Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, asynccontextmanager, suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from chat_sessions.cli import options
+from chat_sessions.cli.errors import handle_errors
+from chat_sessions.cli.show.frameworks import turn_views
+from chat_sessions.cli.show.terminal import Terminal
+from chat_sessions.cli.where.agent import AgentOptions
+from chat_sessions.cli.where.choice import Where
+from chat_sessions.cli.where.folders import Folders, data_folder, shortest
+from chat_sessions.cli.where.opening import open_service
+from chat_sessions.cli.where.service import Service
+
+if TYPE_CHECKING:
+    from chat_sessions.openhands import ConfirmationRequest
+
+__all__ = ["ui"]
+
+# The most that a turn may ask.
+_MOST_INDEXES = 10
+
+
+@handle_errors
+def ui(
+    folder: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[DIR]...",
+            help="Folders or files to ask, on a local server; or ids of indexes of the hosted service.",
+        ),
+    ] = None,
+    port: Annotated[int, typer.Option(metavar="N", min=0, max=65535, help="The port; 0 picks a free one.")] = 8770,
+    no_open: Annotated[bool, typer.Option("--no-open", help="Do not open the page in a browser.")] = False,
+    timeout: options.Timeout = None,
+    api_key: options.ApiKey = None,
+    base_url: options.BaseUrl = None,
+    region: options.Region = None,
+    local: options.Local = None,
+    backend: options.Backend = None,
+    llm: options.Llm = None,
+    agent: options.Agent = None,
+    tool: options.Tool = None,
+    workspace: options.Workspace = None,
+    conversation: options.Conversation = None,
+    confirm: options.Confirm = False,
+) -> None:
+    """Open a page to look at sessions and ask in them.
+
+    Prints the page's address. Only this machine can open it, and only with the token in the address. Ctrl-C ends it.
+    """
+    from chat_sessions.web import create_app, run
+    from chat_sessions.web.hosting import Listener
+    from chat_sessions.web.live.sessions import Confirmations
+
+    terminal = Terminal()
+    agent_options = AgentOptions(llm, agent, tool, workspace, conversation, confirm)
+    where = Where(api_key, base_url, region, local, backend, agent_options, timeout, folder or ())
+    listener = Listener(port)
+    confirmations = Confirmations()
+
+    async def on_confirmation(request: ConfirmationRequest) -> bool | str:
+        return await confirmations.ask(request.session_id, request.actions)
+
+    if not folder and not where.is_openhands and where.is_local:
+        # The sessions that there are can be continued where their documents are known.
+        where = replace(where, indexes=Folders(data_folder()).known()[:_MOST_INDEXES])
+    documents = bool(where.indexes) and not where.is_openhands
+    opened = open_service(where, terminal, documents=documents, on_confirmation=on_confirmation)
+    with listener.socket, opened as service:
+        app = create_app(
+            service.client.aio,
+            token=listener.token,
+            hosts=listener.hosts,
+            name=service.name,
+            indexes=_index_names(service),
+            confirmations=confirmations,
+            turn_views=turn_views(),
+            turn_lock=lambda: _held(service.lock),
+            interrupt=service.openhands.aio.interrupt if service.openhands is not None else None,
+        )
+
+        def listening() -> None:
+            terminal.line(listener.address)
+            terminal.note("Ctrl-C ends the page.")
+            if not no_open:
+                webbrowser.open(listener.address)
+
+        with suppress(KeyboardInterrupt):
+            run(app, listener, on_listening=listening)
+        terminal.note("Stopped")
+
+
+def _index_names(service: Service) -> dict[str, str]:
+    """The indexes that a new session may ask, with the names that people know them by."""
+    index_ids = service.index_ids or ()
+    if not service.is_local:
+        return {index_id: index_id for index_id in index_ids}
+    folders = Folders(data_folder())
+    return {index_id: shortest(Path(folders.name_of(index_id))) for index_id in index_ids}
+
+
+@asynccontextmanager
+async def _held(lock: Callable[[], AbstractContextManager[None]]) -> AsyncGenerator[None]:
+    """Hold a lock that waits and belongs to a thread, in a thread of its own."""
+    manager = lock()
+    thread = ThreadPoolExecutor(1, thread_name_prefix="turn-lock")
+    try:
+        entering = asyncio.get_running_loop().run_in_executor(thread, manager.__enter__)
+        await asyncio.shield(entering)
+        yield
+    finally:
+        # Behind the entry, which may still wait if the turn was stopped meanwhile.
+        thread.submit(manager.__exit__, None, None, None)
+        thread.shutdown(wait=False)

@@ -1,0 +1,97 @@
+"""The application: its routes behind the guard."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from importlib.resources import files
+from pathlib import Path
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import Response
+from starlette.exceptions import HTTPException
+from starlette.staticfiles import StaticFiles
+
+from chat_sessions.core.errors import ChatSessionsError, ConfigurationError, NotFoundError
+from chat_sessions.core.turn import Turn
+from chat_sessions.session.backend import AsyncBackend
+from chat_sessions.web.context import PageContext, problem_page
+from chat_sessions.web.guard import Guard
+from chat_sessions.web.live.feed import Pace
+from chat_sessions.web.live.sessions import Confirmations, LiveSessions
+from chat_sessions.web.routes import exports, images, sessions, timelines, turns
+
+__all__ = ["create_app"]
+
+
+def create_app(
+    backend: AsyncBackend,
+    *,
+    token: str,
+    hosts: Collection[str],
+    name: str | None = None,
+    indexes: Mapping[str, str] | None = None,
+    turn_lock: Callable[[], AbstractAsyncContextManager[None]] | None = None,
+    interrupt: Callable[[str], Awaitable[object]] | None = None,
+    confirmations: Confirmations | None = None,
+    turn_views: Mapping[str, Callable[[Turn], object]] | None = None,
+    updates_per_second: float = 15.0,
+    look_every: float = 2.0,
+) -> FastAPI:
+    """Make the page over a backend.
+
+    Args:
+        backend: The async client of the service, such as `LlamaCloudChat().aio`.
+        token: What `?token=` must say for a browser to be let in.
+        hosts: The values of `Host` under which the page is served, such as "127.0.0.1:8770"; others are refused.
+        name: The service, for people.
+        indexes: The indexes that a new session may ask: their names by id.
+        turn_lock: What to hold while a turn runs.
+        interrupt: Stops a session's run at the service, where closing its stream is not enough.
+        confirmations: Where the backend's client asks for permission to act.
+        turn_views: What frameworks make of a turn, as JSON, by their names.
+        updates_per_second: How often a page is sent what has come of a running turn, at most.
+        look_every: The seconds between two looks at a session whose page is open, for what others do there.
+    """
+    live = LiveSessions(backend, turn_lock=turn_lock, look_every=look_every)
+    if confirmations is not None:
+        confirmations.sessions = live
+    page = PageContext(
+        backend,
+        name or backend.service,
+        live,
+        lambda: Pace(updates_per_second),
+        dict(indexes or {}),
+        interrupt,
+        dict(turn_views or {}),
+    )
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncGenerator[None]:
+        yield
+        await live.close()
+
+    app = FastAPI(title="chat-sessions", openapi_url=None, docs_url=None, redoc_url=None, lifespan=lifespan)
+    app.state.page = page
+    for router in (sessions.router, turns.router, timelines.router, images.router, exports.router):
+        app.include_router(router)
+    app.mount("/static", StaticFiles(directory=Path(str(files("chat_sessions.web") / "static"))))
+
+    @app.exception_handler(ChatSessionsError)
+    async def on_error(_: Request, error: ChatSessionsError) -> Response:
+        return problem_page(page, error)
+
+    @app.exception_handler(RequestValidationError)
+    async def on_bad_request(_: Request, error: RequestValidationError) -> Response:
+        where = ", ".join(str(item["loc"][-1]) for item in error.errors())
+        return problem_page(page, ConfigurationError(f"the request cannot be read: {where}"))
+
+    @app.exception_handler(HTTPException)
+    async def on_http_error(_: Request, error: HTTPException) -> Response:
+        if error.status_code == 404:
+            return problem_page(page, NotFoundError("there is no such page here", status_code=404))
+        return problem_page(page, ConfigurationError(str(error.detail)))
+
+    app.add_middleware(Guard, token=token, hosts=hosts)
+    return app

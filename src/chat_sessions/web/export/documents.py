@@ -1,0 +1,102 @@
+"""The files that a session can be exported as."""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import asdict
+from importlib.resources import files
+from typing import Any, Literal, cast, get_args
+
+from markupsafe import Markup
+from pydantic import BaseModel
+
+from chat_sessions.core.errors import ChatSessionsError, ConfigurationError
+from chat_sessions.core.events import Session
+from chat_sessions.core.turn import Turn, replay
+from chat_sessions.session.backend import AsyncBackend
+from chat_sessions.web.export.markdown import markdown_of
+from chat_sessions.web.images import fetch_image, media_type_of
+from chat_sessions.web.render.pages import render
+from chat_sessions.web.render.views import TurnView, attachments_of
+
+__all__ = ["FORMATS", "Format", "export", "file_name", "turn_json"]
+
+Format = Literal["markdown", "json", "html"]
+FORMATS: tuple[Format, ...] = get_args(Format)
+_ENDINGS = {"markdown": "md", "json": "json", "html": "html"}
+
+
+async def export(backend: AsyncBackend, session: Session, as_format: str) -> str:
+    """Return the session as one file. Raises `ConfigurationError` for an unknown format.
+
+    HTML holds the images of the pages that it cites; one that cannot be fetched is left out.
+    """
+    if as_format not in FORMATS:
+        raise ConfigurationError(f"there is no export as {as_format!r}; there is {', '.join(FORMATS)}")
+    turns = replay(session.events)
+    if as_format == "markdown":
+        return markdown_of(session, turns)
+    if as_format == "json":
+        return _json(session, turns)
+    return _html(session, turns, await _images(backend, turns))
+
+
+def file_name(session: Session, as_format: Format) -> str:
+    """Make a name for the file, of letters that every system takes."""
+    words = re.sub(r"[^A-Za-z0-9]+", "-", session.generated_title or session.session_id).strip("-")[:60].strip("-")
+    return f"{words or 'session'}.{_ENDINGS[as_format]}"
+
+
+def turn_json(turn: Turn) -> dict[str, Any]:
+    """A turn and everything derived from it."""
+    return {
+        "prompt": turn.prompt,
+        "text": turn.text,
+        "thinking": turn.thinking,
+        "tool_runs": [asdict(run) for run in turn.tool_runs],
+        "sources": [asdict(source) for source in turn.sources],
+        "usage": turn.usage,
+        "skipped_index_ids": list(turn.skipped_index_ids),
+        "is_complete": turn.is_complete,
+        "error": turn.error,
+    }
+
+
+def json_text(value: object) -> str:
+    """JSON for people and programs."""
+    return json.dumps(value, indent=2, ensure_ascii=False, default=_model)
+
+
+def _json(session: Session, turns: list[Turn]) -> str:
+    summary = session.model_dump(mode="json", by_alias=False, exclude={"events"})
+    events = [event.model_dump(mode="json") for event in session.events]
+    return json_text({**summary, "turns": [turn_json(turn) for turn in turns], "events": events})
+
+
+async def _images(backend: AsyncBackend, turns: list[Turn]) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for key, attachment in attachments_of(turns).items():
+        try:
+            content = await fetch_image((await backend.attachment_url(attachment)).url)
+        except ChatSessionsError:
+            continue
+        found[key] = f"data:{media_type_of(content)};base64,{base64.b64encode(content).decode()}"
+    return found
+
+
+def _html(session: Session, turns: list[Turn], images: Mapping[str, str]) -> str:
+    style = (files("chat_sessions.web") / "static" / "style.css").read_text("utf-8")
+    return render(
+        "export.html",
+        session=session,
+        turns=[TurnView.of(number, turn) for number, turn in enumerate(turns)],
+        images=images,
+        style=Markup(style),  # noqa: S704 (a file of this package)
+    )
+
+
+def _model(value: object) -> object:
+    return cast("BaseModel", value).model_dump(mode="json", by_alias=False)

@@ -1,0 +1,69 @@
+"""A session as Markdown."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Sequence
+
+from chat_sessions.core.events import Session
+from chat_sessions.core.turn import Turn
+from chat_sessions.web.render.blocks import Block, Blocks, Words
+from chat_sessions.web.render.views import source_views, usage_text
+
+__all__ = ["markdown_of"]
+
+
+def markdown_of(session: Session, turns: Sequence[Turn]) -> str:
+    """Return the session as Markdown. The answers stay as the agent wrote them."""
+    return "\n\n".join(part for part in _parts(session, turns) if part) + "\n"
+
+
+def _parts(session: Session, turns: Sequence[Turn]) -> Iterator[str]:
+    yield f"# {_line(session.generated_title or '(no title)')}"
+    about = [session.session_id, f"{session.last_updated_at:%Y-%m-%d %H:%M} UTC", *(session.index_ids or ())]
+    yield " · ".join(_line(part) for part in about)
+    for number, turn in enumerate(turns, 1):
+        yield f"## Turn {number}"
+        yield _quoted(turn.prompt or "(the message is not in the history)")
+        for block in Blocks.of(turn).items:
+            yield _block(block)
+        if turn.error:
+            yield f"**This turn failed:** {_line(turn.error)}"
+        elif not turn.is_complete:
+            yield "*This turn has not ended.*"
+        if turn.sources:
+            yield "### Sources"
+        for place, (source, view) in enumerate(zip(turn.sources, source_views(turn.sources), strict=True), 1):
+            score = f" (score {view.score})" if view.score else ""
+            yield f"{place}. {_line(view.place)}{score}\n\n{_quoted(source.text, '   > ')}"
+        yield usage_text(turn.usage)
+
+
+def _block(block: Block) -> str:
+    if isinstance(block, Words):
+        return f"*Thinking:*\n\n{_quoted(block.text)}" if block.is_thinking else block.text.strip()
+    run = block.run
+    parts = [f"**Tool run `{_line(run.name)}`** ({run.status})", _fenced(_json(dict(run.arguments)))]
+    if run.status not in ("running", "unanswered"):
+        parts.append(_fenced(run.result if isinstance(run.result, str) else _json(run.result)))
+    return "\n\n".join(parts)
+
+
+def _json(value: object) -> str:
+    return json.dumps(value, indent=2, ensure_ascii=False)
+
+
+def _fenced(text: str) -> str:
+    """The text in a code block; its fence is longer than any in the text."""
+    longest = max((len(ticks) for ticks in re.findall(r"`{3,}", text)), default=2)
+    fence = "`" * (longest + 1)
+    return f"{fence}\n{text}\n{fence}"
+
+
+def _quoted(text: str, mark: str = "> ") -> str:
+    return "\n".join(f"{mark}{line}".rstrip() for line in text.strip().splitlines())
+
+
+def _line(text: str) -> str:
+    return " ".join(text.split())

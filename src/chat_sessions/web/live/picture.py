@@ -1,0 +1,183 @@
+"""What one open page shows of its session, and the changes that bring it up to date.
+
+A change is one message of server-sent events: parts of the page, each with the element that it goes into.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Literal
+
+from chat_sessions.web.live.confirmation import Confirmation
+from chat_sessions.web.live.session import LiveSession, Shown
+from chat_sessions.web.live.turn import LiveTurn
+from chat_sessions.web.render.blocks import Block, Blocks, Run, Words
+from chat_sessions.web.render.markdown import render_markdown, stable_end
+from chat_sessions.web.render.pages import template_part
+from chat_sessions.web.render.remedies import remedy_for
+from chat_sessions.web.render.views import TurnView, block_view
+
+__all__ = ["Picture", "event_of", "part", "turn_view"]
+
+_LINE_END = re.compile(r"\r\n|\r|\n")
+
+
+def event_of(html: str, *, number: int | None = None) -> str:
+    """One server-sent event with this data."""
+    identity = "" if number is None else f"id: {number}\n"
+    return identity + "".join(f"data: {line}\n" for line in _LINE_END.split(html)) + "\n"
+
+
+def turn_view(item: Shown) -> TurnView:
+    """The view of a turn as it is now."""
+    if (live := item.live) is not None:
+        state = "" if live.state == "ended" else live.state
+        return TurnView.of(item.number, live.turn, blocks=live.blocks, state=state, error=live.error)
+    blocks, state = Blocks.of(item.turn), ""
+    if (seen := item.seen) is not None:
+        for stored_run, seen_run in zip(blocks.runs, seen.blocks.runs, strict=False):
+            stored_run.seconds = seen_run.seconds
+        state = "stopped" if seen.state == "stopped" and not item.turn.is_complete else ""
+    return TurnView.of(item.number, item.turn, blocks=blocks, state=state)
+
+
+@dataclass(frozen=True)
+class _Sent:
+    """What a page has of a running turn: so many blocks, and so much of the last one's words.
+
+    Of those, `stable` characters will not be changed by more text. `ended` are the places of the tool runs that ended.
+    """
+
+    state: str
+    blocks: int
+    length: int
+    stable: int
+    ended: frozenset[int]
+
+    @classmethod
+    def of(cls, live: LiveTurn, before: _Sent | None = None) -> _Sent:
+        """All there is now."""
+        items = live.blocks.items
+        last = items[-1] if items else None
+        length = stable = 0
+        if isinstance(last, Words):
+            start = before.stable if before is not None and before.blocks == len(items) else 0
+            length, stable = last.length, stable_end(last.text, start)
+        ended = (place for place, block in enumerate(items) if isinstance(block, Run) and block.run.status != "running")
+        return cls(live.state, len(items), length, stable, frozenset(ended))
+
+
+class Picture:
+    """What one page shows."""
+
+    def __init__(self, session: LiveSession) -> None:
+        self._session = session
+        self._revision = -1
+        self._sent: dict[int, _Sent] = {}
+        self._state: tuple[str, str] | None = None
+        # False: the page may show what was asked before.
+        self._asked: Confirmation | Literal[False] | None = False
+
+    def adopt(self, revision: int) -> None:
+        """Begin where a page that was rendered at this revision is, if nothing has changed and nothing runs."""
+        if revision == self._session.revision and not self._session.running:
+            self.whole()
+
+    def whole(self) -> str:
+        """All turns, for a page that has none of them yet."""
+        self._revision = self._session.revision
+        items = self._session.shown
+        self._sent = {item.number: _Sent.of(item.live) for item in items if item.live is not None}
+        return "".join(self._turn(item) for item in items)
+
+    def changes(self) -> str:
+        """The parts that changed since this was asked last; empty if nothing did."""
+        parts: list[str] = []
+        if self._revision != self._session.revision:
+            parts.append(part("#turns", "innerMorph", self.whole()))
+            if (stored := self._session.stored) is not None:
+                parts.append(part("#title", "innerHTML", template_part("parts.html", "title", stored)))
+        else:
+            for item in self._session.shown:
+                if item.live is not None:
+                    parts += self._turn_changes(item, item.live)
+        state = self.status
+        if state != self._state:
+            self._state = state
+            parts.append(part("#status", "innerHTML", template_part("parts.html", "status", *state)))
+            parts.append(
+                part("#stop", "outerHTML", template_part("parts.html", "stop", is_running=bool(self._session.running)))
+            )
+        confirmation = self._session.confirmation
+        if confirmation is not self._asked:
+            self._asked = confirmation
+            parts.append(part("#confirmation", "innerHTML", self.confirmation))
+        return "".join(parts)
+
+    @property
+    def confirmation(self) -> str:
+        """What the agent asks to be allowed; an empty element if it asks nothing."""
+        asked = self._session.confirmation
+        return template_part("parts.html", "confirmation", asked and asked.actions, self._session.session_id)
+
+    @property
+    def status(self) -> tuple[str, str]:
+        """What the page says of itself, and what to do about it."""
+        problem = self._session.problem
+        if problem is not None:
+            return f"The session cannot be read: {problem}", remedy_for(problem)
+        running = self._session.running
+        if not running:
+            return ("Ready", "") if self._session.turns else ("", "")
+        if self._session.confirmation is not None:
+            return "The agent waits for your permission.", ""
+        waiting = len(running) - 1
+        first = "Looking up what became of the answer" if running[0].state == "looking up" else "Answering"
+        return f"{first}…" + (f" {waiting} more waiting." if waiting else ""), ""
+
+    def _turn(self, item: Shown) -> str:
+        """A whole turn. One that will not change is rendered once for all pages."""
+        known = self._session.rendered.get(item.number)
+        if known is not None and item.is_same(known[0]):
+            return known[1]
+        html = template_part("turn.html", "turn", turn_view(item), self._session.session_id)
+        self._session.rendered[item.number] = item, html
+        return html
+
+    def _turn_changes(self, item: Shown, live: LiveTurn) -> list[str]:
+        sent = self._sent.get(item.number)
+        now = self._sent[item.number] = _Sent.of(live, sent)
+        if sent is None or sent.state != now.state:
+            return [part(f"#turn-{item.number}", "outerMorph", self._turn(item))]
+        if live.is_over or sent == now:
+            return []
+        parts: list[str] = []
+        for place, block in enumerate(live.blocks.items):
+            view_id = f"turn-{item.number}-{place}"
+            if place >= sent.blocks:
+                html = self._block(item.number, place, block)
+                parts.append(part(f"#turn-{item.number}-blocks", "beforeend", html))
+            elif isinstance(block, Run):
+                if place in now.ended - sent.ended:
+                    parts.append(part(f"#{view_id}", "outerMorph", self._block(item.number, place, block)))
+            elif place == sent.blocks - 1 and block.length != sent.length:
+                parts += _words_changes(view_id, block.text, sent.stable)
+        return parts
+
+    def _block(self, turn: int, place: int, block: Block) -> str:
+        view = block_view(turn, place, block, is_running=True)
+        return template_part("turn.html", "block", view, self._session.session_id)
+
+
+def _words_changes(view_id: str, text: str, stable: int) -> list[str]:
+    end = stable_end(text, stable)
+    parts = [part(f"#{view_id}-tail", "innerHTML", render_markdown(text[end:]) or "<span></span>")]
+    if end > stable:
+        parts.insert(0, part(f"#{view_id}-stable", "beforeend", render_markdown(text[stable:end])))
+    return parts
+
+
+def part(target: str, swap: str, html: str) -> str:
+    """One part of a message: what goes where, and how."""
+    return f'<hx-partial hx-target="{target}" hx-swap="{swap}">{html}</hx-partial>'

@@ -1,0 +1,233 @@
+"""One session as every open page sees it: what the service holds, and the turns that were sent from here."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import Callable, Generator, Iterable, Sequence
+from contextlib import AbstractAsyncContextManager, contextmanager, suppress
+from dataclasses import dataclass
+
+from chat_sessions.core.errors import ChatSessionsError, NotFoundError
+from chat_sessions.core.events import Session
+from chat_sessions.core.turn import Turn, replay
+from chat_sessions.session import AsyncChatSession
+from chat_sessions.session.backend import AsyncBackend
+from chat_sessions.web.live.confirmation import Action, Answer, Confirmation
+from chat_sessions.web.live.turn import LiveTurn
+
+__all__ = ["LiveSession", "Shown", "shown"]
+
+TurnLock = Callable[[], AbstractAsyncContextManager[None]]
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A turn as it is shown: as the service holds it, or as it happens here.
+
+    `live` is what is shown where there is one; `seen` is the same turn as it was sent from here, also when the
+    history tells the rest.
+    """
+
+    number: int
+    stored: Turn | None = None
+    live: LiveTurn | None = None
+    seen: LiveTurn | None = None
+
+    @property
+    def turn(self) -> Turn:
+        """The turn so far."""
+        if self.live is not None:
+            return self.live.turn
+        return self.stored or Turn()
+
+    def is_same(self, other: Shown) -> bool:
+        """Whether both look the same, now and later."""
+        return self.live is None and self.stored is other.stored and self.live is other.live and self.seen is other.seen
+
+
+def shown(history: Sequence[Turn], turns: Sequence[LiveTurn]) -> list[Shown]:
+    """Put the turns that were sent from here in their places among those that the service holds.
+
+    A turn is found again by its prompt, at or after the place where it was sent. What its stream says comes first
+    until it is over; then the history does, unless the stream's error is all there is to know.
+    """
+    seen: dict[int, LiveTurn] = {}
+    elsewhere: list[LiveTurn] = []
+    start = 0
+    for live in turns:
+        start = max(start, live.after)
+        place = next((n for n in range(start, len(history)) if history[n].prompt == live.prompt), None)
+        if place is None or not live.may_have_landed:
+            elsewhere.append(live)
+            continue
+        start = place + 1
+        seen[place] = live
+    found = [Shown(n, turn, _leading(turn, seen.get(n)), seen.get(n)) for n, turn in enumerate(history)]
+    return found + [Shown(n, None, live, live) for n, live in enumerate(elsewhere, len(found))]
+
+
+def _leading(stored: Turn, live: LiveTurn | None) -> LiveTurn | None:
+    """The live turn, if it says more than the service does."""
+    if live is None or not live.is_over:
+        return live
+    if live.state == "stopped":
+        return None
+    return None if live.is_told_by_history and stored.is_complete else live
+
+
+class LiveSession:
+    """A session that is open in a page, or has a turn running.
+
+    `revision` grows with everything that changes but the pieces of a running turn.
+    """
+
+    def __init__(self, backend: AsyncBackend, session_id: str, *, turn_lock: TurnLock, look_every: float) -> None:
+        self.session_id = session_id
+        self.stored: Session | None = None
+        self.history: list[Turn] = []
+        self.turns: list[LiveTurn] = []
+        # Not from 0: a page that was rendered by an earlier process knows other numbers.
+        self.rendered: dict[int, tuple[Shown, str]] = {}
+        self.revision = secrets.randbits(40)
+        self.problem: ChatSessionsError | None = None
+        self.is_closing = False
+        self.confirmation: Confirmation | None = None
+        self._session: AsyncChatSession = backend.session(session_id)
+        self._turn_lock = turn_lock
+        self._look_every = look_every
+        self._pages: set[asyncio.Event] = set()
+
+    @property
+    def shown(self) -> list[Shown]:
+        """All turns, oldest first."""
+        return shown(self.history, self.turns)
+
+    @property
+    def running(self) -> list[LiveTurn]:
+        """The turns that run here, or wait."""
+        return [turn for turn in self.turns if not turn.is_over]
+
+    @property
+    def has_pages(self) -> bool:
+        """Whether a page is open on it."""
+        return bool(self._pages)
+
+    async def read(self) -> Session:
+        """Read the session from the service. Raises `APIError`."""
+        stored = await self._session.retrieve()
+        if self.stored is None or stored != self.stored:
+            self.stored = stored
+            known = self.history
+            # A turn that is as it was stays the same object: it need not be rendered again.
+            self.history = [
+                known[n] if n < len(known) and known[n] == turn else turn
+                for n, turn in enumerate(replay(stored.events))
+            ]
+            self.revision += 1
+        self.problem = None
+        self._changed()
+        return stored
+
+    async def look(self) -> None:
+        """Read the session, and keep the error for the pages if that fails: a page that is open looks again."""
+        try:
+            if self.stored is not None and (not self.history or self.history[-1].is_complete):
+                summary = await self._session.summary()
+                stored = self.stored
+                if (summary.last_updated_at, summary.generated_title) == (
+                    stored.last_updated_at,
+                    stored.generated_title,
+                ):
+                    if self.problem is not None:
+                        self.problem = None
+                        self._changed()
+                    return
+            await self.read()
+        except ChatSessionsError as error:
+            if str(error) != str(self.problem):
+                self.problem = error
+                self._changed()
+
+    @property
+    def is_gone(self) -> bool:
+        """Whether the service said that there is no such session."""
+        return isinstance(self.problem, NotFoundError)
+
+    async def ask(self, prompt: str) -> LiveTurn:
+        """Send a message, after the turns that run. Raises `ConfigurationError` for one that cannot be sent."""
+        self._session.client.check_turn(prompt, None)
+        if self.stored is None:
+            await self.read()
+        turn = LiveTurn(prompt, after=len(self.history))
+        self.turns.append(turn)
+        self.revision += 1
+        turn.task = asyncio.create_task(self._run(turn))
+        self._changed()
+        return turn
+
+    async def confirm(self, actions: Iterable[Action]) -> Answer:
+        """Ask the pages whether an agent may take these actions, and wait for the answer of one."""
+        self.confirmation = Confirmation.of(actions)
+        self._changed()
+        try:
+            return await self.confirmation.answer
+        finally:
+            self.confirmation = None
+            self._changed()
+
+    async def stop(self) -> LiveTurn | None:
+        """Stop the turn that runs; those that wait go on. Returns the turn, or None if none runs."""
+        for turn in self.running:
+            if turn.task is not None:
+                turn.task.cancel()
+                await asyncio.wait([turn.task])
+            return turn
+        return None
+
+    async def close(self) -> None:
+        """Stop every turn and let the pages go."""
+        self.is_closing = True
+        while await self.stop() is not None:
+            pass
+        self._changed()
+
+    async def _run(self, turn: LiveTurn) -> None:
+        try:
+            await turn.run(self._session, self._turn_lock, self._changed, self._wait_while_busy)
+        finally:
+            self.revision += 1
+            self._changed()
+        # The service has a title now, and the last word on what the turn holds.
+        with suppress(ChatSessionsError):
+            await self.read()
+
+    async def _wait_while_busy(self) -> bool:
+        """Wait for the end of a turn that another process sent, or that was stopped here and goes on at the service.
+
+        Returns whether there was one; False if it did not end within the deadline for looking up turns.
+        """
+        was_busy = False
+        loop, limit = asyncio.get_running_loop(), self._session.client.timeouts.recovery
+        deadline = None if limit is None else loop.time() + limit
+        while deadline is None or loop.time() < deadline:
+            await self.read()
+            if not self.history or self.history[-1].is_complete:
+                return was_busy
+            was_busy = True
+            await asyncio.sleep(self._look_every)
+        return False
+
+    def _changed(self) -> None:
+        for page in self._pages:
+            page.set()
+
+    @contextmanager
+    def page(self) -> Generator[asyncio.Event]:
+        """An event that is set at each change, for one open page."""
+        changed = asyncio.Event()
+        self._pages.add(changed)
+        try:
+            yield changed
+        finally:
+            self._pages.discard(changed)

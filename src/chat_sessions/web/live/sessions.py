@@ -1,0 +1,91 @@
+"""The sessions that are open in pages, and the look at them for what other processes did there."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Iterable
+from contextlib import nullcontext, suppress
+
+from chat_sessions.session.backend import AsyncBackend
+from chat_sessions.web.live.confirmation import Action, Answer
+from chat_sessions.web.live.session import LiveSession, TurnLock
+
+__all__ = ["Confirmations", "LiveSessions"]
+
+# What was seen of turns as they happened is kept for so many sessions.
+_KEPT = 50
+
+
+class Confirmations:
+    """Where a client asks for permission: `ask` is what its `on_confirmation` calls. Made before the page is."""
+
+    def __init__(self) -> None:
+        self.sessions: LiveSessions | None = None
+
+    async def ask(self, session_id: str, actions: Iterable[Action]) -> Answer:
+        """Ask whoever looks at the session's page. Without a page, the actions are refused."""
+        if self.sessions is None:
+            return False
+        return await self.sessions.get(session_id).confirm(actions)
+
+
+class LiveSessions:
+    """Sessions by id; those that nobody looks at are forgotten, the oldest first.
+
+    `look_every` is the time in seconds between two looks at a session whose page is open.
+    """
+
+    def __init__(self, backend: AsyncBackend, *, turn_lock: TurnLock | None, look_every: float) -> None:
+        self._backend = backend
+        self._turn_lock: TurnLock = turn_lock or nullcontext
+        self._look_every = look_every
+        self._sessions: OrderedDict[str, LiveSession] = OrderedDict()
+        self._looking: asyncio.Task[None] | None = None
+
+    def get(self, session_id: str) -> LiveSession:
+        """Return the session; it is not read yet."""
+        session = self._sessions.get(session_id)
+        if session is None:
+            session = LiveSession(self._backend, session_id, turn_lock=self._turn_lock, look_every=self._look_every)
+            self._sessions[session_id] = session
+        self._sessions.move_to_end(session_id)
+        idle = [known for known in self._sessions.values() if not (known.has_pages or known.running)]
+        for known in idle[: max(0, len(self._sessions) - _KEPT)]:
+            if known is not session:
+                del self._sessions[known.session_id]
+        if self._looking is None:
+            self._looking = asyncio.create_task(self._look())
+        return session
+
+    def is_running(self, session_id: str) -> bool:
+        """Whether a turn of this session runs here."""
+        session = self._sessions.get(session_id)
+        return session is not None and bool(session.running)
+
+    def turns_of(self, session_id: str) -> int | None:
+        """How many turns a session has; None if it has not been read yet: the service's list does not say."""
+        session = self._sessions.get(session_id)
+        return len(session.shown) if session is not None and session.stored is not None else None
+
+    async def forget(self, session_id: str) -> None:
+        """Stop the turns of a session that is about to be deleted."""
+        session = self._sessions.pop(session_id, None)
+        if session is not None:
+            await session.close()
+
+    async def close(self) -> None:
+        """Stop every turn."""
+        if self._looking is not None:
+            self._looking.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._looking
+        for session in list(self._sessions.values()):
+            await session.close()
+
+    async def _look(self) -> None:
+        while True:
+            await asyncio.sleep(self._look_every)
+            for session in list(self._sessions.values()):
+                if session.has_pages and not session.running and not session.is_gone:
+                    await session.look()

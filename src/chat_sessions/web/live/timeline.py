@@ -1,0 +1,92 @@
+"""A turn in time: one row for each tool run and each stretch of words, with the gaps between them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from chat_sessions.core.turn import Turn
+from chat_sessions.web.live.turn import Moment
+from chat_sessions.web.render.views import duration_text
+
+__all__ = ["Bar", "Timeline", "moments_json"]
+
+_LABELS = 160
+_WIDTH = 840
+_ROW = 26
+# A bar that is shorter could not be seen.
+_SHORTEST = 3
+
+
+@dataclass(frozen=True)
+class Bar:
+    """A row: what it is, when, and where its bar is drawn."""
+
+    kind: str
+    label: str
+    note: str
+    x: float
+    width: float
+    y: int
+
+
+@dataclass(frozen=True)
+class Timeline:
+    """The rows of a turn, oldest first; empty for a turn that was not seen as it happened."""
+
+    bars: list[Bar]
+    total: float
+    first_token: float | None
+
+    @classmethod
+    def of(cls, moments: Sequence[Moment], turn: Turn) -> Timeline:
+        """Draw what was seen of a turn."""
+        total = max((moment.ended for moment in moments), default=0.0)
+        scale = _WIDTH / total if total else 0.0
+        names = {number: run.name for number, run in enumerate(turn.tool_runs)}
+        bars = [
+            Bar(
+                moment.kind,
+                names.get(moment.run, "tool") if moment.run is not None else moment.kind.replace("_", " "),
+                _note(moment),
+                _LABELS + moment.began * scale,
+                max(_SHORTEST, (moment.ended - moment.began) * scale),
+                row * _ROW,
+            )
+            for row, moment in enumerate(moments)
+        ]
+        first = next((moment.began for moment in moments if moment.kind == "text"), None)
+        return cls(bars, total, first)
+
+    @property
+    def notes_at(self) -> int:
+        """Where the notes begin, after the bars."""
+        return _LABELS + _WIDTH + 12
+
+    @property
+    def width(self) -> int:
+        """The width of the drawing, with room for the notes."""
+        return self.notes_at + 190
+
+    @property
+    def height(self) -> int:
+        """The height of the drawing."""
+        return len(self.bars) * _ROW + 6
+
+
+def moments_json(moments: Sequence[Moment]) -> list[dict[str, Any]]:
+    """The moments as JSON, in seconds since the message was sent."""
+    return [
+        {"kind": m.kind, "began": round(m.began, 4), "ended": round(m.ended, 4), "events": m.count, "tool_run": m.run}
+        for m in moments
+    ]
+
+
+def _note(moment: Moment) -> str:
+    parts = [f"at {duration_text(moment.began)}"]
+    if moment.ended > moment.began:
+        parts.append(f"{duration_text(moment.ended - moment.began)} long")
+    if moment.count > 1:
+        parts.append(f"{moment.count} events")
+    return ", ".join(parts)

@@ -1,0 +1,85 @@
+"""Markdown of an agent as HTML that can do nothing: no script, no image from elsewhere, no attribute of ours."""
+
+from __future__ import annotations
+
+import nh3
+from markdown_it import MarkdownIt
+
+__all__ = ["render_markdown", "stable_end"]
+
+# An image in an answer would be fetched from wherever the answer says.
+_parser = MarkdownIt("commonmark", {"html": False}).enable(["table", "strikethrough"]).disable("image")
+_TAGS = {
+    "a",
+    "blockquote",
+    "br",
+    "code",
+    "del",
+    "em",
+    "h1",
+    "h2",
+    "h3",
+    "h4",
+    "h5",
+    "h6",
+    "hr",
+    "li",
+    "ol",
+    "p",
+    "pre",
+    "s",
+    "strong",
+    "table",
+    "tbody",
+    "td",
+    "th",
+    "thead",
+    "tr",
+    "ul",
+}
+_DIRECTED = ("p", "li", "h1", "h2", "h3", "h4", "h5", "h6", "td", "th", "blockquote")
+_cleaner = nh3.Cleaner(
+    tags=_TAGS,
+    attributes={"a": {"href", "title"}, "ol": {"start"}, "th": {"align"}, "td": {"align"}},
+    url_schemes={"http", "https", "mailto"},
+    link_rel="noopener noreferrer nofollow",
+    # Each block has the direction of its own text.
+    set_tag_attribute_values={
+        "a": {"target": "_blank"},
+        # What may have to scroll can be reached with the keyboard.
+        "pre": {"tabindex": "0"},
+        "table": {"tabindex": "0"},
+        **{tag: {"dir": "auto"} for tag in _DIRECTED},
+    },
+)
+
+
+def render_markdown(text: str) -> str:
+    """Return the text as HTML. Headings begin below those of the page."""
+    tokens = _parser.parse(text)
+    for token in tokens:
+        if token.type in ("heading_open", "heading_close"):
+            token.tag = f"h{min(6, int(token.tag[1]) + 2)}"
+    return _cleaner.clean(_parser.renderer.render(tokens, _parser.options, {}))
+
+
+def stable_end(text: str, start: int = 0) -> int:
+    """Find where the blocks that more text will not change end, at or after `start`, which is such an end itself.
+
+    A block ends at a blank line outside a code fence, before a line that begins at the margin. A list that goes on
+    after a blank line is cut in two until the turn has ended and is rendered as a whole.
+    """
+    end, at, fence, was_blank = start, start, "", False
+    for line in text[start:].splitlines(keepends=True):
+        bare = line.strip()
+        if was_blank and not fence and bare and not line[0].isspace():
+            end = at
+        if not line.endswith("\n"):
+            break
+        if fence:
+            fence = "" if bare.startswith(fence) and not bare.strip(fence[0]) else fence
+        elif bare.startswith(("```", "~~~")):
+            fence = bare[: len(bare) - len(bare.lstrip(bare[0]))]
+        was_blank = not bare
+        at += len(line)
+    return end

@@ -1,0 +1,57 @@
+"""What to do about an error, in a sentence."""
+
+from __future__ import annotations
+
+from chat_sessions.core.errors import (
+    APIConnectionError,
+    AuthenticationError,
+    ConfigurationError,
+    ConflictError,
+    InternalServerError,
+    NotFoundError,
+    PermissionDeniedError,
+    ProtocolError,
+    RateLimitError,
+    TurnFailed,
+    TurnInterrupted,
+    TurnOutcomeUnknown,
+    TurnStalled,
+    UnprocessableEntityError,
+)
+
+__all__ = ["FAILED", "remedy_for", "status_for"]
+
+FAILED = "The service reported this failure. Send the message again, or ask in another way."
+_REMEDIES: tuple[tuple[type[Exception], str], ...] = (
+    (TurnOutcomeUnknown, "The service may hold your message. Reload the session before you send it again."),
+    (TurnInterrupted, "What arrived is shown. Reload the session in a while: it says what became of the rest."),
+    (TurnStalled, "The service may still be working. Reload the session in a while."),
+    (TurnFailed, FAILED),
+    (AuthenticationError, "Start `chat-sessions ui` again with a valid key."),
+    (PermissionDeniedError, "Use a key that may do this, or ask whoever manages the project."),
+    (NotFoundError, "It may have been deleted. Go back to the list of sessions."),
+    (ConflictError, "The session is still busy with another turn. Wait until it has ended, then send again."),
+    (RateLimitError, "Nothing was sent. Wait a little, then send again."),
+    (UnprocessableEntityError, "Nothing was sent. Change the message or the indexes."),
+    (InternalServerError, "The service failed. Try again in a while."),
+    (APIConnectionError, "Nothing was sent. Check that the service is running and reachable, then send again."),
+    (ProtocolError, "The service sent something that is not in its API. Reload the session to see what it holds."),
+    (ConfigurationError, "Nothing was sent. Change what the message above names."),
+)
+_STATUSES: tuple[tuple[type[Exception], int], ...] = (
+    (NotFoundError, 404),
+    (ConflictError, 409),
+    (UnprocessableEntityError, 422),
+    (ConfigurationError, 400),
+    (RateLimitError, 503),
+)
+
+
+def remedy_for(error: BaseException) -> str:
+    """Say what to do about an error."""
+    return next((remedy for kind, remedy in _REMEDIES if isinstance(error, kind)), "Try again.")
+
+
+def status_for(error: BaseException) -> int:
+    """Choose the HTTP status of a page that shows this error: 502 if the service is at fault."""
+    return next((status for kind, status in _STATUSES if isinstance(error, kind)), 502)

@@ -1,0 +1,202 @@
+"""What the templates show of a turn: text that is ready, no decisions."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from markupsafe import Markup
+from pydantic import BaseModel, JsonValue
+
+from chat_sessions.core.models import ImageAttachment, Usage
+from chat_sessions.core.sources import Source
+from chat_sessions.core.turn import Turn
+from chat_sessions.web.render.blocks import Block, Blocks, Words
+from chat_sessions.web.render.markdown import render_markdown, stable_end
+from chat_sessions.web.render.remedies import FAILED, remedy_for
+
+__all__ = [
+    "BlockView",
+    "SourceView",
+    "TurnView",
+    "attachments_of",
+    "block_view",
+    "duration_text",
+    "image_key",
+    "source_views",
+    "usage_text",
+]
+
+# More of a result than this is in the export; a browser would stutter over a megabyte of it.
+_LONGEST_RESULT = 20_000
+_NOTHING = Markup()
+_TABLE = re.compile(r"^\|[ :|-]+\|$", re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class BlockView:
+    """A block of an answer: words (`kind` "text" or "thinking"), or a tool run ("run").
+
+    Words of a running turn are `stable` blocks, which stay, and a `tail`, which more text may change.
+    """
+
+    id: str
+    kind: str
+    stable: Markup = _NOTHING
+    tail: Markup = _NOTHING
+    name: str = ""
+    arguments: str = ""
+    result: str = ""
+    status: str = ""
+    duration: str = ""
+    image: str | None = None
+
+
+@dataclass(frozen=True)
+class SourceView:
+    """A passage: where it is from, its score, its text, and the key of its page's image."""
+
+    place: str
+    score: str
+    text: Markup
+    image: str | None
+
+
+@dataclass(frozen=True)
+class TurnView:
+    """A turn. `state` is "" for one that has ended well."""
+
+    number: int
+    prompt: str | None
+    blocks: list[BlockView]
+    sources: list[SourceView]
+    usage: str
+    state: str = ""
+    error: str | None = None
+    remedy: str = ""
+    skipped: tuple[str, ...] = field(default=())
+
+    @classmethod
+    def of(
+        cls,
+        number: int,
+        turn: Turn,
+        *,
+        blocks: Blocks | None = None,
+        state: str = "",
+        error: BaseException | None = None,
+    ) -> TurnView:
+        """The view of a turn; `blocks`, `state` and `error` are those of one that is running or was sent from here."""
+        is_running = state in ("waiting", "running", "looking up")
+        items = (blocks or Blocks.of(turn)).items
+        message = str(error) if error is not None else turn.error
+        return cls(
+            number,
+            turn.prompt,
+            [block_view(number, place, block, is_running=is_running) for place, block in enumerate(items)],
+            source_views(turn.sources),
+            usage_text(turn.usage),
+            state or ("" if turn.is_complete or message else "unfinished"),
+            message,
+            (remedy_for(error) if error is not None else FAILED) if message else "",
+            turn.skipped_index_ids,
+        )
+
+
+def block_view(turn: int, place: int, block: Block, *, is_running: bool = False) -> BlockView:
+    """The view of a block."""
+    name = f"turn-{turn}-{place}"
+    if isinstance(block, Words):
+        kind = "thinking" if block.is_thinking else "text"
+        text = block.text
+        if not is_running:
+            return BlockView(name, kind, _safe(text))
+        end = stable_end(text)
+        return BlockView(name, kind, _safe(text[:end]), _safe(text[end:]))
+    run = block.run
+    result = "" if run.status in ("running", "unanswered") else _readable(run.result)
+    if len(result) > _LONGEST_RESULT:
+        result = f"{result[:_LONGEST_RESULT]}…\n({len(result):,} characters; the export as JSON has all of them)"
+    return BlockView(
+        name,
+        "run",
+        name=run.name,
+        arguments=_readable(dict(run.arguments)),
+        result=result,
+        status=run.status,
+        duration="" if block.seconds is None else duration_text(block.seconds),
+        image=image_key(run.image_attachment) if run.image_attachment else None,
+    )
+
+
+def source_views(sources: Iterable[Source]) -> list[SourceView]:
+    """The views of passages."""
+    return [
+        SourceView(
+            " ".join(filter(None, (source.file_name or source.file_id or "A passage", _pages(source)))),
+            "" if source.score is None else f"{source.score:.2f}",
+            _passage(source.text.strip()),
+            image_key(source.image) if source.image else None,
+        )
+        for source in sources
+    ]
+
+
+def attachments_of(turns: Iterable[Turn]) -> dict[str, ImageAttachment]:
+    """The images that turns cite, by the key in their address: no name of a file is ever part of one."""
+    found: dict[str, ImageAttachment] = {}
+    for turn in turns:
+        images = [run.image_attachment for run in turn.tool_runs] + [source.image for source in turn.sources]
+        found.update((image_key(image), image) for image in images if image is not None)
+    return found
+
+
+def image_key(image: ImageAttachment) -> str:
+    """The key of an image in its address."""
+    return hashlib.sha256(f"{image.source_id}\0{image.attachment_name}".encode()).hexdigest()[:32]
+
+
+def duration_text(seconds: float) -> str:
+    """How long something took."""
+    return f"{seconds:.1f} s" if seconds >= 1 else f"{seconds * 1000:.0f} ms"
+
+
+def usage_text(usage: Usage | None) -> str:
+    """What a turn cost, in a line; empty if the service does not say."""
+    if usage is None:
+        return ""
+    parts = [
+        f"{usage.input_tokens:,} tokens in" if usage.input_tokens is not None else "",
+        f"{usage.output_tokens:,} out" if usage.output_tokens is not None else "",
+        duration_text(usage.duration_ms / 1000) if usage.duration_ms else "",
+    ]
+    return " · ".join(part for part in parts if part)
+
+
+def _passage(text: str) -> Markup:
+    """A passage as it is in its file, but a table of Markdown as a table."""
+    return _safe(text) if _TABLE.search(text) else Markup('<p class="plain">{}</p>').format(text)
+
+
+def _safe(text: str) -> Markup:
+    return Markup(render_markdown(text))  # noqa: S704 (cleaned by nh3)
+
+
+def _pages(source: Source) -> str:
+    if source.page is None:
+        return ""
+    return f"p. {source.page}" if source.page_end in (None, source.page) else f"p. {source.page}-{source.page_end}"
+
+
+def _readable(value: JsonValue | Mapping[str, Any]) -> str:
+    if isinstance(value, str):
+        return value
+    return json.dumps(value, indent=2, ensure_ascii=False, default=_model)
+
+
+def _model(value: Any) -> Any:
+    return value.model_dump(mode="json") if isinstance(value, BaseModel) else str(value)

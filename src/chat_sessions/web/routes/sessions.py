@@ -1,0 +1,108 @@
+"""The list of sessions, and a new one."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import Annotated
+from urllib.parse import quote, urlencode
+
+from fastapi import APIRouter, Form, Query
+from fastapi.responses import RedirectResponse, Response
+
+from chat_sessions.core.errors import ChatSessionsError, NotFoundError
+from chat_sessions.core.models import SessionSummary
+from chat_sessions.web.context import Context, PageContext
+from chat_sessions.web.render.remedies import remedy_for, status_for
+
+__all__ = ["address_of", "router"]
+
+_PAGE = 50
+# A search reads every session of the service, a page at a time.
+_SEARCHED = 2_000
+
+router = APIRouter()
+
+
+@router.get("/")
+async def list_sessions(
+    page: Context, q: Annotated[str, Query(max_length=200)] = "", number: Annotated[int, Query(ge=1, le=1000)] = 1
+) -> Response:
+    """List sessions, the newest first."""
+    query = q.strip()
+    skip, found, looked_at, is_cut = (number - 1) * _PAGE, list[SessionSummary](), 0, False
+    async for summary in page.backend.list(page_size=_PAGE):
+        if query and looked_at >= _SEARCHED:
+            is_cut = True
+            break
+        looked_at += 1
+        if query and not _matches(summary, query, page):
+            continue
+        if skip:
+            skip -= 1
+            continue
+        found.append(summary)
+        if len(found) > _PAGE:
+            break
+
+    def address(other: int) -> str:
+        return "/?" + urlencode({name: value for name, value in (("q", query), ("number", other)) if value})
+
+    return page.page(
+        "sessions.html",
+        found=found[:_PAGE],
+        has_more=len(found) > _PAGE,
+        is_cut=is_cut,
+        looked_at=looked_at,
+        query=query,
+        number=number,
+        address=address,
+        turns={one.session_id: page.live.turns_of(one.session_id) for one in found},
+        running={one.session_id for one in found if page.live.is_running(one.session_id)},
+    )
+
+
+@router.get("/sessions/new")
+async def new_session(page: Context) -> Response:
+    """Show the form for a session, which is created with its first message."""
+    return page.page("new.html", chosen=page.chosen, text="", error=None, remedy="")
+
+
+@router.post("/sessions")
+async def create_session(
+    page: Context,
+    message: Annotated[str, Form()] = "",
+    index: Annotated[list[str] | None, Form()] = None,
+) -> Response:
+    """Create a session and send its first message."""
+    chosen = [index_id for given in index or () for index_id in given.split()]
+    try:
+        page.backend.check_turn(message, chosen or None)
+        summary = await page.backend.create(index_ids=chosen or None)
+        await page.live.get(summary.session_id).ask(message)
+    except ChatSessionsError as error:
+        return page.page(
+            "new.html", status_for(error), chosen=chosen, text=message, error=str(error), remedy=remedy_for(error)
+        )
+    return RedirectResponse(address_of(summary.session_id), 303)
+
+
+@router.post("/sessions/{session_id}/delete")
+async def delete_session(page: Context, session_id: str) -> Response:
+    """Stop what runs in a session, and delete it."""
+    await page.live.forget(session_id)
+    # Somebody else may have been faster.
+    with suppress(NotFoundError):
+        await page.backend.delete(session_id)
+    return RedirectResponse("/", 303)
+
+
+def address_of(session_id: str) -> str:
+    """The address of a session."""
+    return f"/sessions/{quote(session_id, safe='')}"
+
+
+def _matches(summary: SessionSummary, query: str, page: PageContext) -> bool:
+    names = [page.index_name(index_id) for index_id in summary.index_ids or ()]
+    return any(
+        query.casefold() in text.casefold() for text in (summary.generated_title or "", summary.session_id, *names)
+    )

@@ -1,0 +1,108 @@
+"""One session: its turns, sending and stopping, and the feed of what happens."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, Form, Header
+from fastapi.responses import HTMLResponse, RedirectResponse, Response, StreamingResponse
+from markupsafe import Markup
+
+from chat_sessions.core.errors import ChatSessionsError
+from chat_sessions.web.context import Context
+from chat_sessions.web.live.feed import feed
+from chat_sessions.web.live.picture import Picture, part
+from chat_sessions.web.render.pages import template_part
+from chat_sessions.web.render.remedies import remedy_for, status_for
+from chat_sessions.web.routes.sessions import address_of
+
+__all__ = ["router"]
+
+router = APIRouter(prefix="/sessions/{session_id}")
+
+_NOTES = {"automatic": "This service chooses titles by itself; this is the current one."}
+
+
+@router.get("")
+async def show_session(page: Context, session_id: str, note: str = "") -> Response:
+    """Show a session with all of its turns."""
+    live = page.live.get(session_id)
+    session = await live.read()
+    picture = Picture(live)
+    turns = picture.whole()
+    status, remedy = picture.status
+    return page.page(
+        "session.html",
+        session=session,
+        turns=Markup(turns),  # noqa: S704 (the templates escaped it)
+        revision=live.revision,
+        confirmation=Markup(picture.confirmation),  # noqa: S704 (the templates escaped it)
+        state=status,
+        remedy=remedy,
+        is_running=bool(live.running),
+        note=_NOTES.get(note, ""),
+    )
+
+
+@router.get("/feed")
+async def follow(page: Context, session_id: str, revision: int = -1) -> Response:
+    """Send what changes in a session, as server-sent events."""
+    live = page.live.get(session_id)
+    if live.stored is None:
+        await live.look()
+    # A page that connects again may have missed any number of changes.
+    picture = Picture(live)
+    picture.adopt(revision)
+    return StreamingResponse(
+        feed(live, picture, page.pace()), media_type="text/event-stream", headers={"X-Accel-Buffering": "no"}
+    )
+
+
+@router.post("/turns")
+async def ask(
+    page: Context,
+    session_id: str,
+    message: Annotated[str, Form()] = "",
+    hx_request: Annotated[bool, Header()] = False,
+) -> Response:
+    """Send a message; it waits for the turns that run."""
+    try:
+        await page.live.get(session_id).ask(message)
+    except ChatSessionsError as error:
+        if not hx_request:
+            raise
+        html = template_part("parts.html", "status", str(error), remedy_for(error))
+        return HTMLResponse(part("#status", "innerHTML", html), status_for(error))
+    return Response(status_code=204) if hx_request else RedirectResponse(address_of(session_id), 303)
+
+
+@router.post("/stop")
+async def stop(page: Context, session_id: str, hx_request: Annotated[bool, Header()] = False) -> Response:
+    """Stop the turn that runs."""
+    stopped = await page.live.get(session_id).stop()
+    if stopped is not None and page.interrupt is not None:
+        await page.interrupt(session_id)
+    return Response(status_code=204) if hx_request else RedirectResponse(address_of(session_id), 303)
+
+
+@router.post("/confirmation")
+async def confirm(
+    page: Context,
+    session_id: str,
+    answer: Annotated[Literal["approve", "reject"], Form()],
+    reason: Annotated[str, Form()] = "",
+    hx_request: Annotated[bool, Header()] = False,
+) -> Response:
+    """Allow or refuse the actions that the agent waits to take."""
+    asked = page.live.get(session_id).confirmation
+    if asked is not None:
+        asked.give(answer == "approve" or reason.strip() or False)
+    return Response(status_code=204) if hx_request else RedirectResponse(address_of(session_id), 303)
+
+
+@router.post("/title")
+async def rename(page: Context, session_id: str, title: Annotated[str, Form()]) -> Response:
+    """Have a title made from a text."""
+    made = await page.backend.set_title(session_id, first_message=title)
+    note = "?note=automatic" if made.title_origin == "automatic" else ""
+    return RedirectResponse(address_of(session_id) + note, 303)

@@ -1,0 +1,75 @@
+"""`ui` and `sessions export`: the page, and sessions as files."""
+
+from __future__ import annotations
+
+import json
+import re
+import socket
+from pathlib import Path
+
+import httpx
+
+from tests.cli.conftest import DOCUMENTS, Commands, Program, Serving, at
+
+MARGIN = "What was the operating margin in the third quarter of 2025?"
+
+
+def test_it_prints_an_address_that_opens_the_page_and_ends_with_ctrl_c(program: Program) -> None:
+    process = program.start("ui", str(DOCUMENTS), "--port", "0", "--no-open")
+    assert process.stdout is not None
+    address = process.stdout.readline().strip()
+    assert re.fullmatch(r"http://127\.0\.0\.1:\d+/\?token=[\w-]{32}", address)
+    with httpx.Client(follow_redirects=True, trust_env=False, base_url=address.partition("?")[0]) as browser:
+        assert "There are no sessions yet" in browser.get(address).text
+        origin = {"origin": str(browser.base_url).rstrip("/")}
+        asked = browser.post("/sessions", data={"message": MARGIN}, headers=origin)
+        with browser.stream("GET", f"{asked.url.path}/feed") as feed:
+            assert any("14.3" in line for line in feed.iter_lines())
+    program.interrupt(process)
+    result = program.finish(process)
+    assert result.code == 0
+    assert "Stopped" in result.err
+
+
+def test_without_a_folder_it_shows_the_local_sessions_and_continues_them(program: Program) -> None:
+    assert program("ask", MARGIN, "-i", str(DOCUMENTS)).code == 0
+    process = program.start("ui", "--port", "0", "--no-open")
+    assert process.stdout is not None
+    address = process.stdout.readline().strip()
+    with httpx.Client(follow_redirects=True, trust_env=False, base_url=address.partition("?")[0]) as browser:
+        sessions = browser.get(address).text
+        assert "perating margin" in sessions
+        path = re.findall(r'class="open" href="([^"]+)"', sessions)[0]
+        origin = {"origin": str(browser.base_url).rstrip("/")}
+        asked = browser.post(f"{path}/turns", data={"message": "And the revenue?"}, headers=origin)
+        assert asked.text.count("<article") == 2
+        with browser.stream("GET", f"{path}/feed") as feed:
+            assert any("Ready" in line for line in feed.iter_lines())
+        assert "could not be queried" not in browser.get(path).text
+    program.interrupt(process)
+    assert program.finish(process).code == 0
+
+
+def test_a_port_that_is_in_use_is_an_error_that_says_what_to_do(program: Program) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        result = program("ui", str(DOCUMENTS), "--port", str(taken.getsockname()[1]), "--no-open")
+    assert result.code == 2
+    assert "--port 0" in result.err
+
+
+def test_a_session_is_exported_in_each_format(command: Commands, serving: Serving, tmp_path: Path) -> None:
+    server = serving()
+    asked = command("ask", MARGIN, "-i", "idx-docs", *at(server))
+    markdown = command("sessions", "export", asked.session_id, *at(server)).out
+    assert markdown.startswith("# ")
+    assert f"> {MARGIN}" in markdown
+    as_json = json.loads(command("sessions", "export", asked.session_id, "-f", "json", *at(server)).out)
+    assert as_json["turns"][0]["prompt"] == MARGIN
+    file = tmp_path / "session.html"
+    assert command("sessions", "export", asked.session_id, "-f", "html", "-o", str(file), *at(server)).code == 0
+    html = file.read_text("utf-8")
+    assert "14.3" in html
+    assert "data:image/" in html
+    unknown = command("sessions", "export", asked.session_id, "-f", "pdf", *at(server))
+    assert unknown.code == 2
+    assert "markdown, json, html" in unknown.err

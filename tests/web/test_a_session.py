@@ -1,0 +1,212 @@
+"""What a person does in a session, in a real browser."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+from concurrent.futures import Future
+
+import pytest
+from playwright.sync_api import expect
+
+from chat_sessions import Text, TextDelta, Thinking, ToolCall, ToolResult
+from chat_sessions.openhands import ConfirmAction
+from chat_sessions.web.live.sessions import Confirmations
+from tests.server.scripted import Gate, ScriptedAgent
+from tests.web.conftest import Opening, ask
+
+
+def test_words_are_on_the_page_before_the_next_ones_are_sent(site: Opening) -> None:
+    gate = Gate()
+    tab = site(ScriptedAgent(TextDelta(content="It is **36"), gate, TextDelta(content=" months**."))).tab()
+    tab.get_by_role("link", name="New").click()
+    ask(tab, "How long is the warranty?")
+    answer = tab.get_by_role("article")
+    expect(answer).to_contain_text("It is **36")
+    expect(tab.get_by_role("button", name="Stop")).to_be_enabled()
+    gate.open()
+    expect(answer.locator("strong")).to_have_text("36 months")
+    expect(tab.get_by_role("button", name="Stop")).to_be_disabled()
+    expect(tab.get_by_role("heading", level=1)).to_have_text("How long is the warranty?")
+
+
+def test_a_tool_run_appears_while_it_runs_and_opens_to_its_arguments_and_result(site: Opening) -> None:
+    gate = Gate()
+    agent = ScriptedAgent(
+        Thinking(content="I have to look."),
+        ToolCall(call_id="1", name="grep", arguments={"pattern": "warranty"}),
+        gate,
+        ToolResult(
+            call_id="1", name="grep", result=[{"text": "36 months", "file_name": "faq.txt", "page": 3, "score": 0.5}]
+        ),
+        Text(content="36 months."),
+    )
+    tab = site(agent).tab("/sessions/new")
+    ask(tab, "How long?")
+    run = tab.locator("details.run")
+    expect(run).to_contain_text("grep running")
+    run.locator("summary").click()
+    expect(run.get_by_text('"pattern": "warranty"')).to_be_visible()
+    gate.open()
+    expect(run.get_by_text('"text": "36 months"')).to_be_visible()
+    expect(run).to_contain_text("completed")
+    expect(tab.get_by_role("complementary")).to_contain_text("faq.txt p. 3 score 0.50")
+    expect(tab.get_by_text("I have to look.")).to_be_hidden()
+    tab.get_by_text("Thinking").click()
+    expect(tab.get_by_text("I have to look.")).to_be_visible()
+
+
+def test_a_message_waits_for_the_turn_before_it_and_stop_lets_it_begin(site: Opening) -> None:
+    gate = Gate()
+    agent = ScriptedAgent(
+        by_prompt={
+            "first": [TextDelta(content="It goes on"), gate, TextDelta(content=" and on.")],
+            "second": [Text(content="Yes.")],
+        }
+    )
+    # The service finishes a turn that was left, and refuses others until then.
+    tab = site(agent).tab("/sessions/new")
+    ask(tab, "first")
+    expect(tab.get_by_role("article")).to_contain_text("It goes on")
+    ask(tab, "second")
+    expect(tab.get_by_role("textbox", name="Message")).to_have_value("")
+    expect(tab.get_by_role("article").last).to_contain_text("Waiting for the turn before it")
+    tab.get_by_role("button", name="Stop").click()
+    expect(tab.get_by_role("article").first).to_contain_text("You stopped this turn")
+    gate.open()
+    expect(tab.get_by_role("article").last).to_contain_text("Yes.")
+    expect(tab.get_by_role("article").first).to_contain_text("It goes on and on.")
+
+
+def test_two_browsers_and_another_process_see_one_session(site: Opening) -> None:
+    opened = site(ScriptedAgent(Text(content="Seen.")))
+    first = opened.tab("/sessions/new")
+    ask(first, "from the first")
+    expect(first.get_by_role("article")).to_contain_text("Seen.")
+    path = first.url.removeprefix(opened.origin)
+    second = opened.tab(path)
+    ask(second, "from the second")
+    expect(first.get_by_role("article").last).to_contain_text("Seen.")
+    expect(first.get_by_role("heading", level=2).last).to_have_text("from the second")
+    opened.client.session(path.rpartition("/")[2]).ask("from elsewhere")
+    expect(first.get_by_role("heading", level=2).last).to_have_text("from elsewhere")
+    expect(second.get_by_role("article")).to_have_count(3)
+
+
+def test_the_image_of_a_cited_page_opens(site: Opening) -> None:
+    tab = site().tab("/sessions/new")
+    ask(tab, "What is the revenue by product line?")
+    source = tab.get_by_role("complementary").locator("li", has=tab.locator("img")).first
+    source.locator("summary").click()
+    image = source.get_by_role("img")
+    expect(image).to_be_visible()
+    image.evaluate("image => image.decode()")
+    assert image.evaluate("image => image.naturalWidth") > 100
+
+
+def test_a_session_is_found_renamed_and_deleted(site: Opening) -> None:
+    opened = site(ScriptedAgent(Text(content="Yes.")))
+    for prompt in ("About warranties", "About revenue"):
+        opened.client.session(index_ids=["idx-docs"]).ask(prompt)
+    tab = opened.tab()
+    rows = tab.get_by_role("region", name="Sessions").get_by_role("listitem")
+    expect(rows).to_have_count(2)
+    tab.get_by_role("searchbox").fill("warrant")
+    expect(rows).to_have_count(1)
+    rows.get_by_role("link").click()
+    tab.get_by_role("button", name="Rename").click()
+    tab.get_by_label("Text to make the title from").fill("Guarantees of all kinds")
+    tab.get_by_role("dialog").get_by_role("button", name="Rename").click()
+    expect(tab.get_by_role("heading", level=1)).to_contain_text("Guarantees")
+    tab.get_by_role("button", name="Delete").click()
+    tab.get_by_role("button", name="Delete it").click()
+    expect(tab.get_by_role("heading", level=1)).to_have_text("Sessions")
+    expect(rows).to_have_count(1)
+
+
+def test_a_session_can_be_read_without_script(site: Opening) -> None:
+    opened = site(
+        ScriptedAgent(
+            ToolCall(call_id="1", name="look", arguments={}),
+            ToolResult(call_id="1", name="look", result="seen"),
+            Text(content="# Done\n\nAll of it."),
+        )
+    )
+    session = opened.client.session(index_ids=["idx-docs"])
+    session.ask("Do it")
+    tab = opened.tab(f"/sessions/{session.id}", java_script_enabled=False)
+    expect(tab.get_by_role("article").get_by_role("heading", name="Done")).to_be_visible()
+    tab.locator("details.run summary").click()
+    expect(tab.get_by_text("seen")).to_be_visible()
+    ask(tab, "And again")
+    expect(tab.get_by_role("article")).to_have_count(2)
+
+
+@pytest.mark.parametrize(("name", "ending"), [("Markdown", "md"), ("JSON", "json"), ("HTML", "html")])
+def test_a_session_is_exported_from_the_page(site: Opening, name: str, ending: str) -> None:
+    tab = site().tab("/sessions/new")
+    ask(tab, "What is the revenue by product line?")
+    expect(tab.locator("#status")).to_have_text("Ready")
+    tab.get_by_role("button", name="Export").click()
+    with tab.expect_download() as download:
+        tab.get_by_role("link", name=name).click()
+    assert download.value.suggested_filename.endswith(f".{ending}")
+    text = download.value.path().read_text("utf-8")
+    assert "River gauges" in text
+    if ending == "html":
+        assert "data:image/" in text
+        assert not re.search(r"(src|href)=\"(?!data:|https?://)", text)
+    elif ending == "json":
+        exported = json.loads(text)
+        assert exported["turns"][0]["prompt"] == exported["events"][0]["content"]
+
+
+def test_an_action_of_an_agent_waits_until_a_page_allows_or_rejects_it(site: Opening) -> None:
+    confirmations = Confirmations()
+    opened = site(ScriptedAgent(Text(content="Done.")), confirmations=confirmations)
+    tab = opened.tab("/sessions/new")
+    ask(tab, "Do it")
+    expect(tab.get_by_role("article")).to_contain_text("Done.")
+    session_id = tab.url.rpartition("/")[2]
+    action = ConfirmAction("1", "terminal", {"command": "rm -r build"}, "Remove the build", "HIGH")
+
+    def asked() -> Future[bool | str]:
+        return asyncio.run_coroutine_threadsafe(confirmations.ask(session_id, [action]), opened.loop)
+
+    waiting = tab.get_by_role("group", name="Actions that wait for permission")
+    first = asked()
+    expect(waiting).to_contain_text('"command": "rm -r build"')
+    expect(waiting.get_by_role("button", name="Approve")).to_be_in_viewport()
+    expect(waiting).to_contain_text("Remove the build Risk: HIGH.")
+    waiting.get_by_role("button", name="Approve").click()
+    expect(waiting).to_have_count(0)
+    second = asked()
+    waiting.get_by_label("Reason").fill("Not today")
+    waiting.get_by_role("button", name="Reject").click()
+    expect(waiting).to_have_count(0)
+    assert (first.result(20), second.result(20)) == (True, "Not today")
+
+
+def test_a_message_that_cannot_be_sent_stays_in_the_box_with_the_reason(site: Opening) -> None:
+    opened = site(ScriptedAgent(Text(content="Yes.")))
+    tab = opened.tab("/sessions/new")
+    ask(tab, "Hello")
+    expect(tab.locator("#status")).to_have_text("Ready")
+    ask(tab, "long " * 300)
+    expect(tab.locator("#status")).to_contain_text("1,000")
+    expect(tab.locator("#status")).to_contain_text("Nothing was sent.")
+    expect(tab.get_by_role("textbox", name="Message")).to_have_value("long " * 300)
+    assert len(opened.seen[-1].errors) == 1  # the browser's own line for a status of 400
+    opened.seen[-1].errors.clear()
+
+
+def test_the_timeline_of_a_turn_says_when_what_came(site: Opening) -> None:
+    tab = site(turn_views={"Somebody": lambda turn: [turn.text]}).tab("/sessions/new")
+    ask(tab, "How long is the warranty?")
+    expect(tab.locator("#status")).to_have_text("Ready")
+    tab.get_by_role("link", name="Timeline").click()
+    drawing = tab.get_by_role("img")
+    expect(drawing).to_have_accessible_name(re.compile(r"retrieve at \d+ ms"))
+    expect(tab.get_by_role("region", name="As Somebody sees it")).to_contain_text("36 months")
+    expect(tab.get_by_role("region", name="As JSON")).to_contain_text('"moments": [')

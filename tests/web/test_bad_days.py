@@ -1,0 +1,120 @@
+"""A service that breaks: the page says what is true, and what to do."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+
+import pytest
+from playwright.sync_api import Browser, expect
+
+from chat_sessions import Event, LlamaCloudChat, Stop, Text, TextDelta, Timeouts, Usage, UserInput
+from chat_sessions.core.events import dump_event
+from tests.web.browser import page_server
+from tests.web.conftest import Site, ask
+from tests.wire_server import Connection, Request, WireServer
+
+SUMMARY = {"session_id": "ses-1", "last_updated_at": "2026-01-02T03:04:05Z", "index_ids": ["idx-1"]}
+
+
+class Service:
+    """A service whose stream breaks after "The answer begins", once `shown`; then its session is `history`."""
+
+    def __init__(self) -> None:
+        self.shown = threading.Event()
+        self.looked = threading.Event()
+        self.history: list[Event] | None = []
+
+    def stream(self, _request: Request, connection: Connection) -> None:
+        connection.start_stream()
+        connection.events(TextDelta(content="The answer begins"))
+        self.shown.wait(30)
+        connection.reset()
+
+    def summary(self, _request: Request, connection: Connection) -> None:
+        if self.history is None:
+            connection.reset()
+        else:
+            connection.respond(200, SUMMARY)
+
+    def session(self, _request: Request, connection: Connection) -> None:
+        if self.shown.is_set():
+            self.looked.wait(30)
+        if self.history is None:
+            connection.reset()
+        else:
+            connection.respond(200, SUMMARY | {"events": [dump_event(event) for event in self.history]})
+
+
+@pytest.fixture
+def service() -> Service:
+    return Service()
+
+
+@pytest.fixture
+def recovery() -> float:
+    return 30
+
+
+@pytest.fixture
+def site(browser: Browser, service: Service, recovery: float) -> Iterator[Site]:
+    with WireServer() as server:
+        server.on("POST", "/messages/stream", service.stream)
+        server.on("POST", "/chat", lambda _request, connection: connection.respond(200, SUMMARY))
+        server.on("GET", "/summary", service.summary)
+        server.on("GET", "/chat/ses-1", service.session)
+        timeouts = Timeouts(recovery=recovery)
+        with (
+            LlamaCloudChat(
+                base_url=server.url, api_key="k", index_ids=["idx-1"], timeouts=timeouts, max_retries=0
+            ) as client,
+            page_server(client.aio, look_every=0.1) as served,
+        ):
+            yield Site(client, served, browser)
+            for context in browser.contexts:
+                context.close()
+
+
+def test_a_look_up_after_a_broken_stream_is_shown_as_such(site: Site, service: Service) -> None:
+    tab = site.tab("/sessions/new")
+    ask(tab, "hello")
+    expect(tab.get_by_role("article")).to_contain_text("The answer begins")
+    service.history = [
+        UserInput(content="hello"),
+        Text(content="The answer begins and ends."),
+        Stop(usage=Usage(), is_error=False),
+    ]
+    service.shown.set()
+    expect(tab.get_by_role("article")).to_contain_text("Looking up in the session")
+    service.looked.set()
+    expect(tab.get_by_role("article")).to_contain_text("The answer begins and ends.")
+    expect(tab.get_by_role("alert")).to_have_count(0)
+
+
+@pytest.mark.parametrize("recovery", [0.5])
+def test_a_service_that_dies_in_mid_answer_leaves_the_words_and_the_truth(site: Site, service: Service) -> None:
+    tab = site.tab("/sessions/new")
+    ask(tab, "hello")
+    expect(tab.get_by_role("article")).to_contain_text("The answer begins")
+    service.history = None
+    service.looked.set()
+    service.shown.set()
+    alert = tab.get_by_role("article").get_by_role("alert")
+    expect(alert).to_contain_text("could not be read")
+    expect(alert).to_contain_text("Reload the session in a while")
+    expect(tab.get_by_role("article")).to_contain_text("The answer begins")
+    tab.reload()
+    expect(tab.get_by_role("heading", level=1)).to_have_text("The service did not answer as it should")
+
+
+def test_a_page_that_is_open_says_when_the_session_cannot_be_read_and_when_it_can_again(
+    site: Site, service: Service
+) -> None:
+    service.history = [UserInput(content="hello"), Text(content="Yes."), Stop(usage=Usage(), is_error=False)]
+    tab = site.tab("/sessions/ses-1")
+    expect(tab.get_by_role("article")).to_contain_text("Yes.")
+    told, service.history = service.history, None
+    expect(tab.locator("#status")).to_contain_text("The session cannot be read")
+    expect(tab.get_by_role("article")).to_contain_text("Yes.")
+    service.history = told
+    expect(tab.locator("#status")).to_have_text("")

@@ -1,0 +1,128 @@
+"""What a page is sent of a running turn: everything once, and no more updates than an eye can follow."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from chat_sessions import Stop, Text, TextDelta, Turn, Usage
+from chat_sessions.core import errors
+from chat_sessions.web.live.feed import Pace
+from chat_sessions.web.live.session import shown
+from chat_sessions.web.live.turn import LiveTurn
+from chat_sessions.web.render.markdown import render_markdown, stable_end
+from chat_sessions.web.render.remedies import remedy_for
+
+STOP = Stop(usage=Usage(), is_error=False)
+
+
+class Time:
+    """A clock that stands still but for the waits, which it counts."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+        self.waits: list[float] = []
+
+    def __call__(self) -> float:
+        return self.now
+
+    async def sleep(self, seconds: float) -> None:
+        self.waits.append(seconds)
+        self.now += seconds
+
+
+async def test_the_first_update_goes_at_once_and_the_next_wait_for_their_time() -> None:
+    time = Time()
+    pace = Pace(10, clock=time, sleep=time.sleep)
+    for _ in range(4):
+        await pace.wait()
+    assert time.waits == pytest.approx([0.1, 0.1, 0.1])
+    time.now += 5
+    await pace.wait()
+    assert len(time.waits) == 3
+
+
+@pytest.mark.parametrize(
+    ("text", "stable"),
+    [
+        ("one\n\ntwo", "one\n\n"),
+        ("one\ntwo", ""),
+        ("one\n\n", ""),
+        ("```\na\n\nb\n\nc", ""),
+        ("```\na\n\n```\n\nb\n", "```\na\n\n```\n\n"),
+        ("- a\n\n  more of a\n\nb\n", "- a\n\n  more of a\n\n"),
+    ],
+)
+def test_a_block_is_stable_once_another_began_after_a_blank_line(text: str, stable: str) -> None:
+    assert text[: stable_end(text)] == stable
+
+
+def test_stable_blocks_and_the_rest_render_like_the_whole() -> None:
+    text = "# Title\n\nSome *text*.\n\n```\ncode\n\nmore\n```\n\n| a |\n|---|\n| 1 |\n\nEnd"
+    end = stable_end(text)
+    assert render_markdown(text[:end]) + render_markdown(text[end:]) == render_markdown(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "<script>alert(1)</script>",
+        "[x](javascript:alert(1))",
+        "[x](data:text/html,<script>alert(1)</script>)",
+        "<img src=x onerror=alert(1)>",
+        "![x](https://evil.example/x.png)",
+        '<hx-partial hx-target="body"><b>x</b></hx-partial>',
+        '[x](https://a.example "\\" onclick=alert(1) \\"")',
+        "<svg/onload=alert(1)>",
+    ],
+)
+def test_markdown_brings_no_script_no_image_and_no_attribute(text: str) -> None:
+    html = render_markdown(text)
+    for sign in ("<script", "<img", "<svg", "<hx-", 'href="javascript', 'href="data', '" onclick'):
+        assert sign not in html
+
+
+def live(prompt: str, *, after: int, error: Exception | None = None) -> LiveTurn:
+    turn = LiveTurn(prompt, after=after)
+    turn.error = error
+    return turn
+
+
+def told(prompt: str) -> Turn:
+    return Turn(prompt, (Text(content="yes"), STOP))
+
+
+def test_a_turn_sent_from_here_takes_its_place_in_the_history() -> None:
+    again = live("b", after=1)
+    items = shown([told("b"), told("b")], [again])
+    assert [item.live for item in items] == [None, again]
+    assert shown([told("a")], [again])[1].live is again
+
+
+def test_a_turn_that_was_refused_is_not_taken_for_one_of_the_same_words() -> None:
+    refused = live("a", after=0, error=errors.RateLimitError("slow", status_code=429))
+    items = shown([told("a")], [refused])
+    assert [item.live for item in items] == [None, refused]
+
+
+def test_every_error_has_a_remedy() -> None:
+    for error in (errors.TurnOutcomeUnknown("x", turn=Turn(), session_id="s"), errors.APITimeoutError("x")):
+        assert remedy_for(error) != "Try again."
+
+
+async def test_a_turn_of_10_000_deltas_is_a_handful_of_updates() -> None:
+    from tests.web.telling import followed
+
+    deltas = [TextDelta(content=f"word {n} " + ("\n\n" if n % 50 == 49 else "")) for n in range(10_000)]
+    updates, answer = await asyncio.wait_for(followed([*deltas, STOP]), 50)
+    assert updates < 200
+    assert "word 9999" in answer
+
+
+def test_all_script_together_is_small() -> None:
+    import chat_sessions.web
+
+    scripts = list((Path(chat_sessions.web.__file__).parent / "static").glob("*.js"))
+    assert sum(script.stat().st_size for script in scripts) < 60_000
