@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from chat_sessions import LlamaCloudChat, LocalServer, Session, TurnInterrupted, replay
+from chat_sessions import LlamaCloudChat, LocalServer, Session, Turn, TurnInterrupted, replay
 from chat_sessions.langchain import SessionChatModel
 from chat_sessions.llama_index import SessionChatEngine
 from chat_sessions.testing import Cut, How, Refuse
 from tests.faults.playback import QUESTION, Playback, record
-from tests.faults.speaker import SHORT, Speaker
+from tests.faults.speaker import SHORT, Speaker, as_read
 
 ENDS: tuple[How, ...] = ("clean", "fin", "reset")
 Ask = Callable[[LlamaCloudChat], Awaitable[str]]
@@ -71,18 +71,18 @@ def folder(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-async def played(folder: Path) -> AsyncIterator[tuple[Playback, bytes, str]]:
+async def played(folder: Path) -> AsyncIterator[tuple[Playback, bytes, Turn]]:
     with LocalServer(indexes={"idx-docs": folder}, agent=Speaker(SHORT)) as server:
         stream_bytes, history = record(server)
     with Playback(stream_bytes, history) as playback:
-        yield playback, stream_bytes, replay(Session.model_validate_json(history).events)[0].text
+        yield playback, stream_bytes, replay(Session.model_validate_json(history).events)[0]
 
 
 @pytest.mark.parametrize("ask", ASKS, ids=lambda ask: str(ask.__name__))
 async def test_a_turn_cut_around_each_event_is_whole_through_each_entry_point(
-    played: tuple[Playback, bytes, str], ask: Ask
+    played: tuple[Playback, bytes, Turn], ask: Ask
 ) -> None:
-    playback, recorded, text = played
+    playback, recorded, whole = played
     boundaries = [0, *(match.end() for match in re.finditer(rb"\r\n\r\n", recorded))]
     places = {max(0, at + shift) for at in boundaries for shift in (-1, 0, 1)}
     places |= set(random.Random(5).sample(range(len(recorded)), 20))
@@ -90,16 +90,16 @@ async def test_a_turn_cut_around_each_event_is_whole_through_each_entry_point(
     with playback.client() as client:
         for number, at in enumerate(offsets):
             playback.faults.script(Cut(at_byte=at, how=ENDS[number % 3]))
-            assert (at, await ask(client)) == (at, text)
+            assert (at, await ask(client)) == (at, as_read(whole))
         assert playback.faults.prompts == (QUESTION,) * len(offsets)
         await client.aio.close()
 
 
 @pytest.mark.parametrize("ask", ASKS, ids=lambda ask: str(ask.__name__))
 async def test_a_turn_whose_session_cannot_be_read_is_an_error_with_a_true_beginning_through_each_entry_point(
-    played: tuple[Playback, bytes, str], ask: Ask
+    played: tuple[Playback, bytes, Turn], ask: Ask
 ) -> None:
-    playback, recorded, text = played
+    playback, recorded, whole = played
     with playback.client() as client:
         for at in range(len(recorded) // 3, len(recorded) - 200, len(recorded) // 7):
             playback.faults.clear()
@@ -107,6 +107,6 @@ async def test_a_turn_whose_session_cannot_be_read_is_an_error_with_a_true_begin
             playback.faults.script(Cut(at_byte=at, how="clean"), Refuse(404, on="history"))
             with pytest.raises(TurnInterrupted) as caught:
                 await ask(client)
-            assert text.startswith(caught.value.turn.text)
+            assert whole.text.startswith(caught.value.turn.text)
             assert playback.faults.prompts == (QUESTION,)
         await client.aio.close()

@@ -44,11 +44,21 @@ __all__ = [
     "Update",
     "events_of",
     "fold",
+    "gap",
     "replay",
 ]
 
 Update: TypeAlias = TextDelta | Text | ThinkingDelta | Thinking | RunBegan | RunEnded | UnknownEvent | UserInput | Stop
 """What an event adds to a turn. The deltas hold all text and thinking once; a final repeats what they brought."""
+
+
+def gap(before: str, after: str) -> str:
+    r"""Return what a reader is shown between two pieces of text that have a tool run between them.
+
+    It is a blank line, or nothing where there is white space already, so that "Let me look." and "Revenue was ..."
+    do not run together.
+    """
+    return "\n\n" if before and not before[-1].isspace() and not after[:1].isspace() else ""
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from langchain_core.messages.ai import UsageMetadata
 from chat_sessions.core.events import Text, TextDelta, Thinking, ThinkingDelta
 from chat_sessions.core.models import Usage
 from chat_sessions.core.sources import Source
-from chat_sessions.core.turn import RunBegan, RunEnded, Turn, Update
+from chat_sessions.core.turn import RunBegan, RunEnded, Turn, Update, gap
 
 __all__ = [
     "Block",
@@ -88,9 +88,7 @@ class BlockWriter:
         if self._kind != kind:
             self._index += 1
             self._kind = kind
-            before = self._last.get(kind)
-            if before is not None and not before[-1].isspace() and not piece[0].isspace():
-                piece = f"\n\n{piece}"
+            piece = gap(self._last.get(kind, ""), piece) + piece
         self._last[kind] = piece
         return piece
 

@@ -24,7 +24,7 @@ from llama_index.core.tools import ToolOutput
 
 from chat_sessions.core.events import Text, TextDelta, Thinking, ThinkingDelta, ToolCall, ToolResult
 from chat_sessions.core.models import Usage
-from chat_sessions.core.turn import RunBegan, RunEnded, ToolRun, Turn
+from chat_sessions.core.turn import RunBegan, RunEnded, ToolRun, Turn, gap
 from chat_sessions.llama_index.outputs import NO_RESULT, result_text
 
 __all__ = [
@@ -32,7 +32,6 @@ __all__ = [
     "answer_message",
     "answer_text",
     "chat_response",
-    "gap",
     "messages_of",
     "response_metadata",
     "same_talk",
@@ -41,15 +40,6 @@ __all__ = [
 ]
 
 _NO_RESULT = {"running": "This tool has not given a result yet.", "unanswered": NO_RESULT}
-
-
-def gap(before: str, after: str) -> str:
-    r"""Return what to put between two pieces of text that have a tool run between them.
-
-    It is a blank line, or nothing where there is white space already, so that "Let me look." and "Revenue was ..."
-    do not run together.
-    """
-    return "\n\n" if before and not before[-1].isspace() and not after[:1].isspace() else ""
 
 
 @dataclass(slots=True)

@@ -13,8 +13,8 @@ from llama_index.core.tools import ToolOutput
 
 from chat_sessions.core.errors import TurnError, TurnFailed
 from chat_sessions.core.events import TextDelta, ThinkingDelta
-from chat_sessions.core.turn import RunBegan, RunEnded, Turn, Update
-from chat_sessions.llama_index.messages import agent_response, chat_response, gap
+from chat_sessions.core.turn import RunBegan, RunEnded, Turn, Update, gap
+from chat_sessions.llama_index.messages import agent_response, chat_response
 from chat_sessions.llama_index.outputs import NO_RESULT, Outputs, unanswered_output
 from chat_sessions.llama_index.traces.turn_trace import TurnTrace
 
