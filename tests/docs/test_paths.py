@@ -1,0 +1,32 @@
+"""Every path that the documentation names exists."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+SOURCE = ROOT / "src" / "chat_sessions"
+TOP = {"tests", "docs", "scripts", "examples", "benchmarks", "fuzz", "src"}
+# Pages that describe this repository's files. The others name files of yours.
+PAGES = {"AGENTS.md": 15, "SECURITY.md": 20, "docs/architecture.md": 45}
+PATH = re.compile(r"`([a-z0-9_./-]+/[a-z0-9_./-]*|[a-z0-9_/]+\.(?:py|toml|md))`")
+
+
+def paths_in(text: str) -> set[str]:
+    return {path for path in PATH.findall(text) if not path.startswith("/")}
+
+
+def exists(path: str) -> bool:
+    if path.partition("/")[0] in TOP or "/" not in path:
+        return (ROOT / path).exists() or any(SOURCE.rglob(path))
+    return (SOURCE / path).exists() or (ROOT / path).exists()
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_path_that_the_page_names_exists(page: str) -> None:
+    named = paths_in((ROOT / page).read_text())
+    assert len(named) >= PAGES[page]
+    assert sorted(path for path in named if not exists(path)) == []
