@@ -1,8 +1,7 @@
 """The events of a turn in the making, in canonical order: each segment of text or thinking is one item.
 
 A chain, so that a final can take the place of runs that are far back, at a cost that does not depend on
-how far. Events of unknown types hang on the item before them: they must not cut a segment in two that a
-later version, which knows them, would not.
+how far. Events of unknown types hang on the item before them, so that they don't split a text segment.
 """
 
 from __future__ import annotations
