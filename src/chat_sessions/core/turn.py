@@ -264,8 +264,8 @@ def fold(turn: Turn, event: Event) -> Turn:
 def replay(events: Iterable[Event]) -> list[Turn]:
     """Return the turns of a history, oldest first.
 
-    A turn begins at each `user_input`, and also after a `stop` in a history without `user_input`. The last may be incomplete: it
-    is still running, or it was cut off.
+    A turn begins at each `user_input`, and also after a `stop` in a history without `user_input`. The last may be
+    incomplete: it is still running, or it was cut off.
     """
     folds: list[TurnFold] = []
     for event in events:
