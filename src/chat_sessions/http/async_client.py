@@ -174,7 +174,7 @@ class AsyncHTTPClient:
             if not token:
                 return
             if token in seen:
-                raise ProtocolError(f"the service gave the page token {token!r} twice: its list has no end")
+                raise ProtocolError(f"the service gave the page token {token!r} twice, so its list would never end")
             seen.add(token)
 
     def _turn_error(self, call: Call, error: httpx.RequestError, exchange: Exchange, clock: EventClock) -> Exception:

@@ -181,7 +181,7 @@ def _proxy_url(address: str, name: str) -> httpx.URL:
     try:
         url = httpx.URL(address)
     except (httpx.InvalidURL, ValueError):
-        raise ConfigurationError(f"{name} is no address of a proxy, such as http://127.0.0.1:3128") from None
+        raise ConfigurationError(f"{name} is not the address of a proxy, such as http://127.0.0.1:3128") from None
     if url.scheme not in _PROXY_SCHEMES or not url.host:
         raise ConfigurationError(
             f"{name} names a proxy of the kind {url.scheme!r}; use one of {', '.join(_PROXY_SCHEMES)}, "
@@ -275,7 +275,7 @@ def checked_url(value: str, *, suffix: str) -> str:
     try:
         url = httpx.URL(value)
     except (httpx.InvalidURL, ValueError) as error:
-        raise ConfigurationError(f"base_url is no address: {value!r} ({error})") from error
+        raise ConfigurationError(f"base_url is not an address: {value!r} ({error})") from error
     if url.scheme not in ("http", "https") or not url.host:
         raise ConfigurationError(f"base_url must be an http or https address; got {value!r}")
     if url.query or url.fragment:
@@ -286,7 +286,7 @@ def checked_url(value: str, *, suffix: str) -> str:
 def checked_key(key: SecretStr) -> SecretStr:
     """Return the key if a header can carry it. Raises `ConfigurationError`."""
     if not _can_be_sent(key):
-        raise ConfigurationError("the API key holds white space or characters that no key has; copy it again")
+        raise ConfigurationError("the API key contains white space or characters that a key cannot have; copy it again")
     return key
 
 
@@ -302,7 +302,7 @@ def checked_headers(given: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
     given = Concealed(given)
     for name in given:
         if not _is_header_name(name):
-            raise ConfigurationError(f"headers: {name!r} is no header name")
+            raise ConfigurationError(f"headers: {name!r} is not a header name")
         if not _is_header_value(given[name]):
             raise ConfigurationError(
                 f"headers[{name!r}] cannot be sent: a value is a string of one line, of printable ASCII characters"

@@ -205,8 +205,7 @@ def _refuse_unknown(whose: str, name: str, known: Iterable[str]) -> NoReturn:
 def _check_sync(name: str, value: object) -> None:
     if value is not None and not hasattr(value, "aio"):
         raise ConfigurationError(
-            f"{name} is of type {type(value).__name__}: give the sync client or session, whose async twin is reached "
-            "by it"
+            f"{name} is of type {type(value).__name__}: give the sync client or session; async methods use its twin"
         )
 
 
@@ -233,7 +232,7 @@ def is_schema(tool: object) -> bool:
 def refuse_schema() -> NoReturn:
     """Raise `NotImplementedError` that says how to get an answer in a given form."""
     raise NotImplementedError(
-        "a hosted session answers in words and takes no schema: pass its answer to a model that has "
+        "a hosted session answers in text and takes no schema: pass its answer to a model that has "
         "with_structured_output, or ask for JSON in the prompt and use JsonOutputParser"
     )
 

@@ -396,5 +396,5 @@ class SessionChatModel(BaseChatModel):
         Raises `ConfigurationError` for any other argument schema.
         """
         if args_schema is not None or arg_types is not None:
-            raise ConfigurationError("a session takes one question in words: leave out args_schema and arg_types")
+            raise ConfigurationError("a session takes one question as text: leave out args_schema and arg_types")
         return SessionTool(model=self, name=name or TOOL_NAME, description=description or TOOL_DESCRIPTION)

@@ -159,7 +159,9 @@ class Settings:
         try:
             prompt.encode()
         except UnicodeEncodeError as error:
-            raise ConfigurationError("the prompt holds half of a surrogate pair, which no JSON can carry") from error
+            raise ConfigurationError(
+                "the prompt contains half of a surrogate pair, which JSON cannot represent"
+            ) from error
 
     @staticmethod
     def check_indexes(index_ids: Sequence[str] | None) -> None:

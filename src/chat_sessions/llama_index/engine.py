@@ -84,8 +84,8 @@ class SessionChatEngine(Conversation, BaseChatEngine):
         """
         if not hasattr(session, "client"):
             raise ConfigurationError(
-                f"from_session takes a session such as chat.session(...), not {type(session).__name__}; to go on with "
-                "the session of an id, use SessionChatEngine(client=chat, session_id=...)"
+                f"from_session takes a session such as chat.session(...), not {type(session).__name__}; to continue "
+                "a session by its id, use SessionChatEngine(client=chat, session_id=...)"
             )
         engine = cls.__new__(cls)
         engine._set_up(session, callback_manager, on_chat_history)
