@@ -29,6 +29,7 @@ TITLES = {"no key", "needs a key", "file", "notebook", "file, no key", "notebook
 NOT_RUN = {
     "needs-openhands": "it needs an OpenHands Agent Server",
     "fragment": "it is a part of a program of the reader's",
+    "example": "it is a file of `examples`, which tests of its own run",
     "runs-forever": "it serves until it is interrupted",
     "global-effect": "it changes the process for every other test; the adapter's own tests run it",
 }
