@@ -30,3 +30,22 @@ def test_every_path_that_the_page_names_exists(page: str) -> None:
     named = paths_in((ROOT / page).read_text())
     assert len(named) >= PAGES[page]
     assert sorted(path for path in named if not exists(path)) == []
+
+
+@pytest.mark.parametrize("page", ["README.md", "AGENTS.md", "docs/architecture.md", "docs/getting-started.md"])
+def test_every_make_target_that_the_page_names_exists(page: str) -> None:
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    named = set(re.findall(r"(?:^|`)make ([a-z-]+)", (ROOT / page).read_text(), re.MULTILINE))
+    assert named
+    assert named - targets == set()
+
+
+def test_a_module_is_generated_or_named_as_one_that_is_not() -> None:
+    by_hand = {
+        twin.relative_to(SOURCE).as_posix()
+        for source in SOURCE.rglob("async_*.py")
+        if (twin := source.with_name(source.name.removeprefix("async_"))).exists()
+        and not twin.read_text().startswith("# Generated from")
+    }
+    text = (ROOT / "docs" / "architecture.md").read_text()
+    assert sorted(name for name in by_hand if f"`{name}`" not in text) == []
