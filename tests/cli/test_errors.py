@@ -155,7 +155,7 @@ def test_an_address_that_is_no_chat_api_is_named(command: Commands) -> None:
         server.on("POST", "/chat", _a_page)
         result = command("ask", "hello", "-i", "idx-docs", "--base-url", server.url, "--api-key", "k")
     assert result.code == 5
-    assert "body that is no SessionSummary" in result.err
+    assert "body that is not a SessionSummary" in result.err
 
 
 def test_a_server_that_dies_in_mid_answer_leaves_the_text_so_far_and_the_truth_about_the_turn(

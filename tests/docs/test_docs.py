@@ -1,4 +1,7 @@
-"""The code in the documentation runs, as it stands, in its order, against a server over the example documents."""
+"""The code in the documentation runs, as it stands, in its order, with and without a key.
+
+"With a key" means the environment that `chat-sessions serve` prints, over the example documents.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,9 @@ import asyncio
 import inspect
 import re
 import sys
+from collections import Counter
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 
@@ -16,9 +21,57 @@ import pytest
 from chat_sessions import LocalServer
 
 ROOT = Path(__file__).parents[2]
-PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
-# Every fenced block of exactly "python" is run; one that cannot be is marked "{ .python .no-run }".
-BLOCK = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
+FENCE = re.compile(
+    r"^```[ ]?(?:python(?:[ ]title=\"(?P<title>[^\"]*)\")?|\{[ ](?P<attributes>[^}]*)\})\n(?P<code>.*?)^```",
+    re.MULTILINE | re.DOTALL,
+)
+TITLES = {"no key", "needs a key", "file", "notebook", "file, no key", "notebook, no key"}
+NOT_RUN = {
+    "needs-openhands": "it needs an OpenHands Agent Server",
+    "fragment": "it is a part of a program of the reader's",
+    "example": "it is a file of `examples`, which tests of its own run",
+    "runs-forever": "it serves until it is interrupted",
+    "global-effect": "it changes the process for every other test; the adapter's own tests run it",
+}
+
+
+@dataclass(frozen=True)
+class Block:
+    page: str
+    line: int
+    code: str
+    title: str
+    attributes: tuple[str, ...]
+
+    @property
+    def runs(self) -> bool:
+        return not self.attributes
+
+    @property
+    def has_no_key(self) -> bool:
+        return "no key" in self.title
+
+
+def blocks_in(page: Path) -> list[Block]:
+    text = page.read_text()
+    return [
+        Block(
+            str(page.relative_to(ROOT)),
+            text.count("\n", 0, match.start("code")),
+            match["code"],
+            match["title"] or "",
+            tuple((match["attributes"] or "").split()),
+        )
+        for match in FENCE.finditer(text)
+    ]
+
+
+BLOCKS = {
+    str(page.relative_to(ROOT)): found
+    for page in sorted([ROOT / "README.md", ROOT / "SECURITY.md", *(ROOT / "docs").rglob("*.md")])
+    if (found := blocks_in(page))
+}
+RAN: Counter[str] = Counter()
 
 
 @pytest.fixture(scope="module")
@@ -29,18 +82,69 @@ def server() -> Iterator[LocalServer]:
 
 # LlamaIndex's own workflow agents, from pydantic 2.14 on.
 @pytest.mark.filterwarnings("ignore::pydantic.warnings.PydanticDeprecationWarning")
-@pytest.mark.parametrize("page", [page for page in PAGES if BLOCK.search(page.read_text())], ids=lambda page: page.name)
-def test_the_code_of_the_page_runs(page: Path, server: LocalServer, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("page", [page for page, blocks in BLOCKS.items() if any(block.runs for block in blocks)])
+def test_the_code_of_the_page_runs(page: str, server: LocalServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
-    monkeypatch.setenv("LLAMA_CLOUD_API_KEY", server.api_key)
-    monkeypatch.setenv("LLAMA_CLOUD_BASE_URL", server.url)
-    text = page.read_text()
     # A module, as what a page defines is looked up in one (the annotations of a TypedDict are).
     module = ModuleType("documentation_page")
     monkeypatch.setitem(sys.modules, module.__name__, module)
-    for match in BLOCK.finditer(text):
-        line = text.count("\n", 0, match.start(1))
-        code = compile("\n" * line + match[1], str(page), "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+    for block in BLOCKS[page]:
+        if not block.runs:
+            continue
+        for name, value in (("LLAMA_CLOUD_API_KEY", server.api_key), ("LLAMA_CLOUD_BASE_URL", server.url)):
+            if block.has_no_key:
+                monkeypatch.delenv(name, raising=False)
+            else:
+                monkeypatch.setenv(name, value)
+        code = compile("\n" * block.line + block.code, str(ROOT / page), "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
         result = eval(code, module.__dict__)
         if inspect.iscoroutine(result):
             asyncio.run(result)
+        RAN[page] += 1
+
+
+def test_every_block_ran_or_says_why_not(capsys: pytest.CaptureFixture[str]) -> None:
+    left_out = Counter(
+        attribute.removeprefix(".")
+        for blocks in BLOCKS.values()
+        for block in blocks
+        for attribute in block.attributes
+        if attribute not in (".python", ".no-run")
+    )
+    assert set(left_out) == set(NOT_RUN)
+    for blocks in BLOCKS.values():
+        for block in blocks:
+            assert block.runs or (len(block.attributes) == 3 and block.attributes[:2] == (".python", ".no-run")), block
+    if not RAN:
+        pytest.skip("the pages were not run in this process")
+    with capsys.disabled():
+        print(f"\n{sum(RAN.values())} blocks of {len(RAN)} pages ran: {dict(RAN)}")
+        for reason, count in left_out.items():
+            print(f"{count} not run: {NOT_RUN[reason]}")
+    expected = {page: sum(block.runs for block in blocks) for page, blocks in BLOCKS.items()}
+    assert dict(RAN) == {page: count for page, count in expected.items() if count}
+
+
+@pytest.mark.parametrize("page", BLOCKS)
+def test_a_block_that_runs_in_one_place_only_says_where(page: str) -> None:
+    for block in BLOCKS[page]:
+        if not block.runs:
+            continue
+        assert block.title in TITLES | {""}, block
+        try:
+            compile(block.code, page, "exec")
+        except SyntaxError:
+            assert block.title.startswith("notebook"), block
+        else:
+            assert not block.title.startswith("notebook"), block
+        assert ("asyncio.run(" in block.code) == block.title.startswith("file"), block
+
+
+def test_the_way_to_a_first_answer_needs_no_key_in_each_framework() -> None:
+    first = [block for block in BLOCKS["README.md"] if block.has_no_key]
+    assert ["llama_index" in first[0].code, "langchain" in first[1].code] == [True, True]
+    assert [block.code.count("\n") for block in first] == [5, 5]
+    with_key = [block for block in BLOCKS["README.md"] if block.title == "needs a key"]
+    assert [len(ast.parse(block.code).body) for block in with_key] == [3, 3]
+    for page in ("docs/start/llama-index.md", "docs/start/langchain.md", "docs/start/own-files.md"):
+        assert [block for block in BLOCKS[page] if not block.has_no_key and block.title != "needs a key"] == []

@@ -317,7 +317,7 @@ class TestWhatIsGiven:
         [
             ({"verify": "/no/such/file.pem"}, r"verify='/no/such/file.pem' cannot be read"),
             ({"proxy": "ftp://127.0.0.1:1"}, "proxy names a proxy of the kind 'ftp'"),
-            ({"proxy": "http://[::1"}, "proxy is no address of a proxy"),
+            ({"proxy": "http://[::1"}, "proxy is not the address of a proxy"),
             ({"proxy": "http://me:hidden@"}, "proxy names a proxy"),
         ],
     )

@@ -44,7 +44,7 @@ def test_the_tool_has_the_name_and_description_it_was_given(stage: Stage) -> Non
     made = stage.model().as_tool(name="handbook", description="Knows the handbook.")
     assert (made.name, made.description) == ("handbook", "Knows the handbook.")
     assert list(made.args) == ["question"]
-    with pytest.raises(ConfigurationError, match="one question in words"):
+    with pytest.raises(ConfigurationError, match="one question as text"):
         stage.model().as_tool(arg_types={"a": int})
 
 

@@ -294,7 +294,7 @@ async def test_a_silent_service_is_a_timeout(wire: WireServer) -> None:
 
 async def test_an_answer_that_is_no_summary_is_an_error_that_quotes_it(chat: AnyChat, wire: WireServer) -> None:
     wire.on("GET", "/summary", answer(200, {"session_id": 7}))
-    with pytest.raises(ProtocolError, match=r"no SessionSummary \(session_id: .*\): '\{"):
+    with pytest.raises(ProtocolError, match=r"not a SessionSummary \(session_id: .*\): '\{"):
         await do(chat.get_summary("ses-1"))
     wire.on("GET", "/summary", answer(200, b"<html>" + b"x" * 5000))
     with pytest.raises(ProtocolError, match=r"\(body: .*<html>"):
@@ -366,7 +366,7 @@ async def test_an_answer_that_is_nested_too_deep_is_quoted_shortened(chat: AnyCh
         await do(chat.retrieve("ses-1"))
     deep = b"[" * 700 + b"]" * 700
     wire.on("GET", "/chat/ses-1", answer(200, b'{"session_id":"s","events":[{"type":"new","a":' + deep + b"}]}"))
-    with pytest.raises(ProtocolError, match="no Session"):
+    with pytest.raises(ProtocolError, match="not a Session"):
         await do(chat.retrieve("ses-1"))
 
 
@@ -374,7 +374,7 @@ async def test_an_answer_that_is_nested_too_deep_is_quoted_shortened(chat: AnyCh
 async def test_what_is_no_attachment_name_is_refused_before_any_request(
     chat: AnyChat, wire: WireServer, name: str
 ) -> None:
-    with pytest.raises(ConfigurationError, match="is no attachment name"):
+    with pytest.raises(ConfigurationError, match="cannot be used as the attachment name"):
         await do(chat.attachment_url(ImageAttachment(attachment_name=name, source_id="dfl-1")))
     assert wire.requests == []
 

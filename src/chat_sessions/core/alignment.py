@@ -1,9 +1,8 @@
-"""A turn as its broken stream left it beside the same turn as its session shows it.
+"""Compares a turn as its broken stream left it with the same turn as its session shows it.
 
-The words of each kind, text and thinking, are followed through both sides, because the two may cut them
-into segments in different ways; white space does not count. Tool events are the same if they have the
-same call id, other events if they are equal. What the session shows is canonical; what came live and the
-session does not show stays where it came.
+The words of each kind, text and thinking, are matched across both sides, because each side may split them into segments
+differently; white space does not count. Tool events are the same if they have the same call id, other events if they
+are equal. What the session shows is canonical; what arrived live and the session does not show keeps its place.
 """
 
 from __future__ import annotations
@@ -30,13 +29,13 @@ from chat_sessions.core.segments import bare, offset_of, unshown_part
 __all__ = ["Alignment", "Missing", "align"]
 
 _Words: TypeAlias = Text | TextDelta | Thinking | ThinkingDelta
-# How many live segments are looked through for the beginning of a stored one.
+# How many live segments are searched for the beginning of a stored one.
 _MOST_APART = 8
 
 
 @dataclass(frozen=True, slots=True)
 class Missing:
-    """An event that the live side lacks; `unshown` is the part of its words that a reader has not had."""
+    """An event that the live side lacks; `unshown` is the part of its words that a reader has not received."""
 
     event: Event
     unshown: str = ""
@@ -47,7 +46,7 @@ class Alignment:
     """The two sides as one turn.
 
     `merged` are its events. `missing`, added to the live side in their order, make it whole. `is_consistent` says
-    whether both can be the same turn by their words: what one side lacks comes after what both have.
+    whether both can be the same turn: what one side lacks comes after what both have.
     """
 
     merged: tuple[Event, ...]
@@ -86,7 +85,7 @@ def align(live: Sequence[Event], stored: Sequence[Event]) -> Alignment:
 def _with_live(
     stored: Sequence[Event], live: Sequence[Event], places: Mapping[int, int], left: Mapping[int, Event]
 ) -> tuple[Event, ...]:
-    """The stored events, each followed by what came live after it and is not stored."""
+    """Return the stored events, each followed by the live events after it that are not stored."""
     kept: dict[int, list[Event]] = defaultdict(list)
     place = -1
     for number, event in enumerate(live):
@@ -103,7 +102,7 @@ def _with_live(
 
 
 class _Others:
-    """The live events that are no words, by what makes them the same as a stored one."""
+    """The live events other than text and thinking, by what identifies them with a stored one."""
 
     def __init__(self, live: Sequence[Event]) -> None:
         self._numbers: dict[tuple[str, str], deque[int]] = defaultdict(deque)
@@ -112,7 +111,7 @@ class _Others:
                 self._numbers[self._key(event)].append(number)
 
     def take(self, event: Event) -> int | None:
-        """The number of the live event that this stored one is; None if there is none (left)."""
+        """Return the number of the live event that matches this stored one; None if none is left."""
         numbers = None if isinstance(event, Stop) else self._numbers.get(self._key(event))
         return numbers.popleft() if numbers else None
 
@@ -135,7 +134,7 @@ class _LiveSegment:
 
 @dataclass(frozen=True, slots=True)
 class _Found:
-    """A stored segment: its form in the merged turn, what is missing of it live, and the live ones in it."""
+    """A stored segment: its merged form, what the live side lacks of it, and the live segments in it."""
 
     event: Event
     missing: list[Missing] = field(default_factory=list[Missing])
@@ -143,7 +142,7 @@ class _Found:
 
 
 class _Lane:
-    """The words of one kind, used up on the live side as the stored segments are gone through."""
+    """The words of one kind: each stored segment consumes its words on the live side."""
 
     def __init__(self, live: Sequence[Event], stored: Sequence[Event], *, is_text: bool) -> None:
         kinds = Text | TextDelta if is_text else Thinking | ThinkingDelta
@@ -180,13 +179,13 @@ class _Lane:
         return _Found(self._form(stored, used), self._missing(stored, rest, used), [one.number for one in used])
 
     def _beginning_of(self, words: str) -> _LiveSegment | None:
-        """The first live segment that these words begin with, or that begins with them."""
+        """Return the first live segment that these words begin with, or that begins with them."""
         is_blank = not words.strip()
         for segment in islice(self._unfound(), 1 if is_blank else _MOST_APART):
             shown = segment.rest
             if words.startswith(shown) or shown.startswith(words):
                 return segment
-            # White space without words is taken for what it is only.
+            # White space alone matches only white space.
             if not is_blank and (_after(shown, words) is not None or _after(words, shown) is not None):
                 return segment
         return None
@@ -197,14 +196,14 @@ class _Lane:
         return (segment for segment in islice(self._left, self._first, None) if not segment.is_found)
 
     def _corrected_by(self, stored: _Words) -> _LiveSegment | None:
-        """The run of deltas that was cut and that this final corrects: it begins like it and goes on otherwise."""
+        """Return the cut run of deltas that this final corrects: it begins the same and continues differently."""
         cut = self._left[-1] if self._left else None
         if cut is None or _is_final(cut.event) or cut.rest != cut.event.content or not _is_final(stored):
             return None
         return cut if bare(cut.rest)[:1] == bare(stored.content)[:1] else None
 
     def _missing(self, stored: _Words, rest: str, used: list[_LiveSegment]) -> list[Missing]:
-        """What to add to the live side for this stored segment, of which `rest` was not found there."""
+        """Return what to add to the live side for this stored segment, whose `rest` was not found there."""
         if not used:
             # A final that follows a run that still grows would be taken for its correction.
             return [Missing(self._made(content=rest) if self._is_growing else stored, rest)]
@@ -213,7 +212,7 @@ class _Lane:
         if len(used) == 1 and is_run and last.before == last.event.content and last.is_found and _is_final(stored):
             is_last = last is self._left[-1]
             self._is_growing = self._is_growing and not is_last
-            # White space that goes on is shown, but not behind other words.
+            # Trailing white space is shown, but not after other words.
             return [Missing(stored, rest if is_last or rest.strip() else "")]
         # White space after a final is what the service trimmed; in a run of deltas it goes on.
         goes_on = is_run and stored.content.endswith(last.before + rest)
@@ -221,7 +220,7 @@ class _Lane:
 
     @staticmethod
     def _form(stored: _Words, used: list[_LiveSegment]) -> Event:
-        """The segment in the merged turn: as stored, unless it has come live as a final and is stored as less."""
+        """Return the merged segment: as stored, unless the live side has a final and the stored one is less."""
         if _is_final(stored) or len(used) != 1 or not _is_final(used[0].event):
             return stored
         if _after(stored.content, used[0].event.content) is None:
@@ -251,7 +250,7 @@ def _is_final(event: _Words) -> bool:
 
 
 def _after(beginning: str, words: str) -> str | None:
-    """What comes in `words` after this beginning; None if they begin in another way. White space does not count."""
+    """Return what follows this beginning in `words`; None if they begin differently. White space does not count."""
     rest = unshown_part(beginning, words)
     if rest is None and bare(words).startswith(start := bare(beginning)):
         rest = words[offset_of(len(start), words) :]

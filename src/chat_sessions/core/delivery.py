@@ -1,8 +1,8 @@
-"""What became of a turn whose stream broke: a decision, made from what can be known.
+"""Decides what happened to a turn whose stream broke, from what can be known.
 
 Three things are known: what was in the session before (perhaps), the prompt with what the
-stream brought before it broke, and what the session shows now. No wire tells more: the API
-has no idempotency key and no event to resume from.
+stream brought before it broke, and what the session shows now. Nothing else is available: the API has no idempotency
+key and cannot resume a stream.
 """
 
 from __future__ import annotations

@@ -60,11 +60,11 @@ _QUOTE_LIMIT = 500
 
 
 class ChatSessionsError(Exception):
-    """The base of every error of this package."""
+    """The base of the errors of services, connections and turns."""
 
 
 class ConfigurationError(ChatSessionsError, ValueError):
-    """Something on the caller's side is missing or cannot work; raised before any request."""
+    """Something in your setup or input is missing or cannot work; raised before any request."""
 
 
 class APIError(ChatSessionsError):
@@ -75,7 +75,7 @@ class APIStatusError(APIError):
     """The service answered with an error status.
 
     `status_code` is the HTTP status, `body` the parsed JSON body (or its text),
-    `request_id` the service's own id for the request where it sent one.
+    `request_id` the service's id for the request, if it sent one.
     """
 
     def __init__(
@@ -133,9 +133,9 @@ class InternalServerError(APIStatusError):
 
 
 class APIConnectionError(APIError):
-    """The service could not be reached. Of a turn nothing was sent; a read may be repeated.
+    """The service could not be reached. If this was a turn, nothing was sent; a read is safe to repeat.
 
-    `was_sent` is False if no byte of the request left this machine, else True: it may have arrived.
+    `was_sent` is False if no byte of the request left this machine. If it is True, the request may have arrived.
     """
 
     def __init__(self, message: str, *, was_sent: bool = False) -> None:
@@ -144,14 +144,15 @@ class APIConnectionError(APIError):
 
 
 class APITimeoutError(APIConnectionError):
-    """The service did not answer within the deadline. It was no turn, or no byte of it had left: see `TurnError`."""
+    """The service did not answer within the deadline. The request was not a turn, or no byte of it was sent: see
+    `TurnError`."""
 
 
 class ProtocolError(ChatSessionsError, RuntimeError):
-    """What the service sent is not what its API says: quoted in the message, shortened.
+    """The service sent something that its API does not allow. The message quotes the beginning.
 
-    The prompt may have landed. So it is a `RuntimeError` for whoever repeats what fails: frameworks repeat errors of
-    types that they do not know, and leave this one alone.
+    The prompt may have landed. This is a `RuntimeError` because frameworks retry errors of types that they don't know,
+    but not this one.
     """
 
 
@@ -159,7 +160,7 @@ class TurnError(ChatSessionsError, RuntimeError):
     """A turn that did not end well.
 
     `turn` is the turn so far, with its text, tool runs and sources; `session_id` says where it ran. A `RuntimeError`,
-    as `ProtocolError` is and for the same reason.
+    for the same reason as `ProtocolError`.
     """
 
     def __init__(self, message: str, *, turn: Turn, session_id: str) -> None:
@@ -195,7 +196,7 @@ _STATUS_ERRORS: dict[int, tuple[type[APIStatusError], str]] = {
 
 
 def _detail(body: JsonValue) -> str | None:
-    """The human part of a FastAPI-style error body, or None."""
+    """Return the readable part of a FastAPI-style error body, or None."""
     detail = body.get("detail") if isinstance(body, dict) else body
     if isinstance(detail, list):
         parts: list[str] = []
@@ -221,7 +222,7 @@ def error_for_status(
     request_id: str | None = None,
     retry_after: float | None = None,
 ) -> APIStatusError:
-    """The error for a status that is not a success.
+    """Return the error for a status that is not a success.
 
     `request` is the method and path, for the message; it must hold no credentials.
     """

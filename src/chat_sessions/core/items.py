@@ -1,8 +1,7 @@
-"""The events of a turn in the making, in canonical order: each segment of text or thinking is one item.
+"""The events of a turn so far, in canonical order: each segment of text or thinking is one item.
 
-A chain, so that a final can take the place of runs that are far back, at a cost that does not depend on
-how far. Events of unknown types hang on the item before them: they must not cut a segment in two that a
-later version, which knows them, would not.
+They form a linked list, so that a final can replace runs far back at a constant cost. Events of unknown types hang on
+the item before them, so that they don't split a text segment.
 """
 
 from __future__ import annotations
@@ -88,7 +87,7 @@ class Items:
         self._growing.append(delta.content)
 
     def complete(self, final: Text | Thinking) -> str:
-        """Put a final in the place of the runs that it completes; returns what of it they did not show."""
+        """Replace the runs that a final completes; return the part of it that they did not show."""
         is_text = isinstance(final, Text)
         growing = self._growing if self._growing is not None and self._growing.is_text is is_text else None
         match = (self._text if is_text else self._thinking).match(final.content, growing)
@@ -160,7 +159,7 @@ class Items:
             lane.close(run)
 
     def _drop(self, run: Segment) -> None:
-        """Take a run out; two runs of one kind that it had kept apart become one."""
+        """Remove a run; the two runs of one kind around it become one."""
         before, after = run.before, run.after
         self._take_out(run)
         if (

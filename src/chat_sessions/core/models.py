@@ -1,4 +1,4 @@
-"""What a service says of its sessions: summaries, whole sessions, usage, attachments.
+"""What a service says about its sessions: summaries, whole sessions, usage, attachments.
 
 Field names are this package's own; the wire's names are read and written by alias.
 Fields that a service adds later are kept on the object.
@@ -38,7 +38,7 @@ class WireModel(BaseModel):
 
 
 class Usage(WireModel):
-    """What one turn cost. A value that the service does not tell is None, never 0.
+    """What one turn cost. A value that the service does not report is None, never 0.
 
     `duration_ms` is in milliseconds; `turns` counts the agent's own rounds within the turn.
     """
@@ -66,7 +66,7 @@ class JobMetadata(Usage):
 
 
 class ImageAttachment(WireModel):
-    """Where a page screenshot lies; `attachment_url` of a client turns it into a link."""
+    """A reference to a page screenshot; `attachment_url` of a client turns it into a link."""
 
     attachment_name: str
     source_id: str
@@ -94,9 +94,8 @@ class SessionSummary(WireModel):
 class TitledSummary(SessionSummary):
     """A summary that says how its title was made.
 
-    `title_origin` is "requested" where the service made a title from the message given,
-    and "automatic" where it has no such route: `generated_title` is then the one that
-    the service chose by itself, or None as long as it has none.
+    `title_origin` is "requested" if the service made a title from the message given, and "automatic" if it has no such
+    route: `generated_title` is then the title that the service chose, or None if there is none yet.
     """
 
     title_origin: Literal["requested", "automatic"] = Field(exclude=True)

@@ -1,8 +1,8 @@
-"""Segments of text or thinking, and which of them a final completes.
+"""Segments of text or thinking, and the rules for which of them a final completes.
 
-A service tells a segment by deltas, by a final that holds the whole of it, or by both, and anything may
-come between the two. So a final has to be matched with the runs of deltas that still wait for theirs.
-White space is not compared: services trim it. Of several matches the best is, in this order:
+A service sends a segment as deltas, as a final that holds all of it, or as both, with anything in between. So a final
+must be matched with the runs of deltas that still wait for theirs. White space is not compared: services trim it. Of
+several matches the best is, in this order:
 
 1. runs that together are the final: one run, or neighbours of one kind that something else had cut apart;
 2. a run that begins with the final: another segment follows in it without a gap;
@@ -39,7 +39,7 @@ def bare(words: str) -> str:
 
 
 class Item:
-    """A link of the chain that a turn in the making is. `asides` are events that hang on it."""
+    """A link of the list that makes up a turn. `asides` are events that hang on it."""
 
     __slots__ = ("after", "asides", "before")
 
@@ -56,7 +56,7 @@ class Item:
         self.after = item
 
     def remove(self) -> Item:
-        """Take this item out; what hangs on it goes to the one before, which is returned."""
+        """Remove this item; its asides move to the item before it, which is returned."""
         before = self.before
         assert before is not None  # noqa: S101 - the first link of a chain stays
         before.asides += self.asides
@@ -98,7 +98,7 @@ class Segment(Item):
 
     @property
     def is_closed(self) -> bool:
-        """Whether it waits for its final and does not grow any more."""
+        """Whether it waits for its final and no longer grows."""
         return self.key is not None
 
     def append(self, piece: str) -> None:
@@ -151,7 +151,7 @@ class Fit(IntEnum):
 class Match:
     """What a final completes: whole `runs`, then the beginning of a run, or the end of one alone.
 
-    `length` is how much of the final they hold, in characters that are no white space.
+    `length` is how much of the final they hold, in characters without white space.
     """
 
     fit: Fit
@@ -178,7 +178,7 @@ class Lane:
         self._first: Segment | None = None
         self._last: Segment | None = None
         self._count = 0
-        # Those that do not grow any more, by how they begin.
+        # Runs that no longer grow, by their beginning.
         self._closed: dict[str, dict[int, Segment]] = {}
 
     def append(self, run: Segment) -> None:
@@ -215,7 +215,7 @@ class Lane:
             other.previous_run = one
 
     def close(self, run: Segment) -> None:
-        """Note that the run does not grow any more, so that a late final finds it."""
+        """Note that the run no longer grows, so that a late final finds it."""
         run.key = run.bare[:_KEY]
         self._closed.setdefault(run.key, {})[run.order] = run
 
@@ -229,7 +229,8 @@ class Lane:
             run.key = None
 
     def match(self, final: str, growing: Segment | None) -> Match | None:
-        """What this final completes; None if it is a segment of its own. `growing` is this lane's open run, or None.
+        """Return what this final completes; None if it is a separate segment. `growing` is this lane's open run, or
+        None.
 
         The time that it takes depends on the final and on what it completes, and not on how much else waits.
         """
@@ -286,7 +287,7 @@ def _match_from(start: Segment, wanted: str) -> Match | None:
 
 
 def offset_of(length: int, words: str) -> int:
-    """Where the given number of characters that are no white space end in these words."""
+    """Return the offset in these words after this many characters without white space."""
     for offset, character in enumerate(words):
         if length == 0:
             return offset
@@ -295,7 +296,7 @@ def offset_of(length: int, words: str) -> int:
 
 
 def unshown_part(shown: str, final: str) -> str | None:
-    """What `final` adds to what was shown; None if it is another text. White space at the ends may differ."""
+    """Return what `final` adds to what was shown; None if it is another text. White space at the ends may differ."""
     for start in (shown, shown.lstrip(), shown.strip()):
         if final.startswith(start):
             return final[len(start) :]

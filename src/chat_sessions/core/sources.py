@@ -34,11 +34,11 @@ _IDS = ("id", "id_", "node_id", "chunk_id")
 
 @dataclass(frozen=True)
 class Source:
-    """A passage that a tool result cites. What the result does not say is None.
+    """A passage that a tool result cites. A field that the result does not give is None.
 
     `page` and `page_end` count from 1, as the service does. `image` is a page screenshot:
-    `attachment_url` of a client turns it into a link. `metadata` is what the result said
-    of the passage beside its text.
+    `attachment_url` of a client turns it into a link. `metadata` is what the result says about the passage besides its
+    text.
     """
 
     text: str
@@ -73,7 +73,7 @@ def sources_in(
                 shared = {"index_id": result["index_id"]} if "index_id" in result else {}
                 return _sources(entries, shared)
         source = _source(result, arguments or {}, image)
-        # A lone text is a passage only if it says where it stands: any tool may answer with words.
+        # A single text is a passage only if it names its location: any tool may answer with text.
         if source is not None and (source.file_name or source.file_id or source.page is not None):
             return (source,)
         return ()

@@ -1,7 +1,7 @@
 """Tool runs: calls paired with their results, in the one place that does it.
 
 A result ends the run of its `call_id` that began last, since an id may be used again before its first
-result has come. A result without a call is a run of its own. An event that is delivered twice counts once.
+result has come. A result without a call is a separate run. An event that is delivered twice counts once.
 """
 
 from __future__ import annotations
@@ -26,9 +26,8 @@ ToolStatus: TypeAlias = Literal["running", "completed", "failed", "unanswered"]
 class ToolRun:
     """A tool call with its result.
 
-    `status` is "running" until a result comes, then "completed", or "failed" if the result itself says that
-    it is an error; "unanswered" is a call whose turn ended without a result. A result without a call has
-    empty `arguments`.
+    `status` is "running" until a result arrives, then "completed", or "failed" if the result itself says that it is an
+    error; it is "unanswered" if the turn ended without a result. A result without a call has empty `arguments`.
     """
 
     call_id: str

@@ -148,7 +148,7 @@ def _updates(event: Event, pairs: RunPairs) -> tuple[Update, ...]:
 
 
 class TurnFold:
-    """A turn in the making: `add` the events as they come, look at `turn` at any time."""
+    """Builds a turn from its events: `add` them as they arrive, read `turn` at any time."""
 
     def __init__(self, prompt: str | None = None) -> None:
         self._prompt = prompt
@@ -158,7 +158,7 @@ class TurnFold:
 
     @classmethod
     def resume(cls, turn: Turn) -> TurnFold:
-        """A fold that goes on where this turn is."""
+        """Return a fold that continues from this turn."""
         made = cls(turn.prompt)
         for event in turn.events:
             _updates(event, made._pairs)
@@ -181,17 +181,17 @@ class TurnFold:
         return Turn(self._prompt, events if self._stop is None else (*events, self._stop))
 
     def add(self, event: Event) -> tuple[Event, ...]:
-        """Take in one event; returns the events that are new to a reader.
+        """Add one event; return the events that are new to a reader.
 
-        Printing the deltas that come back prints the whole answer once: a final brings the part that was not
-        shown yet as a delta before it, a repeated tool event brings nothing, nor does anything after the stop.
+        Print the returned deltas, and you print the whole answer once: a final returns the part that was not shown yet
+        as a delta before it. A repeated tool event returns nothing, nor does anything after the stop.
         """
         return tuple(events_of(self.updates(event)))
 
     def updates(self, event: Event) -> tuple[Update, ...]:
-        """Take in one event; returns what it adds to the turn.
+        """Add one event; return what it adds to the turn.
 
-        What this costs does not depend on how much the turn holds already.
+        The cost does not depend on the length of the turn.
         """
         if self._stop is not None:
             return ()
@@ -213,7 +213,7 @@ class TurnFold:
                     self._prompt = event.content
                 return (event,)
             case UnknownEvent():
-                # An event of a type that is unknown today must not cut a segment in two tomorrow.
+                # Unknown events must not split a text segment.
                 self._items.hang(event)
                 return (event,)
             case Stop():
@@ -233,9 +233,9 @@ class TurnFold:
         return self._pairs.end()
 
     def adopt(self, stored: Turn) -> tuple[Update, ...]:
-        """Let the turn be as its session shows it; returns what a reader has not had yet, in order.
+        """Replace the turn with what its session shows; return what a reader has not received yet, in order.
 
-        What came live and is not in `stored` stays, next to what it came with.
+        What arrived live and is not in `stored` stays in its place.
         """
         if self._stop is not None:
             return ()
@@ -253,7 +253,7 @@ class TurnFold:
 
 
 def events_of(updates: Iterable[Update]) -> Iterator[Event]:
-    """The events in what a turn's events add: those of a tool run are its call and its result, if they came."""
+    """Yield the events in these updates: for a tool run its call and its result, if they arrived."""
     for update in updates:
         if not isinstance(update, RunBegan | RunEnded):
             yield update
@@ -262,9 +262,9 @@ def events_of(updates: Iterable[Update]) -> Iterator[Event]:
 
 
 def fold(turn: Turn, event: Event) -> Turn:
-    """The turn with one more event. The turn given is not changed.
+    """Return the turn with one more event. The turn given is not changed.
 
-    For a whole stream use `TurnFold`: this starts anew at each call.
+    For a whole stream use `TurnFold`: this replays the turn at each call.
     """
     made = TurnFold.resume(turn)
     made.add(event)
@@ -272,10 +272,10 @@ def fold(turn: Turn, event: Event) -> Turn:
 
 
 def replay(events: Iterable[Event]) -> list[Turn]:
-    """The turns of a history, oldest first.
+    """Return the turns of a history, oldest first.
 
-    A turn begins at each `user_input`, and also after a `stop` in a history that holds none.
-    The last may be incomplete: it is still running, or it was cut.
+    A turn begins at each `user_input`, and also after a `stop` in a history without `user_input`. The last may be
+    incomplete: it is still running, or it was cut off.
     """
     folds: list[TurnFold] = []
     for event in events:

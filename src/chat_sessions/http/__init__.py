@@ -2,5 +2,5 @@
 
 import logging
 
-# Without a logging configuration, Python would print stamina's word on each retry to stderr.
+# Without a logging configuration, Python would print stamina's message on each retry to stderr.
 logging.getLogger("stamina").addHandler(logging.NullHandler())

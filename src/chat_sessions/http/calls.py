@@ -80,7 +80,7 @@ def path_segment(value: object, what: str) -> str:
     if not isinstance(value, str):
         raise ConfigurationError(f"the {what} must be a string; got {value!r}")
     if not value or value in (".", "..") or not value.isprintable():
-        raise ConfigurationError(f"{value!r} is no {what}")
+        raise ConfigurationError(f"{value!r} cannot be used as the {what}")
     # Lone surrogates are not printable.
     return quote(value, safe="")
 
@@ -102,7 +102,7 @@ def read_model(call: Call, content: bytes, model: type[_Model], *, secrets: Sequ
     where = ".".join(str(part) for part in first["loc"])
     # No cause: the validation's own error repeats its input.
     raise ProtocolError(
-        f"{call} answered with a body that is no {model.__name__} ({where or 'body'}: {first['msg']}): "
+        f"{call} answered with a body that is not a {model.__name__} ({where or 'body'}: {first['msg']}): "
         + quoted(content, secrets)
     )
 

@@ -32,7 +32,7 @@ __all__ = ["HTTPClient"]
 _Item = TypeVar("_Item")
 _Value = TypeVar("_Value")
 
-# How much of an error's body is read, in bytes: a proxy's page may be of any size.
+# How much of an error's body is read, in bytes: a proxy's page can have any size.
 _ERROR_BODY_LIMIT = 64 * 1024
 
 
@@ -56,7 +56,7 @@ class HTTPClient:
             close_dropped()
             return self._given.get()
         if self._own is None:
-            # Two threads may both come here: one of the two is then used by that thread's first request only.
+            # If two threads get here at once, one of the clients serves only that thread's first request.
             transport = Transport(self._settings.route)
             # A client that nobody closes, as in most scripts, leaves no open socket behind.
             weakref.finalize(self, transport.close_all)
@@ -73,7 +73,7 @@ class HTTPClient:
     def attempts(
         self, on: Callable[[Exception], bool | float], *, total: float | None = None
     ) -> Iterable[stamina.Attempt]:
-        """Yield attempts, with waits between them, as long as `on` says that an error may be tried again."""
+        """Yield attempts, with waits between them, as long as `on` allows a retry after an error."""
         return stamina.retry_context(
             on=on,
             attempts=self._settings.max_retries + 1,
@@ -83,11 +83,11 @@ class HTTPClient:
         )
 
     def attempts_of(self, call: Call, *, total: float | None = None) -> Iterable[stamina.Attempt]:
-        """Yield the attempts at a call: a turn, or what changes something, only while it provably was not taken."""
+        """Yield the attempts at a call. A turn or a change is retried only if it provably did not land."""
         return self.attempts(self._requests.retry_on(call, total), total=total)
 
     def read(self, call: Call, read: Callable[[Call, bytes], _Value], *, within: Remaining | None = None) -> _Value:
-        """Send a call, again if that does no harm, and return what `read` makes of its answer's body.
+        """Send a call, retry it if that is safe, and return what `read` makes of the answer's body.
 
         With a deadline, `within`, it is sent once.
         """
@@ -100,7 +100,7 @@ class HTTPClient:
         raise AssertionError  # pragma: no cover - the last attempt returns or raises
 
     def send(self, call: Call, *, limit: float | None = None) -> bytes:
-        """Send a call once; returns the body of its answer. `limit` is in seconds, for a look-up of a broken turn.
+        """Send a call once; return the body of its answer. `limit` is in seconds, for looking up a broken turn.
 
         Raises `APIStatusError` and `APIConnectionError`.
         """
@@ -132,7 +132,7 @@ class HTTPClient:
                 raise self._turn_error(call, error, exchange, clock) from error
 
     def open(self, call: Call, clock: EventClock) -> EventResponse:
-        """Post a turn that is answered with an event stream, once; returns the stream.
+        """Post a turn once; return its event stream.
 
         Raises `APIStatusError` and `ProtocolError` for another answer; else as `post`.
         """
@@ -173,7 +173,7 @@ class HTTPClient:
             if not token:
                 return
             if token in seen:
-                raise ProtocolError(f"the service gave the page token {token!r} twice: its list has no end")
+                raise ProtocolError(f"the service gave the page token {token!r} twice, so its list would never end")
             seen.add(token)
 
     def _turn_error(self, call: Call, error: httpx.RequestError, exchange: Exchange, clock: EventClock) -> Exception:
@@ -191,10 +191,10 @@ class HTTPClient:
             response.close()
             stream = response.extensions.get("network_stream")
             if response.status_code >= 500 and response.http_version == "HTTP/1.1" and stream is not None:
-                # Some servers close the connection after such an answer, and do not say so.
+                # Some servers close the connection after such an answer without saying so.
                 stream.close()
 
-    # What these two read may repeat the key: it is in no frame of the error.
+    # What these two read may contain the key, so it must not be in a frame of the error.
     def _refusal(self, call: Call, response: httpx.Response, left: Remaining) -> APIStatusError:
         start = self._beginning(response, left)
         return self._settings.refusal(call, response.status_code, response.headers, start)
@@ -215,7 +215,7 @@ class HTTPClient:
 
     @staticmethod
     def _beginning(response: httpx.Response, left: Remaining) -> bytes:
-        """What an error's body begins with: as much as comes in time and without an error, up to the limit."""
+        """Return the beginning of an error's body: what arrives in time and without an error, up to the limit."""
         start = bytearray()
         with suppress(httpx.RequestError):
             for piece in response.iter_bytes():

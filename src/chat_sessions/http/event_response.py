@@ -20,8 +20,8 @@ from chat_sessions.session.deadlines import EventClock
 
 __all__ = ["EventResponse"]
 
-# How long the end of the body may take after the stop, in seconds: long enough for bytes that are on their way, too
-# short to be noticed. Then the connection is not used again.
+# How long the end of the body may take after the stop, in seconds: enough for bytes in flight, too short to notice.
+# After that the connection is not reused.
 _END_WAIT = 0.02
 _BROKEN = (httpx.TransportError, httpx.StreamError, httpx.DecodingError)
 _BROKEN_BELOW = (httpcore.NetworkError, httpcore.ProtocolError, httpcore.TimeoutException)
@@ -50,7 +50,7 @@ class EventResponse:
                 raise StopIteration
             self._decoder.feed(chunk)
             if left == 0 and not self._decoder.has_event:
-                # What had come in time has been looked at.
+                # What arrived in time has been decoded.
                 raise DeadlinePassed(self._clock.describe())
         return event
 
@@ -59,7 +59,7 @@ class EventResponse:
             return self._decoder.next_event()
         except ProtocolError as error:
             if self._decoder.is_over_limit:
-                # The session's history would bring what is too large here.
+                # Reading the session back would return the same oversized event.
                 raise
             raise EventUnreadable(error) from error
 

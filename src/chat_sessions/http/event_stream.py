@@ -1,10 +1,10 @@
-r"""The event stream's bytes, decoded as they come.
+r"""The event stream's bytes, decoded as they arrive.
 
 The rules are those of the standard (WHATWG HTML, 9.2.5 and 9.2.6), and httpx-sse knows them: it decodes every
 event but those of the one plain shape that chat services send, `data: {json}` and a blank line, which are read
-straight off the bytes. What httpx-sse does late or without bounds is done here, before it: a stream is taken
-apart at its blank lines, where a CR at the end of a chunk ends its line at once, an event without an end does
-not fill the memory, and a keep-alive after an `id:` is not an event.
+straight off the bytes. What httpx-sse does late or without bounds is done here, before it: the stream is split at its
+blank lines, a CR at the end of a chunk ends its line at once, an event without an end does not fill the memory, and a
+keep-alive after an `id:` is not an event.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _BOM = b"\xef\xbb\xbf"
 
 
 class EventDecoder:
-    """Bytes in, events out: `feed` it what came, then take events with `next_event` until it returns None."""
+    """Bytes in, events out: `feed` what arrived, then call `next_event` until it returns None."""
 
     def __init__(self, max_event_bytes: int) -> None:
         self._limit = max_event_bytes
@@ -44,7 +44,7 @@ class EventDecoder:
         return bool(self._ready) or self.is_over_limit
 
     def next_event(self) -> Event | None:
-        """Return the next event that is whole, or None until more is fed.
+        """Return the next whole event, or None until you feed more.
 
         Raises `ProtocolError` for an event that cannot be read, and for one over the limit.
         """
@@ -74,7 +74,7 @@ class EventDecoder:
             chunk = chunk.removeprefix(b"\n")
             self._after_cr = False
         if b"\r" in chunk:
-            # The line is over with its CR; a LF that comes next belongs to it.
+            # The CR ends the line; a LF that comes next belongs to it.
             self._after_cr = chunk.endswith(b"\r")
             chunk = chunk.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
         if b"\n\n" not in chunk and not (chunk.startswith(b"\n") and self._pieces and self._pieces[-1].endswith(b"\n")):

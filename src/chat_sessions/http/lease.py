@@ -151,8 +151,7 @@ async def _close(response: httpx.Response, stream: Any) -> None:
 def _check_process(process: int) -> None:
     if process != os.getpid():
         raise ConfigurationError(
-            "this stream was opened in the process that this one was forked from, which reads it: ask in here with a "
-            "stream of its own"
+            "this stream belongs to the parent of this forked process: open a stream of its own here"
         )
 
 

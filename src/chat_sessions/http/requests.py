@@ -1,4 +1,4 @@
-"""How a backend's requests are built, how long they may take, and when they are sent once more. No I/O."""
+"""How a backend's requests are built, how long they may take, and when they are retried. No I/O."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _LONGEST_WAIT = 8.0
 
 
 class HTTPSettings(Protocol):
-    """What a backend's settings must say of its requests."""
+    """What a backend's settings must provide for its requests."""
 
     @property
     def route(self) -> Route:
@@ -35,7 +35,7 @@ class HTTPSettings(Protocol):
 
     @property
     def max_retries(self) -> int:
-        """How often a request may be sent once more."""
+        """How often a request may be retried."""
         ...
 
     @property
@@ -50,7 +50,7 @@ class HTTPSettings(Protocol):
 
     @property
     def secrets(self) -> tuple[SecretStr, ...]:
-        """What no error may repeat."""
+        """What must not appear in errors."""
         ...
 
     def request_headers(self) -> dict[str, str]:
@@ -58,7 +58,7 @@ class HTTPSettings(Protocol):
         ...
 
     def refusal(self, call: Call, status_code: int, headers: httpx.Headers, content: bytes) -> APIStatusError:
-        """The error for an answer that is no success; `content` is the beginning of its body."""
+        """The error for an answer that is not a success; `content` is the beginning of its body."""
         ...
 
 
@@ -78,7 +78,7 @@ class Requests:
         connect = self.connect_timeout(answer)
         headers = self._settings.request_headers()
         if accept is not None:
-            # A compressed stream is a buffered stream, with most proxies.
+            # Most proxies buffer a stream that they compress.
             headers |= {"Accept": accept, "Accept-Encoding": "identity", "Cache-Control": "no-store"}
         try:
             return client.build_request(
@@ -91,7 +91,7 @@ class Requests:
             )
         except (httpx.InvalidURL, TypeError, ValueError) as error:
             problem = ConfigurationError(f"{call} cannot be written: {type(error).__name__}, {error}")
-        # Not from the error, which may hold the whole body.
+        # Raised without a cause: the error may hold the whole body.
         raise problem
 
     def connect_timeout(self, answer: float | None) -> float | None:

@@ -16,7 +16,7 @@ from pydantic import JsonValue, SecretStr
 __all__ = ["Concealed", "as_secret", "concealed", "secrets_in", "told", "without_secrets"]
 
 _STARS = "**********"
-# Shorter words are no secrets, and blotting them out would spoil an error's text.
+# Shorter words are not secrets, and masking them would make an error unreadable.
 _SHORTEST_KEY = 4
 _SHORTEST_WORD = 8
 _SECRET_NAME = re.compile(r"key|token|secret|password|credential|auth|cookie|headers", re.IGNORECASE)

@@ -1,4 +1,4 @@
-"""What every HTTP backend is set up with: an address, a key, headers, and the way to the service."""
+"""What every HTTP backend is configured with: an address, a key, headers, and the route to the service."""
 
 from __future__ import annotations
 
@@ -48,11 +48,11 @@ _CERTIFICATE_VARIABLES = ("SSL_CERT_FILE", "SSL_CERT_DIR")
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """How a service is reached: its address, what its certificate is checked against, and by which proxy.
+    """How a service is reached: its address, the authorities for its certificate, and the proxy.
 
     `verify` is True for the usual authorities, False for no check, a file or folder of authorities, or a context.
-    `proxy_url` may hold a password and is in no repr. `trust_env` is whether the environment names a proxy or
-    certificates. `http2` is whether HTTP/2 is spoken where the service offers it.
+    `proxy_url` may hold a password and appears in no repr. `trust_env` says whether to read proxy and certificates from
+    the environment. `http2` says whether to use HTTP/2 if the service offers it.
     """
 
     base_url: str
@@ -75,7 +75,7 @@ class Route:
             object.__setattr__(self, name, value)
 
     def checked(self) -> Route:
-        """Return this route. Raises `ConfigurationError` for what was given and cannot be used."""
+        """Return this route. Raises `ConfigurationError` for arguments that cannot be used."""
         if self.http2 and find_spec("h2") is None:
             raise ConfigurationError("http2=True needs h2: pip install 'httpx[http2]'")
         if isinstance(self.verify, str):
@@ -85,7 +85,7 @@ class Route:
         return self
 
     def ssl_context(self) -> ssl.SSLContext:
-        """The context for the service; one for the process if it is nothing special.
+        """The context for the service; shared in the process unless it has settings of its own.
 
         Raises `ConfigurationError` for certificates that cannot be read.
         """
@@ -175,13 +175,13 @@ def _is_excepted(url: httpx.URL, excepted: str) -> bool:
 
 
 def _proxy_url(address: str, name: str) -> httpx.URL:
-    # No cause and no quotation: the address may hold a password.
+    # Neither a cause nor a quotation: the address may hold a password.
     if "://" not in address:
         address = f"http://{address}"
     try:
         url = httpx.URL(address)
     except (httpx.InvalidURL, ValueError):
-        raise ConfigurationError(f"{name} is no address of a proxy, such as http://127.0.0.1:3128") from None
+        raise ConfigurationError(f"{name} is not the address of a proxy, such as http://127.0.0.1:3128") from None
     if url.scheme not in _PROXY_SCHEMES or not url.host:
         raise ConfigurationError(
             f"{name} names a proxy of the kind {url.scheme!r}; use one of {', '.join(_PROXY_SCHEMES)}, "
@@ -265,17 +265,17 @@ def _type_name(value: object) -> str:
 
 
 def checked_url(value: str, *, suffix: str) -> str:
-    """Return a service's address without the suffix of its API. Raises `ConfigurationError` for what is none."""
+    """Return a service's address without the suffix of its API. Raises `ConfigurationError` if it is not an address."""
     value = value.strip()
     # The documented example for the EU region of LlamaCloud has no scheme.
     value = value if "://" in value else f"https://{value}"
     if "@" in value.partition("://")[2].partition("/")[0]:
-        # First of all: the errors below quote the address.
+        # Before everything else: the errors below quote the address.
         raise ConfigurationError("base_url must hold no user, query or fragment")
     try:
         url = httpx.URL(value)
     except (httpx.InvalidURL, ValueError) as error:
-        raise ConfigurationError(f"base_url is no address: {value!r} ({error})") from error
+        raise ConfigurationError(f"base_url is not an address: {value!r} ({error})") from error
     if url.scheme not in ("http", "https") or not url.host:
         raise ConfigurationError(f"base_url must be an http or https address; got {value!r}")
     if url.query or url.fragment:
@@ -286,7 +286,7 @@ def checked_url(value: str, *, suffix: str) -> str:
 def checked_key(key: SecretStr) -> SecretStr:
     """Return the key if a header can carry it. Raises `ConfigurationError`."""
     if not _can_be_sent(key):
-        raise ConfigurationError("the API key holds white space or characters that no key has; copy it again")
+        raise ConfigurationError("the API key contains white space or characters that a key cannot have; copy it again")
     return key
 
 
@@ -302,7 +302,7 @@ def checked_headers(given: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
     given = Concealed(given)
     for name in given:
         if not _is_header_name(name):
-            raise ConfigurationError(f"headers: {name!r} is no header name")
+            raise ConfigurationError(f"headers: {name!r} is not a header name")
         if not _is_header_value(given[name]):
             raise ConfigurationError(
                 f"headers[{name!r}] cannot be sent: a value is a string of one line, of printable ASCII characters"
@@ -311,7 +311,7 @@ def checked_headers(given: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
 
 
 def check_retries(max_retries: int, max_event_bytes: int) -> None:
-    """Raise `ConfigurationError` for numbers that make no sense."""
+    """Raise `ConfigurationError` for invalid numbers."""
     if max_retries < 0:
         raise ConfigurationError(f"max_retries must be 0 or more; got {max_retries}")
     if max_event_bytes <= 0:

@@ -1,14 +1,14 @@
-"""What this adapter uses of langchain-core and pydantic beyond their public API, each with the reason.
+"""Names of langchain-core and pydantic beyond their public API, each with the reason.
 
 Read from langchain-core 1.7.0 to 1.8.4 and pydantic 2.11 to 2.14. `tests/langchain/runs/test_compat.py` fails when one
 of these changes.
 
-- `langchain_core.tracers._streaming`: the two classes by which a handler says that it wants the pieces of an answer
-  from a plain `invoke`. The handlers of `astream_events` and of LangGraph's streams do, and nothing public tells them
-  from others. Without this a graph shows an answer only when it is whole.
-- `__pydantic_fields_set__`, `__pydantic_extra__`, `__pydantic_private__`: attributes that pydantic documents and
-  reserves to itself. Setting them makes an object for a token for a third of what validating it costs, and for half
-  of what `model_copy` does. Without this tokens are right, and slower.
+- `langchain_core.tracers._streaming`: the two classes that mark a handler that wants the pieces of an answer from a
+  plain `invoke`. The handlers of `astream_events` and of LangGraph's streams do, and nothing public distinguishes them.
+  Without this a graph shows an answer only when it is complete.
+- `__pydantic_fields_set__`, `__pydantic_extra__`, `__pydantic_private__`: attributes that pydantic documents as its
+  own. Setting them makes a token's object at a third of the cost of validation, and half of `model_copy`. Without this,
+  tokens are correct but slower.
 """
 
 from __future__ import annotations
@@ -40,10 +40,10 @@ def wants_protocol_events(handlers: Iterable[BaseCallbackHandler]) -> bool:
 
 
 class Mold(Generic[_Model]):
-    """Makes objects like the first one, except for the fields given, which the first one was given too.
+    """Makes objects like the first one, except for the given fields, which the first one must have set too.
 
-    Every list and dict is a new one: what the first object holds in it is copied one level deep. Whatever else it
-    holds, all objects share.
+    Each object has its own lists and dicts, copied one level deep from the first object. All objects share everything
+    else.
     """
 
     def __init__(self, first: _Model) -> None:

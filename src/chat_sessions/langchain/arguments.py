@@ -1,4 +1,4 @@
-"""The arguments of a model and of a call: which there are, which have no meaning here, and what to do instead."""
+"""The arguments of a model and of a call: which exist, which have no effect here, and what to use instead."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ __all__ = [
 
 
 class ModelArguments(TypedDict, total=False):
-    """What `SessionChatModel` may be made with: its fields, and the arguments of a `LlamaCloudChat` to make."""
+    """What `SessionChatModel` accepts: its fields, and the arguments of the `LlamaCloudChat` that it makes."""
 
     client: Backend | None
     session: ChatSession | None
@@ -138,9 +138,9 @@ _SYNONYMS = {
 
 
 def model_arguments(given: Mapping[str, Any], fields: Iterable[str]) -> dict[str, Any]:
-    """Return the fields of a model from its arguments, with a client made of those that are a client's.
+    """Return the fields of a model from its arguments, with a client made from the client's arguments.
 
-    Raises `ConfigurationError` for an unknown argument. Warns of one that has no meaning here.
+    Raises `ConfigurationError` for an unknown argument. Warns of one that has no effect here.
     """
     fields = frozenset(fields)
     taken: dict[str, Any] = Concealed()
@@ -205,8 +205,7 @@ def _refuse_unknown(whose: str, name: str, known: Iterable[str]) -> NoReturn:
 def _check_sync(name: str, value: object) -> None:
     if value is not None and not hasattr(value, "aio"):
         raise ConfigurationError(
-            f"{name} is of type {type(value).__name__}: give the sync client or session, whose async twin is reached "
-            "by it"
+            f"{name} is of type {type(value).__name__}: give the sync client or session; async methods use its twin"
         )
 
 
@@ -226,20 +225,20 @@ def model_profile() -> ModelProfile:
 
 
 def is_schema(tool: object) -> bool:
-    """Whether a tool is one that `create_agent` makes of a `response_format`: nothing runs it."""
+    """Return whether `create_agent` made this tool from a `response_format`, so that nothing runs it."""
     return isinstance(tool, StructuredTool) and tool.func is None and tool.coroutine is None
 
 
 def refuse_schema() -> NoReturn:
-    """Raise `NotImplementedError` with what to do to get an answer in a given form."""
+    """Raise `NotImplementedError` that says how to get an answer in a given form."""
     raise NotImplementedError(
-        "a hosted session answers in words and takes no schema: pass its answer to a model that has "
+        "a hosted session answers in text and takes no schema: pass its answer to a model that has "
         "with_structured_output, or ask for JSON in the prompt and use JsonOutputParser"
     )
 
 
 def refuse_tools() -> NoReturn:
-    """Raise `NotImplementedError` with what to do with tools of your own."""
+    """Raise `NotImplementedError` that says how to use your own tools."""
     raise NotImplementedError(
         "a hosted session runs the tools of its service and cannot call yours: give your tools to an agent of your "
         "own, and the session to that agent as one of them (SessionChatModel.as_tool)"

@@ -59,23 +59,23 @@ class SessionChatModel(BaseChatModel):
 
     The answer is an `AIMessage`: text, reasoning, and a `server_tool_call` and `server_tool_result`
     block for each tool that ran. Its `response_metadata` has the `session_id`, the `sources` and the
-    `usage`; its `usage_metadata` has the token counts where the service tells both. With `trace_tools`
-    each tool is also a tool run below the model's run, which tracers, `astream_events` and LangGraph
-    show. They are never `tool_calls`, as they have run already.
+    `usage`; its `usage_metadata` has the token counts if the service reports both. With `trace_tools` each tool is also
+    a tool run below the model's run, which tracers, `astream_events` and LangGraph show. They are never `tool_calls`,
+    as they have run already.
 
     Which session a turn runs in: the call's `session_id=`, else `configurable.session_id` of the
     config, else the `session_id` (or `session`) of the model, else, with `session_from_messages`, the
     session of the last answer in the input, else a new one for this call alone. It is on the answer in
     each case. LangGraph's `thread_id` is never one. Turns of one session wait for each other.
 
-    Only the user's words after the last answer are sent; `on_prior_messages` says what becomes of
-    earlier messages that the session does not know, `system` what becomes of system messages.
+    Only the user's words after the last answer are sent; `on_prior_messages` says what happens to earlier messages that
+    the session does not know, `system` what happens to system messages.
 
-    A turn is never answered from a cache. A message that comes again because its turn did not end well,
-    from a retry or in a graph, is not sent again: the call gets the turn that it had.
+    A turn is never answered from a cache. If a retry or a graph repeats a message because its turn did not end well,
+    the message is not sent again: the call gets the turn that it had.
 
-    Raises `ConfigurationError` for input that a session cannot be sent, before any request; else what
-    `TurnStream` raises: `APIError`, `ProtocolError`, `TurnError`, whose `turn` holds the answer so far.
+    Raises `ConfigurationError` for input that cannot be sent, before any request; otherwise what `TurnStream` raises:
+    `APIError`, `ProtocolError`, or `TurnError`, whose `turn` holds the answer so far.
     """
 
     client: SkipValidation[Backend] | None = Field(default=None, exclude=True, repr=False)
@@ -136,7 +136,7 @@ class SessionChatModel(BaseChatModel):
 
     @classmethod
     def from_session(cls, session: ChatSession, **arguments: Any) -> Self:
-        """Return the model of a session that you hold; it is created at its first turn if it does not exist yet."""
+        """Return a model over your session, which its first turn creates if it does not exist yet."""
         return cls(session=session, **arguments)
 
     @field_validator("cache")
@@ -343,10 +343,10 @@ class SessionChatModel(BaseChatModel):
     ) -> AsyncIterator[ChatGenerationChunk]:
         return async_chunks_within(self._call(messages, {}, stop, kwargs), run_manager)
 
-    # What a hosted agent is asked for in another way, or cannot do.
+    # What a hosted agent does differently, or cannot do.
 
     def with_retry(self, **kwargs: Any) -> Runnable[LanguageModelInput, AIMessage]:
-        """Return the model with LangChain's retries, of which none sends a prompt again that has landed."""
+        """Return the model with LangChain's retries. None of them sends a prompt again that has landed."""
         return MessageRetry(**vars(super().with_retry(**kwargs)))
 
     def bind(self, **kwargs: Any) -> Any:
@@ -379,7 +379,7 @@ class SessionChatModel(BaseChatModel):
     def with_structured_output(
         self, schema: dict[str, Any] | type, *, include_raw: bool = False, **kwargs: Any
     ) -> Runnable[LanguageModelInput, Any]:
-        """Raise `NotImplementedError`: a session answers in words."""
+        """Raise `NotImplementedError`: a session answers in text."""
         refuse_schema()
 
     @override
@@ -391,10 +391,10 @@ class SessionChatModel(BaseChatModel):
         description: str | None = None,
         arg_types: dict[str, type] | None = None,
     ) -> BaseTool:
-        """The session as a tool for another agent: a `SessionTool`, which takes a `question`.
+        """Return the session as a tool for another agent: a `SessionTool`, which takes a `question`.
 
-        Raises `ConfigurationError` if arguments of another form are asked for.
+        Raises `ConfigurationError` for any other argument schema.
         """
         if args_schema is not None or arg_types is not None:
-            raise ConfigurationError("a session takes one question in words: leave out args_schema and arg_types")
+            raise ConfigurationError("a session takes one question as text: leave out args_schema and arg_types")
         return SessionTool(model=self, name=name or TOOL_NAME, description=description or TOOL_DESCRIPTION)

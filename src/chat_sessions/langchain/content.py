@@ -1,4 +1,4 @@
-"""A turn as LangChain content: the one place that makes content blocks, live and replayed, for every entry point.
+"""A turn as LangChain content: the only place that makes content blocks, live and replayed, for every entry point.
 
 Each block has an `index` of its own. Without one, LangChain merges neighbours of the same kind: two tool results
 become one with `status="successsuccess"`.
@@ -84,7 +84,7 @@ class BlockWriter:
         return None
 
     def piece(self, kind: str, piece: str) -> str:
-        """Return a piece of text or reasoning as it continues the message: after a tool, behind an empty line."""
+        """Return a piece of text or reasoning; after a tool, with a blank line before it."""
         if self._kind != kind:
             self._index += 1
             self._kind = kind
@@ -103,12 +103,12 @@ class BlockWriter:
 
 
 def default_model_name(service: str) -> str:
-    """Return the name of a model that has none: which model answers is the service's business."""
+    """Return the default model name: the service does not say which model answers."""
     return f"{service.replace('_', '-')}-chat"
 
 
 def usage_metadata(usage: Usage | None) -> UsageMetadata | None:
-    """Return token counts in LangChain's form; None unless the service reports both, since a 0 reads as a fact."""
+    """Return token counts in LangChain's form; None unless the service reports both."""
     if usage is None or usage.input_tokens is None or usage.output_tokens is None:
         return None
     return UsageMetadata(
@@ -150,7 +150,7 @@ class MessageForm:
         return list(blocks)
 
     def shown(self, block: Block | None) -> Block | None:
-        """Return the block if it belongs into the content, else None."""
+        """Return the block if it belongs in the content, else None."""
         return None if block is None or (self.output == "text" and block["type"] != "text") else block
 
     def piece(self, block: Block) -> Content:
@@ -172,7 +172,7 @@ class MessageForm:
         )
 
     def message(self, turn: Turn, session_id: str | None) -> AIMessage:
-        """Return the turn as one message; a turn that failed or is still running as far as it has come."""
+        """Return the turn as one message; a turn that failed or is still running, as far as it got."""
         return AIMessage(
             content=self.content(turn.updates),
             id=self.message_id,
@@ -181,10 +181,10 @@ class MessageForm:
         )
 
     def metadata(self, turn: Turn, session_id: str | None) -> dict[str, Any]:
-        """Return what is known of the turn beside its content; `duration_ms` is in milliseconds.
+        """Return the turn's metadata; `duration_ms` is in milliseconds.
 
-        `sources` name the passages that the answer rests on, without their text: that is in the tool results, and
-        `source_documents` puts the two together. The usage is not under `usage`, where tracers look for the counts of
+        `sources` name the passages behind the answer, without their text: that is in the tool results, and
+        `source_documents` combines the two. The usage is not under `usage`, where tracers look for the counts of
         another service.
         """
         found: dict[str, Any] = {
@@ -214,7 +214,7 @@ class MessageForm:
 
 
 def finish_fields(turn: Turn) -> dict[str, str]:
-    """Return why a turn ended, in the words of the service and in those that langchain-core 1.8.4 gave all models."""
+    """Return why a turn ended, in the service's terms and those of langchain-core 1.8.4."""
     if turn.error is not None:
         return {"finish_reason": "error"}
     return {"finish_reason": "stop", "normalized_finish_reason": "stop"}

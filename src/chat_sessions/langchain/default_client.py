@@ -1,4 +1,4 @@
-"""The client for callers that give none: the one place in this adapter that names a service."""
+"""The default client: the only place in this adapter that names a service."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ DEFAULT_SERVICE = "llama_cloud"
 
 
 def client_or_default(client: Backend | None, **settings: Any) -> Backend:
-    """Return the client given, else a `LlamaCloudChat` with these settings, and the environment for the others.
+    """Return the client given, else a `LlamaCloudChat` with these settings and, for the others, those of the
+    environment.
 
     Raises `ConfigurationError` if there is no key.
     """

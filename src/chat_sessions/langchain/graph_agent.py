@@ -30,8 +30,8 @@ class GraphAgent:
     LocalServer(indexes={"idx-docs": "docs/"}, agent=GraphAgent(create_agent(model, tools=[...])))
     ```
 
-    The graph's state must have `messages`. Its tokens, thoughts, tool calls and results are the turn's events, and its
-    error is the turn's. It sees what was said in the session before; a graph with a checkpointer keeps that itself,
+    The graph's state must have `messages`. Its tokens, thoughts, tool calls and results become the turn's events, and
+    its error the turn's error. It sees the session's earlier messages; a graph with a checkpointer keeps them itself,
     with the session's id as its `thread_id`.
     """
 
@@ -60,7 +60,7 @@ class GraphAgent:
 
 
 class _Progress:
-    """What came of a run so far. Tokens come as messages, whole calls and results in the updates of the nodes."""
+    """The state of a run so far. Tokens arrive as messages, whole calls and results in the updates of the nodes."""
 
     def __init__(self) -> None:
         self._seen: set[str] = set()
@@ -68,7 +68,7 @@ class _Progress:
         self._cost: Any = None
 
     def spoken(self, message: AnyMessage) -> Iterator[events.Event]:
-        """Yield what a piece of a message says."""
+        """Yield the events of a piece of a message."""
         if not isinstance(message, AIMessage | AIMessageChunk):
             return
         for block in message.content_blocks:
@@ -98,7 +98,7 @@ class _Progress:
                     )
 
     def usage(self) -> Usage:
-        """Return what the models said that they used."""
+        """Return the usage that the models reported."""
         cost: Mapping[str, int] = self._cost or {}
         return Usage(
             input_tokens=cost.get("input_tokens"), output_tokens=cost.get("output_tokens"), turns=self._rounds or 1

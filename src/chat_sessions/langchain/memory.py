@@ -1,4 +1,4 @@
-"""Sessions of the service as memory: what it says of each, and their messages when they are asked for."""
+"""Sessions of the service as memory: their summaries, and their messages on request."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ __all__ = ["SessionLoader", "SessionMemory"]
 
 
 class SessionMemory(BaseModel):
-    """One session as memory: its summary at hand, its messages read from the service when asked for.
+    """One session as memory: its summary in memory, its messages read from the service on request.
 
-    The service is the store: there is nothing to save, and no way to add but to send a prompt.
+    The service is the store: there is nothing to save, and only a prompt adds messages.
     """
 
     model_config = ConfigDict(frozen=True, arbitrary_types_allowed=True)
@@ -40,12 +40,12 @@ class SessionMemory(BaseModel):
 
     @classmethod
     def from_summary(cls, summary: SessionSummary, *, client: Backend | None = None) -> Self:
-        """The memory of a session whose summary you hold; no request."""
+        """Return the memory of the session with this summary. Sends nothing."""
         return cls(summary=summary, client=client_or_default(client))
 
     @classmethod
     def from_session_id(cls, session_id: str, *, client: Backend | None = None) -> Self:
-        """The memory of a session, its summary read from the service. Raises `NotFoundError`, `APIError`."""
+        """Return the memory of the session with this id. Raises `NotFoundError`, `APIError`."""
         backend = client_or_default(client)
         return cls(summary=backend.get_summary(session_id), client=backend)
 
@@ -62,17 +62,17 @@ class SessionMemory(BaseModel):
 
     @property
     def title(self) -> str | None:
-        """The title that the service gave it; None as long as it has none."""
+        """Its title on the service; None if it has none yet."""
         return self.summary.generated_title
 
     @property
     def last_updated_at(self) -> datetime:
-        """When it changed last, with its time zone."""
+        """When it last changed, with a time zone."""
         return self.summary.last_updated_at
 
     @property
     def index_ids(self) -> tuple[str, ...] | None:
-        """The indexes that it queries; None where the service does not say."""
+        """The indexes that it queries; None if the service does not say."""
         return None if self.summary.index_ids is None else tuple(self.summary.index_ids)
 
     @property
@@ -100,17 +100,17 @@ class SessionMemory(BaseModel):
         )
 
     def as_model(self, *, index_ids: list[str] | None = None, **fields: Any) -> SessionChatModel:
-        """A chat model that goes on with this session; the arguments are fields of `SessionChatModel`."""
+        """Return a chat model that continues this session; the arguments are fields of `SessionChatModel`."""
         return SessionChatModel(
             client=self.client, session_id=self.session_id, index_ids=index_ids or self.summary.index_ids, **fields
         )
 
 
 class SessionLoader(BaseChatLoader):
-    """Loads the sessions of the service, newest first where the service lists them so.
+    """Loads the sessions of the service, in the order in which it lists them.
 
-    Pages are fetched as they are needed, and each session's messages when its turn has come.
-    `page_size` is the number of sessions in a page.
+    Pages are fetched when they are needed, and each session's messages when you reach it. `page_size` is the number of
+    sessions in a page.
     """
 
     def __init__(
@@ -121,7 +121,7 @@ class SessionLoader(BaseChatLoader):
         self.output_version = output_version
 
     def lazy_load(self) -> Iterator[LoadedSession]:
-        """Each session's messages. A session that is deleted meanwhile is left out. Raises `APIError`."""
+        """Yield each session's messages. A session that is deleted meanwhile is left out. Raises `APIError`."""
         for memory in self.memories():
             try:
                 yield LoadedSession(messages=memory.messages(output_version=self.output_version))
@@ -137,7 +137,7 @@ class SessionLoader(BaseChatLoader):
                 continue
 
     def memories(self) -> Iterator[SessionMemory]:
-        """Each session's summary, without its messages."""
+        """Yield each session's summary, without its messages."""
         for summary in self.client.list(page_size=self.page_size):
             yield SessionMemory.from_summary(summary, client=self.client)
 

@@ -20,8 +20,8 @@ __all__ = ["SessionChatMessageHistory"]
 class SessionChatMessageHistory(BaseChatMessageHistory):
     """The messages of a session, read from the service at each access.
 
-    The session stores its own turns: messages that it holds already are accepted and do nothing,
-    so `RunnableWithMessageHistory` works with the session's id as its own; others are refused.
+    The session stores its own turns: adding messages that it already holds does nothing, so
+    `RunnableWithMessageHistory` works with the session's id as its own; other messages are refused.
     """
 
     def __init__(self, session_id: str, *, client: Backend | None = None) -> None:
@@ -68,5 +68,5 @@ class SessionChatMessageHistory(BaseChatMessageHistory):
 
 
 def _words(message: BaseMessage) -> tuple[str, str]:
-    """Return who says what, whether it came in one piece or was put together from chunks."""
+    """Return role and text of a message, whether it came whole or was merged from chunks."""
     return message.type.removesuffix("MessageChunk").lower(), "".join(str(message.text).split())

@@ -1,4 +1,4 @@
-"""A session's history as LangChain messages, and what its messages rest on."""
+"""A session's history as LangChain messages, and the sources of its answers."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ def events_to_messages(
     output_version: str | None = None,
     output: Output = "blocks",
 ) -> list[BaseMessage]:
-    """The messages of a session's events: for each turn the user's `HumanMessage` and one `AIMessage`.
+    """Return the messages of a session's events: for each turn the user's `HumanMessage` and one `AIMessage`.
 
-    The same turn gives the same message whether it was read live or from the history, and whatever
-    the history holds of it, deltas or finals; only the message id differs. A turn that failed or has
-    not ended is there as far as it came, without `finish_reason="stop"`. `session_id`, `service` and
-    `model_name` go into `response_metadata`; `output_version` and `output` are those of `SessionChatModel`.
+    A turn gives the same message live and from the history, whether that holds deltas or finals; only the message id
+    differs. A turn that failed or has not ended is included as far as it got, without `finish_reason="stop"`.
+    `session_id`, `service` and `model_name` go into `response_metadata`; `output_version` and `output` are those of
+    `SessionChatModel`.
     """
     version = output_version or os.environ.get("LC_OUTPUT_VERSION")
     form = MessageForm(service, model_name or default_model_name(service), version, output)
@@ -49,9 +49,9 @@ def events_to_messages(
 
 
 def text_message(message: AIMessage) -> AIMessage:
-    """A copy of an answer whose content is its text, as a `str`.
+    """Return a copy of an answer whose content is its text, as a `str`.
 
-    For the history of another model: most services refuse the reasoning and the tools of others. Metadata and id are
+    Use it for the history of another model: most services refuse the reasoning and tools of others. Metadata and id are
     those of the answer.
     """
     metadata = {key: value for key, value in message.response_metadata.items() if key != "output_version"}
@@ -59,10 +59,10 @@ def text_message(message: AIMessage) -> AIMessage:
 
 
 def source_documents(message: BaseMessage) -> list[Document]:
-    """The passages that an answer rests on, each once, in the order in which its tools found them.
+    """Return the passages behind an answer, each once, in the order in which its tools found them.
 
-    Read from the message itself, so it works on streamed, stored and loaded ones. The metadata are
-    `file_name`, `page`, `page_end` (from 1), `score`, `index_id` and the like, where they are known.
+    They are read from the message itself, so streamed, stored and loaded messages work. The metadata are `file_name`,
+    `page`, `page_end` (from 1), `score`, `index_id` and the like, if they are known.
     """
     found: list[Source] = []
     arguments: dict[str, dict[str, JsonValue]] = {}
@@ -77,10 +77,9 @@ def source_documents(message: BaseMessage) -> list[Document]:
 
 
 def image_blocks(message: BaseMessage, client: Backend) -> list[dict[str, Any]]:
-    """The page screenshots of an answer as `image` blocks with a link, which a model that sees can be sent.
+    """Return the page screenshots of an answer as `image` blocks with a link, which you can send to a vision model.
 
-    One request for each; `extras` has `expires_at`, after which the link is dead, and the attachment.
-    Raises `APIError`.
+    Each takes one request; `extras` has `expires_at`, when the link expires, and the attachment. Raises `APIError`.
     """
     return [_image_block(attachment, client.attachment_url(attachment)) for attachment in _attachments(message)]
 
@@ -98,7 +97,7 @@ def _blocks(message: BaseMessage) -> Iterator[dict[str, Any]]:
 
 
 def _attachments(message: BaseMessage) -> list[ImageAttachment]:
-    """The screenshots that tool results came with, and those of the passages in them, each once."""
+    """Return the screenshots of tool results and of the passages in them, each once."""
     found: dict[tuple[str, str], ImageAttachment] = {}
     for block in _blocks(message):
         if block.get("type") == "server_tool_result":

@@ -23,21 +23,21 @@ def session_node(
     name: str = "session",
     output: Output = "blocks",
 ) -> Runnable[Any, dict[str, Any]]:
-    """A LangGraph node that answers the last user message of the state in the session of the state.
+    """Return a LangGraph node that answers the state's last user message in the state's session.
 
     The state is a mapping, a dataclass or a pydantic model. The node returns the answer under
-    `messages_key` and the session's id under `session_key`: the first turn of a thread creates the
-    session, the checkpointer keeps its id, and the next turn goes on with it. The state needs a place
-    for the id, such as `session_id: NotRequired[str]`: LangGraph drops what a state does not have.
+    `messages_key` and the session's id under `session_key`: the first turn of a thread creates the session, the
+    checkpointer keeps its id, and the next turn continues it. The state needs a key for the id, such as `session_id:
+    NotRequired[str]`, because LangGraph drops keys that a state does not have.
 
-    With `output="text"` the answer in the state is text alone, for graphs whose other models get it as history; what
-    streams out of the graph is as the model has it. Raises what the model raises.
+    With `output="text"` the answer in the state is text only, for graphs whose other models get it as history; the
+    graph's stream still has everything. Raises what the model raises.
     """
 
     def given(state: Any, config: RunnableConfig) -> tuple[Any, RunnableConfig]:
         session_id = _value(state, session_key)
         if session_id is not None:
-            # Not as an argument, which a fallback would be given too.
+            # Not as an argument, which a fallback would receive too.
             config = patch_config(config, configurable={"session_id": session_id})
         return _value(state, messages_key) or [], config
 

@@ -1,6 +1,6 @@
 """A live turn as LangChain's content-block protocol (`stream_events(version="v3")`).
 
-A tool's arguments and its result are there when they happen. LangChain would hold them back until the message ends.
+A tool's arguments and result are sent at once. LangChain would hold them back until the message ends.
 """
 
 from __future__ import annotations

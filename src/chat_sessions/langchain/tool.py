@@ -35,14 +35,13 @@ class _Question(BaseModel):
 
 
 class SessionTool(BaseTool):
-    """Asks a hosted session; its answer is the tool's result, the passages it rests on are the artifact.
+    """Asks a hosted session; its answer is the tool's result, and the passages behind it are the artifact.
 
     Made by `SessionChatModel.as_tool`. The model's run, and those of the remote tools, are below the
-    tool's own. Each call is a turn of the model's session, or of `configurable.session_id`; where there
-    is neither, of a new session.
+    tool's own. Each call is a turn of the model's session, or of `configurable.session_id`, or else of a new session.
 
-    Raises what the model raises. With `handle_tool_error`, the agent gets what that makes of the error as the tool's
-    result instead.
+    Raises what the model raises. With `handle_tool_error`, the agent gets the handled error as the tool's result
+    instead.
     """
 
     name: str = TOOL_NAME

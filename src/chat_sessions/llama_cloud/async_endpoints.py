@@ -45,7 +45,7 @@ class AsyncEndpoints(AsyncTwinned):
 
     def __repr__(self) -> str:
         if not hasattr(self, "_settings"):
-            # A traceback with local variables shows what could not be made.
+            # A traceback with local variables also shows a client whose constructor failed.
             return f"<{type(self).__name__} without settings>"
         given = {"project_id": self._settings.project_id, "organization_id": self._settings.organization_id}
         extra = "".join(f", {name}={value!r}" for name, value in given.items() if value is not None)
@@ -68,7 +68,7 @@ class AsyncEndpoints(AsyncTwinned):
 
     @property
     def index_ids(self) -> tuple[str, ...] | None:
-        """The indexes of sessions that have none of their own."""
+        """The indexes of sessions that name none."""
         return self._settings.index_ids
 
     @property
@@ -77,7 +77,7 @@ class AsyncEndpoints(AsyncTwinned):
         return self
 
     def queue_key(self, session_id: str) -> tuple[str, ...]:
-        """Return what makes a session the same one for every client of this process."""
+        """Return the key that identifies a session for every client of this process."""
         return (self.service, self.base_url, session_id)
 
     def check_turn(self, prompt: str, index_ids: Sequence[str] | None) -> None:
@@ -94,8 +94,8 @@ class AsyncEndpoints(AsyncTwinned):
     ) -> SessionSummary:
         """Create a session (`POST /api/v1/chat`).
 
-        `index_ids` (10 at most, default the client's) are locked once the first message has been sent; None
-        leaves the session unbound. `shared_access` is what its share link grants: "query" or "read_only".
+        `index_ids` (at most 10, by default the client's) are locked once the first message has been sent; None leaves
+        the session without indexes. `shared_access` is what its share link allows: "query" or "read_only".
         """
         wanted = self.index_ids if index_ids is None else index_ids
         self._settings.check_indexes(wanted)
@@ -118,10 +118,10 @@ class AsyncEndpoints(AsyncTwinned):
         return await self._read(summary_call(session_id), SessionSummary)
 
     async def set_title(self, session_id: str, *, first_message: str) -> TitledSummary:
-        """Have a title made from `first_message` (`POST /api/v1/chat/{session_id}/title`).
+        """Generate a title from `first_message` (`POST /api/v1/chat/{session_id}/title`).
 
-        The route was published for a week in May 2026. If it is gone (404 or 405), the title that the service
-        made by itself is returned, and `title_origin` is "automatic".
+        The route was published for a week in May 2026. If it is gone (404 or 405), you get the title that the service
+        chose, and `title_origin` is "automatic".
         """
         self._settings.check_prompt(first_message)
         try:
@@ -149,7 +149,7 @@ class AsyncEndpoints(AsyncTwinned):
         return await self._read(attachment_call(attachment), PresignedUrl)
 
     def session(self, session_id: str | None = None, *, index_ids: Sequence[str] | None = None) -> AsyncChatSession:
-        """Return a session to hold: an existing one, or, with None, one that is created at the first send."""
+        """Return a `ChatSession`: an existing session, or, with None, one that the first prompt creates."""
         self._settings.check_indexes(index_ids)
         if session_id:
             retrieve_call(session_id)
@@ -165,8 +165,8 @@ class AsyncEndpoints(AsyncTwinned):
     ) -> AsyncTurnStream:
         """Return one turn (`POST /api/v1/chat/{session_id}/messages/stream`), sent when the stream is entered.
 
-        `index_ids` default to the session's own, then to the client's. `require_all_indexes` fails the turn
-        if one of them cannot be queried; else it is named in `skipped_index_ids`.
+        `index_ids` default to the session's own, then to the client's. `require_all_indexes` fails the turn if one of
+        them cannot be queried; otherwise `skipped_index_ids` names it.
         """
         return self.session(session_id).stream(prompt, index_ids=index_ids, require_all_indexes=require_all_indexes)
 

@@ -32,19 +32,19 @@ class LlamaCloudChat(Endpoints):
     `LLAMA_CLOUD_CUSTOM_HEADERS` (lines "Name: value"). Raises `ConfigurationError` without a key.
 
     - `base_url` or `region` ("us", "eu"): where the service is; default the US region.
-    - `index_ids`: the indexes of sessions that have none of their own.
+    - `index_ids`: the indexes of sessions that name none.
     - `headers`: sent with each request.
     - `verify`: False, an SSL context, or a file or folder of certificates, instead of the usual authorities.
     - `proxy`: an address such as `http://127.0.0.1:3128` or `socks5://...`; default the environment's.
     - `trust_env`: whether the environment names a proxy or certificates.
-    - `http2`: speak HTTP/2 where the service offers it; needs the `h2` package. Each turn has its own connection.
+    - `http2`: use HTTP/2 if the service offers it; needs the `h2` package. Each turn has its own connection.
     - `http_client`, `async_http_client`: an `httpx.Client` and an `httpx.AsyncClient` of yours to use instead of
       our connections, or functions that make them; you close them. An async client serves one event loop, a
       function is called in each.
     - `timeouts`: see `Timeouts`.
-    - `max_retries`: how often a read, a delete or a title is tried again after a connection error, a 408,
-      429 or 5xx, with backoff and obeying `Retry-After` up to 60 s. A turn or a create is sent again only
-      after a refused connection or a 429: it has provably not been taken.
+    - `max_retries`: how often a read, a delete or a title is retried after a connection error, a 408, 429 or 5xx, with
+      backoff, and respecting `Retry-After` up to 60 s. A turn or a create is sent again only after a refused connection
+      or a 429, which prove that it did not land.
     - `max_event_bytes`: the largest event accepted, default 16 MiB.
     - `max_prompt_chars`: the service's limit, checked before sending; None turns the check off.
 
@@ -141,8 +141,8 @@ class LlamaCloudChat(Endpoints):
 class AsyncLlamaCloudChat(AsyncEndpoints):
     """The async twin of `LlamaCloudChat`: the same arguments, the same methods to await.
 
-    One object serves an application that calls `asyncio.run` again and again, and many threads with loops of
-    their own: a connection is used in one event loop only. asyncio only.
+    One object works with any number of `asyncio.run` calls, and with event loops in many threads: each connection
+    belongs to one event loop. asyncio only.
     """
 
     def __init__(

@@ -46,7 +46,7 @@ class Endpoints(Twinned):
 
     def __repr__(self) -> str:
         if not hasattr(self, "_settings"):
-            # A traceback with local variables shows what could not be made.
+            # A traceback with local variables also shows a client whose constructor failed.
             return f"<{type(self).__name__} without settings>"
         given = {"project_id": self._settings.project_id, "organization_id": self._settings.organization_id}
         extra = "".join(f", {name}={value!r}" for name, value in given.items() if value is not None)
@@ -69,7 +69,7 @@ class Endpoints(Twinned):
 
     @property
     def index_ids(self) -> tuple[str, ...] | None:
-        """The indexes of sessions that have none of their own."""
+        """The indexes of sessions that name none."""
         return self._settings.index_ids
 
     @property
@@ -78,7 +78,7 @@ class Endpoints(Twinned):
         return self
 
     def queue_key(self, session_id: str) -> tuple[str, ...]:
-        """Return what makes a session the same one for every client of this process."""
+        """Return the key that identifies a session for every client of this process."""
         return (self.service, self.base_url, session_id)
 
     def check_turn(self, prompt: str, index_ids: Sequence[str] | None) -> None:
@@ -93,8 +93,8 @@ class Endpoints(Twinned):
     def create(self, *, index_ids: Sequence[str] | None = None, shared_access: str | None = None) -> SessionSummary:
         """Create a session (`POST /api/v1/chat`).
 
-        `index_ids` (10 at most, default the client's) are locked once the first message has been sent; None
-        leaves the session unbound. `shared_access` is what its share link grants: "query" or "read_only".
+        `index_ids` (at most 10, by default the client's) are locked once the first message has been sent; None leaves
+        the session without indexes. `shared_access` is what its share link allows: "query" or "read_only".
         """
         wanted = self.index_ids if index_ids is None else index_ids
         self._settings.check_indexes(wanted)
@@ -117,10 +117,10 @@ class Endpoints(Twinned):
         return self._read(summary_call(session_id), SessionSummary)
 
     def set_title(self, session_id: str, *, first_message: str) -> TitledSummary:
-        """Have a title made from `first_message` (`POST /api/v1/chat/{session_id}/title`).
+        """Generate a title from `first_message` (`POST /api/v1/chat/{session_id}/title`).
 
-        The route was published for a week in May 2026. If it is gone (404 or 405), the title that the service
-        made by itself is returned, and `title_origin` is "automatic".
+        The route was published for a week in May 2026. If it is gone (404 or 405), you get the title that the service
+        chose, and `title_origin` is "automatic".
         """
         self._settings.check_prompt(first_message)
         try:
@@ -148,7 +148,7 @@ class Endpoints(Twinned):
         return self._read(attachment_call(attachment), PresignedUrl)
 
     def session(self, session_id: str | None = None, *, index_ids: Sequence[str] | None = None) -> ChatSession:
-        """Return a session to hold: an existing one, or, with None, one that is created at the first send."""
+        """Return a `ChatSession`: an existing session, or, with None, one that the first prompt creates."""
         self._settings.check_indexes(index_ids)
         if session_id:
             retrieve_call(session_id)
@@ -164,8 +164,8 @@ class Endpoints(Twinned):
     ) -> TurnStream:
         """Return one turn (`POST /api/v1/chat/{session_id}/messages/stream`), sent when the stream is entered.
 
-        `index_ids` default to the session's own, then to the client's. `require_all_indexes` fails the turn
-        if one of them cannot be queried; else it is named in `skipped_index_ids`.
+        `index_ids` default to the session's own, then to the client's. `require_all_indexes` fails the turn if one of
+        them cannot be queried; otherwise `skipped_index_ids` names it.
         """
         return self.session(session_id).stream(prompt, index_ids=index_ids, require_all_indexes=require_all_indexes)
 

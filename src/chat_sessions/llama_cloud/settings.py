@@ -1,4 +1,4 @@
-"""Where the service is and who asks: from arguments, else from the official SDK's environment names."""
+"""The service's address and your credentials: from arguments, else from the official SDK's environment variables."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ REGIONS: Mapping[str, str] = {
 }
 _KEY_NAMES = ("LLAMA_CLOUD_API_KEY", "LLAMA_PARSE_API_KEY")
 _MOST_INDEXES = 10
-# Shorter words are no secrets, and blotting them out would spoil an error's text.
+# Shorter words are not secrets, and masking them would make an error unreadable.
 _SHORTEST_KEY = 4
 _SHORTEST_HEADER_SECRET = 8
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """Everything about a client but its connections. The key is in no repr and no pickle."""
+    """Everything about a client except its connections. The key appears in no repr and no pickle."""
 
     route: Route
     api_key: SecretStr | None = field(repr=False)
@@ -134,7 +134,7 @@ class Settings:
 
     @property
     def secrets(self) -> tuple[SecretStr, ...]:
-        """What no error may repeat: the key, and the words of the headers, which may hold another."""
+        """What must not appear in errors: the key, and the values of headers, which may hold another."""
         words = [word for _, value in self.headers for word in value.split() if len(word) >= _SHORTEST_HEADER_SECRET]
         found = [SecretStr(word) for word in sorted(words, key=len, reverse=True)]
         if self.api_key is not None and len(self.api_key) >= _SHORTEST_KEY:
@@ -142,7 +142,7 @@ class Settings:
         return tuple(found)
 
     def refusal(self, call: Call, status_code: int, headers: httpx.Headers, content: bytes) -> APIStatusError:
-        """Return the error for an answer that is no success; `content` is the beginning of its body."""
+        """Return the error for an answer that is not a success; `content` is the beginning of its body."""
         return read_error(call, status_code, headers, content, secrets=self.secrets)
 
     def check_prompt(self, prompt: object) -> None:
@@ -159,7 +159,9 @@ class Settings:
         try:
             prompt.encode()
         except UnicodeEncodeError as error:
-            raise ConfigurationError("the prompt holds half of a surrogate pair, which no JSON can carry") from error
+            raise ConfigurationError(
+                "the prompt contains half of a surrogate pair, which JSON cannot represent"
+            ) from error
 
     @staticmethod
     def check_indexes(index_ids: Sequence[str] | None) -> None:
@@ -183,7 +185,7 @@ def _headers(given: Mapping[str, str] | None) -> tuple[tuple[str, str], ...]:
 
 
 def _headers_from_environment() -> dict[str, str]:
-    """`LLAMA_CLOUD_CUSTOM_HEADERS`: a line "Name: value" each, as the official SDK reads it."""
+    """Read `LLAMA_CLOUD_CUSTOM_HEADERS`, one "Name: value" per line, as the official SDK does."""
     headers: dict[str, str] = {}
     for line in os.environ.get("LLAMA_CLOUD_CUSTOM_HEADERS", "").splitlines():
         name, colon, value = line.partition(":")

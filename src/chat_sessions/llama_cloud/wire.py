@@ -71,7 +71,7 @@ def summary_call(session_id: str) -> Call:
 
 
 def title_call(session_id: str, first_message: str) -> Call:
-    """Have a title made. Published in May 2026 for a week; later documents do not have it."""
+    """Generate a title. Published in May 2026 for a week; later API documents lack it."""
     return Call("POST", _session_path(session_id, "/title"), may_repeat=True, body={"first_message": first_message})
 
 

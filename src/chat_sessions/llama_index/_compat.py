@@ -49,8 +49,8 @@ def call_tags() -> dict[str, object]:
 def tag(context: Context, tags: Mapping[str, object]) -> None:
     """Put these tags on the events that are sent in this context, besides those that the application put there.
 
-    `instrument_tags` takes its tags off again at the end of a block, and a turn is no block. Without the variable
-    behind it, events do not say which session they belong to.
+    `instrument_tags` removes its tags at the end of a block, and a turn is not a block. Without the variable behind it,
+    events do not say which session they belong to.
     """
     context.run(active_instrument_tags.set, {**tags, **call_tags()})
 
@@ -58,8 +58,8 @@ def tag(context: Context, tags: Mapping[str, object]) -> None:
 def is_heard(dispatcher: Dispatcher) -> bool:
     """Return whether any handler gets the events of this dispatcher.
 
-    Building an event costs more than a token does, and the dispatcher asks nobody before it is given one. Without
-    these attributes, every piece of text pays for an event.
+    Building an event costs more than handling a token, and the dispatcher has no way to ask first. Without these
+    attributes, every piece of text pays for an event.
     """
     node = dispatcher
     while True:

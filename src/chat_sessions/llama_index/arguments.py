@@ -1,6 +1,6 @@
-"""The arguments of an engine or an agent: which there are, which have no meaning here, and what to do instead.
+"""The arguments of an engine or an agent: which exist, which have no effect here, and what to use instead.
 
-The one place of this adapter that knows a service by name: that of the client that is made where none is given.
+The only place in this adapter that names a service, for the client that is made if you pass none.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ __all__ = ["ClientArguments", "client_of", "client_or_default", "refuse_unknown"
 
 
 class ClientArguments(TypedDict, total=False):
-    """What an engine may be given to make its client of. `timeout` is how many seconds it waits for each event."""
+    """The arguments that an engine makes its client from. `timeout` is how many seconds it waits for each event."""
 
     api_key: str | SecretStr | None
     base_url: str | None
@@ -63,10 +63,10 @@ _SYNONYMS = {
 def client_of(
     whose: str, client: Backend | None, given: Mapping[str, Any], known: Iterable[str], *, takes: str
 ) -> Backend:
-    """Return the client given, else one made of these arguments and, for the others, of the environment.
+    """Return the client given, else one made from these arguments and the environment.
 
-    Warns of an argument that has no meaning here. Raises `ConfigurationError` for one that there is not, for one of
-    the client where there is a client, and what `client_or_default` raises.
+    Warns of an argument that has no effect here. Raises `ConfigurationError` for an unknown argument, for one of the
+    client if you pass a client, and what `client_or_default` raises.
     """
     settings = Concealed[Any]()
     for name in given:  # not the values: a traceback may show local variables
@@ -91,7 +91,7 @@ def client_of(
 
 
 def refuse_unknown(whose: str, name: str, known: Iterable[str], *, takes: str) -> NoReturn:
-    """Raise `ConfigurationError` for an argument that there is not, with the nearest that there is."""
+    """Raise `ConfigurationError` for an unknown argument, naming the nearest known one."""
     known = sorted(known)
     meant = _SYNONYMS.get(name)
     near = [meant] if meant in known else difflib.get_close_matches(name, known, n=1, cutoff=0.7)
@@ -104,8 +104,8 @@ def refuse_unknown(whose: str, name: str, known: Iterable[str], *, takes: str) -
 def client_or_default(client: Backend | None, **settings: Any) -> Backend:
     """Return this client, or one made of these settings and the environment.
 
-    Raises `ConfigurationError` for what is no client, for an async one (its sync twin is the one that has both),
-    and where there is neither a client nor a key.
+    Raises `ConfigurationError` for something that is not a client, for an async client (only the sync one has both
+    sides), and if there is neither a client nor a key.
     """
     if client is None:
         from chat_sessions.llama_cloud import LlamaCloudChat

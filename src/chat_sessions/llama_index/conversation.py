@@ -63,7 +63,7 @@ class Conversation:
         return await self._memory.aget_all()
 
     def chat(self, message: str, chat_history: list[ChatMessage] | None = None) -> AgentChatResponse:
-        """The whole answer, with `sources`, `source_nodes` and `metadata`.
+        """Return the whole answer, with `sources`, `source_nodes` and `metadata`.
 
         Raises `APIError` if the turn could not be sent, and a `TurnError`, with the turn so far on it,
         if it did not end well.
@@ -71,18 +71,18 @@ class Conversation:
         return self._begin("chat", message, chat_history).read()
 
     async def achat(self, message: str, chat_history: list[ChatMessage] | None = None) -> AgentChatResponse:
-        """The whole answer. See `chat`."""
+        """Return the whole answer. See `chat`."""
         answer = await self._abegin("achat", message, chat_history)
         return await answer.read()
 
     def stream_chat(self, message: str, chat_history: list[ChatMessage] | None = None) -> StreamingSessionResponse:
-        """The answer as it comes. The prompt is sent before this returns: `APIError` is raised here."""
+        """Return the answer as it arrives. The prompt is sent before this returns: `APIError` is raised here."""
         return StreamingSessionResponse(self._begin("stream_chat", message, chat_history))
 
     async def astream_chat(
         self, message: str, chat_history: list[ChatMessage] | None = None
     ) -> StreamingSessionResponse:
-        """The answer as it comes. The prompt is sent before this returns: `APIError` is raised here."""
+        """Return the answer as it arrives. The prompt is sent before this returns: `APIError` is raised here."""
         return StreamingSessionResponse(await self._abegin("astream_chat", message, chat_history))
 
     def reset(self) -> None:

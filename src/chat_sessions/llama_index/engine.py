@@ -34,21 +34,20 @@ _TAKES = (
 class SessionChatEngine(Conversation, BaseChatEngine):
     """A session of a backend behind LlamaIndex's five chat methods.
 
-    `client` is a backend's sync client; async methods go through its async twin. Without one a `LlamaCloudChat` is
-    made of `api_key`, `base_url`, `project_id`, `organization_id`, `max_retries` and `timeout` (how many seconds it
-    waits for each event), and of the environment for those that are left out. An unknown argument raises
+    `client` is a backend's sync client; async methods use its async twin. Without one, the engine makes a
+    `LlamaCloudChat` from `api_key`, `base_url`, `project_id`, `organization_id`, `max_retries` and `timeout` (seconds
+    to wait for each event), and from the environment for what you leave out. An unknown argument raises
     `ConfigurationError`; one that other engines take and that has no meaning here, such as `temperature`, warns.
 
-    With `session_id` the engine continues that session, without one it creates a session at its first turn.
-    `index_ids` are what its turns query; by default the session's own, or the client's.
+    With `session_id` the engine continues that session; without one it creates a session at its first turn. `index_ids`
+    are what its turns query; by default the session's own, or the client's.
 
-    The service keeps the history, so a `chat_history=` given to a method cannot replace it. `[]` begins a
-    new session; the session's own history (as those who talk see it) changes nothing; any other follows
-    `on_chat_history`: "error" raises `ValueError` before anything is sent, "warn" warns and goes on with the
-    session's own history, "ignore" goes on in silence.
+    The service keeps the history, so a `chat_history=` given to a method cannot replace it. `[]` begins a new session;
+    the session's own history changes nothing; any other follows `on_chat_history`: "error" raises `ValueError` before
+    anything is sent, "warn" warns and continues with the session's own history, "ignore" continues silently.
 
-    A pickle keeps the session, the client's settings and the policy, never the key, which comes from the environment
-    again. It fails if a handler of `callback_manager` cannot be pickled.
+    A pickle keeps the session, the client's settings and the policy, but never the key, which is read from the
+    environment again. Pickling fails if a handler of `callback_manager` cannot be pickled.
 
     Turns of one engine run one after the other: a second one waits until the first has been read to
     its end or closed.
@@ -79,14 +78,14 @@ class SessionChatEngine(Conversation, BaseChatEngine):
         callback_manager: CallbackManager | None = None,
         on_chat_history: ChatHistoryPolicy = "error",
     ) -> SessionChatEngine:
-        """An engine over the session that you hold; both know its id once it is created.
+        """Return an engine over your session; both know its id once it is created.
 
         Raises `ConfigurationError` for an id: `SessionChatEngine(session_id=...)` takes that.
         """
         if not hasattr(session, "client"):
             raise ConfigurationError(
-                f"from_session takes a session such as chat.session(...), not {type(session).__name__}; to go on with "
-                "the session of an id, use SessionChatEngine(client=chat, session_id=...)"
+                f"from_session takes a session such as chat.session(...), not {type(session).__name__}; to continue "
+                "a session by its id, use SessionChatEngine(client=chat, session_id=...)"
             )
         engine = cls.__new__(cls)
         engine._set_up(session, callback_manager, on_chat_history)
@@ -94,7 +93,7 @@ class SessionChatEngine(Conversation, BaseChatEngine):
 
     @classmethod
     def from_defaults(cls, *_: Never, **__: Never) -> NoReturn:
-        """Raise `ConfigurationError`: what stock engines take here, a hosted agent has itself."""
+        """Raise `ConfigurationError`: a hosted agent has its own model, tools and prompt."""
         raise ConfigurationError(f"SessionChatEngine has no from_defaults: make it by its constructor, for {_TAKES}")
 
     def _set_up(
@@ -111,11 +110,11 @@ class SessionChatEngine(Conversation, BaseChatEngine):
         return f"{type(self).__name__}(session_id={self.session_id!r}, service={self.client.service!r})"
 
     def page_image(self, node: NodeWithScore) -> PageImage | None:
-        """The screenshot of the page that this passage stands on, or None. Nothing is fetched yet."""
+        """Return the screenshot of the page with this passage, or None. Nothing is fetched yet."""
         return PageImage.of(node, client=self.client)
 
     def as_query_engine(self, *, new_session: bool = True) -> SessionQueryEngine:
-        """A query engine over the same indexes.
+        """Return a query engine over the same indexes.
 
         Each query has a session of its own, which stays on the service; with `new_session=False`
         every query is a turn of this engine's session.
@@ -123,7 +122,7 @@ class SessionChatEngine(Conversation, BaseChatEngine):
         return SessionQueryEngine(self, new_session=new_session)
 
     def as_tool(self, name: str, description: str, *, new_session: bool = True) -> QueryEngineTool:
-        """A tool for agents that answers a question over the same indexes. See `as_query_engine`."""
+        """Return a tool for agents that answers questions over the same indexes. See `as_query_engine`."""
         return QueryEngineTool.from_defaults(
             self.as_query_engine(new_session=new_session), name=name, description=description
         )

@@ -54,7 +54,7 @@ class _Step:
 
 
 def messages_of(turns: Iterable[Turn]) -> list[ChatMessage]:
-    """The messages of a history, new objects at each call.
+    """Return the messages of a history, as new objects at each call.
 
     A turn is the user's message and then, once per round of tools, an assistant message (thinking, text and tool
     calls) followed at once by a tool message per call, which is the order that LLM adapters accept. A call without
@@ -77,7 +77,7 @@ def _steps(turn: Turn) -> list[_Step]:
     step_of: dict[int, _Step] = {}
 
     def current(call_id: str | None = None) -> _Step:
-        # What the agent does after a result belongs to its next round; so does a call whose id is taken.
+        # What the agent does after a result belongs to its next round, and so does a call whose id is in use.
         if not steps or steps[-1].is_answered or call_id in steps[-1].call_ids:
             steps.append(_Step())
         return steps[-1]
@@ -158,7 +158,7 @@ def answer_message(turn: Turn) -> ChatMessage:
 def token_counts(usage: Usage | None) -> dict[str, int]:
     """Return what a turn cost, under the names that LlamaIndex's counters and tracers read.
 
-    A count that the service does not give is left out: those counters take a None for a number.
+    A count that the service does not report is left out, since those counters treat None as a number.
     """
     if usage is None:
         return {}
@@ -183,7 +183,7 @@ def chat_response(turn: Turn, session_id: str | None) -> ChatResponse:
 
 
 def response_metadata(turn: Turn, session_id: str | None) -> dict[str, object]:
-    """Return what a response says beside its text: `session_id, usage, thinking, skipped_index_ids`.
+    """Return a response's metadata: `session_id, usage, thinking, skipped_index_ids`.
 
     `usage` has `input_tokens, output_tokens, turns, duration_ms`, or is None before the turn's end.
     """
@@ -208,9 +208,9 @@ def agent_response(
 
 
 def talk(messages: Iterable[ChatMessage]) -> list[tuple[MessageRole, str]]:
-    """Return who said what: roles and words, with tool messages left out and an answer in pieces joined.
+    """Return roles and text of a conversation, without tool messages and with the pieces of an answer joined.
 
-    White space does not count: a UI that keeps a history of its own trims and joins as it likes.
+    White space does not count, because a UI that keeps its own history may trim and join text.
     """
     said: list[tuple[MessageRole, str]] = []
     for message in messages:
@@ -224,5 +224,5 @@ def talk(messages: Iterable[ChatMessage]) -> list[tuple[MessageRole, str]]:
 
 
 def same_talk(one: Iterable[ChatMessage], other: Iterable[ChatMessage]) -> bool:
-    """Return whether two histories are the same conversation to those who took part in it."""
+    """Return whether two histories are the same conversation for its participants."""
     return talk(one) == talk(other)

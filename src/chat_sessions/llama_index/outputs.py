@@ -17,17 +17,17 @@ from chat_sessions.core.turn import ToolRun
 __all__ = ["NO_RESULT", "Outputs", "nodes_of", "query_of", "result_text", "unanswered_output"]
 
 NO_RESULT = "The turn ended before this tool gave a result."
-# What a passage shows of itself where a text is made of it; the rest of its metadata is for code.
+# The metadata that appears when a passage becomes text; the rest is for code.
 _SHOWN_METADATA = ("file_name", "page_label")
 _NODE_IDS = uuid.UUID("3a0c1f39-3a0e-4a58-9f2b-6d3c0a7ed1c4")
 _QUERY_ARGUMENTS = ("query", "question", "q", "pattern", "input")
 
 
 class Outputs:
-    """The outputs of a turn's tools, and the passages they cite, as they come.
+    """The outputs of a turn's tools, and the passages they cite, as they arrive.
 
-    `sources` has an output per result, in the order of the results; `source_nodes` each passage once. A result
-    costs the same however many came before it.
+    `sources` has an output per result, in the order of the results; `source_nodes` each passage once. The cost of a
+    result does not depend on the number before it.
     """
 
     def __init__(self) -> None:
@@ -36,7 +36,7 @@ class Outputs:
         self._distinct = DistinctSources()
 
     def add(self, run: ToolRun) -> ToolOutput:
-        """Take in a run that has a result; returns its output."""
+        """Add a run that has a result; return its output."""
         changed = self._distinct.add(run.sources)
         named = [self._distinct.named(source) for source in run.sources]
         nodes = nodes_of(named)
@@ -90,9 +90,9 @@ def _tool_output(run: ToolRun, nodes: Sequence[NodeWithScore]) -> ToolOutput:
 def nodes_of(sources: Iterable[Source]) -> list[NodeWithScore]:
     """Return a node per passage, in the same order, with file, page and score; equal passages have equal ids.
 
-    `metadata` always has `file_name` and `page`, None where the tool did not say; what is known of `file_id,
-    page_end, page_label, index_id` and `image_attachment` (see `PageImage`); and what else the tool said of the
-    passage.
+    `metadata` always has `file_name` and `page`, which are None if the tool did not report them; `file_id, page_end,
+    page_label, index_id` and `image_attachment` (see `PageImage`) if they are known; and anything else the tool
+    reported about the passage.
     """
     return [_node_of(source) for source in sources]
 
@@ -136,7 +136,7 @@ def _passage_id(source: Source) -> str:
 
 
 def query_of(arguments: Mapping[str, JsonValue]) -> str:
-    """Return what a retrieval asked for, as far as its arguments say."""
+    """Return the query of a retrieval, if its arguments contain one."""
     for name in _QUERY_ARGUMENTS:
         value = arguments.get(name)
         if isinstance(value, str):

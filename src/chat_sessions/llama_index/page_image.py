@@ -16,7 +16,7 @@ from chat_sessions.session.backend import Backend
 
 __all__ = ["PageImage"]
 
-# A link is asked for anew this long before it expires: it has to last until the picture is loaded.
+# A new link is requested this long before the old one expires, so that it lasts until the picture is loaded.
 _MARGIN = timedelta(seconds=30)
 
 

@@ -19,9 +19,9 @@ __all__ = ["SessionQueryEngine"]
 class SessionQueryEngine(BaseQueryEngine):
     """Answers queries over an engine's indexes. Made by `SessionChatEngine.as_query_engine`.
 
-    Each query has a session of its own, so that no answer depends on another question; with
-    `new_session=False` each is a turn of the engine's session. `query` and `aquery` give a `Response` with
-    `source_nodes`, and raise what `SessionChatEngine.chat` raises.
+    Each query has a session of its own, so that no answer depends on another question; with `new_session=False` each is
+    a turn of the engine's session. `query` and `aquery` return a `Response` with `source_nodes`, and raise what
+    `SessionChatEngine.chat` raises.
     """
 
     def __init__(self, engine: SessionChatEngine, *, new_session: bool = True) -> None:

@@ -31,8 +31,8 @@ class WorkflowAgent:
     LocalServer(indexes={"idx-docs": "docs/"}, agent=WorkflowAgent(FunctionAgent(tools=[...], llm=llm)))
     ```
 
-    Its tokens, thoughts, tool calls and results are the turn's events, and its error is the turn's. It sees what was
-    said in the session before. A workflow of your own gets `user_msg` and `chat_history` in its start event, and its
+    Its tokens, thoughts, tool calls and results become the turn's events, and its error the turn's error. It sees the
+    session's earlier messages. A workflow of your own gets `user_msg` and `chat_history` in its start event, and its
     result is the answer unless it streamed one.
     """
 

@@ -1,7 +1,7 @@
-"""Sockets under asyncio, plain and with TLS.
+"""Sockets for asyncio, plain and with TLS.
 
 A socket here belongs to no transport and, between two requests, to no event loop: a reader is added for as long as
-something is read. So a connection may outlive a loop, and closing it needs none. One timer per socket bounds its
+something is read. So a connection may outlive a loop, and closing it does not need one. One timer per socket bounds its
 reads, and moves on with them only when it fires. Works with uvloop as well.
 """
 

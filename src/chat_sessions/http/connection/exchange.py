@@ -1,7 +1,7 @@
-"""One request and its answer: how long each read may take, whether anything has left, and how to stop it.
+"""One request and its answer: how long each read may take, whether anything was sent, and how to stop it.
 
-A context variable names the exchange in force, because a connection goes from one request to the next, which may
-be in another thread or task before the first one knows.
+A context variable names the exchange in force, because a connection passes from one request to the next, which may run
+in another thread or task before the first one notices.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""Where in an HTTP/1.1 answer a connection is, so that the chunks of its body can be taken apart without a parser.
+"""Tracks where a connection is in an HTTP/1.1 answer, so that its body's chunks can be split without a parser.
 
 A service sends one HTTP chunk for each event, and h11 takes ten times as long for a chunk as we do for the event in
 it. So what comes after the head of a chunked answer is held back, and given to whoever asks first: to httpcore and
-its parser, as it came, or to a reader of the content. What is no plain chunk is left to h11 in either case: the
-end, trailers, and everything broken.
+its parser, as it came, or to a reader of the content. Anything but a plain chunk is left to h11: the end, trailers, and
+everything broken.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class Framing:
         return kept
 
     def head(self, data: bytes) -> bytes:
-        """Take in what was read; returns what the parser is to have now."""
+        """Add what was read; return what the parser gets now."""
         if self._at != _HEAD or not data:
             return data
         known = len(self._head)
@@ -82,7 +82,7 @@ class Framing:
         return head[known:]
 
     def content(self, data: bytes) -> bytes:
-        """Take in more of a chunked body; returns the content in it. When `is_body` is over, the parser reads on.
+        """Add more of a chunked body; return the content in it. When `is_body` ends, the parser reads on.
 
         Raises `httpcore.RemoteProtocolError` for a chunk that is longer than it says.
         """
@@ -108,7 +108,7 @@ class Framing:
                     break
                 size = _SIZE.match(data, at, max(line_end, at))
                 if size is None or not (length := int(size[1], 16)):
-                    # The end with its trailers, or no chunk: the parser's to judge.
+                    # The end with its trailers, or not a chunk: the parser decides.
                     self._at, self._kept = _PASS, data[at:]
                     break
                 at = line_end + 2
@@ -126,5 +126,5 @@ class Framing:
         return self.content(kept) if kept else b""
 
     def ended(self) -> None:
-        """Note that the connection has ended: the parser is to see that."""
+        """Note that the connection has ended, so that the parser sees it."""
         self._at, self._kept, self._line = _PASS, b"", b""

@@ -2,8 +2,8 @@
 """Our own connections as an httpx transport.
 
 httpcore's pool looks through all its connections for each request. A turn holds its connection until it ends,
-so there may be thousands: here a connection is either in use, or on the pile of idle ones, of which the last
-one used is taken first. httpcore makes the connections, through proxies and TLS.
+so there may be thousands: here a connection is either in use or on a stack of idle ones, and the most recently used is
+taken first. httpcore makes the connections, through proxies and TLS.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _IDLE_FOR = 5.0
 
 
 class Transport(httpx.BaseTransport):
-    """Carries requests to one service, each on a connection that nothing else uses meanwhile."""
+    """Carries requests to one service, each on a connection of its own."""
 
     def __init__(self, route: Route) -> None:
         # It makes connections, and is never asked to keep one.

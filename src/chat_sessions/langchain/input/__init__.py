@@ -1,1 +1,1 @@
-"""From a call of the model to the turn that it is: what is sent, and to which session."""
+"""From a call of the model to a turn: what is sent, and to which session."""

@@ -1,4 +1,4 @@
-"""From a call to its turn, not sent yet; or to the turn that its messages had before."""
+"""From a call to its turn, which is not sent yet, or to the turn that its messages already had."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ AsyncTurnSource: TypeAlias = AsyncTurnStream | AsyncStoredTurn
 
 @dataclass(frozen=True, slots=True)
 class AsyncOpening:
-    """A turn, its session, and the messages of the user that it answers, the first of them sent by earlier turns."""
+    """A turn, its session, and the user's messages that it answers; earlier turns may have sent the first of them."""
 
     stream: AsyncTurnSource
     session_id: str
@@ -29,7 +29,7 @@ class AsyncOpening:
     sent_before: int
 
     def note(self, call: Call, answer_id: str | None) -> None:
-        """Let the model know what became of the messages, and the id of their answer, None without a good one."""
+        """Record in the model what happened to the messages, and the id of their answer; None if there is none."""
         stream, place = self.stream, call.place
         landed = stream.landed is not False
         record = Record(self.session_id, place.task, stream.turns_before, landed, answer_id is not None)
@@ -41,7 +41,7 @@ class AsyncOpening:
 async def async_open_turn(call: Call) -> AsyncOpening:
     """Return the turn of this call; its session is created if it does not exist yet.
 
-    Raises `ConfigurationError` for input that a session cannot be sent, before any request.
+    Raises `ConfigurationError` for input that cannot be sent, before any request.
     """
     plan = TurnPlan.of(call)
     messages = plan.prompt.messages

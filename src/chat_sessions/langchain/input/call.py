@@ -1,4 +1,4 @@
-"""One call of the model: what it was given, and what its run says of it."""
+"""One call of the model: its input, and the metadata of its run."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ __all__ = ["Answer", "Call", "message_id", "messages_of"]
 
 
 class Answer(NamedTuple):
-    """What came of a call, and the id of its run."""
+    """The result of a call, and the id of its run."""
 
     message: AIMessage
     run_id: UUID
@@ -31,7 +31,7 @@ class Answer(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One call. `traced` is what the model says of itself to tracers: its parameters, and those of LangSmith."""
+    """One call. `traced` is what the model reports to tracers: its parameters, and those of LangSmith."""
 
     model: SessionChatModel
     sessions: Sessions
@@ -63,7 +63,7 @@ class Call:
 
     @property
     def asks_for_tokens(self) -> bool:
-        """Whether handlers are to get the tokens of an answer that the caller takes as a whole."""
+        """Whether handlers get the tokens of an answer that the caller takes as a whole."""
         return bool(self.arguments.get("stream") or self.model.streaming)
 
     def form(self, run_id: UUID | None, *, is_v1: bool = False) -> MessageForm:
@@ -77,7 +77,7 @@ class Call:
         )
 
     def serialized(self) -> dict[str, Any]:
-        """Return the model as handlers get it, with the name that it is known by: some look for it nowhere else."""
+        """Return the model as handlers get it, with its name: some look for it only here."""
         shown: dict[str, Any] = dumpd(self.model)
         shown["kwargs"] = {"model_name": self.model.shown_name, **shown.get("kwargs", {})}
         return shown

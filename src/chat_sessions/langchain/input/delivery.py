@@ -1,7 +1,7 @@
-"""Which of the user's messages a session has been sent already.
+"""Which of the user's messages a session already has.
 
-Frameworks keep a message whose turn failed or was stopped, and call again: a graph with the next message behind it, a
-retry with the same one. A prompt is sent once, so the session says what it has. No I/O here.
+Frameworks keep a message whose turn failed or was stopped, and call again: a graph with the next message after it, a
+retry with the same one. A prompt is sent once, so the session's history decides what is left to send. No I/O here.
 """
 
 from __future__ import annotations
@@ -68,13 +68,13 @@ def answered(count: int, turns: Sequence[Turn], exchanges: Sequence[Exchange]) -
 def _after(exchanges: Sequence[Exchange], turns: Sequence[Turn]) -> int | None:
     """Return the position behind the turn of the last exchange; None if it is not there.
 
-    Agents repeat themselves ("nothing found"): of turns alike, the reader has as many as it has such exchanges.
+    Agents repeat themselves ("nothing found"), so equal turns are matched with equal exchanges one by one.
     """
     if not exchanges:
         return None
     asked, answer = _bare(exchanges[-1].asked), _bare(exchanges[-1].answer)
     alike = [position for position, turn in enumerate(turns) if _bare(turn.text) == answer]
-    # What the user said may have been rewritten on its way here.
+    # The user's words may have been rewritten before they got here.
     same = [position for position in alike if _bare(turns[position].prompt or "").endswith(asked)]
     if not alike:
         return None

@@ -1,4 +1,4 @@
-"""What a call asks, in which session: decided before any request, and again once the session has been looked at."""
+"""What a call asks, and in which session: decided before any request, and again after the session was read."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class TurnPlan:
 
     @classmethod
     def of(cls, call: Call) -> TurnPlan:
-        """Read a call. All that is wrong with it is raised here, and all that is not sent is warned of."""
+        """Read a call. Raises for everything wrong with it, and warns of everything that is not sent."""
         model, place = call.model, call.place
         check_call(call.arguments)
         if call.stop:
@@ -81,7 +81,7 @@ class TurnPlan:
         )
 
     def sent(self, turns: Sequence[Turn]) -> Sent:
-        """Return what of the prompt the session has been sent, from its turns. Says so if the input went back."""
+        """Return which part of the prompt the session's turns show as sent. Warns if the input went back."""
         prompt = self.prompt
         exchanges = prompt.exchanges(self.held.id)
         if prompt.is_answered_in(self.held.id):
@@ -99,7 +99,7 @@ class TurnPlan:
         return found
 
     def text(self, count: int, *, is_first: bool) -> str:
-        """Return what is sent, without the first messages, so many."""
+        """Return what is sent, without this many first messages."""
         text = "\n\n".join(self.prompt.texts[count:])
         return f"{self.prompt.system}\n\n{text}" if self.has_system and is_first else text
 

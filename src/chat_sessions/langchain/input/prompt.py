@@ -1,8 +1,7 @@
 """From LangChain's list of messages to the one prompt that the remote session has not seen.
 
-The session keeps its own history, so only the user's words after the last answer are sent. What is
-not sent is said: dropping a conversation or an instruction silently is how answers go wrong
-without anyone knowing why.
+The session keeps its own history, so only the user's words after the last answer are sent. Everything else causes a
+warning: an answer without the conversation or an instruction would be wrong for no visible reason.
 """
 
 from __future__ import annotations
@@ -34,7 +33,7 @@ _BETWEEN = frozenset(
 
 
 def warn_of_input(message: str) -> None:
-    """Warn of input that does not reach the session, at the line outside this package and LangChain that asks."""
+    """Warn of input that does not reach the session, at the calling line outside this package and LangChain."""
     # As `skip_file_prefixes` does from Python 3.12 on.
     level, frame = 1, inspect.currentframe()
     while frame and frame.f_back and frame.f_globals.get("__name__", "").partition(".")[0] in _BETWEEN:
@@ -68,7 +67,7 @@ class Prompt:
 
     @classmethod
     def read(cls, messages: Sequence[BaseMessage]) -> Prompt:
-        """Find the prompt. Raises `ConfigurationError` for input that a session cannot be sent."""
+        """Find the prompt. Raises `ConfigurationError` for input that cannot be sent."""
         others = [message for message in messages if not isinstance(message, SystemMessage)]
         end = _before_hand_off(others)
         after: list[BaseMessage] = []
@@ -118,7 +117,7 @@ class Prompt:
         return found
 
     def is_answered_in(self, session_id: str | None) -> bool:
-        """Whether this session has answered these very messages."""
+        """Whether this session has answered exactly these messages."""
         return session_id is not None and any(_session_of(message) == session_id for message in self.after)
 
     def _unsent(self) -> Iterator[BaseMessage]:
@@ -126,7 +125,7 @@ class Prompt:
         yield from reversed((*self.before, *self.after))
 
     def apply_prior_policy(self, policy: PriorPolicy, session_id: str | None) -> None:
-        """Say that earlier messages are not sent, unless they come from this very session."""
+        """Warn that earlier messages are not sent, unless they come from this session."""
         unsent = [*self._unsent()]
         if policy == "ignore" or not unsent:
             return
@@ -145,7 +144,7 @@ class Prompt:
             return
         whose = f"session {last_session_id!r}" if last_session_id else "no session"
         here = f"session {session_id!r}" if session_id else "a new session"
-        # The only sign of a graph whose state has no place for the id: LangGraph drops what a state does not have.
+        # The only sign of a graph whose state has no key for the id: LangGraph drops unknown keys.
         lost = last_session_id is not None and session_id is None
         state = "; a graph with session_node needs `session_id: NotRequired[str]` in its state for that" if lost else ""
         self._tell(
@@ -157,7 +156,7 @@ class Prompt:
         )
 
     def apply_system_policy(self, policy: SystemPolicy) -> None:
-        """Tell that a system message is not sent, unless it is to be prepended."""
+        """Warn that a system message is not sent, unless it is prepended."""
         if self.system is not None and policy != "prepend":
             self._tell(
                 policy,
@@ -166,7 +165,7 @@ class Prompt:
             )
 
     def apply_rewind_policy(self, policy: PriorPolicy, session_id: str) -> None:
-        """Say that the conversation went back to an earlier answer, and the session did not."""
+        """Warn that the conversation went back to an earlier answer, but the session did not."""
         if policy != "ignore":
             self._tell(
                 policy,

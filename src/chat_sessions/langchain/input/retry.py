@@ -16,7 +16,7 @@ __all__ = ["MessageRetry"]
 
 
 class MessageRetry(RunnableRetry[LanguageModelInput, AIMessage]):
-    """Reads the input once, so that a message that was sent is known again, and not sent again."""
+    """Reads the input once, so that a message that was sent is recognised and not sent again."""
 
     @override
     def invoke(self, input: LanguageModelInput, config: RunnableConfig | None = None, **kwargs: Any) -> AIMessage:

@@ -1,4 +1,4 @@
-"""What a model knows of the sessions that its turns run in."""
+"""What a model knows about the sessions that its turns run in."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ _Value = TypeVar("_Value")
 
 
 class Place(NamedTuple):
-    """Where in a program a call is made. The same message elsewhere is another question.
+    """Where in a program a call is made. The same message from another place is another question.
 
-    `node` is the way to the node of a LangGraph graph, `task` the same as one run of the node, which a retry and a
-    resumed interrupt have in common; both are empty outside of graphs.
+    `node` is the path to the node of a LangGraph graph; `task` is one run of that node, which a retry and a resumed
+    interrupt share. Both are empty outside of graphs.
     """
 
     thread_id: str | None = None
@@ -35,7 +35,7 @@ class Place(NamedTuple):
     index_ids: tuple[str, ...] | None = None
 
     def key(self, message: BaseMessage) -> object:
-        """Return what a message is known by within a LangGraph thread, None outside of one or without an id.
+        """Return a message's key within a LangGraph thread, or None outside of one or without an id.
 
         An id alone is not enough: some front ends count their messages.
         """
@@ -66,7 +66,7 @@ class Sessions:
       turn did not end well, or its answer was lost. And without answer, as the object that it is.
     - The session of a LangGraph thread, and the answers of a session by id.
 
-    Nothing of it goes into a pickle: elsewhere, it may be out of date.
+    None of this is pickled, because it may be out of date in another process.
     """
 
     def __init__(self) -> None:
@@ -104,7 +104,7 @@ class Sessions:
                 _put(self._recent, session.id, session)
 
     def record(self, message: BaseMessage, place: Place, *, is_last: bool) -> Record | None:
-        """Return what became of a message that an earlier call from this place sent, or None.
+        """Return the record of a message that an earlier call from this place sent, or None.
 
         A message whose answer came counts if it is not the last of those to send now, or if the same task asks again.
         """
@@ -128,7 +128,7 @@ class Sessions:
             return answer_id in self._answers.get(session_id, [])[:-1]
 
     def note(self, messages: Sequence[BaseMessage], place: Place, record: Record) -> None:
-        """Note what became of messages that a turn sent."""
+        """Record what happened to messages that a turn sent."""
         with self._guard:
             for message in messages:
                 _put(self._unanswered, (id(message), place.index_ids), (record, weakref.ref(message)))
@@ -138,7 +138,7 @@ class Sessions:
                 _put(self._threads, (place.thread_id, place.node), record.session_id)
 
     def answered(self, messages: Sequence[BaseMessage], place: Place, session_id: str, answer_id: str) -> None:
-        """Note that these messages have their answer, sent now or before."""
+        """Record that these messages have been answered, now or before."""
         with self._guard:
             for message in messages:
                 self._unanswered.pop((id(message), place.index_ids), None)

@@ -1,5 +1,5 @@
 # Generated from async_stored_turn.py by scripts/generate_sync.py: edit that file, then run `make format`.
-"""A turn that its session holds already, read as a stream is. It is not sent again."""
+"""A turn that its session already holds, read like a stream. It is not sent again."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _FIRST_WAIT, _GROWTH, _LONGEST_WAIT = 0.25, 1.6, 3.0
 class StoredTurn:
     """The turn at this position of the session, as the session shows it now.
 
-    A turn that still runs is waited for, `timeouts.recovery` seconds at most, and its events come as the session
+    If the turn still runs, this waits for it, at most `timeouts.recovery` seconds, and its events come as the session
     shows them. Raises `TurnFailed` if it failed, `TurnInterrupted` if it has not ended in time.
     """
 

@@ -1,1 +1,1 @@
-"""A turn as a run of the model: what its handlers are given, and its tokens, in every form that LangChain has."""
+"""A turn as a run of the model: what its handlers get, and its tokens, in every form that LangChain has."""

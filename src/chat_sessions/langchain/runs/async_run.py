@@ -1,4 +1,4 @@
-"""One turn as a run of the model, on every entry point: started, heard of by handlers, and ended, whatever ends it.
+"""One turn as a run of the model, on every entry point: started, reported to handlers, and ended, whatever ends it.
 
 LangChain's own drivers keep every chunk until the end (88 MB for 50,000 tokens), leave the run open when `ainvoke` is
 cancelled, close an abandoned async stream at some later time, and hide the run from the producer of a stream, so that
@@ -45,7 +45,7 @@ class AsyncModelRun:
         call = self._call
         await async_acquire(call.model.rate_limiter)
         try:
-            # First of all, so that the run has the session's id from its start on.
+            # Before the run starts, so that it has the session's id from the start.
             self._opening = await async_open_turn(call)
         except Exception as error:
             await self._start(None)
@@ -111,7 +111,7 @@ class AsyncModelRun:
 
     @property
     def has_handlers(self) -> bool:
-        """Whether anybody hears of the run."""
+        """Whether the run has handlers."""
         return bool(self._run.handlers)
 
     @property

@@ -1,6 +1,6 @@
-"""Where handlers run, and how closing goes on when the task that closes is cancelled.
+"""Where handlers run, and how closing continues if its task is cancelled.
 
-By hand for both sides, since a thread and a task differ here.
+Written by hand for both sides, since threads and tasks differ here.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ async def async_start(
 ) -> _Manager:
     """Start a run and return its manager; `fail` ends the run if the task is cancelled meanwhile.
 
-    Some handlers have been given the start then.
+    Some handlers may have got the start by then.
     """
     starting = asyncio.create_task(work())
     try:
@@ -69,8 +69,8 @@ def finish(work: Callable[[], object]) -> None:
 async def async_finish(work: Callable[[], Coroutine[Any, Any, object]]) -> None:
     """Do this work to its end, even if the task is cancelled meanwhile; then raise that cancellation.
 
-    A cancelled scope of anyio cancels every later wait of its task, too. Handlers that were given the start of a run
-    are given its end all the same.
+    A cancelled scope of anyio also cancels every later wait of its task. Handlers that got the start of a run get its
+    end all the same.
     """
     task = asyncio.create_task(work())
     cancelled: asyncio.CancelledError | None = None
@@ -88,7 +88,7 @@ async def async_finish(work: Callable[[], Coroutine[Any, Any, object]]) -> None:
 
 
 class OpenRun(Generic[_Manager]):
-    """A run that handlers were given the start of, in a context of its own.
+    """A started run, in a context of its own.
 
     A tracer may keep the active run in a context variable. In the caller's context, two tools that run at the same
     time would be one below the other.

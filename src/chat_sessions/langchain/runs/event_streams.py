@@ -1,6 +1,6 @@
 """`stream_events(version="v3")`: LangChain's own stream objects, fed by a turn.
 
-By hand for both sides: the reader pumps the sync one, a task the async one.
+Written by hand for both sides: the reader pumps the sync one, a task the async one.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def event_stream(call: Call) -> ChatModelStream:
 
 
 def _dispatched(call: Call, stream: ChatModelStream) -> Iterator[None]:
-    """Dispatch the events of a turn one by one. A stream that is dropped half-way closes this, and so the run."""
+    """Dispatch the events of a turn one by one. Dropping the stream half-way closes this, and so the run."""
     with ModelRun(call, is_v1=True) as run:
         stream.set_message_id(run.message_id)
         update = None

@@ -1,5 +1,5 @@
 # Generated from async_run.py by scripts/generate_sync.py: edit that file, then run `make format`.
-"""One turn as a run of the model, on every entry point: started, heard of by handlers, and ended, whatever ends it.
+"""One turn as a run of the model, on every entry point: started, reported to handlers, and ended, whatever ends it.
 
 LangChain's own drivers keep every chunk until the end (88 MB for 50,000 tokens), leave the run open when `ainvoke` is
 cancelled, close an abandoned async stream at some later time, and hide the run from the producer of a stream, so that
@@ -46,7 +46,7 @@ class ModelRun:
         call = self._call
         acquire(call.model.rate_limiter)
         try:
-            # First of all, so that the run has the session's id from its start on.
+            # Before the run starts, so that it has the session's id from the start.
             self._opening = open_turn(call)
         except Exception as error:
             self._start(None)
@@ -112,7 +112,7 @@ class ModelRun:
 
     @property
     def has_handlers(self) -> bool:
-        """Whether anybody hears of the run."""
+        """Whether the run has handlers."""
         return bool(self._run.handlers)
 
     @property

@@ -1,6 +1,6 @@
-"""How handlers get the tokens of an answer: each one, at a cost that is most of what a token costs.
+"""How handlers get the tokens of an answer, which is most of the cost of a token.
 
-By hand for both sides: a task lets the event loop turn at each token.
+Written by hand for both sides: the async side lets the event loop run at each token.
 """
 
 from __future__ import annotations
@@ -51,16 +51,16 @@ class Tokens:
 class AsyncTokens:
     """The async twin of `Tokens`.
 
-    LangChain makes a task for each token and each handler that is not inline. One handler alone is awaited instead,
-    which takes a third of the time; whatever it waits for, the event loop turns once, so that others get their turn
-    even where many tokens came at once.
+    LangChain makes a task for each token and each handler that is not inline. A single handler is awaited instead,
+    which takes a third of the time. The event loop always runs once, so that other tasks get their turn even if many
+    tokens arrive at once.
     """
 
     def __init__(self, run: AsyncCallbackManagerForLLMRun) -> None:
         self._run = run
         self._generations = _Generations()
         apart = [handler for handler in run.handlers if not handler.run_inline]
-        # What is not async goes through a thread pool, which is LangChain's business.
+        # A handler that is not async goes through LangChain's thread pool.
         if len(apart) > 1 or not all(inspect.iscoroutinefunction(handler.on_llm_new_token) for handler in apart):
             self._awaited = None
         else:

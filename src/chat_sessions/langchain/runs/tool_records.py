@@ -1,4 +1,4 @@
-"""What handlers are given of the remote agent's tools: inputs, outputs, errors, and the passages of a retrieval."""
+"""What handlers get of the remote agent's tools: inputs, outputs, errors, and the passages of a retrieval."""
 
 from __future__ import annotations
 
@@ -41,11 +41,11 @@ class ToolRunUnanswered(ChatSessionsError):
 def inherited(manager: Any) -> dict[str, Any]:
     """Return what children of a model's run inherit, as arguments of a callback manager.
 
-    LangChain takes a model's run for a leaf, so its manager makes no children. A manager that is configured anew
-    would start a second tracer, which knows no parent for them.
+    LangChain treats a model's run as a leaf, so its manager makes no children. A newly configured manager would start a
+    second tracer, which has no parent for them.
     """
     handlers: list[BaseCallbackHandler] = manager.inheritable_handlers
-    # LangChain adds the model's name and provider to what is inherited; a tool is no model.
+    # LangChain adds the model's name and provider to what is inherited, but a tool is not a model.
     metadata = {key: value for key, value in manager.inheritable_metadata.items() if not key.startswith("ls_")}
     return {
         "handlers": [*handlers],

@@ -1,5 +1,5 @@
 # Generated from async_tool_runs.py by scripts/generate_sync.py: edit that file, then run `make format`.
-"""The tools of the remote agent as child runs of the model's run, and what they retrieved as runs below those."""
+"""The remote agent's tools as child runs of the model's run, with their retrievals as runs below them."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class ToolRuns:
             self._end(update, failure(update))
 
     def fail(self, ended: Iterable[RunEnded], error: BaseException) -> None:
-        """End the runs that a turn left open with what ended the turn. A handler that raises keeps none open."""
+        """End the runs that a turn left open with the error that ended it. They all end, even if a handler raises."""
         raised: BaseException | None = None
         for update in ended:
             try:

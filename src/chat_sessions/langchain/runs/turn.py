@@ -1,8 +1,8 @@
 # Generated from async_turn.py by scripts/generate_sync.py: edit that file, then run `make format`.
-"""A turn while it is read: what each update is in LangChain, with a run of its own around each tool.
+"""A turn while it is read: each update in LangChain's terms, and a run for each tool.
 
-It is read step by step, not by generators within generators: an event loop closes an abandoned async generator at
-some later time.
+It is read step by step, not by nested generators, because an event loop closes an abandoned async generator at some
+later time.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ _FINALS = (Text, Thinking)
 class LiveTurn:
     """One turn. Leaving it, for whatever reason, ends the open tool runs first and then closes the socket.
 
-    `run` is the model's run that the tools are below, None if they are not traced. Nothing is kept per token but what
-    the turn itself keeps.
+    `run` is the model's run that the tools are below, None if they are not traced. Per token, only the turn keeps
+    anything.
     """
 
     def __init__(self, stream: TurnSource, run: CallbackManagerForLLMRun | None, form: MessageForm) -> None:
@@ -82,11 +82,11 @@ class LiveTurn:
 
     @property
     def result(self) -> LLMResult:
-        """The turn so far, as callbacks get it; empty if nothing came of it."""
+        """The turn so far, as callbacks get it; empty if nothing arrived."""
         return LLMResult(generations=[[ChatGeneration(message=self.message)]] if self.turn.events else [])
 
     def take(self) -> Update | None:
-        """Return what is ready and concerns no tool; None if `next` has to be asked."""
+        """Return the next update if it is ready and not about a tool; None if you must call `next`."""
         if self._held is not None:
             return None
         update = self._stream.take()

@@ -1,4 +1,4 @@
-"""What a turn writes to the event stream of a workflow."""
+"""Writes a turn to the event stream of a workflow."""
 
 from __future__ import annotations
 

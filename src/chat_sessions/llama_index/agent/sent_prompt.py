@@ -1,4 +1,4 @@
-"""A prompt that a context has sent, so that a run that was cut short does not send it again when it is repeated."""
+"""Remembers a prompt that a context has sent, so that repeating an interrupted run does not send it again."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ __all__ = ["SentPrompt"]
 
 # Between two looks at the session, in seconds.
 _WAIT = 0.5
-# How long a prompt is looked for that the service may not have taken, in seconds.
+# How long to look for a prompt that may not have landed, in seconds.
 _SETTLING = 3.0
 
 
 class SentPrompt(BaseModel):
-    """What a context's store keeps of a turn that has not ended for its reader.
+    """What a context's store keeps about a turn whose end its reader has not seen.
 
     `turns` is how many the session held before, and `accepted` says that the service began to answer.
     """

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 __all__ = ["SessionAgent"]
 
-# What a base agent takes and a hosted one cannot obey: it has its own model, prompt and tools.
+# Settings of a base agent that a hosted one cannot follow: it has its own model, prompt and tools.
 _MEANINGLESS = (
     "can_handoff_to",
     "early_stopping_method",
@@ -73,16 +73,15 @@ _RUN = "chat_session_run"
 
 
 class SessionAgent(BaseWorkflowAgent):
-    """The hosted agent, run as a workflow or as a member of an `AgentWorkflow`.
+    """The hosted agent as a workflow, or as a member of an `AgentWorkflow`.
 
-    A `Context` is a conversation: it holds the id of the session that its first run creates, so runs with
-    the same `ctx` go on in the same session, also after the context was stored, and a run without one has a
-    session of its own. With `session_id` every run goes to that session.
+    A `Context` is a conversation: it holds the id of the session that its first run creates. Runs with the same `ctx`
+    continue in that session, even after the context was stored; a run without one has a session of its own. With
+    `session_id` every run goes to that session.
 
-    The user's last message is what is sent, also after a hand-off from another agent: the session has its
-    own history, and the rest of the workflow's memory stays in the workflow. The hosted agent cannot hand
-    off itself. A `chat_history=` that differs from the session's follows `on_chat_history`, as in
-    `SessionChatEngine`.
+    Only the user's last message is sent, even after a hand-off from another agent: the session has its own history, and
+    the rest of the workflow's memory stays in the workflow. The hosted agent cannot hand off to others. A
+    `chat_history=` that differs from the session's follows `on_chat_history`, as in `SessionChatEngine`.
 
     The run streams `ToolCall` and `ToolCallResult` for the tools on the service, and `AgentStream` with
     `delta` or `thinking_delta`; awaiting it gives an `AgentOutput` whose `raw` has `usage` and
@@ -157,7 +156,7 @@ class SessionAgent(BaseWorkflowAgent):
     async def run_agent_step(  # pyright: ignore[reportIncompatibleMethodOverride] - None ends a step
         self, ctx: Context, ev: AgentSetup
     ) -> AgentOutput | None:
-        """Run a turn of the session; nothing for a run that was cut short, once another one has begun.
+        """Run a turn of the session; do nothing for an interrupted run once another one has begun.
 
         A context that runs again also repeats the step that it was in.
         """
@@ -187,7 +186,7 @@ class SessionAgent(BaseWorkflowAgent):
         tools: Sequence[AsyncBaseTool],  # noqa: ARG002 - the hosted agent has its own
         memory: BaseMemory,  # noqa: ARG002 - the session is its memory
     ) -> AgentOutput:
-        """One turn of the session. A prompt that this context has sent before is looked for there first."""
+        """Run one turn of the session. If this context has sent the prompt before, look for its turn first."""
         prompt = _prompt_of(llm_input)
         session = self._session(await ctx.store.get(self._store_key, default=None))
         report = Report(ctx, self.name, streams=self.streaming)
@@ -199,7 +198,7 @@ class SessionAgent(BaseWorkflowAgent):
             raise
         except BaseException as error:
             if isinstance(error, TurnFailed):
-                # Its turn has ended: to send the prompt again is no repetition.
+                # Its turn has ended, so sending the same prompt again is a new question.
                 await ctx.store.set(self._sent_key, None)
             await _drop_memory(ctx)
             raise
@@ -297,7 +296,7 @@ def _run_of(messages: Sequence[ChatMessage]) -> int | None:
 
 
 async def _drop_memory(ctx: AgentContext | Context[Any]) -> None:
-    """Leave no memory of ours in the store: one that takes only the types that it knows could not load it.
+    """Remove our memory from the store: a store that accepts only known types could not load it.
 
     The next run makes another, and the session remembers.
     """

@@ -1,8 +1,8 @@
 # Generated from async_answer.py by scripts/generate_sync.py: edit that file, then run `make format`.
-"""One turn on its way into LlamaIndex, read by whoever asks for more.
+"""One turn on its way into LlamaIndex, pulled by its readers.
 
-There is no thread and no task between the socket and the reader. Several readers may read the same answer: whoever
-comes first to the end of what is there reads on for all.
+There is no thread and no task between the socket and the reader. Several readers may read the same answer: the first to
+reach the end of what has arrived reads the next event for all.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class Source(TurnSoFar, Protocol):
 
 
 class Answer(AnswerState):
-    """An answer as it comes."""
+    """An answer as it arrives."""
 
     def __init__(self, stream: Source, trace: TurnTrace, follower: Follower | None = None) -> None:
         super().__init__(stream, trace, follower)
@@ -65,7 +65,7 @@ class Answer(AnswerState):
         return cls(stream, trace(), follower)
 
     def reader_comes(self) -> None:
-        """Count a reader in. Raises `ConfigurationError` for one that cannot read this answer."""
+        """Add a reader. Raises `ConfigurationError` for one that cannot read this answer."""
         self.gate.check()
         super().reader_comes()
 
@@ -78,7 +78,7 @@ class Answer(AnswerState):
             raise
 
     def advance(self, count: int) -> None:
-        """Take in the next update, unless more than `count` are in already. Raises what ends the turn badly."""
+        """Read the next update, unless there are more than `count` already. Raises the error that ends the turn."""
         if not self.gate.enter():
             self.gate.wait()
             return
@@ -100,7 +100,7 @@ class Answer(AnswerState):
             self.gate.leave()
 
     def read(self) -> AgentChatResponse:
-        """Read to the end; returns the whole answer. Raises what ends the turn badly."""
+        """Read to the end; return the whole answer. Raises the error that ends the turn."""
         try:
             while not self.is_over:
                 self.advance(self.count)
@@ -110,7 +110,7 @@ class Answer(AnswerState):
         return self.whole()
 
     def close(self) -> None:
-        """Close the socket and the trace at once, however far the turn has come. Idempotent."""
+        """Close the socket and the trace at once, wherever the turn is. Idempotent."""
         if not self.is_over:
             try:
                 self._stream.close()
@@ -133,19 +133,19 @@ class Readable(Protocol):
 
     @property
     def error(self) -> Exception | None:
-        """What ended the answer badly, or None."""
+        """The error that ended the answer, or None."""
         ...
 
     def reader_comes(self) -> None:
-        """Count a reader in."""
+        """Add a reader."""
         ...
 
     def reader_leaves(self) -> bool:
-        """Count a reader out; returns whether the answer is to be closed."""
+        """Remove a reader; return whether to close the answer."""
         ...
 
     def advance(self, count: int) -> None:
-        """Take in the next update, unless more than `count` are in already."""
+        """Read the next update, unless there are more than `count` already."""
         ...
 
     def close(self) -> None:

@@ -1,7 +1,7 @@
-"""One turn on its way into LlamaIndex, read by whoever asks for more.
+"""One turn on its way into LlamaIndex, pulled by its readers.
 
-There is no thread and no task between the socket and the reader. Several readers may read the same answer: whoever
-comes first to the end of what is there reads on for all.
+There is no thread and no task between the socket and the reader. Several readers may read the same answer: the first to
+reach the end of what has arrived reads the next event for all.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class AsyncSource(TurnSoFar, Protocol):
 
 
 class AsyncAnswer(AnswerState):
-    """An answer as it comes."""
+    """An answer as it arrives."""
 
     def __init__(self, stream: AsyncSource, trace: TurnTrace, follower: Follower | None = None) -> None:
         super().__init__(stream, trace, follower)
@@ -64,7 +64,7 @@ class AsyncAnswer(AnswerState):
         return cls(stream, trace(), follower)
 
     def reader_comes(self) -> None:
-        """Count a reader in. Raises `ConfigurationError` for one that cannot read this answer."""
+        """Add a reader. Raises `ConfigurationError` for one that cannot read this answer."""
         self.gate.check()
         super().reader_comes()
 
@@ -77,7 +77,7 @@ class AsyncAnswer(AnswerState):
             raise
 
     async def advance(self, count: int) -> None:
-        """Take in the next update, unless more than `count` are in already. Raises what ends the turn badly."""
+        """Read the next update, unless there are more than `count` already. Raises the error that ends the turn."""
         if not self.gate.enter():
             await self.gate.wait()
             return
@@ -99,7 +99,7 @@ class AsyncAnswer(AnswerState):
             self.gate.leave()
 
     async def read(self) -> AgentChatResponse:
-        """Read to the end; returns the whole answer. Raises what ends the turn badly."""
+        """Read to the end; return the whole answer. Raises the error that ends the turn."""
         try:
             while not self.is_over:
                 await self.advance(self.count)
@@ -109,7 +109,7 @@ class AsyncAnswer(AnswerState):
         return self.whole()
 
     async def close(self) -> None:
-        """Close the socket and the trace at once, however far the turn has come. Idempotent."""
+        """Close the socket and the trace at once, wherever the turn is. Idempotent."""
         if not self.is_over:
             try:
                 await self._stream.close()
@@ -132,19 +132,19 @@ class AsyncReadable(Protocol):
 
     @property
     def error(self) -> Exception | None:
-        """What ended the answer badly, or None."""
+        """The error that ended the answer, or None."""
         ...
 
     def reader_comes(self) -> None:
-        """Count a reader in."""
+        """Add a reader."""
         ...
 
     def reader_leaves(self) -> bool:
-        """Count a reader out; returns whether the answer is to be closed."""
+        """Remove a reader; return whether to close the answer."""
         ...
 
     async def advance(self, count: int) -> None:
-        """Take in the next update, unless more than `count` are in already."""
+        """Read the next update, unless there are more than `count` already."""
         ...
 
     async def close(self) -> None:

@@ -1,7 +1,7 @@
-"""Who reads on for all readers of an answer: one at a time, in a thread or in a task.
+"""Lets one reader at a time, a thread or a task, read the next event for all readers of an answer.
 
-To enter is to take the only item of a deque, which is one atomic operation: a lock costs more than all the rest of a
-token's way.
+Entering takes the only item of a deque, which is one atomic operation. A lock would cost more than everything else that
+is done for a token.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class _Entrance(Generic[_Left]):
         self._waiting: deque[_Left] = deque()
 
     def enter(self) -> bool:
-        """Enter, if nobody is inside; returns whether you are."""
+        """Enter if the gate is free; return whether you are inside."""
         try:
             self._free.pop()
         except IndexError:
@@ -35,7 +35,7 @@ class _Entrance(Generic[_Left]):
         return True
 
     def leave(self) -> None:
-        """Leave, and wake those who wait."""
+        """Leave, and wake whoever waits."""
         self._free.append(None)
         if self._waiting:
             with suppress(IndexError):

@@ -1,9 +1,9 @@
 """The streaming response: LlamaIndex's own class, read straight from the turn.
 
 The stock class fills a queue from a thread or a task and polls it. This one has neither: a reader pulls events from
-the socket when it asks for the next token. So the end of the stream is seen when it happens, an error comes after
-the tokens that came before it, leaving the loop closes the socket, and an answer can be read again, by several
-readers, and from code of the other kind.
+the socket when it asks for the next token. So you see the end of the stream when it happens, an error comes after the
+tokens before it, leaving the loop closes the socket, and an answer can be read again, by several readers, from sync or
+async code.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _Item = TypeVar("_Item")
 
 
 class StreamingSessionResponse(StreamingAgentChatResponse):
-    """An answer as it comes; `stream_chat` and `astream_chat` return it once the service has the prompt.
+    """An answer as it arrives; `stream_chat` and `astream_chat` return it once the service has the prompt.
 
     Use it with `with` (or `async with`) to be sure that the socket is closed when you leave. Leaving the loop over
     `response_gen` early closes it too, unless another reader still reads.
@@ -73,10 +73,10 @@ class StreamingSessionResponse(StreamingAgentChatResponse):
             new_item_event=_set_event() if is_async else None,
             is_function_false_event=_set_event() if is_async else None,
         )
-        # Whoever waits for this wants to know whether the answer is a function call. It never is.
+        # Stock code waits for this to learn whether the answer is a function call. It never is.
         self.is_function_not_none_thread_event.set()
 
-    # The dataclass's own would touch every field, and some of them begin to read when they are asked for.
+    # The dataclass's own repr would touch every field, and some of them start to read.
     def __repr__(self) -> str:
         return f"StreamingSessionResponse(session_id={self._answer.session_id!r}, is_done={self.is_done})"
 
@@ -115,7 +115,7 @@ class StreamingSessionResponse(StreamingAgentChatResponse):
 
     @property
     def exception(self) -> Exception | None:
-        """What ended the turn badly, or None."""
+        """The error that ended the turn, or None."""
         return self._answer.error
 
     @exception.setter
@@ -124,7 +124,7 @@ class StreamingSessionResponse(StreamingAgentChatResponse):
 
     @property
     def response(self) -> str:
-        """The whole text, without white space around it, once the turn is over; "" before, unless you set it."""
+        """The whole text, stripped, once the turn is over; "" before that, unless you set it."""
         if self._edited is None and self.is_done:
             self._edited = answer_text(self._answer.turn)
         return self._edited or ""
@@ -158,7 +158,7 @@ class StreamingSessionResponse(StreamingAgentChatResponse):
         return self._replay(self._answer.text)
 
     def _replay(self, items: Iterable[_Item]) -> Generator[_Item, None, None]:
-        """Yield what a complete async answer holds: nothing has to be awaited."""
+        """Yield the text of a complete async answer, which needs no waiting."""
         yield from items
         if self._answer.error is not None:
             raise self._answer.error
@@ -235,14 +235,14 @@ class StreamingSessionResponse(StreamingAgentChatResponse):
         """Ignore what the base class sets."""
 
     def drain(self) -> AgentChatResponse:
-        """Read to the end; returns the whole answer. Raises what ended the turn badly."""
+        """Read to the end; return the whole answer. Raises the error that ended the turn."""
         self._require_sync("drain()", "adrain()")
         for _ in self._pieces():
             pass
         return self._answer.whole()
 
     async def adrain(self) -> AgentChatResponse:
-        """Read to the end; returns the whole answer. Raises what ended the turn badly."""
+        """Read to the end; return the whole answer. Raises the error that ended the turn."""
         async for _ in self.async_response_gen():
             pass
         return self._answer.whole()
@@ -253,7 +253,7 @@ class StreamingSessionResponse(StreamingAgentChatResponse):
             self.drain()
 
     def close(self) -> None:
-        """Close the socket and end the trace, however far the turn has come. Idempotent.
+        """Close the socket and end the trace, wherever the turn is. Idempotent.
 
         The service may finish the turn; the session shows it then.
         """
@@ -262,7 +262,7 @@ class StreamingSessionResponse(StreamingAgentChatResponse):
             self._answer.close()
 
     async def aclose(self) -> None:
-        """Close the socket and end the trace, however far the turn has come. Idempotent."""
+        """Close the socket and end the trace, wherever the turn is. Idempotent."""
         if isinstance(self._answer, Answer):
             self._answer.close()
         else:
@@ -285,17 +285,17 @@ class StreamingSessionResponse(StreamingAgentChatResponse):
         await self.aclose()
 
     def __del__(self) -> None:
-        """Have a forgotten answer closed, elsewhere.
+        """Arrange for a dropped answer to be closed later.
 
-        The collector may run at any line, one that holds the connection pool's lock or a tracer's included: to close
-        here could wait for that lock for ever.
+        The garbage collector may run at any line, even while the connection pool's lock or a tracer's is held: closing
+        here could wait for that lock forever.
         """
         answer: Answer | AsyncAnswer | None = getattr(self, "_answer", None)
         if answer is None or answer.is_over or sys.is_finalizing():
             return
-        # Whoever drops an answer may ask for the next one at once, and is to wait for the closing of this one.
+        # After you drop an answer, the next turn may be requested at once, and waits until this one is closed.
         answer.abandon()
-        # No loop, or an interpreter at its end: the socket goes with it.
+        # No event loop, or the interpreter is exiting: the socket goes with it.
         with suppress(RuntimeError):
             if isinstance(answer, Answer):
                 _thread.start_new_thread(answer.close, ())

@@ -1,4 +1,4 @@
-"""What has come of an answer, and what everyone who follows the turn is sent of it."""
+"""The state of an answer so far, and what its followers are sent."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Follower(Protocol):
 
 
 class TurnSoFar(Protocol):
-    """What an answer takes of the turn that it reads, besides reading it."""
+    """What an answer needs of the turn that it reads."""
 
     @property
     def turn(self) -> Turn:
@@ -63,16 +63,16 @@ class TurnSoFar(Protocol):
         ...
 
     def abandon(self) -> None:
-        """Note that nobody reads on."""
+        """Note that the last reader has left."""
         ...
 
 
 class AnswerState:
-    """What the sync and the async answer keep and decide alike.
+    """State and decisions that the sync and the async answer share.
 
     `text` are the pieces of the answer as they came, with a `gap` after a tool run; `thinking` those of the
-    reasoning, each with the number of text pieces before it. `count` is the number of updates taken in, by which a
-    reader sees whether another one has read on meanwhile.
+    reasoning, each with the number of text pieces before it. `count` is the number of updates so far; it tells a reader
+    whether another one has read further.
     """
 
     def __init__(self, stream: TurnSoFar, trace: TurnTrace, follower: Follower | None) -> None:
@@ -80,7 +80,7 @@ class AnswerState:
         self._trace = trace
         self._follower = follower
         self._outputs = Outputs()
-        # A reader in one thread and `close` in another; the trace's contexts bear one thread at a time.
+        # A reader may be in one thread and `close` in another; the trace's contexts allow one thread at a time.
         self._guard = threading.RLock()
         self._readers = 0
         self._unanswered: TurnError | None = None
@@ -125,25 +125,25 @@ class AnswerState:
         return self.response
 
     def abandon(self) -> None:
-        """Note that nobody reads on and that `close` is about to be called. For a finaliser: takes no lock."""
+        """Note that the last reader has left and `close` is about to be called. For a finaliser: takes no lock."""
         self._turn_stream.abandon()
 
     def reader_comes(self) -> None:
-        """Count a reader in."""
+        """Add a reader."""
         with self._guard:
             self._readers += 1
 
     def reader_leaves(self) -> bool:
-        """Count a reader out; returns whether the answer is to be closed, because it was the last of an open one."""
+        """Remove a reader; return whether to close the answer, because the last reader of an open answer has left."""
         with self._guard:
             self._readers -= 1
             return self._readers == 0 and not self.is_over
 
     def _take(self, update: Update) -> None:
-        """Take in what the next event adds, and pass it on."""
+        """Add what the next event brings, and pass it on."""
         self.count += 1
         if type(update) is TextDelta and self._is_plain:
-            # The way of most tokens. A piece that comes while another thread closes the answer may be kept or not.
+            # The path of most tokens. A piece that arrives while another thread closes the answer may be kept or not.
             self.text.append(update.content)
             return
         with self._guard:
@@ -228,14 +228,14 @@ class AnswerState:
 
     def _fail(self, error: BaseException) -> None:
         for ended in self._last_runs():
-            # The error that ended the turn is the one to be seen, not a handler's that comes after it.
+            # Show the error that ended the turn, not a later one from a handler.
             with suppress(Exception):
                 self._end_run(ended, None if ended.event is not None else error)
         turn = self.turn
         self._trace.fail(error, chat_response(turn, self.session_id) if turn.text else None)
 
     def _last_runs(self) -> Iterator[RunEnded]:
-        """The runs that a turn ends with that was not read to its end."""
+        """Return the open runs of a turn that was not read to its end."""
         while (update := self._turn_stream.take()) is not None:
             if isinstance(update, RunEnded):
                 yield update

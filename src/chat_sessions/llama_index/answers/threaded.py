@@ -29,7 +29,7 @@ class ThreadedAnswer:
 
     @property
     def error(self) -> Exception | None:
-        """What ended the answer badly, or None."""
+        """The error that ended the answer, or None."""
         return self._answer.error
 
     async def advance(self, count: int) -> None:

@@ -1,4 +1,4 @@
-"""The session as LlamaIndex memory: what was said is read from the service, and nothing is written past it."""
+"""The session as LlamaIndex memory: messages are read from the service, and written only by turns."""
 
 from __future__ import annotations
 
@@ -31,15 +31,13 @@ class RemoteHistoryAppendOnlyError(ChatSessionsError, NotImplementedError):
 class SessionMemory(BaseMemory):
     """A session's history as memory.
 
-    `get` reads the session: its messages are those that the service has, also after a turn that was
-    abandoned. What may be put is what is there already; all else raises `RemoteHistoryAppendOnlyError`
-    and sends nothing. `reset()` and `set([])` begin a new session, created at its first turn; the old
-    one stays on the service.
+    `get` reads the session: you get the messages that the service has, even after a turn that you left. You can put
+    only messages that are there already; anything else raises `RemoteHistoryAppendOnlyError` and sends nothing.
+    `reset()` and `set([])` begin a new session, created at its first turn; the old one stays on the service.
 
-    The fields are those of a session's summary. They are what `to_dict` and `to_json` keep: never the
-    client or its key. Give a client to `from_dict(data, client=...)`; without one it is made from the
-    environment when it is first needed. A pickle keeps the client too, with all its settings but the
-    key, which comes from the environment again.
+    The fields are those of a session's summary. `to_dict` and `to_json` keep them, but never the client or its key.
+    Pass a client to `from_dict(data, client=...)`; without one, it is made from the environment when first needed. A
+    pickle also keeps the client, with all its settings except the key, which is read from the environment again.
     """
 
     session_id: str | None = Field(default=None, description="The session; None until it is created.")
@@ -70,19 +68,19 @@ class SessionMemory(BaseMemory):
         index_ids: Sequence[str] | None = None,
         **kwargs: object,
     ) -> SessionMemory:
-        """The memory of this session, or of one that is created at its first turn."""
+        """Return the memory of this session, or of one that is created at its first turn."""
         return cls(client=client, session_id=session_id, index_ids=index_ids, **kwargs)
 
     @classmethod
     def from_summary(cls, summary: SessionSummary, *, client: Backend | None = None) -> SessionMemory:
-        """The memory of a session that the service has told about. Sends nothing."""
+        """Return the memory of the session with this summary. Sends nothing."""
         memory = cls(client=client)
         memory._adopt(summary)
         return memory
 
     @classmethod
     def from_session(cls, session: ChatSession) -> SessionMemory:
-        """The memory of the session that you hold."""
+        """Return the memory of your session."""
         memory = cls(client=session.client)
         memory._session = session
         memory.note()
@@ -90,13 +88,13 @@ class SessionMemory(BaseMemory):
 
     @classmethod
     def list(cls, client: Backend, *, page_size: int | None = None) -> Iterator[SessionMemory]:
-        """A memory per session of the project, pages fetched as they are needed."""
+        """Yield a memory per session of the project; pages are fetched when needed."""
         for summary in client.list(page_size=page_size):
             yield cls.from_summary(summary, client=client)
 
     @classmethod
     async def alist(cls, client: Backend, *, page_size: int | None = None) -> AsyncIterator[SessionMemory]:
-        """A memory per session of the project, pages fetched as they are needed."""
+        """Yield a memory per session of the project; pages are fetched when needed."""
         async for summary in client.aio.list(page_size=page_size):
             yield cls.from_summary(summary, client=client)
 
@@ -114,43 +112,43 @@ class SessionMemory(BaseMemory):
         return self._session
 
     def get(self, input: str | None = None, **kwargs: object) -> Messages:  # noqa: ARG002 - the base class's signature
-        """Every message of the session, read from the service. Raises `APIError`."""
+        """Return every message of the session, read from the service. Raises `APIError`."""
         return self.get_all()
 
     async def aget(self, input: str | None = None, **kwargs: object) -> Messages:  # noqa: ARG002 - as above
-        """Every message of the session, read from the service. Raises `APIError`."""
+        """Return every message of the session, read from the service. Raises `APIError`."""
         return await self.aget_all()
 
     def get_all(self) -> Messages:
-        """Every message of the session, read from the service. Raises `APIError`."""
+        """Return every message of the session, read from the service. Raises `APIError`."""
         messages = messages_of(self.session.turns())
         self.note()
         return messages
 
     async def aget_all(self) -> Messages:
-        """Every message of the session, read from the service. Raises `APIError`."""
+        """Return every message of the session, read from the service. Raises `APIError`."""
         messages = messages_of(await self.session.aio.turns())
         self.note()
         return messages
 
     def put(self, message: ChatMessage) -> None:
-        """Nothing, if this is the session's last message; else raise `RemoteHistoryAppendOnlyError`."""
+        """Do nothing if this is the session's last message; else raise `RemoteHistoryAppendOnlyError`."""
         self.put_messages([message])
 
     async def aput(self, message: ChatMessage) -> None:
-        """Nothing, if this is the session's last message; else raise `RemoteHistoryAppendOnlyError`."""
+        """Do nothing if this is the session's last message; else raise `RemoteHistoryAppendOnlyError`."""
         await self.aput_messages([message])
 
     def put_messages(self, messages: Messages) -> None:
-        """Nothing, if the session ends with these; else raise `RemoteHistoryAppendOnlyError`."""
+        """Do nothing if the session ends with these messages; else raise `RemoteHistoryAppendOnlyError`."""
         self._require_tail(messages, self.get_all())
 
     async def aput_messages(self, messages: Messages) -> None:
-        """Nothing, if the session ends with these; else raise `RemoteHistoryAppendOnlyError`."""
+        """Do nothing if the session ends with these messages; else raise `RemoteHistoryAppendOnlyError`."""
         self._require_tail(messages, await self.aget_all())
 
     def set(self, messages: Messages) -> None:
-        """Begin a new session for `[]`, nothing for the history as it is; else raise `RemoteHistoryAppendOnlyError`."""
+        """Begin a new session for `[]`, do nothing for the same history; else raise `RemoteHistoryAppendOnlyError`."""
         if not messages:
             self.reset()
         else:
@@ -166,7 +164,7 @@ class SessionMemory(BaseMemory):
     def reset(self) -> None:
         """Begin a new session over the same indexes, created at its first turn; the old one stays.
 
-        Sends nothing, unless it has to ask which indexes the old one has.
+        Sends nothing, unless it must ask for the indexes of the old session.
         """
         self._replace(self.new_session())
 
@@ -195,12 +193,12 @@ class SessionMemory(BaseMemory):
         self.note()
 
     def refresh(self) -> SessionMemory:
-        """This memory, with what the service says of the session now. Raises `APIError`."""
+        """Return this memory with the session's current summary. Raises `APIError`."""
         self._adopt(self.session.summary())
         return self
 
     async def arefresh(self) -> SessionMemory:
-        """This memory, with what the service says of the session now. Raises `APIError`."""
+        """Return this memory with the session's current summary. Raises `APIError`."""
         self._adopt(await self.session.aio.summary())
         return self
 

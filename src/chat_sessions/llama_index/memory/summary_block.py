@@ -18,15 +18,14 @@ __all__ = ["SessionSummaryBlock"]
 
 
 class SessionSummaryBlock(BaseMemoryBlock[str]):
-    """Tells a model which sessions there are: a line each, with date, title and id.
+    """Tells a model which sessions exist: one line each, with date, title and id.
 
-    The sessions come in the service's own order, at most `limit` of them, read anew at each call. A session
-    without a title yet is listed by its id. What `Memory` flushes from its queue is not taken: the
-    service's history grows by turns only. When the memory is too long, the last lines go first;
-    `priority` 0 keeps them all.
+    The sessions come in the service's order, at most `limit` of them, read again at each call. A session without a
+    title is listed by its id. What `Memory` flushes from its queue is ignored, because the service's history grows by
+    turns only. If the memory is too long, the last lines are dropped first; `priority` 0 keeps them all.
 
-    A dump holds the settings, never the client or its key; without a client one is made from the
-    environment at first use.
+    A dump holds the settings, but never the client or its key. Without a client, one is made from the environment at
+    first use.
     """
 
     name: str = Field(default="chat_sessions", description="The block's name in the prompt.")

@@ -26,7 +26,7 @@ def mark_session(context: Context, session_id: str) -> None:
 
     An id that the application put there itself stays.
     """
-    # Nobody who exports spans has not imported it.
+    # An application that exports spans has imported it.
     otel = sys.modules.get("opentelemetry.context")
     if otel is not None and otel.get_value(SESSION_ID) is None:
         context.run(lambda: otel.attach(otel.set_value(SESSION_ID, session_id)))
@@ -35,9 +35,9 @@ def mark_session(context: Context, session_id: str) -> None:
 class Span:
     """An open span.
 
-    Consumers such as OpenTelemetry's attach their span to the current context when it is entered. Done in the reader's
-    context, between two tokens, a tool's span would become the current span of the application. So each span is
-    entered and left in a copy of its parent's context.
+    Consumers such as OpenTelemetry attach their span to the current context when they enter it. In the reader's
+    context, between two tokens, a tool's span would become the application's current span. So each span is entered and
+    left in a copy of its parent's context.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""A turn as events of the legacy `CallbackManager`, which many applications still count their tokens with."""
+"""A turn as events of the legacy `CallbackManager`, which many applications still use to count tokens."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ class TurnCallbacks:
 
     def fail(self, error: BaseException) -> None:
         """End the turn's event and the trace with this error."""
-        # The error that ended the turn is the one to be seen, not a handler's that comes after it.
+        # Show the error that ended the turn, not a later one from a handler.
         with suppress(Exception):
             self._end({EventPayload.EXCEPTION: error})
 
@@ -99,7 +99,7 @@ class TurnCallbacks:
     def _put_last(self, event_id: str) -> None:
         """Put the event behind the tools that began after it.
 
-        Consumers of a trace take what its last event gave for its output, and that is the answer.
+        Consumers of a trace show the output of its last event, which must be the answer.
         """
         for children in self._manager.trace_map.values():
             if event_id in children:

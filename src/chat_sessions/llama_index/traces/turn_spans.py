@@ -125,7 +125,7 @@ class TurnSpans:
         self._root.exit(response)
 
     def fail(self, error: BaseException, partial: ChatResponse | None = None) -> None:
-        """Close all spans with this error; `partial` is what had come of the answer."""
+        """Close all spans with this error; `partial` is the answer so far."""
         if self._deltas is not None:
             self._deltas.drop(error)
         if partial is not None:
@@ -150,7 +150,7 @@ def _newer_event(name: str, run: ToolRun, span: Span, **fields: object) -> None:
     event_type = getattr(agent_events, name, None)
     if event_type is None:
         return
-    # Its fields may differ between versions: then the older event has to do.
+    # Its fields may differ between versions; the older event is the fallback.
     with suppress(ValidationError):
         span.event(event_type(tool_id=run.call_id, tool_name=run.name, span_id=span.id, **fields))
 

@@ -24,8 +24,8 @@ __all__ = ["TurnTrace"]
 class TurnTrace:
     """The trace of a turn that is about to be sent, open until `end` or `fail`, one of which is called once.
 
-    `is_heard` says whether any handler gets events: whoever reads the turn need not send pieces of text otherwise.
-    Errors of legacy handlers come out of every method but `fail`.
+    `is_heard` says whether any handler gets events; if not, pieces of text need not be sent. Errors of legacy handlers
+    come out of every method but `fail`.
     """
 
     def __init__(
@@ -67,6 +67,6 @@ class TurnTrace:
         self._callbacks.end(chat_response)
 
     def fail(self, error: BaseException, partial: ChatResponse | None = None) -> None:
-        """End the trace with this error, and with what had come of the answer. The turn's tool runs are closed."""
+        """End the trace with this error and the answer so far. The turn's tool runs are closed."""
         self._spans.fail(error, partial)
         self._callbacks.fail(error)

@@ -1,0 +1,72 @@
+"""A web application around hosted sessions: create one, stream a turn, get a whole answer, and say what went wrong.
+
+Run it with `uvicorn examples.web_application:app`. It asks LlamaCloud, or the server that LLAMA_CLOUD_BASE_URL names.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator
+from typing import Annotated
+
+from fastapi import Body, FastAPI, Request
+from fastapi.responses import JSONResponse, StreamingResponse
+
+from chat_sessions import APIConnectionError, APIStatusError, LlamaCloudChat, TurnError
+from chat_sessions.llama_index import SessionChatEngine, StreamingSessionResponse
+
+chat = LlamaCloudChat(index_ids=[os.environ.get("LLAMA_CLOUD_INDEX_ID", "idx-docs")])
+app = FastAPI()
+Question = Annotated[str, Body(embed=True)]
+
+
+@app.post("/sessions", status_code=201)
+async def create() -> dict[str, str]:
+    return {"session_id": (await chat.aio.create()).session_id}
+
+
+@app.post("/sessions/{session_id}/stream")
+async def stream(session_id: str, question: Question) -> StreamingResponse:
+    engine = SessionChatEngine(client=chat, session_id=session_id)
+    # The prompt is sent here, so a refusal is still a status.
+    response = await engine.astream_chat(question)
+    return StreamingResponse(pieces(response), media_type="text/plain")
+
+
+async def pieces(response: StreamingSessionResponse) -> AsyncIterator[str]:
+    # When the reader leaves, the generator is cancelled, and the block closes the socket to the service.
+    async with response:
+        try:
+            async for piece in response.async_response_gen():
+                yield piece
+        except TurnError as error:
+            yield f"\n\n[{type(error).__name__}: this answer is not complete]"
+
+
+@app.post("/sessions/{session_id}/answer")
+def answer(session_id: str, question: Question) -> dict[str, object]:
+    # FastAPI runs a function without `async` in a thread, so a blocking call is fine.
+    response = SessionChatEngine(client=chat, session_id=session_id).chat(question)
+    return {"text": str(response), "files": sorted({node.metadata["file_name"] for node in response.source_nodes})}
+
+
+@app.delete("/sessions/{session_id}", status_code=204)
+async def delete(session_id: str) -> None:
+    await chat.aio.delete(session_id)
+
+
+@app.exception_handler(APIStatusError)
+async def refused(_: Request, error: APIStatusError) -> JSONResponse:
+    # 409: the session is busy. A refused key is this application's problem, and not its user's.
+    known = error.status_code in (404, 409, 422, 429)
+    return JSONResponse({"detail": type(error).__name__}, error.status_code if known else 502)
+
+
+@app.exception_handler(APIConnectionError)
+async def unreachable(_: Request, _error: APIConnectionError) -> JSONResponse:
+    return JSONResponse({"detail": "the service cannot be reached; the question was not sent"}, 503)
+
+
+@app.exception_handler(TurnError)
+async def broken(_: Request, error: TurnError) -> JSONResponse:
+    return JSONResponse({"detail": type(error).__name__, "text": error.turn.text}, 502)
