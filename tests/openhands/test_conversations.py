@@ -199,7 +199,7 @@ async def test_a_prompt_waits_for_a_run_of_a_server_at_its_limit(
     server: AgentServer, face: str, model: ModelServer
 ) -> None:
     model.hold()
-    with server.client() as made, server.client(timeouts=Timeouts(first_event=2, recovery=5)) as brief:
+    with server.client() as made, server.client(timeouts=Timeouts(first_event=1, recovery=5)) as brief:
         others = [made.session() for _ in range(MAX_RUNS)]
         early, late = ((client if face == "sync" else client.aio).session() for client in (brief, made))
         # At its limit the server makes no conversation either.
@@ -212,8 +212,7 @@ async def test_a_prompt_waits_for_a_run_of_a_server_at_its_limit(
             brief.run(early.id)
         asked = asyncio.create_task(_ask(late, "TEXT late"))
         # The server has the prompt: so it has refused the run.
-        while not await asyncio.to_thread(_prompts, made, late.id):
-            await asyncio.sleep(0)
+        await asyncio.to_thread(_wait_for_prompt, made, late.id)
         model.release()
         assert (await asked).text == _PLAIN
         for stream in streams:
@@ -225,8 +224,9 @@ async def test_a_prompt_waits_for_a_run_of_a_server_at_its_limit(
         await made.aio.close()
 
 
-def _prompts(chat: Any, session_id: str) -> list[Any]:
-    return list(chat.events(session_id, source="user"))
+def _wait_for_prompt(chat: Any, session_id: str) -> None:
+    while not list(chat.events(session_id, source="user")):
+        pass
 
 
 async def _ask(session: Any, prompt: str) -> Any:

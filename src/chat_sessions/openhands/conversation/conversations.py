@@ -38,6 +38,7 @@ from chat_sessions.openhands.wire import (
     read_events,
     read_object,
     read_summary,
+    rename_call,
     run_call,
     server_call,
 )
@@ -154,6 +155,9 @@ class Conversations(Twinned):
             raise self._lacks("forks from an event", "fork the whole conversation")
         summary = read_summary(call, info)
         self._hand_over_key(summary.session_id, as_object(as_object(info.get("agent")).get("llm")))
+        if title is not None and summary.generated_title != title:
+            # 1.18.1 takes the title and does not keep it.
+            self._object(rename_call(summary.session_id, title))
         return self.session(summary.session_id)
 
     def _hand_over_key(self, session_id: str, llm: JsonObject) -> None:
