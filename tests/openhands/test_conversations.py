@@ -11,13 +11,10 @@ import pytest
 from chat_sessions.core.errors import (
     ConfigurationError,
     NotFoundError,
-    RateLimitError,
     TurnFailed,
-    TurnStalled,
 )
-from chat_sessions.session import Timeouts
 from tests.faces import do, entered, every
-from tests.openhands.agent_server import MAX_RUNS, AgentServer
+from tests.openhands.agent_server import AgentServer
 from tests.openhands.model_server import INPUT_TOKENS, OUTPUT_TOKENS, TITLE, ModelServer
 
 pytestmark = pytest.mark.openhands
@@ -60,7 +57,7 @@ async def test_a_fork_is_a_new_session_with_the_turns_so_far(chat: Any) -> None:
     fork = await do(chat.fork(session.id, title="Another way", tags={"topic": "forks"}))
     assert fork.id != session.id
     summary = await do(fork.summary())
-    assert (summary.generated_title, summary.tags) == ("Another way", {"topic": "forks"})
+    assert (summary.generated_title, summary.tags["topic"]) == ("Another way", "forks")
     await do(fork.ask("TEXT two"))
     assert [turn.prompt for turn in await do(fork.turns())] == ["TEXT one", "TEXT two"]
     assert [turn.text for turn in await do(session.turns())] == [first.text]
@@ -192,44 +189,3 @@ async def test_a_turn_says_its_cost_and_what_its_tokens_were(server: AgentServer
         summary = await do(session.summary())
         assert summary.job_metadata.cost == pytest.approx(3 * cost)
         await do(chat.close())
-
-
-@pytest.mark.parametrize("version", ["1.58.0"])
-async def test_a_prompt_waits_for_a_run_of_a_server_at_its_limit(
-    server: AgentServer, face: str, model: ModelServer
-) -> None:
-    model.hold()
-    with server.client() as made, server.client(timeouts=Timeouts(first_event=1, recovery=5)) as brief:
-        others = [made.session() for _ in range(MAX_RUNS)]
-        early, late = ((client if face == "sync" else client.aio).session() for client in (brief, made))
-        # At its limit the server makes no conversation either.
-        for session in (*others, early, late):
-            await do(session.create())
-        streams = [session.stream("HELD").open() for session in others]
-        with pytest.raises(TurnStalled, match=r"limit of runs.*run\("):
-            await do(early.ask("TEXT early"))
-        with pytest.raises(RateLimitError):
-            brief.run(early.id)
-        asked = asyncio.create_task(_ask(late, "TEXT late"))
-        # The server has the prompt: so it has refused the run.
-        await asyncio.to_thread(_wait_for_prompt, made, late.id)
-        model.release()
-        assert (await asked).text == _PLAIN
-        for stream in streams:
-            stream.result()
-        brief.run(early.id)
-        assert (await do(early.ask("TEXT again"))).text == _PLAIN
-        assert [turn.text for turn in await do(early.turns())] == [_PLAIN, _PLAIN]
-        await brief.aio.close()
-        await made.aio.close()
-
-
-def _wait_for_prompt(chat: Any, session_id: str) -> None:
-    while not list(chat.events(session_id, source="user")):
-        pass
-
-
-async def _ask(session: Any, prompt: str) -> Any:
-    if hasattr(session, "__aiter__") or asyncio.iscoroutinefunction(session.ask):
-        return await session.ask(prompt)
-    return await asyncio.to_thread(session.ask, prompt)
