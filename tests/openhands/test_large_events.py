@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 
 from chat_sessions.openhands.reading import Reading
-from chat_sessions.openhands.settings import Settings
 from chat_sessions.session import Timeouts
 from chat_sessions.session.backend import TurnRequest
 from chat_sessions.session.deadlines import EventClock
 from tests.faces import do
 from tests.openhands.agent_server import AgentServer
 from tests.openhands.proxy import Proxy
+from tests.openhands.test_settings import settings
 
 
 @pytest.mark.openhands
@@ -39,13 +39,7 @@ def test_an_event_over_the_clients_own_limit_is_read_from_the_history(server: Ag
 
 
 def test_sockets_that_bring_nothing_are_waited_for_longer_and_then_no_more() -> None:
-    settings = Settings.resolve(
-        base_url="http://127.0.0.1:1",
-        **dict.fromkeys(("api_key", "llm", "agent", "tools", "workspace", "conversation", "timeouts")),
-        max_retries=0,
-        max_event_bytes=1000,
-    )
-    reading = Reading(settings, TurnRequest("s", "Hi", ()), EventClock(Timeouts()))
+    reading = Reading(settings(), TurnRequest("s", "Hi", ()), EventClock(Timeouts()))
     waits: list[float] = []
     while left := reading.reconnect_waits():
         waits.append(left[0])
