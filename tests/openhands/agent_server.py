@@ -16,9 +16,11 @@ import httpx
 from chat_sessions.openhands import OpenHandsChat
 from chat_sessions.session import Timeouts
 
-__all__ = ["API_KEY", "AgentServer"]
+__all__ = ["API_KEY", "MAX_RUNS", "AgentServer"]
 
 API_KEY = "key-of-the-tests"
+# How many conversations of a server may run at once; 1.18.1 has no such limit.
+MAX_RUNS = 3
 _READY_WITHIN = 60.0
 
 
@@ -83,6 +85,7 @@ class AgentServer:
             "TMUX_TMPDIR": str(self._folder / "tmux"),
             "OH_SESSION_API_KEYS_0": API_KEY,
             "OH_SECRET_KEY": "only-for-tests",
+            "OH_MAX_CONCURRENT_RUNS": str(MAX_RUNS),
             "OH_ENABLE_VSCODE": "false",
             "OH_PRELOAD_TOOLS": "false",
             "OH_ENABLE_BROWSER": "false",

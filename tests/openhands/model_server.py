@@ -39,11 +39,14 @@ SCRIPT = {
     "TEXT": _PLAIN,
     "TOOL": Answer(("I ", "will ", "think."), ("A ", "thought."), (("think", {"thought": "one"}),)),
     "SHELL": Answer(("I ", "will ", "look."), ("A ", "command."), (("terminal", {"command": "echo from-the-shell"}),)),
+    "SECRET": Answer((), (), (("terminal", {"command": "echo length ${#TOKEN}"}),)),
     "PARALLEL": Answer((), ("Two ", "thoughts."), (("think", {"thought": "one"}), ("think", {"thought": "two"}))),
     "FINISH": Answer(("Wrapping ", "up. "), (), (("finish", {"message": "Finished by the tool."}),)),
     "BADTOOL": Answer((), (), (("no_such_tool", {"x": 1}),)),
     "BADARGS": Answer((), (), (("think", {"nope": 1}),)),
     "HELD": Answer(("Half ", "of ", "it, ", "and ", "the ", "rest."), (), (), 200, 2),
+    # More than the newer server puts in one frame of its socket.
+    "LARGE": Answer(("large " * 1_700_000,)),
     "REPEAT": Answer((), (), (("think", {"thought": "again"}),), repeats=True),
     "FAIL500": Answer(status=500),
     "FAIL401": Answer(status=401),
@@ -55,6 +58,7 @@ class ModelServer:
     """The server. `held` is set while an answer waits for `release`."""
 
     requests: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
+    headers: list[dict[str, str]] = field(default_factory=list[dict[str, str]])
     held: threading.Event = field(default_factory=threading.Event)
     _go_on: threading.Event = field(default_factory=threading.Event)
 
@@ -65,6 +69,7 @@ class ModelServer:
             def do_POST(self) -> None:
                 body: dict[str, Any] = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
                 model.requests.append(body)
+                model.headers.append({name.lower(): value for name, value in self.headers.items()})
                 answer = model.answer(body)
                 if answer.status != 200:
                     self._send(answer.status, {"error": {"message": "scripted failure", "type": "scripted"}})

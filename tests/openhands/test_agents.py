@@ -17,13 +17,14 @@ from chat_sessions.core.errors import (
     ConflictError,
     InternalServerError,
     NotFoundError,
-    TurnError,
+    RateLimitError,
     TurnFailed,
+    TurnStalled,
 )
 from chat_sessions.openhands import OpenHandsChat
 from chat_sessions.session import Timeouts, TurnStream
 from tests.faces import do, first
-from tests.openhands.agent_server import API_KEY, AgentServer
+from tests.openhands.agent_server import API_KEY, MAX_RUNS, AgentServer
 from tests.openhands.model_server import ModelServer
 
 pytestmark = pytest.mark.openhands
@@ -192,18 +193,23 @@ async def test_a_message_that_is_not_run_in_time_has_landed_and_says_so(
     server: AgentServer, face: str, model: ModelServer
 ) -> None:
     model.hold()
-    timeouts = Timeouts(first_event=20, idle=20, recovery=1)
+    timeouts = Timeouts(first_event=1, idle=20, recovery=20)
     with server.client() as busy, server.client(max_retries=0, timeouts=timeouts) as made:
         chat: Any = made if face == "sync" else made.aio
         session = chat.session(busy.create().session_id)
         streams = held_to_the_limit(busy)
-        with pytest.raises(TurnError, match="do not send the prompt again") as caught:
+        with pytest.raises(TurnStalled, match=r"limit of runs.* run\(.*do not send the prompt again") as caught:
             await do(session.ask("TEXT please"))
         assert "limit" in str(caught.value.__cause__)
+        with pytest.raises(RateLimitError):
+            busy.run(session.id)
         model.release()
         for stream in streams:
             stream.result()
-        assert [turn.prompt for turn in await do(session.turns())] == ["TEXT please"]
+        busy.run(session.id)
+        # The next turn waits for the end of that run.
+        assert (await do(busy.session(session.id).ask("TEXT again"))).text == "Plain answer in pieces."
+        assert [turn.text for turn in await do(session.turns())] == ["Plain answer in pieces."] * 2
         await do(chat.close())
 
 
@@ -213,7 +219,7 @@ async def in_thread(session: Any) -> Any:
 
 def held_to_the_limit(chat: OpenHandsChat) -> list[TurnStream]:
     """As many runs as the server takes at once, ten, each held by the model."""
-    created = [chat.session(chat.create().session_id) for _ in range(10)]
+    created = [chat.session(chat.create().session_id) for _ in range(MAX_RUNS)]
     streams = [session.stream("HELD").open() for session in created]
     for stream in streams:
         assert next(stream.text_deltas()) == "Half "

@@ -45,8 +45,11 @@ def environment(server: AgentServer, monkeypatch: pytest.MonkeyPatch) -> None:
     ("page", "said"),
     [
         ("openhands.md", ["Plain answer in pieces."]),
-        ("llama-index/openhands.md", ["I will look.The tool has answered.", "terminal", "A scripted title"]),
-        ("langchain/openhands.md", ["I will look.The tool has answered.", "success", "A scripted title", "ai Plain"]),
+        ("llama-index/openhands.md", ["I will look.", "The tool has answered.", "terminal", "A scripted title"]),
+        (
+            "langchain/openhands.md",
+            ["I will look.", "The tool has answered.", "success", "A scripted title", "ai Plain"],
+        ),
     ],
 )
 def test_the_code_of_the_guide_runs(

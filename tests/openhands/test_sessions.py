@@ -17,9 +17,10 @@ from chat_sessions.core.errors import (
     UnprocessableEntityError,
 )
 from chat_sessions.openhands import OpenHandsChat
+from chat_sessions.session import Timeouts
 from tests.faces import do, first
 from tests.openhands.agent_server import API_KEY, AgentServer
-from tests.openhands.model_server import TITLE
+from tests.openhands.model_server import TITLE, ModelServer
 
 pytestmark = pytest.mark.openhands
 
@@ -68,7 +69,7 @@ async def test_a_title_is_made_and_says_how(chat: Any, server: AgentServer) -> N
         assert (title.title, title.origin) == (TITLE, "generated")
     assert (await do(session.summary())).generated_title == title.title
     named = await do(session.set_title())
-    assert named.title_origin == ("automatic" if server.is_new else "requested")
+    assert named.title_origin == ("existing" if server.is_new else "requested")
 
 
 async def test_the_servers_own_title_is_waited_for(server: AgentServer, face: str) -> None:
@@ -78,21 +79,82 @@ async def test_the_servers_own_title_is_waited_for(server: AgentServer, face: st
         await do(session.ask("TEXT please"))
         title = await do(chat.generate_title(session.id))
         assert title.title
-        assert title.origin == ("automatic" if server.is_new else "generated")
+        # A server that has made it before the first look does not say that it has.
+        assert title.origin in (("automatic", "existing") if server.is_new else ("generated",))
         await do(chat.close())
 
 
 async def test_a_title_can_be_made_by_another_model_where_the_server_can(chat: Any, server: AgentServer) -> None:
     session = chat.session()
     await do(session.ask("TEXT please"))
-    title = await do(chat.generate_title(session.id, llm={**server.llm, "stream": True}))
-    assert title.origin == ("asked" if server.is_new else "generated")
+    if server.is_new:
+        with pytest.raises(ConfigurationError, match=f"{server.version} has no titles made with llm="):
+            await do(chat.generate_title(session.id, llm=server.llm))
+    else:
+        title = await do(chat.generate_title(session.id, llm={**server.llm, "stream": True}))
+        assert title.origin == "generated"
 
 
-@pytest.mark.parametrize("length", [0, 201])
-async def test_a_length_that_the_server_refuses_is_refused_here(chat: Any, length: int) -> None:
-    with pytest.raises(ConfigurationError, match="1 to 200"):
-        await do(chat.generate_title(str(uuid.uuid4()), length))
+@pytest.mark.parametrize("version", ["1.18.1"])
+async def test_every_setting_of_a_titles_model_reaches_the_model(
+    chat: Any, server: AgentServer, model: ModelServer
+) -> None:
+    session = chat.session()
+    await do(session.ask("TEXT please"))
+    sent = {
+        "temperature": 0.25,
+        "top_p": 0.5,
+        "max_output_tokens": 99,
+        "seed": 7,
+        "extra_headers": {"X-Team": "docs"},
+        "litellm_extra_body": {"metadata": {"purpose": "title"}},
+    }
+    # What is not of the request itself: retries, waits, prices, logs, how the prompt is written.
+    quiet = {
+        "timeout": 30,
+        "retry_multiplier": 8,
+        "retry_min_wait": 1,
+        "retry_max_wait": 2,
+        "max_message_chars": 30000,
+        "max_input_tokens": 20_000,
+        "input_cost_per_token": 0.001,
+        "output_cost_per_token": 0.002,
+        "drop_params": True,
+        "modify_params": True,
+        "disable_stop_word": False,
+        "caching_prompt": True,
+        "log_completions": False,
+        "native_tool_calling": True,
+        "usage_id": "titles",
+    }
+    title = await do(chat.generate_title(session.id, 50, {**server.llm, "model": "openai/other", **sent, **quiet}))
+    assert (title.title, title.origin) == (TITLE, "generated")
+    body, headers = model.requests[-1], model.headers[-1]
+    assert (body["model"], body["temperature"], body["top_p"], body["seed"]) == ("other", 0.25, 0.5, 7)
+    assert 99 in (body.get("max_tokens"), body.get("max_completion_tokens"))
+    assert body["metadata"] == {"purpose": "title"}
+    assert headers["x-team"] == "docs"
+
+
+@pytest.mark.parametrize("version", ["1.18.1"])
+async def test_a_title_is_made_by_the_model_that_was_named_last(
+    chat: Any, server: AgentServer, model: ModelServer
+) -> None:
+    session = chat.session()
+    await do(session.ask("TEXT please"))
+    for name, key in (("one", "sk-bad"), ("one", "sk-good"), ("two", "sk-good")):
+        await do(chat.generate_title(session.id, llm={**server.llm, "model": f"openai/{name}", "api_key": key}))
+        assert model.requests[-1]["model"] == name
+        assert model.headers[-1]["authorization"] == f"Bearer {key}"
+
+
+@pytest.mark.parametrize("version", ["1.58.0"])
+async def test_a_title_that_is_too_long_is_cut_where_it_is_kept_too(chat: Any) -> None:
+    session_id = (await do(chat.create())).session_id
+    await do(chat.rename(session_id, "A title of my own"))
+    title = await do(chat.generate_title(session_id, 10))
+    assert (title.title, title.origin) == ("A title o…", "existing")
+    assert (await do(chat.get_summary(session_id))).generated_title == title.title
 
 
 async def test_a_title_of_an_unknown_conversation_is_a_404(chat: Any) -> None:
@@ -104,6 +166,8 @@ async def test_a_session_can_be_renamed(chat: Any) -> None:
     session_id = (await do(chat.create())).session_id
     await do(chat.rename(session_id, "My own"))
     assert (await do(chat.get_summary(session_id))).generated_title == "My own"
+    with pytest.raises(NotFoundError):
+        await do(chat.rename(str(uuid.uuid4()), "My own"))
 
 
 async def test_a_wrong_key_is_a_401_everywhere(server: AgentServer, face: str) -> None:
@@ -133,7 +197,8 @@ async def test_an_agent_that_the_server_does_not_know_is_refused_at_once(server:
 
 async def test_after_an_answer_of_500_the_client_goes_on(server: AgentServer, face: str) -> None:
     # The server then closes the connection without a word, and the next request would meet that.
-    with server.client(tools=["no_such_tool"], max_retries=0) as made:
+    timeouts = Timeouts(first_event=20, recovery=0.5)
+    with server.client(tools=["no_such_tool"], max_retries=0, timeouts=timeouts) as made:
         chat: Any = made if face == "sync" else made.aio
         try:
             session = chat.session((await do(chat.create())).session_id)

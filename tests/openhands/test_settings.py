@@ -18,7 +18,7 @@ from chat_sessions.openhands import AsyncOpenHandsChat, OpenHandsChat
 from chat_sessions.openhands.live_turn import LiveTurn
 from chat_sessions.openhands.settings import Settings, check_id
 from chat_sessions.openhands.sockets import address, check_host, closing_error, decode
-from chat_sessions.openhands.titles import automatic, generated, title_llm
+from chat_sessions.openhands.titles import found, generated, title_llm
 from chat_sessions.openhands.wire import read_object, read_summary, refusal
 from chat_sessions.session import AsyncBackend, Backend
 
@@ -166,13 +166,31 @@ def test_a_title_is_one_line_without_quotes_and_not_too_long() -> None:
     made = generated({"response": '"A long title"\nand more'}, "response", 8, "asked")
     assert (made.title, made.origin) == ("A long…", "asked")
     assert generated({}, "response", 8, "asked").title == ""
-    assert automatic({"title": None}, 8) is None
+    assert found({"title": None}, 8, "existing") is None
 
 
 def test_a_title_is_made_by_a_model_that_does_not_stream() -> None:
     assert title_llm(None, None) is None
     made = title_llm("openai/other", {"model": "m", "stream": True})
-    assert made == {"usage_id": "title", "stream": False, "model": "openai/other"}
+    assert made is not None
+    assert {**made, "usage_id": None} == {"usage_id": None, "stream": False, "model": "openai/other"}
+
+
+def test_each_model_of_a_title_has_a_name_of_its_own_and_a_given_name_is_kept() -> None:
+    def name(**llm: Any) -> Any:
+        made = title_llm({"model": "openai/other", **llm}, None)
+        assert made is not None
+        return made["usage_id"]
+
+    assert name() == name() != name(api_key="another key")
+    assert str(name(api_key="a key")).startswith("title-")
+    assert name(usage_id="mine") == "mine"
+
+
+@pytest.mark.parametrize("length", ["50", None, True, 50.5, 0, 201, -1])
+def test_a_length_that_is_no_number_of_characters_is_refused(length: Any) -> None:
+    with OpenHandsChat(base_url="http://127.0.0.1:1") as chat, pytest.raises(ConfigurationError, match="1 to 200"):
+        chat.generate_title("11111111-1111-4111-8111-111111111111", length)
 
 
 def test_a_client_is_a_backend_and_its_twin_an_async_one() -> None:

@@ -196,20 +196,23 @@ async def test_a_message_whose_answer_is_lost_is_found_and_not_sent_again(server
         await do(chat.close())
 
 
-async def test_a_server_that_is_killed_in_a_run_and_restarted_fails_the_turn(
-    server: AgentServer, model: ModelServer
+@pytest.mark.parametrize("how", ["kill", "stop"])
+async def test_a_server_that_is_killed_or_stopped_in_a_run_and_restarted_fails_the_turn(
+    server: AgentServer, model: ModelServer, how: str
 ) -> None:
+    # Stopped in good order, the newer server interrupts its runs.
+    why = "interrupted" if how == "stop" and server.is_new else "stopped during the run"
     model.hold()
     with server.client() as chat:
         sessions: list[Any] = [chat.session(), chat.aio.session()]
         async with entered(sessions[0].stream("HELD")) as first, entered(sessions[1].stream("HELD")) as second:
             for stream in (first, second):
                 await read_half(stream)
-            server.kill()
+            server.kill() if how == "kill" else server.stop()
             model.release()
             server.start()
             for stream in (first, second):
-                with pytest.raises(TurnFailed, match="stopped during the run"):
+                with pytest.raises(TurnFailed, match=why):
                     await every(stream)
                 assert stream.turn.text == _HALF
         for session in sessions:

@@ -221,16 +221,19 @@ def error_for_status(
     request: str,
     request_id: str | None = None,
     retry_after: float | None = None,
+    hint: str | None = None,
 ) -> APIStatusError:
     """Return the error for a status that is not a success.
 
-    `request` is the method and path, for the message; it must hold no credentials.
+    `request` is the method and path, for the message; it must hold no credentials. `hint` says what to do,
+    instead of what is said of any service.
     """
-    error_type, hint = _STATUS_ERRORS.get(status_code, (APIStatusError, "the request was refused"))
+    error_type, usual_hint = _STATUS_ERRORS.get(status_code, (APIStatusError, "the request was refused"))
     if status_code >= 500:
-        error_type, hint = InternalServerError, "the service failed"
+        error_type, usual_hint = InternalServerError, "the service failed"
     elif status_code < 400:
-        hint = "redirects are not followed; set base_url to the final address"
+        usual_hint = "redirects are not followed; set base_url to the final address"
+    hint = hint or usual_hint
     detail = _detail(body)
     if detail is not None and len(detail) > _QUOTE_LIMIT:
         detail = detail[:_QUOTE_LIMIT] + "…"

@@ -40,7 +40,9 @@ class WireModel(BaseModel):
 class Usage(WireModel):
     """What one turn cost. A value that the service does not report is None, never 0.
 
-    `duration_ms` is in milliseconds; `turns` counts the agent's own rounds within the turn.
+    `duration_ms` is in milliseconds; `turns` counts the agent's own rounds within the turn. Of the input tokens,
+    `cache_read_tokens` came from the model's cache and `cache_write_tokens` went into it; of the output tokens,
+    `reasoning_tokens` are not in the answer. `cost` is in US dollars, as the service reckons it.
     """
 
     input_tokens: int | None = Field(
@@ -55,6 +57,10 @@ class Usage(WireModel):
     )
     turns: int | None = 1
     duration_ms: float | None = 0.0
+    cache_read_tokens: int | None = None
+    cache_write_tokens: int | None = None
+    reasoning_tokens: int | None = None
+    cost: float | None = None
 
 
 class JobMetadata(Usage):
@@ -95,10 +101,11 @@ class TitledSummary(SessionSummary):
     """A summary that says how its title was made.
 
     `title_origin` is "requested" if the service made a title from the message given, and "automatic" if it has no such
-    route: `generated_title` is then the title that the service chose, or None if there is none yet.
+    route: `generated_title` is then the title that the service chose, or None if there is none yet. "existing": the
+    session had it before, and the service does not say whether somebody had chosen it.
     """
 
-    title_origin: Literal["requested", "automatic"] = Field(exclude=True)
+    title_origin: Literal["requested", "automatic", "existing"] = Field(exclude=True)
 
 
 class SessionPage(WireModel):

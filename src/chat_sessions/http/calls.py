@@ -64,6 +64,8 @@ class Call:
     may_repeat: bool
     params: Mapping[str, str | int] = field(default_factory=dict[str, str | int])
     body: Mapping[str, JsonValue] | None = field(default=None, repr=False)
+    # Instead of a body: a file to upload as a form, its name and its content.
+    file: tuple[str, bytes] | None = field(default=None, repr=False)
 
     def __str__(self) -> str:
         return f"{self.method} {self.path}"
@@ -108,11 +110,18 @@ def read_model(call: Call, content: bytes, model: type[_Model], *, secrets: Sequ
 
 
 def read_error(
-    call: Call, status_code: int, headers: httpx.Headers, content: bytes, *, secrets: Sequence[SecretStr] = ()
+    call: Call,
+    status_code: int,
+    headers: httpx.Headers,
+    content: bytes,
+    *,
+    secrets: Sequence[SecretStr] = (),
+    hint: str | None = None,
 ) -> APIStatusError:
     """The error for an answer that is no success; `content` is its body, or the beginning of it.
 
-    `secrets` are not repeated in the error: some services and proxies send the request's headers back.
+    `secrets` are not repeated in the error: some services and proxies send the request's headers back. `hint`:
+    see `error_for_status`.
     """
     content = without_secrets(content, secrets)
     try:
@@ -125,6 +134,7 @@ def read_error(
         request=str(call),
         request_id=headers.get("x-request-id"),
         retry_after=_retry_after(headers),
+        hint=hint,
     )
 
 

@@ -86,6 +86,7 @@ class Requests:
                 self._settings.route.base_url + call.path,
                 params={**call.params, **self._settings.params},
                 json=call.body,
+                files=None if call.file is None else {"file": call.file},
                 headers=headers,
                 timeout=httpx.Timeout(answer, connect=connect, pool=connect),
             )

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, fields
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, TypedDict
 
 from langchain_core.documents import Document
 from langchain_core.messages import AIMessage, AIMessageChunk
-from langchain_core.messages.ai import UsageMetadata
+from langchain_core.messages.ai import InputTokenDetails, OutputTokenDetails, UsageMetadata
 
 from chat_sessions.core.events import Text, TextDelta, Thinking, ThinkingDelta
 from chat_sessions.core.models import Usage
@@ -115,7 +115,28 @@ def usage_metadata(usage: Usage | None) -> UsageMetadata | None:
         input_tokens=usage.input_tokens,
         output_tokens=usage.output_tokens,
         total_tokens=usage.input_tokens + usage.output_tokens,
+        **_token_details(usage),
     )
+
+
+class _TokenDetails(TypedDict, total=False):
+    input_token_details: InputTokenDetails
+    output_token_details: OutputTokenDetails
+
+
+def _token_details(usage: Usage) -> _TokenDetails:
+    """Return what the counts are made of, as far as the service says it."""
+    details = _TokenDetails()
+    into = InputTokenDetails()
+    if usage.cache_read_tokens is not None:
+        into["cache_read"] = usage.cache_read_tokens
+    if usage.cache_write_tokens is not None:
+        into["cache_creation"] = usage.cache_write_tokens
+    if into:
+        details["input_token_details"] = into
+    if usage.reasoning_tokens is not None:
+        details["output_token_details"] = OutputTokenDetails(reasoning=usage.reasoning_tokens)
+    return details
 
 
 @dataclass(frozen=True, slots=True)

@@ -182,14 +182,21 @@ def chat_response(turn: Turn, session_id: str | None) -> ChatResponse:
     )
 
 
+def _usage(usage: Usage) -> dict[str, object]:
+    details = ("cache_read_tokens", "cache_write_tokens", "reasoning_tokens", "cost")
+    told = usage.model_dump(by_alias=False)
+    return {name: value for name, value in told.items() if value is not None or name not in details}
+
+
 def response_metadata(turn: Turn, session_id: str | None) -> dict[str, object]:
     """Return a response's metadata: `session_id, usage, thinking, skipped_index_ids`.
 
-    `usage` has `input_tokens, output_tokens, turns, duration_ms`, or is None before the turn's end.
+    `usage` has `input_tokens, output_tokens, turns, duration_ms`, where the service tells them
+    `cache_read_tokens, cache_write_tokens, reasoning_tokens, cost`, or is None before the turn's end.
     """
     return {
         "session_id": session_id,
-        "usage": turn.usage.model_dump(by_alias=False) if turn.usage else None,
+        "usage": _usage(turn.usage) if turn.usage else None,
         "thinking": _thinking(turn),
         "skipped_index_ids": list(turn.skipped_index_ids),
     }

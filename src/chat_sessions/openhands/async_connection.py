@@ -17,7 +17,7 @@ from chat_sessions.openhands.async_websocket import AsyncWebSocket, async_answer
 from chat_sessions.openhands.confirmation import OnConfirmation, request_event
 from chat_sessions.openhands.json_values import JsonObject, as_text
 from chat_sessions.openhands.port import AsyncConversationPort
-from chat_sessions.openhands.reading import RECONNECT_WAITS, STATE_WAIT, Reading, not_idle
+from chat_sessions.openhands.reading import STATE_WAIT, Reading, not_idle
 from chat_sessions.openhands.settings import Settings
 from chat_sessions.openhands.sockets import CANNOT_OPEN, SocketKind, address, check_host, key_frame, opening_error
 from chat_sessions.session.backend import ConnectionLost, DeadlinePassed, TurnRequest
@@ -164,7 +164,7 @@ class AsyncConversationEvents:
         reading.stop(info)
 
     async def _reconnect(self, cause: ConnectionClosed) -> None:
-        for wait in RECONNECT_WAITS:
+        for wait in self._reading.reconnect_waits():
             left = self._clock.remaining()
             if left == 0 or not await self._socket.pause(wait if left is None else min(wait, left)):
                 break

@@ -7,25 +7,25 @@ from typing import Self
 
 from pydantic import JsonValue
 
-from chat_sessions.core.errors import APIStatusError, ConfigurationError, RateLimitError
+from chat_sessions.core.errors import APIStatusError, ConfigurationError, ConflictError, RateLimitError
 from chat_sessions.core.events import Event, Session
 from chat_sessions.core.models import ImageAttachment, PresignedUrl, SessionSummary, TitledSummary
-from chat_sessions.http.async_client import AsyncHTTPClient
-from chat_sessions.http.calls import Call
 from chat_sessions.http.connection.exchange import Remaining, remaining
 from chat_sessions.http.secrets import concealed
 from chat_sessions.openhands.async_connection import AsyncConversationEvents
+from chat_sessions.openhands.capacity import not_run, slot_waits
 from chat_sessions.openhands.confirmation import OnConfirmation, waits_for_confirmation
-from chat_sessions.openhands.history import history_of, is_settled
+from chat_sessions.openhands.conversation.async_conversations import AsyncConversations
+from chat_sessions.openhands.history import branch_of, history_of, is_settled
 from chat_sessions.openhands.json_values import JsonObject
 from chat_sessions.openhands.profiles import profile_id, profile_name
-from chat_sessions.openhands.settings import Settings, check_id, check_indexes, check_prompt
+from chat_sessions.openhands.settings import check_id, check_indexes, check_prompt
 from chat_sessions.openhands.sockets import SocketKind, was_not_opened
 from chat_sessions.openhands.titles import (
     TITLE_WAITS,
     GeneratedTitle,
-    automatic,
     check_length,
+    found,
     generated,
     question,
     title_llm,
@@ -44,32 +44,27 @@ from chat_sessions.openhands.wire import (
     is_absence,
     is_route_gone,
     list_call,
-    pause_call,
     read_conversations,
     read_events,
-    read_object,
     read_summary,
     rename_call,
     run_call,
     send_call,
-    server_call,
     switch_call,
     title_call,
 )
 from chat_sessions.session.async_chat_session import AsyncChatSession
 from chat_sessions.session.async_turn_stream import AsyncTurnStream
-from chat_sessions.session.backend import AsyncTwinned, ConnectionLost, TurnRequest
+from chat_sessions.session.backend import TurnRequest
 from chat_sessions.session.deadlines import EventClock, Timeouts
 from chat_sessions.session.waiting import async_sleep
 
 __all__ = ["AsyncEndpoints"]
 
 
-class AsyncEndpoints(AsyncTwinned):
+class AsyncEndpoints(AsyncConversations):
     """The methods of an `AsyncOpenHandsChat`."""
 
-    _settings: Settings
-    _http: AsyncHTTPClient
     _on_confirmation: OnConfirmation | None
     # The websockets that the server may have, in the order in which they are looked for.
     _kinds: tuple[SocketKind, ...]
@@ -118,10 +113,6 @@ class AsyncEndpoints(AsyncTwinned):
         """Close the connections made here. The client may be used again: it makes new ones."""
         self._http.close_connections()
 
-    async def server_info(self) -> JsonObject:
-        """Return what the server says of itself (`GET /server_info`): `version`, and later ones `usable_tools`."""
-        return await self._object(server_call())
-
     async def create(self, *, index_ids: Sequence[str] | None = None) -> SessionSummary:
         """Create a conversation with the client's agent (`POST /api/conversations`).
 
@@ -168,7 +159,8 @@ class AsyncEndpoints(AsyncTwinned):
         """Have a title made, as `generate_title` does.
 
         The server makes it from the conversation itself: `first_message`, which other services make it from,
-        is not sent. `title_origin` is "automatic" where the server had chosen it already.
+        is not sent. `title_origin` is "automatic" where the server chose it meanwhile, "existing" where the
+        conversation had it already.
         """
         del first_message
         title = await self.generate_title(session_id)
@@ -178,29 +170,37 @@ class AsyncEndpoints(AsyncTwinned):
         """Give the conversation this title."""
         if not title.strip():
             raise ConfigurationError("the title is empty")
-        await self._object(rename_call(check_id(session_id), title))
+        session_id = check_id(session_id)
+        if (await self._object(rename_call(session_id, title))).get("success") is False:
+            # 1.18.1 says no more of a conversation that it does not have.
+            await self.read_info(session_id)
 
     async def generate_title(
         self, session_id: str, max_length: int = 50, llm: Mapping[str, JsonValue] | str | None = None
     ) -> GeneratedTitle:
         """A title of at most `max_length` (1 to 200) characters, which the conversation then has.
 
-        Up to server 1.18, `POST .../generate_title` makes it, with `llm` or the client's own. Later servers have
-        no such route: there it is the title that the server makes by itself, for which this waits a few
-        seconds, and where it makes none the agent is asked. `origin` says which; only the first uses `llm`.
+        Up to server 1.18, `POST .../generate_title` makes it, with `llm` (a model's name, or any of the server's
+        own settings of a model) or the client's own. Later servers have no such route: there it is the title that
+        the conversation has, or that the server makes by itself, for which this waits a few seconds, and
+        where it makes none the agent is asked. `origin` says which. With `llm` a later server is a
+        `ConfigurationError`: it makes titles with the conversation's own model.
         """
         session_id, llm = check_id(session_id), concealed(llm)
         check_length(max_length)
+        # An unknown conversation breaks the old route, with an error that looks as if it may pass.
+        info = await self._object(info_call(session_id))
         try:
             call = title_call(session_id, max_length, title_llm(llm, self._settings.llm))
             title = generated(await self._object(call), "title", max_length, "generated")
         except APIStatusError as error:
-            if error.status_code >= 500:
-                # An unknown conversation breaks the old route: this says so.
-                await self.read_info(session_id)
             if not is_route_gone(error):
                 raise
-            if (given := await self._automatic_title(session_id, max_length)) is not None:
+            if llm is not None:
+                raise await self._lacks("titles made with llm=", "leave llm out") from error
+            if (given := await self._automatic_title(info, session_id, max_length)) is not None:
+                if given.title != info.get("title"):
+                    await self.rename(session_id, given.title)
                 return given
             title = generated(
                 await self._object(ask_call(session_id, question(max_length))), "response", max_length, "asked"
@@ -209,11 +209,13 @@ class AsyncEndpoints(AsyncTwinned):
             await self.rename(session_id, title.title)
         return title
 
-    async def _automatic_title(self, session_id: str, max_length: int) -> GeneratedTitle | None:
+    async def _automatic_title(self, info: JsonObject, session_id: str, max_length: int) -> GeneratedTitle | None:
+        if (title := found(info, max_length, "existing")) is not None:
+            return title
         for wait in TITLE_WAITS if self._settings.titles_itself else TITLE_WAITS[:1]:
             await async_sleep(wait)
             info = await self._object(info_call(session_id))
-            if (title := automatic(info, max_length)) is not None:
+            if (title := found(info, max_length, "automatic")) is not None:
                 return title
             if not info.get("last_user_message_id"):
                 raise ConfigurationError("this session has no message yet to make a title from")
@@ -232,8 +234,7 @@ class AsyncEndpoints(AsyncTwinned):
         except APIStatusError as error:
             if not is_route_gone(error):
                 raise
-            # An unknown conversation is a 404 here too.
-            await self._object(pause_call(session_id))
+            await self.pause(session_id)
             how: Interruption = "paused"
         else:
             how = "interrupted"
@@ -314,21 +315,37 @@ class AsyncEndpoints(AsyncTwinned):
         raise AssertionError  # pragma: no cover - the last attempt returns or raises
 
     async def _send_message(self, request: TurnRequest, events: AsyncConversationEvents, clock: EventClock) -> None:
-        call = message = send_call(request.session_id, request.prompt)
-        try:
-            async for attempt in self._http.attempts_of(message, total=self.timeouts.total):
-                with attempt:
-                    try:
-                        await self._http.post(call, clock)
-                    except RateLimitError:
-                        if await events.has_message():
-                            # At its limit of runs the server takes the message and only refuses to run it.
-                            call = run_call(request.session_id)
+        call = send_call(request.session_id, request.prompt)
+        async for attempt in self._http.attempts_of(call, total=self.timeouts.total):
+            with attempt:
+                try:
+                    await self._http.post(call, clock)
+                except RateLimitError as error:
+                    if not await events.has_message():
                         raise
-        except RateLimitError as error:
-            if events.has_landed:
-                raise ConnectionLost(f"the conversation has the message, and does not run ({error})") from error
-            raise
+                    # At its limit of runs the server takes the message and only refuses to run it.
+                    await self._run_when_possible(request, clock, error)
+
+    async def _run_when_possible(self, request: TurnRequest, clock: EventClock, cause: RateLimitError) -> None:
+        """Have the message run that the conversation has, as soon as another run of the server has ended.
+
+        Raises `TurnStalled` when the turn's time is up.
+        """
+        clock.start(afresh=True)
+        call, waits, wait = run_call(request.session_id), slot_waits(), 0.0
+        while (left := clock.remaining()) is None or left > wait:
+            try:
+                await self._http.send(call, limit=left)
+            except RateLimitError:
+                wait = next(waits)
+                await async_sleep(wait)
+            except ConflictError:
+                # It runs already: somebody else had the same idea.
+                return
+            else:
+                clock.start(afresh=True)
+                return
+        raise not_run(request, clock.describe()) from cause
 
     async def read_back(self, session_id: str, *, timeout: float | None) -> Sequence[Event]:
         """The session's history, one attempt. For `TurnStream`; see `TurnTransport`."""
@@ -354,10 +371,5 @@ class AsyncEndpoints(AsyncTwinned):
             within=within,
         )
         items = [item async for item in pages if item]
-        return items, await self._http.read(info_call(session_id), self._read_object, within=within)
-
-    async def _object(self, call: Call) -> JsonObject:
-        return await self._http.read(call, self._read_object)
-
-    def _read_object(self, call: Call, content: bytes) -> JsonObject:
-        return read_object(call, content, secrets=self._settings.secrets_of(call))
+        info = await self._http.read(info_call(session_id), self._read_object, within=within)
+        return branch_of(items, info), info

@@ -17,7 +17,7 @@ from chat_sessions.core.events import Event
 from chat_sessions.openhands.confirmation import OnConfirmation, request_event
 from chat_sessions.openhands.json_values import JsonObject, as_text
 from chat_sessions.openhands.port import ConversationPort
-from chat_sessions.openhands.reading import RECONNECT_WAITS, STATE_WAIT, Reading, not_idle
+from chat_sessions.openhands.reading import STATE_WAIT, Reading, not_idle
 from chat_sessions.openhands.settings import Settings
 from chat_sessions.openhands.sockets import CANNOT_OPEN, SocketKind, address, check_host, key_frame, opening_error
 from chat_sessions.openhands.websocket import WebSocket, answer_of
@@ -165,7 +165,7 @@ class ConversationEvents:
         reading.stop(info)
 
     def _reconnect(self, cause: ConnectionClosed) -> None:
-        for wait in RECONNECT_WAITS:
+        for wait in self._reading.reconnect_waits():
             left = self._clock.remaining()
             if left == 0 or not self._socket.pause(wait if left is None else min(wait, left)):
                 break

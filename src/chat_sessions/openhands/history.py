@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from chat_sessions.core.events import Event, UnknownEvent
 from chat_sessions.core.models import JobMetadata, SessionSummary
@@ -10,7 +10,40 @@ from chat_sessions.openhands.json_values import JsonObject, as_object, as_text
 from chat_sessions.openhands.mapping import events_of, is_user_message
 from chat_sessions.openhands.turn_facts import ENDED, TurnFacts
 
-__all__ = ["history_of", "is_settled", "summary_of"]
+__all__ = ["branch_of", "history_of", "is_settled", "summary_of"]
+
+
+# What a model is shown of a conversation. Other events lie beside the branch that they belong to.
+_SAID = frozenset(("MessageEvent", "ActionEvent", "ObservationEvent", "AgentErrorEvent", "UserRejectObservation"))
+
+
+def branch_of(items: Sequence[JsonObject], info: JsonObject) -> Sequence[JsonObject]:
+    """The events of the branch that the conversation is on: what its agent sees, and goes on from.
+
+    A conversation that was navigated back has several branches in its events, one after the other; each event
+    names the one before it, and the conversation its last. Servers without branches name neither.
+    """
+    by_id = {as_text(item.get("id")): item for item in items}
+    path: set[str] = set()
+    if info.get("leaf_event_id", "") is None and any(item.get("parent_id") for item in items):
+        # It was navigated to before its first event.
+        return ()
+    one = as_text(info.get("leaf_event_id"))
+    while one in by_id and one not in path:
+        path.add(one)
+        one = as_text(by_id[one].get("parent_id"))
+    if not path or all(item.get("kind") not in _SAID or as_text(item.get("id")) in path for item in items):
+        return items
+    first = next((place for place, item in enumerate(items) if as_text(item.get("id")) in path), 0)
+    kept: list[JsonObject] = []
+    for place, item in enumerate(items):
+        event_id = as_text(item.get("id"))
+        is_beside = item.get("kind") not in _SAID and as_text(item.get("parent_id")) in path
+        # What is older than the server's branches has no parents: the path begins after it.
+        if event_id in path or is_beside or (place < first and not item.get("parent_id")):
+            path.add(event_id)
+            kept.append(item)
+    return kept
 
 
 def history_of(items: Iterable[JsonObject], info: JsonObject) -> list[Event]:
@@ -67,7 +100,7 @@ def _once(items: Iterable[JsonObject]) -> Iterable[JsonObject]:
 
 
 def summary_of(info: JsonObject) -> SessionSummary:
-    """The conversation as a session's summary; `execution_status` is kept as a field of its own.
+    """The conversation as a session's summary; `execution_status` and `tags` are kept as fields of their own.
 
     Its usage is that of all its turns, titles and side questions included. Raises `ValidationError`
     if it is no conversation.
@@ -80,6 +113,7 @@ def summary_of(info: JsonObject) -> SessionSummary:
             "generated_title": info.get("title"),
             "job_metadata": _usage(info, status),
             "execution_status": status,
+            "tags": as_object(info.get("tags")),
         }
     )
 
@@ -88,13 +122,20 @@ def _usage(info: JsonObject, status: str) -> JobMetadata:
     by_usage = as_object(as_object(info.get("stats")).get("usage_to_metrics"))
     spent = [as_object(as_object(metrics).get("accumulated_token_usage")) for metrics in by_usage.values()]
     totals = {
-        name: sum(value for item in spent if isinstance(value := item.get(name), int))
-        for name in ("prompt_tokens", "completion_tokens")
+        name: sum(value for item in spent if isinstance(value := item.get(f"{name}_tokens"), int))
+        for name in ("prompt", "completion", "cache_read", "cache_write", "reasoning")
     }
+    costs = [as_object(metrics).get("accumulated_cost") for metrics in by_usage.values()]
+    cost = sum(value for value in costs if isinstance(value, int | float))
     return JobMetadata(
-        input_tokens=totals["prompt_tokens"],
-        output_tokens=totals["completion_tokens"],
+        input_tokens=totals["prompt"],
+        output_tokens=totals["completion"],
         turns=None,
         duration_ms=None,
+        cache_read_tokens=totals["cache_read"],
+        cache_write_tokens=totals["cache_write"],
+        reasoning_tokens=totals["reasoning"],
+        # The server writes 0 for a model whose prices it does not know.
+        cost=cost or None,
         is_error=status in ("error", "stuck"),
     )

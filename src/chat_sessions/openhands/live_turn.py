@@ -85,6 +85,8 @@ class LiveTurn:
         # Where to go on after a cut: by number on the session socket, by time on the other.
         self.last_seq: int | None = None
         self.last_time: str | None = None
+        # How many events and deltas were new.
+        self.heard = 0
 
     def envelope(self, frame: JsonObject) -> list[Event]:
         """Take in one frame of the session socket."""
@@ -115,6 +117,7 @@ class LiveTurn:
         status = status_of(event)
         self.status = status or self.status
         is_state = event.get("key") == "full_state"
+        self.heard += not is_state
         if not is_state and event.get("kind") != "StreamingDeltaEvent":
             self.last_time = as_text(event.get("timestamp")) or self.last_time
         if not self.has_landed:
@@ -170,6 +173,7 @@ class LiveTurn:
         if not (self.has_landed and isinstance(attempt, int) and isinstance(order, int)):
             return []
         item = self._items.setdefault(as_text(frame.get("item_id")), _Item())
+        self.heard += 1
         return _as_delta(kind, item.show(attempt, order, kind, content))
 
     def _bare_delta(self, event: JsonObject) -> list[Event]:

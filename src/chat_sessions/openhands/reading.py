@@ -12,12 +12,12 @@ from chat_sessions.openhands.confirmation import ConfirmationRequest, request_of
 from chat_sessions.openhands.json_values import JsonObject, as_text
 from chat_sessions.openhands.live_turn import LiveTurn
 from chat_sessions.openhands.settings import Settings
-from chat_sessions.openhands.sockets import SocketKind, closing_error, decode
+from chat_sessions.openhands.sockets import SocketKind, closing_error, decode, is_frame_too_large
 from chat_sessions.openhands.turn_facts import ENDED, status_of
-from chat_sessions.session.backend import ConnectionLost, TurnRequest
+from chat_sessions.session.backend import ConnectionLost, EventUnreadable, TurnRequest
 from chat_sessions.session.deadlines import EventClock
 
-__all__ = ["RECONNECT_WAITS", "STATE_WAIT", "Reading", "not_idle"]
+__all__ = ["STATE_WAIT", "Reading", "not_idle"]
 
 # How long the server may take to tell the state of a conversation, in seconds, before it is
 # asked: what it tells to whoever connects may be late, or left out, while a run goes on.
@@ -55,6 +55,8 @@ class Reading:
         self._awaits_state = False
         self._may_lack_events = False
         self._has_waited_for_reason = False
+        self._reconnects = 0
+        self._heard_before = 0
 
     def take(self, data: str | bytes) -> None:
         """Take in one frame. Raises `ProtocolError` for one that cannot be read."""
@@ -69,8 +71,16 @@ class Reading:
                 raise ConnectionLost("the turn ended while the connection was cut")
         self.ready.extend(self.turn.event(frame))
 
+    def reconnect_waits(self) -> tuple[float, ...]:
+        """Return the seconds to wait before each try to go on, the longer the more sockets have brought nothing."""
+        if self.turn.heard != self._heard_before:
+            self._reconnects = 0
+        return RECONNECT_WAITS[self._reconnects :]
+
     def reconnected(self) -> None:
         """A new socket goes on where the last one broke."""
+        self._reconnects += 1
+        self._heard_before = self.turn.heard
         self.turn.reconnected()
         self._awaits_state = self._may_lack_events = self.kind == "events"
 
@@ -89,10 +99,16 @@ class Reading:
 
     def must_reconnect(self, error: ConnectionClosed) -> None:
         """Return if the stream can go on with a new socket; else raise what its end means."""
-        if (meaning := closing_error(error, self.session_id, self._settings.max_event_bytes)) is not None:
+        meaning = closing_error(error, self.session_id, self._settings.max_event_bytes)
+        if isinstance(meaning, ProtocolError) and self.turn.has_landed:
+            raise EventUnreadable(meaning) from error
+        if meaning is not None:
             raise meaning from error
         if self.is_closed or not self.turn.has_landed:
             raise ConnectionLost(f"the connection broke ({error})") from error
+        if is_frame_too_large(error) and self.kind == "session":
+            # The other socket tells the rest of the turn. What it tells may lack something, and is looked up then.
+            self.kind = "events"
 
     def looked(self, info: JsonObject) -> None:
         """Take in what the conversation says of itself, after a hint that the run is over."""

@@ -18,6 +18,7 @@ from chat_sessions.http.secrets import told
 from chat_sessions.openhands.json_values import JsonObject
 from chat_sessions.openhands.live_turn import LiveTurn
 from chat_sessions.openhands.settings import Settings
+from chat_sessions.openhands.wire import hint_for
 
 __all__ = [
     "CANNOT_OPEN",
@@ -28,6 +29,7 @@ __all__ = [
     "check_host",
     "closing_error",
     "decode",
+    "is_frame_too_large",
     "key_frame",
     "opening_error",
     "was_not_opened",
@@ -43,7 +45,10 @@ CANNOT_OPEN = (OSError, InvalidHandshake, EOFError, ConnectionClosed)
 # How long the server may take to say goodbye, in seconds, before the socket is closed without it.
 CLOSE_TIMEOUT = 0.5
 _QUOTE_LIMIT = 300
-_UNAUTHORIZED, _NOT_FOUND, _TOO_BIG = 4001, 4004, 1009
+_UNAUTHORIZED, _NOT_FOUND, _TOO_BIG, _TRY_AGAIN = 4001, 4004, 1009, 1013
+
+
+_CLOSED_HINTS = {401: hint_for(401), 404: "the server has no such conversation; check the id"}
 
 
 def address(settings: Settings, session_id: str, kind: SocketKind, turn: LiveTurn | None = None) -> str:
@@ -94,15 +99,29 @@ def opening_error(error: Exception, url: str) -> APIError:
     frameless(error)
     where = url.partition("?")[0]
     if isinstance(error, InvalidStatus):
-        return error_for_status(error.response.status_code, None, request=f"WEBSOCKET {where}")
+        status = error.response.status_code
+        # The server refuses an address that it does not know with a 403.
+        hint = hint_for(404 if status == 403 else status)
+        return error_for_status(status, None, request=f"WEBSOCKET {where}", hint=hint)
     if isinstance(error, TimeoutError):
         return APITimeoutError(f"WEBSOCKET {where}: the server did not answer in time")
-    return APIConnectionError(f"WEBSOCKET {where}: cannot be opened ({str(error) or type(error).__name__})")
+    return APIConnectionError(
+        f"WEBSOCKET {where}: cannot be opened ({str(error) or type(error).__name__}); does an OpenHands Agent Server "
+        "run at base_url?"
+    )
 
 
 def was_not_opened(error: Exception) -> bool:
     """Return whether a websocket could not be opened for a reason that may pass."""
     return isinstance(error, APIConnectionError)
+
+
+def is_frame_too_large(error: ConnectionClosed) -> bool:
+    """Return whether the server has closed the session socket over an event that is too large for it: over 4 MiB.
+
+    It would do so again at the same place; the other socket has no such limit.
+    """
+    return error.rcvd is not None and error.rcvd.code == _TRY_AGAIN and "frame_too_large" in error.rcvd.reason
 
 
 def closing_error(error: ConnectionClosed, session_id: str, max_event_bytes: int) -> APIError | ProtocolError | None:
@@ -115,4 +134,4 @@ def closing_error(error: ConnectionClosed, session_id: str, max_event_bytes: int
     status = {_UNAUTHORIZED: 401, _NOT_FOUND: 404}.get(code or 0)
     if status is None:
         return None
-    return error_for_status(status, None, request=f"WEBSOCKET of conversation {session_id}")
+    return error_for_status(status, None, request=f"WEBSOCKET of conversation {session_id}", hint=_CLOSED_HINTS[status])

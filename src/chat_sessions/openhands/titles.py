@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
+from hashlib import blake2b
+from secrets import token_bytes
 from typing import Literal
 
 from pydantic import JsonValue
@@ -12,9 +15,10 @@ from chat_sessions.core.models import SessionSummary, TitledSummary, WireModel
 from chat_sessions.openhands.json_values import JsonObject, as_text
 from chat_sessions.openhands.settings import llm_settings
 
-__all__ = ["TITLE_WAITS", "GeneratedTitle", "automatic", "check_length", "generated", "question", "title_llm", "titled"]
+__all__ = ["TITLE_WAITS", "GeneratedTitle", "check_length", "found", "generated", "question", "title_llm", "titled"]
 
 _LONGEST = 200
+_MARKED_WITH = token_bytes(16)
 # Seconds between the looks for a title that the server makes by itself: it announces it to nobody,
 # and needs one call of the model for it.
 TITLE_WAITS = (0.0, 0.25, 0.25, 0.5, 0.5, 1.0, 1.0, 1.5)
@@ -24,15 +28,18 @@ class GeneratedTitle(WireModel):
     """A title and how it was made.
 
     `origin` is "generated" where the server's own route made it (up to 1.18), "automatic" where it is the
-    one that the server gave the conversation by itself, "asked" where the agent was asked for one.
+    one that the server gave the conversation by itself meanwhile, "asked" where the agent was asked for one, and
+    "existing" where the conversation had it already: the server does not say whether somebody chose it.
     """
 
     title: str
-    origin: Literal["generated", "automatic", "asked"]
+    origin: Literal["generated", "automatic", "asked", "existing"]
 
 
-def check_length(max_length: int) -> int:
+def check_length(max_length: object) -> int:
     """The length, if the server takes it. Raises `ConfigurationError`."""
+    if not isinstance(max_length, int) or isinstance(max_length, bool):
+        raise ConfigurationError(f"max_length must be a whole number, 1 to {_LONGEST}; got {max_length!r}")
     if not 1 <= max_length <= _LONGEST:
         raise ConfigurationError(f"max_length must be 1 to {_LONGEST}; got {max_length}")
     return max_length
@@ -43,10 +50,21 @@ def title_llm(
 ) -> JsonObject | None:
     """The model to make a title with: the one given, else the agent's own.
 
-    It must not stream: with one that does, the server gives back the beginning of the first message instead.
+    It must not stream: with one that does, the server gives back the beginning of the first message instead. The
+    server keeps the first model that it sees under a `usage_id` in a conversation, and takes it for every later
+    one of that name: so each model gets a name of its own, unless the caller gives one.
     """
     llm = llm_settings(given) if given is not None else default
-    return None if llm is None else {**llm, "usage_id": "title", "stream": False}
+    if llm is None:
+        return None
+    named = isinstance(given, Mapping) and isinstance(given.get("usage_id"), str)
+    settings = {**llm, "stream": False}
+    return settings if named else {**settings, "usage_id": f"title-{_mark(settings)}"}
+
+
+def _mark(llm: Mapping[str, JsonValue]) -> str:
+    """Return a mark of these settings, the key included, that says nothing about them and differs in each process."""
+    return blake2b(json.dumps(llm, sort_keys=True).encode(), key=_MARKED_WITH, digest_size=6).hexdigest()
 
 
 def question(max_length: int) -> str:
@@ -63,10 +81,10 @@ def generated(answer: JsonObject, field: str, max_length: int, origin: Literal["
     return GeneratedTitle(title=_cut(lines[0].strip().strip("\"'“”"), max_length), origin=origin)
 
 
-def automatic(info: JsonObject, max_length: int) -> GeneratedTitle | None:
-    """The title that the conversation has already, or None."""
+def found(info: JsonObject, max_length: int, origin: Literal["automatic", "existing"]) -> GeneratedTitle | None:
+    """The title that the conversation has, cut to the length, or None."""
     title = as_text(info.get("title"))
-    return GeneratedTitle(title=_cut(title, max_length), origin="automatic") if title else None
+    return GeneratedTitle(title=_cut(title, max_length), origin=origin) if title else None
 
 
 def _cut(title: str, max_length: int) -> str:
@@ -75,7 +93,7 @@ def _cut(title: str, max_length: int) -> str:
 
 def titled(summary: SessionSummary, title: GeneratedTitle) -> TitledSummary:
     """The summary with the word on how its title was made."""
-    origin = "automatic" if title.origin == "automatic" else "requested"
+    origin = title.origin if title.origin in ("automatic", "existing") else "requested"
     return TitledSummary.model_validate(
         {**summary.model_dump(), "generated_title": title.title, "title_origin": origin}
     )

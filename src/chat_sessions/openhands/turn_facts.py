@@ -30,11 +30,20 @@ def status_of(event: JsonObject) -> str | None:
 
 
 def token_usages(info: JsonObject) -> list[JsonObject]:
-    """What each call of a model cost, in one conversation: `ConversationInfo.stats`."""
+    """What each call of a model cost, in one conversation: `ConversationInfo.stats`.
+
+    Where it is known which of the server's costs is whose, it is with the call's tokens, as `cost`.
+    """
     by_usage = as_object(as_object(info.get("stats")).get("usage_to_metrics"))
-    return [
-        as_object(item) for metrics in by_usage.values() for item in as_list(as_object(metrics).get("token_usages"))
-    ]
+    found: list[JsonObject] = []
+    for metrics in by_usage.values():
+        calls = [as_object(item) for item in as_list(as_object(metrics).get("token_usages"))]
+        costs = as_list(as_object(metrics).get("costs"))
+        if len(costs) == len(calls):
+            # They do not name their calls, and calls without a cost or without tokens have none.
+            calls = [{**call, "cost": as_object(cost).get("cost")} for call, cost in zip(calls, costs, strict=True)]
+        found += calls
+    return found
 
 
 class TurnFacts:
@@ -156,11 +165,27 @@ class TurnFacts:
             output_tokens=sum(_count(item.get("completion_tokens")) for item in mine),
             turns=turns,
             duration_ms=duration,
+            cache_read_tokens=_known_sum(mine, "cache_read_tokens"),
+            cache_write_tokens=_known_sum(mine, "cache_write_tokens"),
+            reasoning_tokens=_known_sum(mine, "reasoning_tokens"),
+            cost=_cost(mine),
         )
 
 
 def _count(value: JsonValue) -> int:
     return value if isinstance(value, int) else 0
+
+
+def _known_sum(calls: list[JsonObject], name: str) -> int | None:
+    """The sum over the calls that tell this count; None if none does."""
+    counts = [count for call in calls if isinstance(count := call.get(name), int)]
+    return sum(counts) if counts else None
+
+
+def _cost(calls: list[JsonObject]) -> float | None:
+    """What the calls cost together; None unless it is known of each."""
+    costs = [float(cost) for call in calls if isinstance(cost := call.get("cost"), int | float)]
+    return sum(costs) if costs and len(costs) == len(calls) else None
 
 
 def _time(event: JsonObject) -> datetime | None:

@@ -28,6 +28,7 @@ __all__ = [
     "create_call",
     "delete_call",
     "events_call",
+    "hint_for",
     "info_call",
     "interrupt_call",
     "is_absence",
@@ -56,6 +57,11 @@ Interruption: TypeAlias = Literal["interrupted", "paused"]
 _ROOT = "/api/conversations"
 # How much of an error's reason is told, in characters.
 _QUOTE_LIMIT = 300
+
+_HINTS = {
+    401: "the server's session key was refused: check api_key= (OPENHANDS_API_KEY)",
+    404: "not found: check the id, and that base_url is the address of an OpenHands Agent Server, without /api",
+}
 
 _object: TypeAdapter[JsonObject] = TypeAdapter(JsonObject)
 
@@ -153,6 +159,11 @@ def switch_call(session_id: str, profile: str) -> Call:
     return Call("POST", f"{_ROOT}/{session_id}/switch_profile", may_repeat=True, body={"profile_name": profile})
 
 
+def hint_for(status_code: int) -> str | None:
+    """What to do about a refusal, where this server means something of its own by it; else None."""
+    return _HINTS.get(status_code)
+
+
 def is_route_gone(error: APIStatusError) -> bool:
     """Whether the server may not have this route at all: an unknown conversation looks the same."""
     return error.status_code in (404, 405)
@@ -170,7 +181,7 @@ def refusal(
 
     `secrets` are not repeated in it: what the server refuses of a create it sends back, a model's key included.
     """
-    error = read_error(call, status_code, headers, content, secrets=secrets)
+    error = read_error(call, status_code, headers, content, secrets=secrets, hint=hint_for(status_code))
     told = as_text(as_object(error.body).get("exception"))
     if told:
         error.args = (f"{error.args[0]}: {told[:_QUOTE_LIMIT]}",)

@@ -104,5 +104,5 @@ async def confirm(
 async def rename(page: Context, session_id: str, title: Annotated[str, Form()]) -> Response:
     """Have a title made from a text."""
     made = await page.backend.set_title(session_id, first_message=title)
-    note = "?note=automatic" if made.title_origin == "automatic" else ""
+    note = "?note=automatic" if made.title_origin != "requested" else ""
     return RedirectResponse(address_of(session_id) + note, 303)

@@ -1,0 +1,247 @@
+# Generated from async_conversations.py by scripts/generate_sync.py: edit that file, then run `make format`.
+"""What a conversation takes beside its turns: its run, its settings, its branches, its raw events."""
+
+from __future__ import annotations
+
+import uuid
+from abc import abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
+
+from pydantic import JsonValue
+
+from chat_sessions.core.errors import APIStatusError, ConfigurationError, ConflictError, InternalServerError
+from chat_sessions.core.models import SessionSummary
+from chat_sessions.http.calls import Call
+from chat_sessions.http.client import HTTPClient
+from chat_sessions.http.secrets import concealed
+from chat_sessions.openhands.conversation.calls import (
+    fork_call,
+    llm_call,
+    navigate_call,
+    next_page_call,
+    of_kind,
+    policy_call,
+    raw_events_call,
+    secrets_call,
+    tags_call,
+)
+from chat_sessions.openhands.conversation.workspace import Workspace
+from chat_sessions.openhands.json_values import JsonObject, as_object, as_text
+from chat_sessions.openhands.settings import Settings, check_id
+from chat_sessions.openhands.wire import (
+    ask_call,
+    delete_call,
+    info_call,
+    is_route_gone,
+    pause_call,
+    read_events,
+    read_object,
+    read_summary,
+    rename_call,
+    run_call,
+    server_call,
+)
+from chat_sessions.session.backend import Twinned
+from chat_sessions.session.chat_session import ChatSession
+
+__all__ = ["Conversations"]
+
+
+class Conversations(Twinned):
+    """The methods of an `OpenHandsChat` that are about a conversation and not about a turn."""
+
+    _settings: Settings
+    _http: HTTPClient
+
+    @abstractmethod
+    def session(self, session_id: str | None = None, *, index_ids: Sequence[str] | None = None) -> ChatSession:
+        """See `Endpoints.session`."""
+
+    def run(self, session_id: str) -> None:
+        """Let the agent go on: after `pause`, or with a message that the server had no room to run.
+
+        Returns at once; nothing happens where it runs already, or has nothing to do. Raises `RateLimitError` while
+        the server is at its limit of runs.
+        """
+        try:
+            self._object(run_call(check_id(session_id)))
+        except ConflictError:
+            return
+
+    def pause(self, session_id: str) -> None:
+        """Have the agent stop when the model's call that is under way has ended; its turn ends as a failed one.
+
+        `interrupt` ends the call, too. `run` lets the agent go on: its answer is then in the session.
+        """
+        session_id = check_id(session_id)
+        try:
+            self._object(pause_call(session_id))
+        except APIStatusError as error:
+            if error.status_code == 400:
+                # 1.18.1 says no more of a conversation that it does not have.
+                self._object(info_call(session_id))
+            raise
+
+    def ask_agent(self, session_id: str, question: str) -> str:
+        """Return the agent's answer to a question that does not become part of the conversation.
+
+        The agent knows the conversation and uses no tools. It costs a call of the model, and is asked once. Raises
+        `ConfigurationError` for 1.18.1 and a model that streams: that server cannot do this.
+        """
+        if not question.strip():
+            raise ConfigurationError("the question is empty")
+        session_id = check_id(session_id)
+        self._object(info_call(session_id))
+        call = ask_call(session_id, question)
+        try:
+            answer = self._read_object(call, self._http.send(call))
+        except InternalServerError as error:
+            if "on_token" not in str(error):
+                raise
+            advice = 'make its conversation with llm={..., "stream": False}'
+            raise self._lacks("side questions to a model that streams", advice) from error
+        return as_text(answer.get("response"))
+
+    def set_confirmation_policy(self, session_id: str, policy: Mapping[str, JsonValue] | str) -> None:
+        """Say which actions of the agent wait to be allowed, from now on.
+
+        A name ("AlwaysConfirm", "NeverConfirm") or the server's own settings, such as
+        `{"kind": "ConfirmRisky", "threshold": "HIGH"}`.
+        """
+        body = {"kind": policy} if isinstance(policy, str) else dict(policy)
+        self._object(policy_call(check_id(session_id), body))
+
+    def update_secrets(self, session_id: str, secrets: Mapping[str, JsonValue]) -> None:
+        """Add values that the agent's commands find in their environment, or change them.
+
+        A value is a string, or the settings of one of the server's sources. The model is not shown them.
+        """
+        secrets = concealed(secrets)
+        self._object(secrets_call(check_id(session_id), secrets))
+
+    def set_tags(self, session_id: str, tags: Mapping[str, str]) -> None:
+        """Set the conversation's tags, in place of those that it has. Keys are lower-case letters and digits.
+
+        `list` and `get_summary` give them as the summary's `tags`.
+        """
+        self._object(tags_call(check_id(session_id), tags))
+
+    def fork(
+        self,
+        session_id: str,
+        *,
+        title: str | None = None,
+        tags: Mapping[str, str] | None = None,
+        from_event_id: str | None = None,
+        keep_usage: bool = False,
+    ) -> ChatSession:
+        """Copy the conversation with its events into a new one; returns the new session.
+
+        With `from_event_id` the copy ends with that event: a `ConfigurationError` on a server that copies whole
+        conversations only. `keep_usage` lets it count on from what the original has cost.
+        A server that does not copy the model's key is sent it again, if the model is this client's `llm`.
+        """
+        fork_id = str(uuid.uuid4())
+        call = fork_call(
+            check_id(session_id), fork_id, title=title, tags=tags, from_event_id=from_event_id, keep_usage=keep_usage
+        )
+        try:
+            info = self._object(call)
+        except APIStatusError as error:
+            raise self._refused(call, error, session_id, "forks") from error
+        if from_event_id is not None and info.get("leaf_event_id") != from_event_id:
+            self._http.send(delete_call(fork_id))
+            raise self._lacks("forks from an event", "fork the whole conversation")
+        summary = read_summary(call, info)
+        self._hand_over_key(summary.session_id, as_object(as_object(info.get("agent")).get("llm")))
+        if title is not None and summary.generated_title != title:
+            # 1.18.1 takes the title and does not keep it.
+            self._object(rename_call(summary.session_id, title))
+        return self.session(summary.session_id)
+
+    def _hand_over_key(self, session_id: str, llm: JsonObject) -> None:
+        """Give a copied conversation the model of this client, where that is its own: 1.58.0 loses the key."""
+        own = self._settings.llm
+        if own is None or any(llm.get(name) != own.get(name) for name in ("model", "base_url")):
+            return
+        try:
+            self._object(llm_call(session_id, own))
+        except APIStatusError as error:
+            # Older servers copy it.
+            if not is_route_gone(error):
+                raise
+
+    def navigate(self, session_id: str, event_id: str | None) -> SessionSummary:
+        """Go back to an earlier event: the agent, and the session's turns, go on from there. None is the beginning.
+
+        What came after it is kept as another branch. The ids are those of `events`.
+        """
+        call = navigate_call(check_id(session_id), event_id)
+        try:
+            return read_summary(call, self._object(call))
+        except APIStatusError as error:
+            raise self._refused(call, error, session_id, "branches") from error
+
+    def events(
+        self,
+        session_id: str,
+        *,
+        kind: str | None = None,
+        source: str | None = None,
+        text: str | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        newest_first: bool = False,
+        page_size: int | None = None,
+    ) -> Iterator[JsonObject]:
+        """The conversation's events as the server has them, each page (100 at most) fetched when it is needed.
+
+        `source` is "agent", "user" or "environment", `text` is looked for in messages; `since` is included, `until`
+        is not. `kind` is the server's name of one, such as "ActionEvent", and is looked at here: servers do not
+        agree on what to call it. Of all branches.
+        """
+        session_id = check_id(session_id)
+        first = raw_events_call(
+            session_id,
+            None,
+            page_size=page_size,
+            source=source,
+            text=text,
+            since=since,
+            until=until,
+            newest_first=newest_first,
+        )
+        return self._http.pages(
+            lambda page_id: first if page_id is None else next_page_call(first, page_id),
+            lambda call, content: of_kind(kind, read_events(self._read_object(call, content))),
+        )
+
+    def workspace(self, session_id: str) -> Workspace:
+        """The files of the folder that the conversation's agent works in."""
+        return Workspace(self._http, self._settings, check_id(session_id))
+
+    def server_info(self) -> JsonObject:
+        """Return what the server says of itself (`GET /server_info`): `version`, and later ones `usable_tools`."""
+        return self._object(server_call())
+
+    def _refused(self, call: Call, error: APIStatusError, session_id: str, what: str) -> Exception:
+        """Return the error for a route that the server may not have: `error` itself where it has."""
+        if not is_route_gone(error) or error.body != {"detail": "Not Found"}:
+            return error
+        try:
+            self._object(info_call(check_id(session_id)))
+        except APIStatusError as unknown:
+            return unknown
+        return self._lacks(what, f"{call} needs a later one")
+
+    def _lacks(self, what: str, advice: str) -> ConfigurationError:
+        """Return the error for something that the server cannot do."""
+        version = as_text((self.server_info()).get("version")) or "of an unknown version"
+        return ConfigurationError(f"the agent server {version} has no {what}: {advice}")
+
+    def _object(self, call: Call) -> JsonObject:
+        return self._http.read(call, self._read_object)
+
+    def _read_object(self, call: Call, content: bytes) -> JsonObject:
+        return read_object(call, content, secrets=self._settings.secrets_of(call))

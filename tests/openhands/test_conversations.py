@@ -1,0 +1,191 @@
+"""What a conversation takes beside its turns: its run, its settings, its branches, its files, its cost."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from typing import Any
+
+import pytest
+
+from chat_sessions.core.errors import (
+    ConfigurationError,
+    NotFoundError,
+    TurnFailed,
+)
+from tests.faces import do, entered, every
+from tests.openhands.agent_server import AgentServer
+from tests.openhands.model_server import INPUT_TOKENS, OUTPUT_TOKENS, TITLE, ModelServer
+
+pytestmark = pytest.mark.openhands
+
+_PLAIN = "Plain answer in pieces."
+_PRICED = {"input_cost_per_token": 0.001, "output_cost_per_token": 0.002}
+
+
+async def test_a_side_question_is_answered_and_is_in_no_turn(server: AgentServer, face: str) -> None:
+    with server.client(llm={**server.llm, "stream": False}) as made:
+        chat: Any = made if face == "sync" else made.aio
+        await _ask_beside(chat)
+        await do(chat.close())
+
+
+async def test_a_server_that_cannot_ask_a_model_that_streams_says_so(chat: Any, server: AgentServer) -> None:
+    if server.is_new:
+        await _ask_beside(chat)
+    else:
+        session = chat.session()
+        await do(session.ask("TEXT please"))
+        with pytest.raises(ConfigurationError, match=r"1\.18\.1 has no side questions.*\"stream\": False"):
+            await do(chat.ask_agent(session.id, "How far are you?"))
+
+
+async def _ask_beside(chat: Any) -> None:
+    session = chat.session()
+    await do(session.ask("TEXT please"))
+    assert await do(chat.ask_agent(session.id, "How far are you?")) in (TITLE, _PLAIN)
+    assert [turn.prompt for turn in await do(session.turns())] == ["TEXT please"]
+    with pytest.raises(NotFoundError):
+        await do(chat.ask_agent(str(uuid.uuid4()), "How far are you?"))
+    with pytest.raises(ConfigurationError, match="empty"):
+        await do(chat.ask_agent(session.id, " "))
+
+
+async def test_a_fork_is_a_new_session_with_the_turns_so_far(chat: Any) -> None:
+    session = chat.session()
+    first = await do(session.ask("TEXT one"))
+    fork = await do(chat.fork(session.id, title="Another way", tags={"topic": "forks"}))
+    assert fork.id != session.id
+    summary = await do(fork.summary())
+    assert (summary.generated_title, summary.tags["topic"]) == ("Another way", "forks")
+    await do(fork.ask("TEXT two"))
+    assert [turn.prompt for turn in await do(fork.turns())] == ["TEXT one", "TEXT two"]
+    assert [turn.text for turn in await do(session.turns())] == [first.text]
+    with pytest.raises(NotFoundError):
+        await do(chat.fork(str(uuid.uuid4())))
+
+
+async def test_a_fork_from_an_event_or_the_word_that_this_server_has_none(chat: Any, server: AgentServer) -> None:
+    session = chat.session()
+    for prompt in ("TEXT one", "TEXT two"):
+        await do(session.ask(prompt))
+    answer = (await every(chat.events(session.id, kind="MessageEvent", source="agent")))[0]
+    if server.is_new:
+        fork = await do(chat.fork(session.id, from_event_id=answer["id"]))
+        assert [turn.prompt for turn in await do(fork.turns())] == ["TEXT one"]
+    else:
+        with pytest.raises(ConfigurationError, match=r"1\.18\.1 has no forks from an event"):
+            await do(chat.fork(session.id, from_event_id=answer["id"]))
+
+
+async def test_a_session_that_went_back_shows_the_branch_it_is_on(chat: Any, server: AgentServer) -> None:
+    session = chat.session()
+    await do(session.ask("TOOL one"))
+    answers = await every(chat.events(session.id, kind="MessageEvent", source="agent"))
+    if not server.is_new:
+        with pytest.raises(ConfigurationError, match=r"1\.18\.1 has no branches"):
+            await do(chat.navigate(session.id, answers[-1]["id"]))
+        return
+    await do(session.ask("TOOL two"))
+    await do(chat.navigate(session.id, answers[-1]["id"]))
+    assert [turn.prompt for turn in await do(chat.session(session.id).turns())] == ["TOOL one"]
+    again = chat.session(session.id)
+    third = await do(again.ask("TEXT three"))
+    turns = await do(again.turns())
+    assert [(turn.prompt, turn.is_complete) for turn in turns] == [("TOOL one", True), ("TEXT three", True)]
+    assert turns[1] == third
+    assert len(await every(chat.events(session.id, source="user", text="two"))) == 1
+    await do(chat.navigate(session.id, None))
+    assert await do(chat.session(session.id).turns()) == []
+
+
+async def test_events_are_filtered_and_paged(chat: Any) -> None:
+    session = chat.session()
+    await do(session.ask("TOOL please"))
+    events = await every(chat.events(session.id, page_size=2))
+    assert len({event["id"] for event in events}) == len(events) > 6
+    assert [event["id"] for event in await every(chat.events(session.id, newest_first=True))] == [
+        event["id"] for event in reversed(events)
+    ]
+    kinds = {event["kind"] for event in await every(chat.events(session.id, kind="ActionEvent"))}
+    assert kinds == {"ActionEvent"}
+    (asked,) = await every(chat.events(session.id, source="user"))
+    assert asked["llm_message"]["content"][0]["text"] == "TOOL please"
+
+
+async def test_a_pause_ends_the_turn_and_a_run_goes_on(chat: Any, server: AgentServer, model: ModelServer) -> None:
+    model.hold()
+    session = chat.session()
+    async with entered(session.stream("HELD")) as stream:
+        model_waits = asyncio.create_task(asyncio.to_thread(model.held.wait))
+        await model_waits
+        # The old server answers when the model has.
+        paused = asyncio.create_task(asyncio.to_thread(server.client().pause, session.id))
+        if server.is_new:
+            await paused
+            with pytest.raises(TurnFailed, match="interrupted"):
+                await every(stream)
+    model.release()
+    await paused
+    await do(chat.run(session.id))
+    with pytest.raises(NotFoundError):
+        await do(chat.run(str(uuid.uuid4())))
+    with pytest.raises(NotFoundError):
+        await do(chat.pause(str(uuid.uuid4())))
+
+
+async def test_the_policy_and_the_secrets_of_a_conversation_can_be_changed(server: AgentServer, face: str) -> None:
+    with server.client(tools=[{"name": "terminal", "params": {"terminal_type": "subprocess"}}]) as made:
+        chat: Any = made if face == "sync" else made.aio
+        session = chat.session()
+        await do(session.ask("TEXT one"))
+        await do(chat.update_secrets(session.id, {"TOKEN": "tk-never-shown"}))
+        await do(chat.set_confirmation_policy(session.id, "AlwaysConfirm"))
+        with pytest.raises(TurnFailed, match="waits for a confirmation"):
+            await do(session.ask("SHELL two"))
+        await do(chat.set_confirmation_policy(session.id, {"kind": "NeverConfirm"}))
+        await do(chat.respond_to_confirmation(session.id, accept=True))
+        # The command reads a secret that it is not shown.
+        run = (await do(session.ask("SECRET three"))).tool_runs[0]
+        assert run.status == "completed"
+        assert "length 14" in str(run.result)
+        assert "tk-never-shown" not in str(run.result)
+        await do(chat.close())
+
+
+async def test_tags_are_in_the_list(chat: Any) -> None:
+    made = await do(chat.create())
+    assert made.tags == {}
+    await do(chat.set_tags(made.session_id, {"team": "docs"}))
+    (found,) = [item for item in await every(chat.list()) if item.session_id == made.session_id]
+    assert found.tags == {"team": "docs"}
+
+
+async def test_files_go_to_the_agents_folder_and_come_back(chat: Any, tmp_path: Any) -> None:
+    session_id = (await do(chat.create())).session_id
+    folder = f"files-{uuid.uuid4().hex}"
+    workspace = chat.workspace(session_id)
+    path = await do(workspace.upload(f"{folder}/data/numbers.csv", "a,b\n1,2\n"))
+    assert path == f"{await do(workspace.folder())}/{folder}/data/numbers.csv"
+    await do(workspace.upload(f"{folder}/picture.png", b"\x89PNG\x00\xff"))
+    assert await do(workspace.list(folder)) == ["data/", "picture.png"]
+    assert await do(workspace.download(f"{folder}/picture.png")) == b"\x89PNG\x00\xff"
+    with pytest.raises(NotFoundError):
+        await do(workspace.download("no/such/file"))
+    with pytest.raises(ConfigurationError, match="cannot be listed"):
+        await do(workspace.list("no/such/folder"))
+
+
+async def test_a_turn_says_its_cost_and_what_its_tokens_were(server: AgentServer, face: str) -> None:
+    with server.client(llm={**server.llm, **_PRICED}) as made:
+        chat: Any = made if face == "sync" else made.aio
+        session = chat.session()
+        await do(session.ask("TOOL one"))
+        usage = (await do(session.ask("TEXT two"))).usage
+        assert (usage.cache_read_tokens, usage.cache_write_tokens) == (0, 0)
+        assert usage.reasoning_tokens is not None
+        cost = INPUT_TOKENS * 0.001 + OUTPUT_TOKENS * 0.002
+        assert usage.cost == pytest.approx(cost)
+        summary = await do(session.summary())
+        assert summary.job_metadata.cost == pytest.approx(3 * cost)
+        await do(chat.close())

@@ -1,0 +1,162 @@
+"""A turn's requests and its websocket take the same way: through a proxy, TLS and a gateway. And wrong ways."""
+
+from __future__ import annotations
+
+import select
+import socket
+import ssl
+import threading
+import uuid
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import pytest
+import trustme
+
+from chat_sessions.core.errors import APIConnectionError, APIStatusError, AuthenticationError
+from tests.faces import do
+from tests.openhands.agent_server import AgentServer
+from tests.openhands.model_server import ModelServer
+from tests.openhands.proxy import Proxy
+from tests.proxy_server import ProxyServer
+
+pytestmark = pytest.mark.openhands
+
+
+class Gateway:
+    """Ends TLS before a server, as a gateway does."""
+
+    def __init__(self, port: int, context: ssl.SSLContext) -> None:
+        self._port = port
+        self._context = context
+        self._threads: list[threading.Thread] = []
+        self._open: list[socket.socket] = []
+
+    def __enter__(self) -> Self:
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.url = f"https://127.0.0.1:{self._listener.getsockname()[1]}"
+        self._start(self._accept)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, e: BaseException | None, tb: TracebackType | None) -> None:
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        for sock in self._open:
+            with suppress(OSError):
+                sock.shutdown(socket.SHUT_RDWR)
+        for thread in self._threads:
+            thread.join()
+
+    def _start(self, target: Any, *arguments: Any) -> None:
+        thread = threading.Thread(target=target, args=arguments, daemon=True)
+        self._threads.append(thread)
+        thread.start()
+
+    def _accept(self) -> None:
+        with suppress(OSError):
+            while True:
+                near, _ = self._listener.accept()
+                self._start(self._relay, near)
+
+    def _relay(self, plain: socket.socket) -> None:
+        with (
+            suppress(OSError),
+            plain,
+            socket.create_connection(("127.0.0.1", self._port)) as far,
+            self._context.wrap_socket(plain, server_side=True) as near,
+        ):
+            self._open += [near, far]
+            while True:
+                ready = [near] if near.pending() else select.select([near, far], [], [])[0]
+                for source in ready:
+                    if not (data := source.recv(65536)):
+                        return
+                    (far if source is near else near).sendall(data)
+
+
+@pytest.fixture(scope="session")
+def authority() -> trustme.CA:
+    return trustme.CA()
+
+
+@pytest.fixture
+def gateway(server: AgentServer, authority: trustme.CA) -> Iterator[Gateway]:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+    with Gateway(server.port, context) as gateway:
+        yield gateway
+
+
+@pytest.fixture
+def certificates(authority: trustme.CA, tmp_path: Path) -> str:
+    authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
+    return str(tmp_path / "ca.pem")
+
+
+async def test_a_turn_goes_through_tls_with_an_authority_of_ones_own(
+    server: AgentServer, face: str, gateway: Gateway, certificates: str
+) -> None:
+    with server.client(base_url=gateway.url, verify=certificates) as made:
+        chat: Any = made if face == "sync" else made.aio
+        assert (await do(chat.session().ask("TEXT please"))).text == "Plain answer in pieces."
+        await do(chat.close())
+    with server.client(base_url=gateway.url, max_retries=0) as made:
+        chat = made if face == "sync" else made.aio
+        with pytest.raises(APIConnectionError, match=r"(?i)certificate"):
+            await do(chat.session(str(uuid.uuid4())).ask("TEXT please"))
+        await do(chat.close())
+
+
+async def test_a_turn_goes_through_a_proxy(server: AgentServer, face: str, gateway: Gateway, certificates: str) -> None:
+    with (
+        ProxyServer(user="me", password="secret") as proxy,
+        server.client(base_url=gateway.url, verify=certificates, proxy=f"http://me:secret@{proxy.address}") as made,
+    ):
+        chat: Any = made if face == "sync" else made.aio
+        assert (await do(chat.session().ask("TEXT please"))).text == "Plain answer in pieces."
+        # One connection at least for requests, and one for the websocket.
+        assert len(proxy.targets) >= 2
+        await do(chat.close())
+
+
+async def test_a_gateways_headers_are_on_the_websocket_too(server: AgentServer, face: str) -> None:
+    heads: list[bytes] = []
+    with Proxy(server.port) as proxy, server.client(base_url=proxy.url, headers={"X-Gateway": "let-me-in"}) as made:
+        proxy.on_request = heads.append
+        chat: Any = made if face == "sync" else made.aio
+        await do(chat.session().ask("TEXT please"))
+        assert any(b"/sockets/" in head for head in heads)
+        assert all(b"x-gateway: let-me-in" in head.lower() for head in heads)
+        await do(chat.close())
+
+
+async def test_a_wrong_key_says_which_key(server: AgentServer, face: str) -> None:
+    with server.client(api_key="wrong") as made:
+        chat: Any = made if face == "sync" else made.aio
+        for ask in (chat.create, chat.session(str(uuid.uuid4())).turns):
+            with pytest.raises(AuthenticationError, match="OPENHANDS_API_KEY"):
+                await do(ask())
+        with pytest.raises(AuthenticationError, match="OPENHANDS_API_KEY"):
+            await do(chat.session(str(uuid.uuid4())).ask("TEXT please"))
+        await do(chat.close())
+
+
+@pytest.mark.parametrize("where", ["nothing", "another service", "another path"])
+async def test_a_wrong_address_says_that_no_agent_server_is_there(
+    server: AgentServer, model: ModelServer, face: str, where: str
+) -> None:
+    url = {
+        "nothing": "http://127.0.0.1:1",
+        "another service": model.url.removesuffix("/v1"),
+        "another path": f"{server.url}/elsewhere",
+    }[where]
+    with server.client(base_url=url, max_retries=0) as made:
+        chat: Any = made if face == "sync" else made.aio
+        with pytest.raises((APIConnectionError, APIStatusError), match="OpenHands Agent Server"):
+            await do(chat.session(str(uuid.uuid4())).ask("TEXT please"))
+        with pytest.raises((APIConnectionError, APIStatusError), match=r"cannot reach|Agent Server|answered 501"):
+            await do(chat.session().create())
+        await do(chat.close())
