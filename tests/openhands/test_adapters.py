@@ -33,7 +33,7 @@ def test_the_engine_answers_and_streams_and_remembers(server: AgentServer) -> No
     with server.client() as chat:
         engine = SessionChatEngine(client=chat)
         assert engine.chat("TEXT please").response == "Plain answer in pieces."
-        assert "".join(engine.stream_chat("TOOL please").response_gen) == "I will think.The tool has answered."
+        assert "".join(engine.stream_chat("TOOL please").response_gen) == "I will think.\n\nThe tool has answered."
         assert [str(message.role.value) for message in engine.chat_history][:2] == ["user", "assistant"]
         assert [tool.tool_name for tool in engine.chat("TOOL again").sources] == ["think"]
 
@@ -61,7 +61,7 @@ def test_the_model_answers_and_streams_within_one_session(server: AgentServer) -
         assert answer.usage_metadata is not None
         assert answer.usage_metadata["output_tokens"] == 20
         chunks = [chunk for chunk in model.stream("TOOL please") if isinstance(chunk, AIMessageChunk)]
-        assert "".join(chunk.text for chunk in chunks) == "I will think.The tool has answered."
+        assert "".join(chunk.text for chunk in chunks) == "I will think.\n\nThe tool has answered."
         assert model.session_id is not None
         assert len(chat.session(model.session_id).turns()) == 2
 

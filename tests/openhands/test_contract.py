@@ -310,7 +310,7 @@ async def test_a_stream_that_was_never_opened_sends_nothing(backend: Any) -> Non
 async def test_both_adapters_answer_and_remember_in_one_session(place: Service) -> None:
     with place.client(None) as chat:
         engine = SessionChatEngine(client=chat)
-        assert engine.chat("TOOL please").response == "I will think.The tool has answered."
+        assert engine.chat("TOOL please").response == "I will think.\n\nThe tool has answered."
         model = SessionChatModel(client=chat, session_id=engine.session_id)
         answer = model.invoke("TEXT please")
         assert answer.text == "Plain answer in pieces."
