@@ -105,7 +105,9 @@ class NotFoundError(APIStatusError):
 
 
 class ConflictError(APIStatusError):
-    """409: the session is busy, or what was asked contradicts its state."""
+    """409: the session is busy, or what was asked contradicts its state. `may_pass`: waiting may help."""
+
+    may_pass: bool = True
 
 
 class UnprocessableEntityError(APIStatusError):
@@ -151,8 +153,10 @@ class ProtocolError(ChatSessionsError, RuntimeError):
     """What the service sent is not what its API says: quoted in the message, shortened.
 
     The prompt may have landed. So it is a `RuntimeError` for whoever repeats what fails: frameworks repeat errors of
-    types that they do not know, and leave this one alone.
+    types that they do not know, and leave this one alone. `turn` is the turn so far, None for what was no turn.
     """
+
+    turn: Turn | None = None
 
 
 class TurnError(ChatSessionsError, RuntimeError):
