@@ -13,7 +13,6 @@ from chat_sessions.core.errors import APIError, ConflictError, InternalServerErr
 from chat_sessions.core.events import Event, TextDelta
 from chat_sessions.core.turn import Turn, Update
 from chat_sessions.session.backend import (
-    AnswerUnreadable,
     AsyncEventConnection,
     AsyncTurnTransport,
     ConnectionLost,
@@ -98,8 +97,6 @@ class AsyncTurnStream(TurnState):
             return
         except (ConnectionLost, DeadlinePassed, InternalServerError) as error:
             self._recover(error)
-        except ProtocolError as error:
-            self._recover(AnswerUnreadable(error))
         except APIError:
             self._landed = False
             raise
@@ -159,7 +156,9 @@ class AsyncTurnStream(TurnState):
             slot.begin_read()
             try:
                 await self._pull()
-            except BaseException:
+            except BaseException as error:
+                if isinstance(error, ProtocolError) and error.turn is None:
+                    error.turn = self._fold.turn
                 await self.close()
                 raise
             finally:

@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AnotherSession",
-    "AnswerUnreadable",
     "AsyncBackend",
     "AsyncEventConnection",
     "AsyncTurnTransport",
@@ -83,10 +82,6 @@ class EventUnreadable(Exception):
     def __init__(self, error: ProtocolError) -> None:
         super().__init__(str(error))
         self.error = error
-
-
-class AnswerUnreadable(EventUnreadable):
-    """The answer to the post is no stream of events: a page of a proxy, or the service's word that it took the turn."""
 
 
 class EventConnection(Protocol):

@@ -23,7 +23,7 @@ from chat_sessions.core.errors import (
 )
 from chat_sessions.core.events import Event, UnknownEvent
 from chat_sessions.core.turn import Turn, TurnFold, Update
-from chat_sessions.session.backend import AnswerUnreadable, DeadlinePassed, EventUnreadable
+from chat_sessions.session.backend import DeadlinePassed, EventUnreadable
 
 __all__ = ["Recovery", "is_evidence"]
 
@@ -96,9 +96,7 @@ class Recovery:
             return True
         if self._position is None and self._now() - self._started >= _LONGEST_SEARCH:
             return True
-        is_refusal = isinstance(self.cause, AnswerUnreadable) or (
-            isinstance(self.cause, InternalServerError) and self.cause.status_code not in _GATEWAY_STATUS
-        )
+        is_refusal = isinstance(self.cause, InternalServerError) and self.cause.status_code not in _GATEWAY_STATUS
         settled = self._now() - self._started >= _SETTLING
         return is_refusal and settled and self._outcome == "not_shown"
 

@@ -14,7 +14,6 @@ from chat_sessions.core.errors import APIError, ConflictError, InternalServerErr
 from chat_sessions.core.events import Event, TextDelta
 from chat_sessions.core.turn import Turn, Update
 from chat_sessions.session.backend import (
-    AnswerUnreadable,
     ConnectionLost,
     DeadlinePassed,
     EventConnection,
@@ -99,8 +98,6 @@ class TurnStream(TurnState):
             return
         except (ConnectionLost, DeadlinePassed, InternalServerError) as error:
             self._recover(error)
-        except ProtocolError as error:
-            self._recover(AnswerUnreadable(error))
         except APIError:
             self._landed = False
             raise
@@ -160,7 +157,9 @@ class TurnStream(TurnState):
             slot.begin_read()
             try:
                 self._pull()
-            except BaseException:
+            except BaseException as error:
+                if isinstance(error, ProtocolError) and error.turn is None:
+                    error.turn = self._fold.turn
                 self.close()
                 raise
             finally:
