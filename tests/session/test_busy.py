@@ -145,11 +145,16 @@ def test_a_session_that_shows_a_turn_only_when_it_has_ended_is_asked_again_until
 def test_a_session_that_refuses_on_after_its_turn_has_ended_is_not_waited_for_longer() -> None:
     now = [0.0]
     busy = Busy(left="the turn 'left'", turns=1, limit=600, now=lambda: now[0])
-    with pytest.raises(ConflictError, match="the turn 'left' has ended there, and the session still refuses"):
+
+    def ask_again_and_again() -> None:
         for _ in range(100):
             busy.refused(refusal())
             now[0] += busy.next_wait() + 1
             busy.look(turns(*ENDED))
+
+    with pytest.raises(ConflictError, match="the turn 'left' has ended there, and the session still refuses"):
+        ask_again_and_again()
+    assert now[0] < 60
 
 
 def test_a_session_that_waits_for_its_user_is_not_waited_for() -> None:
