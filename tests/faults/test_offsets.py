@@ -102,7 +102,7 @@ class _Wire:
 
     def __call__(self, request: httpx.Request) -> httpx.Response:
         if request.method == "GET":
-            asked = request.url.path.rpartition("/")[2]
+            asked = request.url.path.split("/")[4]
             return httpx.Response(200, json={**json.loads(self.history), "session_id": asked})
         if request.url.path == "/api/v1/chat":
             return httpx.Response(200, json={**SUMMARY, "session_id": f"ses-{next(self.numbers)}"})
