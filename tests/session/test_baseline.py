@@ -30,7 +30,7 @@ from tests.session.test_turn_stream import (
     service,
     stream_of,
 )
-from tests.wire_server import WireServer
+from tests.wire_server import Handler, WireServer
 
 __all__ = ["service"]
 
@@ -168,7 +168,8 @@ async def test_a_service_that_is_out_of_reach_when_the_turns_are_counted_is_sent
 async def test_a_history_that_cannot_be_read_does_not_keep_its_session_from_being_asked(
     chat: AnyChat, wire: WireServer
 ) -> None:
-    for unreadable in (refuse(403), refuse(501), lambda _, c: c.respond(200, {"events": 1})):
+    handlers: list[Handler] = [refuse(403), refuse(501), lambda _, c: c.respond(200, {"events": 1})]
+    for unreadable in handlers:
         wire.on("GET", "/ses-1", unreadable)
         assert (await do(chat.session("ses-1", index_ids=["idx-1"]).ask("q"))).text == "Hello"
 

@@ -190,7 +190,7 @@ async def test_closing_a_stream_while_it_is_opened_reaches_the_service(wire: Wir
         assert await asyncio.to_thread(posted.wait, 10)
         await do(stream.close())
         assert await asyncio.to_thread(gone.wait, 10)
-        assert (await opening).is_closed
-        assert stream.landed is None
+        assert await opening is stream
+        assert (stream.is_closed, stream.landed) == (True, None)
         wire.on("POST", "/messages/stream", stream_of(*HELLO))
         assert (await do(chat.stream("ses-1", "q", index_ids=["idx-1"]).result())).text == "Hello"

@@ -49,7 +49,7 @@ def described(prompt: str) -> str:
     return f"the turn {prompt if len(prompt) <= _LONGEST_QUOTE else prompt[:_LONGEST_QUOTE] + '…'!r}"
 
 
-def check_wait(wait_if_busy: bool | float) -> None:
+def check_wait(wait_if_busy: object) -> None:
     """Raise `ConfigurationError` for what is no time to wait."""
     if not isinstance(wait_if_busy, int | float) or not wait_if_busy >= 0:
         raise ConfigurationError(f"wait_if_busy must be True, False or seconds, 0 or more; got {wait_if_busy!r}")
