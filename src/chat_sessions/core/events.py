@@ -214,7 +214,8 @@ def _mended(fields: dict[str, Any]) -> dict[str, Any]:
     if fields["type"] == "stop":
         # What a turn cost is no reason to lose it. Whether it failed is said by the error, too.
         usage = fields.get("usage")
-        kept = {name: value for name, value in usage.items() if _is_whole(value)} if isinstance(usage, dict) else {}
+        told = cast("dict[str, Any]", usage) if isinstance(usage, dict) else {}
+        kept = {name: value for name, value in told.items() if _is_whole(value)}
         is_error = fields.get("is_error")
         return {**fields, "usage": kept, "is_error": bool(fields.get("error")) if is_error is None else is_error}
     if fields["type"] == "tool_call" and isinstance(fields.get("arguments"), str):
