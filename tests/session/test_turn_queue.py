@@ -7,6 +7,8 @@ import contextvars
 import gc
 import os
 import signal
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 
@@ -105,29 +107,43 @@ def test_an_interrupted_wait_leaves_the_line() -> None:
     held.pop().release()
 
 
-def test_a_slot_is_out_of_the_line_wherever_a_signal_hits() -> None:
-    class Hit(BaseException):
-        pass
+_STORM = """
+import signal
+from chat_sessions.session import turn_queue
 
-    def hit(*_: object) -> None:
-        raise Hit
 
-    before = signal.signal(signal.SIGALRM, hit)
+class Hit(BaseException):
+    pass
+
+
+def hit(*_):
+    raise Hit
+
+
+signal.signal(signal.SIGALRM, hit)
+for number in range(300):
     try:
-        for number in range(300):
-            try:
-                signal.setitimer(signal.ITIMER_REAL, (number % 60 + 1) * 1e-6)
-                slot = wait_for_turn(number)
-                slot.release()
-                signal.setitimer(signal.ITIMER_REAL, 0)
-            except Hit:
-                signal.setitimer(signal.ITIMER_REAL, 0)
-            slot = None  # type: ignore[assignment]
-            assert waiting(number) == 0
-            assert not turn_queue._lock._is_owned()  # type: ignore[attr-defined]
-    finally:
+        signal.setitimer(signal.ITIMER_REAL, (number % 60 + 1) * 1e-6)
+        slot = turn_queue.wait_for_turn(number)
+        slot.release()
         signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
+    except Hit:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+    slot = None
+    line = turn_queue._lines.get(number)
+    assert line is None or not line.places, number
+    line = None
+    assert not turn_queue._lock._is_owned(), number
+"""
+
+
+def test_a_slot_is_out_of_the_line_wherever_a_signal_hits() -> None:
+    # In a process of its own: a signal that hits within a tracer, such as coverage's, leaves its lock held for ever.
+    bare = {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE_")}
+    done = subprocess.run(
+        [sys.executable, "-c", _STORM], env=bare, timeout=120, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_a_turn_whose_event_loop_is_closed_holds_nothing() -> None:
