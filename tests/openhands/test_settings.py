@@ -99,7 +99,7 @@ def test_each_new_conversation_has_an_id_of_its_own() -> None:
         ({"base_url": None}, "OPENHANDS_BASE_URL"),
         ({"base_url": "ftp://x"}, "http or https"),
         ({"base_url": "http://user:pw@x"}, "no user"),
-        ({"base_url": "http://x:port"}, "no address"),
+        ({"base_url": "http://x:port"}, "not an address"),
         ({"api_key": "a b"}, "white space"),
         ({"llm": {"api_key": "sk"}}, 'no "model"'),
         ({"llm": "m", "tools": "terminal"}, "list of names"),

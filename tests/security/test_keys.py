@@ -218,6 +218,7 @@ async def test_an_answer_that_repeats_the_request_is_told_without_its_secrets(
 
 @pytest.mark.parametrize("face", ["sync", "async"])
 async def test_a_model_that_is_given_for_a_title_alone_is_not_shown(wire: WireServer, face: str) -> None:
+    wire.on("GET", SESSION, lambda _, connection: connection.respond(200, {"id": SESSION}))
     wire.on("POST", "/generate_title", lambda request, connection: connection.respond(422, {"detail": request.json}))
     with openhands(wire.url, llm=None, conversation=None, agent="profile") as chat:
         one = chat if face == "sync" else chat.aio

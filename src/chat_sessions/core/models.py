@@ -9,7 +9,15 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, AliasChoices, BaseModel, ConfigDict, Field
+from pydantic import (
+    AfterValidator,
+    AliasChoices,
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+)
 
 __all__ = [
     "ImageAttachment",
@@ -37,6 +45,9 @@ class WireModel(BaseModel):
     model_config = ConfigDict(frozen=True, extra="allow", serialize_by_alias=True, validate_by_name=True)
 
 
+_DETAILS = frozenset(("cache_read_tokens", "cache_write_tokens", "reasoning_tokens", "cost"))
+
+
 class Usage(WireModel):
     """What one turn cost. A value that the service does not report is None, never 0.
 
@@ -61,6 +72,12 @@ class Usage(WireModel):
     cache_write_tokens: int | None = None
     reasoning_tokens: int | None = None
     cost: float | None = None
+
+    @model_serializer(mode="wrap")
+    def _as_the_api_has_it(self, write: SerializerFunctionWrapHandler) -> dict[str, object]:
+        # The Chat API has none of these: they are written only where a service told them.
+        written: dict[str, object] = write(self)
+        return {name: value for name, value in written.items() if value is not None or name not in _DETAILS}
 
 
 class JobMetadata(Usage):
