@@ -47,7 +47,12 @@ def test_every_public_name_has_one_entry_and_nothing_else_has() -> None:
 
 @pytest.mark.parametrize("name", OTHER_NAMES)
 def test_a_name_without_an_entry_is_another_name_of_one_that_has(name: str) -> None:
-    assert value_of(name) is value_of(OTHER_NAMES[name])
+    value, other = value_of(name), value_of(OTHER_NAMES[name])
+    if inspect.ismodule(value):
+        # Once it was imported by its former name, it is a module of its own.
+        assert vars(value).items() >= {key: getattr(other, key) for key in vars(other)["__all__"]}.items()
+    else:
+        assert value is other
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
