@@ -207,6 +207,6 @@ def test_the_timeline_of_a_turn_says_when_what_came(site: Opening) -> None:
     expect(tab.locator("#status")).to_have_text("Ready")
     tab.get_by_role("link", name="Timeline").click()
     drawing = tab.get_by_role("img")
-    expect(drawing).to_have_accessible_name(re.compile(r"retrieve at \d+ ms"))
+    expect(drawing).to_have_accessible_name(re.compile(r"retrieve at [\d.]+ m?s"))
     expect(tab.get_by_role("region", name="As Somebody sees it")).to_contain_text("36 months")
     expect(tab.get_by_role("region", name="As JSON")).to_contain_text('"moments": [')
