@@ -28,6 +28,7 @@ FENCE = re.compile(
 TITLES = {"no key", "needs a key", "file", "notebook", "file, no key", "notebook, no key"}
 NOT_RUN = {
     "needs-openhands": "it needs an OpenHands Agent Server",
+    "needs-openhands-1-18": "it needs an old OpenHands Agent Server",
     "fragment": "it is a part of a program of the reader's",
     "example": "it is a file of `examples`, which tests of its own run",
     "runs-forever": "it serves until it is interrupted",

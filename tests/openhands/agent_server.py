@@ -19,8 +19,8 @@ from chat_sessions.session import Timeouts
 __all__ = ["API_KEY", "MAX_RUNS", "AgentServer"]
 
 API_KEY = "key-of-the-tests"
-# How many conversations of a server may run at once; 1.18.1 has no such limit.
-MAX_RUNS = 3
+# How many conversations of a server may run at once, as many as the readers of `four_readers`; 1.18.1 has no limit.
+MAX_RUNS = 4
 _READY_WITHIN = 60.0
 
 

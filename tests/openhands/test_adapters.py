@@ -8,6 +8,7 @@ import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
+from uuid import UUID
 
 import pytest
 from langchain_core.callbacks import BaseCallbackHandler
@@ -241,15 +242,20 @@ class Watch(BaseCallbackHandler):
 
     def __init__(self) -> None:
         self.told: list[str] = []
+        self.names: dict[UUID, str] = {}
 
     def on_chat_model_start(self, *args: Any, **kwargs: Any) -> None:
         self.told.append("model starts")
 
-    def on_tool_start(self, serialized: dict[str, Any], *args: Any, **kwargs: Any) -> None:
+    def on_tool_start(self, serialized: dict[str, Any], input_str: str, *, run_id: UUID, **kwargs: Any) -> None:
+        self.names[run_id] = serialized["name"]
         self.told.append(f"{serialized['name']} starts")
 
     def on_tool_end(self, output: Any, **kwargs: Any) -> None:
         self.told.append(f"{output.name} ends: {output.status}")
+
+    def on_tool_error(self, error: BaseException, *, run_id: UUID, **kwargs: Any) -> None:
+        self.told.append(f"{self.names[run_id]} ends: error")
 
     def on_llm_end(self, *args: Any, **kwargs: Any) -> None:
         self.told.append("model ends")

@@ -20,7 +20,7 @@ pytestmark = pytest.mark.openhands
 
 _ROOT = Path(__file__).parents[2]
 _DOCS = _ROOT / "docs"
-_BLOCK = re.compile(r"^```\{ \.python \.no-run \}\n(.*?)^```", re.MULTILINE | re.DOTALL)
+_BLOCK = re.compile(r"^```\{ \.python \.no-run \.needs-openhands \}\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
 
 @pytest.fixture(autouse=True)
@@ -45,10 +45,10 @@ def environment(server: AgentServer, monkeypatch: pytest.MonkeyPatch) -> None:
     ("page", "said"),
     [
         ("openhands.md", ["Plain answer in pieces."]),
-        ("llama-index/openhands.md", ["I will look.", "The tool has answered.", "terminal", "A scripted title"]),
+        ("llama-index/openhands.md", ["I will look.\n\nThe tool has answered.", "terminal", "A scripted title"]),
         (
             "langchain/openhands.md",
-            ["I will look.", "The tool has answered.", "success", "A scripted title", "ai Plain"],
+            ["I will look.\n\nThe tool has answered.", "success", "A scripted title", "ai Plain"],
         ),
     ],
 )

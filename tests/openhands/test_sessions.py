@@ -17,7 +17,6 @@ from chat_sessions.core.errors import (
     UnprocessableEntityError,
 )
 from chat_sessions.openhands import OpenHandsChat
-from chat_sessions.session import Timeouts
 from tests.faces import do, first
 from tests.openhands.agent_server import API_KEY, AgentServer
 from tests.openhands.model_server import TITLE, ModelServer
@@ -197,8 +196,7 @@ async def test_an_agent_that_the_server_does_not_know_is_refused_at_once(server:
 
 async def test_after_an_answer_of_500_the_client_goes_on(server: AgentServer, face: str) -> None:
     # The server then closes the connection without a word, and the next request would meet that.
-    timeouts = Timeouts(first_event=20, recovery=0.5)
-    with server.client(tools=["no_such_tool"], max_retries=0, timeouts=timeouts) as made:
+    with server.client(tools=["no_such_tool"], max_retries=0) as made:
         chat: Any = made if face == "sync" else made.aio
         try:
             session = chat.session((await do(chat.create())).session_id)

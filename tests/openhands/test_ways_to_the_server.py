@@ -5,13 +5,11 @@ from __future__ import annotations
 import select
 import socket
 import ssl
-import threading
 import uuid
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import pytest
 import trustme
@@ -26,42 +24,19 @@ from tests.proxy_server import ProxyServer
 pytestmark = pytest.mark.openhands
 
 
-class Gateway:
+class Gateway(ProxyServer):
     """Ends TLS before a server, as a gateway does."""
 
     def __init__(self, port: int, context: ssl.SSLContext) -> None:
+        super().__init__()
         self._port = port
         self._context = context
-        self._threads: list[threading.Thread] = []
-        self._open: list[socket.socket] = []
 
-    def __enter__(self) -> Self:
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.url = f"https://127.0.0.1:{self._listener.getsockname()[1]}"
-        self._start(self._accept)
-        return self
+    @property
+    def url(self) -> str:
+        return f"https://{self.address}"
 
-    def __exit__(self, kind: type[BaseException] | None, e: BaseException | None, tb: TracebackType | None) -> None:
-        self._listener.shutdown(socket.SHUT_RDWR)
-        self._listener.close()
-        for sock in self._open:
-            with suppress(OSError):
-                sock.shutdown(socket.SHUT_RDWR)
-        for thread in self._threads:
-            thread.join()
-
-    def _start(self, target: Any, *arguments: Any) -> None:
-        thread = threading.Thread(target=target, args=arguments, daemon=True)
-        self._threads.append(thread)
-        thread.start()
-
-    def _accept(self) -> None:
-        with suppress(OSError):
-            while True:
-                near, _ = self._listener.accept()
-                self._start(self._relay, near)
-
-    def _relay(self, plain: socket.socket) -> None:
+    def _serve(self, plain: socket.socket) -> None:
         with (
             suppress(OSError),
             plain,

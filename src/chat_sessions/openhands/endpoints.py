@@ -13,6 +13,7 @@ from chat_sessions.core.events import Event, Session
 from chat_sessions.core.models import ImageAttachment, PresignedUrl, SessionSummary, TitledSummary
 from chat_sessions.http.connection.exchange import Remaining, remaining
 from chat_sessions.http.secrets import concealed
+from chat_sessions.http.settings import checked_prompt
 from chat_sessions.openhands.capacity import not_run, slot_waits
 from chat_sessions.openhands.confirmation import OnConfirmation, waits_for_confirmation
 from chat_sessions.openhands.connection import ConversationEvents
@@ -20,7 +21,7 @@ from chat_sessions.openhands.conversation.conversations import Conversations
 from chat_sessions.openhands.history import branch_of, history_of, is_settled
 from chat_sessions.openhands.json_values import JsonObject
 from chat_sessions.openhands.profiles import profile_id, profile_name
-from chat_sessions.openhands.settings import check_id, check_indexes, check_prompt
+from chat_sessions.openhands.settings import check_id, check_indexes
 from chat_sessions.openhands.sockets import SocketKind, was_not_opened
 from chat_sessions.openhands.titles import (
     TITLE_WAITS,
@@ -107,7 +108,7 @@ class Endpoints(Conversations):
 
     def check_turn(self, prompt: str, index_ids: Sequence[str] | None) -> None:
         """Raise `ConfigurationError` for a turn that cannot be sent."""
-        check_prompt(prompt)
+        checked_prompt(prompt)
         check_indexes(index_ids)
 
     def close(self) -> None:
@@ -189,10 +190,10 @@ class Endpoints(Conversations):
         """
         session_id, llm = check_id(session_id), concealed(llm)
         check_length(max_length)
+        call = title_call(session_id, max_length, title_llm(llm, self._settings.llm))
         # An unknown conversation breaks the old route, with an error that looks as if it may pass.
         info = self._object(info_call(session_id))
         try:
-            call = title_call(session_id, max_length, title_llm(llm, self._settings.llm))
             title = generated(self._object(call), "title", max_length, "generated")
         except APIStatusError as error:
             if not is_route_gone(error):
