@@ -32,6 +32,7 @@ __all__ = [
     "check_retries",
     "checked_headers",
     "checked_key",
+    "checked_prompt",
     "checked_url",
     "route_of",
     "user_agent",
@@ -288,6 +289,19 @@ def checked_key(key: SecretStr) -> SecretStr:
     if not _can_be_sent(key):
         raise ConfigurationError("the API key contains white space or characters that a key cannot have; copy it again")
     return key
+
+
+def checked_prompt(prompt: object) -> str:
+    """Return the prompt if any service can take it. Raises `ConfigurationError`."""
+    if not isinstance(prompt, str):
+        raise ConfigurationError(f"the prompt must be a string; got {type(prompt).__name__}")
+    if not prompt.strip():
+        raise ConfigurationError("the prompt is empty")
+    try:
+        prompt.encode()
+    except UnicodeEncodeError as error:
+        raise ConfigurationError("the prompt contains half of a surrogate pair, which JSON cannot represent") from error
+    return prompt
 
 
 def _can_be_sent(key: SecretStr) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Literal, NoReturn, TypedDict
 
@@ -12,6 +11,7 @@ from langchain_core.rate_limiters import BaseRateLimiter
 from langchain_core.tools import StructuredTool
 from pydantic import SecretStr
 
+from chat_sessions.core.arguments import refuse_unknown
 from chat_sessions.core.errors import ConfigurationError
 from chat_sessions.http.secrets import Concealed
 from chat_sessions.langchain.content import Output
@@ -121,20 +121,6 @@ _CLIENT = _CLIENT_STANDARD | frozenset(
 _CALL = frozenset(("index_ids", "require_all_indexes", "session_id", "stream"))
 _TOOLS = frozenset(("functions", "parallel_tool_calls", "tool_choice", "tools"))
 _SCHEMAS = frozenset(("json_schema", "ls_structured_output_format", "response_format"))
-# What people call these elsewhere.
-_SYNONYMS = {
-    "index": "index_ids",
-    "indexes": "index_ids",
-    "indices": "index_ids",
-    "instructions": "system",
-    "organization": "organization_id",
-    "project": "project_id",
-    "system_message": "system",
-    "system_prompt": "system",
-    "thread_id": "session_id",
-    "token": "api_key",
-    "url": "base_url",
-}
 
 
 def model_arguments(given: Mapping[str, Any], fields: Iterable[str]) -> dict[str, Any]:
@@ -191,15 +177,7 @@ def _warn_of_standard(name: str, value: object) -> None:
 
 
 def _refuse_unknown(whose: str, name: str, known: Iterable[str]) -> NoReturn:
-    known = sorted(known)
-    meant = _SYNONYMS.get(name)
-    near = [meant] if meant in known else difflib.get_close_matches(name, known, n=1, cutoff=0.7)
-    # Never the value: it may be a key.
-    raise ConfigurationError(
-        f"{whose} has no argument {name}; did you mean {near[0]}?"
-        if near
-        else f"{whose} has no argument {name}; there are {', '.join(known)}"
-    )
+    refuse_unknown(whose, name, known, otherwise=f"has no argument {name}; there are {', '.join(sorted(known))}")
 
 
 def _check_sync(name: str, value: object) -> None:

@@ -19,6 +19,7 @@ from chat_sessions.http.settings import (
     check_retries,
     checked_headers,
     checked_key,
+    checked_prompt,
     checked_url,
     route_of,
     user_agent,
@@ -147,21 +148,12 @@ class Settings:
 
     def check_prompt(self, prompt: object) -> None:
         """Raise `ConfigurationError` for a prompt that the service would refuse."""
-        if not isinstance(prompt, str):
-            raise ConfigurationError(f"the prompt must be a string; got {type(prompt).__name__}")
-        if not prompt.strip():
-            raise ConfigurationError("the prompt is empty")
+        prompt = checked_prompt(prompt)
         if self.max_prompt_chars is not None and len(prompt) > self.max_prompt_chars:
             raise ConfigurationError(
                 f"the prompt is {len(prompt):,} characters long; the service takes {self.max_prompt_chars:,} "
                 "(max_prompt_chars= moves this check)"
             )
-        try:
-            prompt.encode()
-        except UnicodeEncodeError as error:
-            raise ConfigurationError(
-                "the prompt contains half of a surrogate pair, which JSON cannot represent"
-            ) from error
 
     @staticmethod
     def check_indexes(index_ids: Sequence[str] | None) -> None:

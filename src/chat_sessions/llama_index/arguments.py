@@ -5,19 +5,19 @@ The only place in this adapter that names a service, for the client that is made
 
 from __future__ import annotations
 
-import difflib
 import warnings
 from collections.abc import Iterable, Mapping
-from typing import Any, NoReturn, TypedDict
+from typing import Any, TypedDict
 
 from pydantic import SecretStr
 
+from chat_sessions.core.arguments import refuse_unknown
 from chat_sessions.core.errors import ConfigurationError
 from chat_sessions.http.secrets import Concealed
 from chat_sessions.session.backend import Backend
 from chat_sessions.session.deadlines import Timeouts
 
-__all__ = ["ClientArguments", "client_of", "client_or_default", "refuse_unknown"]
+__all__ = ["ClientArguments", "client_of", "client_or_default"]
 
 
 class ClientArguments(TypedDict, total=False):
@@ -47,17 +47,6 @@ _STANDARD = frozenset(
         "verbose",
     )
 )
-# What people call these elsewhere.
-_SYNONYMS = {
-    "index": "index_ids",
-    "indexes": "index_ids",
-    "indices": "index_ids",
-    "organization": "organization_id",
-    "project": "project_id",
-    "thread_id": "session_id",
-    "token": "api_key",
-    "url": "base_url",
-}
 
 
 def client_of(
@@ -80,7 +69,9 @@ def client_of(
                 stacklevel=3,
             )
         else:
-            refuse_unknown(whose, name, {*known, *ClientArguments.__annotations__}, takes=takes)
+            refuse_unknown(
+                whose, name, {*known, *ClientArguments.__annotations__}, otherwise=f"takes no {name}: {takes}"
+            )
     if client is not None and settings:
         raise ConfigurationError(
             f"{', '.join(settings)}: give it to the client, or leave out client= and one is made with it"
@@ -88,17 +79,6 @@ def client_of(
     if (timeout := settings.pop("timeout", None)) is not None:
         settings["timeouts"] = Timeouts(first_event=timeout, idle=timeout)
     return client_or_default(client, **settings)
-
-
-def refuse_unknown(whose: str, name: str, known: Iterable[str], *, takes: str) -> NoReturn:
-    """Raise `ConfigurationError` for an unknown argument, naming the nearest known one."""
-    known = sorted(known)
-    meant = _SYNONYMS.get(name)
-    near = [meant] if meant in known else difflib.get_close_matches(name, known, n=1, cutoff=0.7)
-    # Never the value: it may be a key.
-    raise ConfigurationError(
-        f"{whose} has no argument {name}; did you mean {near[0]}?" if near else f"{whose} takes no {name}: {takes}"
-    )
 
 
 def client_or_default(client: Backend | None, **settings: Any) -> Backend:

@@ -30,7 +30,7 @@ from chat_sessions.http.settings import (
 from chat_sessions.openhands.wire import refusal
 from chat_sessions.session.deadlines import Timeouts
 
-__all__ = ["DEFAULT_TIMEOUTS", "Settings", "check_id", "check_indexes", "check_prompt", "llm_settings"]
+__all__ = ["DEFAULT_TIMEOUTS", "Settings", "check_id", "check_indexes", "llm_settings"]
 
 # A tool of an agent may be silent for minutes (a build, a test run), and so may a model that does not stream.
 DEFAULT_TIMEOUTS = Timeouts(idle=600.0)
@@ -223,18 +223,6 @@ def check_id(session_id: object) -> str:
         with suppress(ValueError):
             return str(uuid.UUID(str(session_id)))
     raise ConfigurationError(f"{session_id!r} is no id of an OpenHands conversation: they are UUIDs")
-
-
-def check_prompt(prompt: object) -> None:
-    """Raise `ConfigurationError` for a prompt that cannot be sent."""
-    if not isinstance(prompt, str):
-        raise ConfigurationError(f"the prompt must be a string; got {type(prompt).__name__}")
-    if not prompt.strip():
-        raise ConfigurationError("the prompt is empty")
-    try:
-        prompt.encode()
-    except UnicodeEncodeError as error:
-        raise ConfigurationError("the prompt holds half of a surrogate pair, which no JSON can carry") from error
 
 
 def check_indexes(index_ids: Sequence[str] | None) -> None:

@@ -23,8 +23,7 @@ from collections.abc import Callable, Hashable, Iterator
 from contextlib import suppress
 
 from chat_sessions.core.errors import APITimeoutError, ConfigurationError
-from chat_sessions.session.flow import Flow, current_flow, current_task
-from chat_sessions.session.waiting import running_loop
+from chat_sessions.session.waiting import Flow, current_flow, current_task, running_loop
 
 __all__ = ["TurnSlot", "async_wait_for_turn", "wait_for_turn"]
 

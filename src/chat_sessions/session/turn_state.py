@@ -12,10 +12,10 @@ from chat_sessions.core.events import Event
 from chat_sessions.core.turn import RunBegan, RunEnded, Turn, TurnFold, Update
 from chat_sessions.session.backend import TurnRequest
 from chat_sessions.session.deadlines import EventClock, Timeouts
-from chat_sessions.session.flow import current_flow
 from chat_sessions.session.recovery import Recovery
 from chat_sessions.session.turn_count import TurnCount
 from chat_sessions.session.turn_queue import TurnSlot
+from chat_sessions.session.waiting import current_flow
 
 __all__ = ["PreparedTurn", "TurnState", "event_of"]
 

@@ -1,13 +1,21 @@
-"""How a thread and a task wait."""
+"""How a thread and a task wait, and which of them a call comes from.
+
+What a task hands to a worker thread with its context (`asyncio.to_thread`, a framework's sync callbacks)
+belongs to the task: it waits for the result. So a flow is a context variable and not a thread's id. A thread
+pool that copies the context of each job, as AnyIO's does for sync endpoints, gives each job a flow of its own.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
+import weakref
+from contextvars import ContextVar
 
 from chat_sessions.core.errors import ConfigurationError
 
-__all__ = ["async_sleep", "running_loop", "sleep"]
+__all__ = ["Flow", "async_sleep", "current_flow", "current_task", "running_loop", "sleep"]
 
 
 def running_loop() -> asyncio.AbstractEventLoop:
@@ -29,3 +37,62 @@ async def async_sleep(seconds: float) -> None:
 def sleep(seconds: float) -> None:
     """Let other threads run for this long."""
     time.sleep(seconds)
+
+
+class Flow:
+    """One line of execution. It is kept by the contexts that belong to it: once they are gone, so is the flow."""
+
+    __slots__ = ("__weakref__", "_task", "loop", "parent", "thread")
+
+    def __init__(self, task: asyncio.Task[object] | None, parent: Flow | None) -> None:
+        self._task = None if task is None else weakref.ref(task)
+        self.loop = None if task is None else task.get_loop()
+        self.thread = threading.get_ident()
+        # One that has ended begins nothing more: a chain of tasks that each begin the next must not grow.
+        while parent is not None and not parent.is_alive:
+            parent = parent.parent
+        self.parent: Flow | None = parent
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether it can still run: its task is not done. A thread's flow lives as long as its context."""
+        if self._task is None:
+            return True
+        task = self._task()
+        return task is not None and not task.done()
+
+    def is_of(self, task: asyncio.Task[object] | None) -> bool:
+        """Whether code in this task, or outside of any, that has the flow in its context is part of it."""
+        if self._task is None:
+            return task is None and self.thread == threading.get_ident()
+        return task is None or self._task() is task
+
+    def descends_from(self, other: Flow) -> bool:
+        """Whether the other flow, or one that it began, began this one."""
+        flow = self.parent
+        while flow is not None:
+            if flow is other:
+                return True
+            flow = flow.parent
+        return False
+
+
+_current: ContextVar[Flow | None] = ContextVar("chat_sessions_flow", default=None)
+
+
+def current_flow() -> Flow:
+    """The flow that this call belongs to."""
+    flow = _current.get()
+    task = current_task()
+    if flow is None or not flow.is_of(task):
+        flow = Flow(task, flow)
+        _current.set(flow)
+    return flow
+
+
+def current_task() -> asyncio.Task[object] | None:
+    """The running task; None outside of an event loop."""
+    try:
+        return asyncio.current_task()
+    except RuntimeError:
+        return None

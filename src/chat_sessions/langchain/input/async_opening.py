@@ -8,11 +8,11 @@ from typing import TypeAlias
 
 from langchain_core.messages import BaseMessage
 
-from chat_sessions.langchain.input.async_stored_turn import AsyncStoredTurn
 from chat_sessions.langchain.input.call import Call
 from chat_sessions.langchain.input.plan import TurnPlan
 from chat_sessions.langchain.input.sessions import Record
 from chat_sessions.session.async_turn_stream import AsyncTurnStream
+from chat_sessions.session.stored.async_stored_turn import AsyncStoredTurn
 
 __all__ = ["AsyncOpening", "AsyncTurnSource", "async_open_turn"]
 

@@ -12,7 +12,7 @@ from langchain_core.messages import BaseMessage
 from chat_sessions.langchain.input.call import Call
 from chat_sessions.langchain.input.plan import TurnPlan
 from chat_sessions.langchain.input.sessions import Record
-from chat_sessions.langchain.input.stored_turn import StoredTurn
+from chat_sessions.session.stored.stored_turn import StoredTurn
 from chat_sessions.session.turn_stream import TurnStream
 
 __all__ = ["Opening", "TurnSource", "open_turn"]

@@ -9,8 +9,8 @@ from pydantic import BaseModel
 from chat_sessions.core.errors import TurnOutcomeUnknown
 from chat_sessions.core.segments import bare
 from chat_sessions.core.turn import Turn
-from chat_sessions.llama_index.agent.stored_turn import StoredTurn
 from chat_sessions.session.async_chat_session import AsyncChatSession
+from chat_sessions.session.stored.async_stored_turn import AsyncStoredTurn
 from chat_sessions.session.waiting import async_sleep
 
 __all__ = ["SentPrompt"]
@@ -37,7 +37,7 @@ class SentPrompt(BaseModel):
         known = session.turn_count
         return cls(prompt=prompt, turns=len(await session.turns()) if known is None else known)
 
-    async def turn_in(self, session: AsyncChatSession) -> StoredTurn | None:
+    async def turn_in(self, session: AsyncChatSession) -> AsyncStoredTurn | None:
         """Return the turn as the session holds it; None if the prompt did not land.
 
         A service may show a turn only once it has ended. Raises `TurnOutcomeUnknown` if the session does not show a
@@ -51,7 +51,7 @@ class SentPrompt(BaseModel):
             turns = await session.turns()
             for position in range(self.turns, len(turns)):
                 if bare(turns[position].prompt or "") == bare(self.prompt):
-                    return StoredTurn(session, turns[position], position)
+                    return AsyncStoredTurn(session, turns[position], position)
             left = _WAIT if deadline is None else deadline - time.monotonic()
             if left > 0:
                 await async_sleep(min(_WAIT, left))

@@ -20,12 +20,13 @@ from llama_index.core.tools import AsyncBaseTool
 from llama_index.core.workflow import Context
 from workflows import Workflow, step
 
+from chat_sessions.core.arguments import refuse_unknown
 from chat_sessions.core.errors import APIStatusError, ConfigurationError, TurnFailed
 from chat_sessions.llama_index._compat import MEMORY, RAN_TOOLS
 from chat_sessions.llama_index.agent.report import Report
 from chat_sessions.llama_index.agent.sent_prompt import SentPrompt
 from chat_sessions.llama_index.answers.async_answer import AsyncAnswer
-from chat_sessions.llama_index.arguments import client_or_default, refuse_unknown
+from chat_sessions.llama_index.arguments import client_or_default
 from chat_sessions.llama_index.hosted import HostedModel
 from chat_sessions.llama_index.memory.history import ChatHistoryPolicy, history_problem
 from chat_sessions.llama_index.memory.run_memory import RunMemory
@@ -116,7 +117,8 @@ class SessionAgent(BaseWorkflowAgent):
             )
         for setting in settings:
             if setting not in _ARGUMENTS:
-                refuse_unknown("SessionAgent", setting, _ARGUMENTS, takes=f"it takes {', '.join(sorted(_ARGUMENTS))}")
+                takes = ", ".join(sorted(_ARGUMENTS))
+                refuse_unknown("SessionAgent", setting, _ARGUMENTS, otherwise=f"takes no {setting}: it takes {takes}")
         if on_chat_history not in get_args(ChatHistoryPolicy):
             raise ConfigurationError(f'on_chat_history={on_chat_history!r}: use "error", "warn" or "ignore"')
         client = client_or_default(client)

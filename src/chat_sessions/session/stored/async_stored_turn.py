@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import time
 from collections import deque
+from typing import Self
 
 from chat_sessions.core.errors import APIError, ProtocolError, TurnFailed, TurnInterrupted
 from chat_sessions.core.turn import RunEnded, Turn, TurnFold, Update, replay
-from chat_sessions.session import AsyncChatSession
+from chat_sessions.session.async_chat_session import AsyncChatSession
 from chat_sessions.session.waiting import async_sleep
 
 __all__ = ["AsyncStoredTurn"]
@@ -52,6 +53,13 @@ class AsyncStoredTurn:
     def landed(self) -> bool:
         """True: the session holds it."""
         return True
+
+    async def open(self) -> Self:
+        """Do nothing: the prompt was sent before."""
+        return self
+
+    def abandon(self) -> None:
+        """Do nothing: no turn waits for this one."""
 
     def take(self) -> Update | None:
         """Return what is ready; None if nothing is."""

@@ -1,3 +1,4 @@
+# Generated from async_stored_turn.py by scripts/generate_sync.py: edit that file, then run `make format`.
 """A turn that its session already holds, read like a stream. It is not sent again."""
 
 from __future__ import annotations
@@ -8,8 +9,8 @@ from typing import Self
 
 from chat_sessions.core.errors import APIError, ProtocolError, TurnFailed, TurnInterrupted
 from chat_sessions.core.turn import RunEnded, Turn, TurnFold, Update, replay
-from chat_sessions.session.async_chat_session import AsyncChatSession
-from chat_sessions.session.waiting import async_sleep
+from chat_sessions.session.chat_session import ChatSession
+from chat_sessions.session.waiting import sleep
 
 __all__ = ["StoredTurn"]
 
@@ -24,7 +25,7 @@ class StoredTurn:
     shows them. Raises `TurnFailed` if it failed, `TurnInterrupted` if it has not ended in time.
     """
 
-    def __init__(self, session: AsyncChatSession, turn: Turn, position: int) -> None:
+    def __init__(self, session: ChatSession, turn: Turn, position: int) -> None:
         self._session = session
         self._position = position
         self._fold = TurnFold(turn.prompt)
@@ -54,7 +55,7 @@ class StoredTurn:
         """True: the session holds it."""
         return True
 
-    async def open(self) -> Self:
+    def open(self) -> Self:
         """Do nothing: the prompt was sent before."""
         return self
 
@@ -65,17 +66,17 @@ class StoredTurn:
         """Return what is ready; None if nothing is."""
         return self._ready.popleft() if self._ready else None
 
-    async def next_update(self) -> Update | None:
+    def next_update(self) -> Update | None:
         """Return the next update, waiting for it if the turn still runs; None at the end."""
         while not self._ready and not self._is_closed:
             if self._fold.is_complete:
-                await self.close()
+                self.close()
                 self._raise_failure()
                 return None
-            await self._look()
+            self._look()
         return self.take()
 
-    async def _look(self) -> None:
+    def _look(self) -> None:
         left = None if self._deadline is None else self._deadline - time.monotonic()
         if left is not None and left <= 0:
             raise TurnInterrupted(
@@ -84,10 +85,10 @@ class StoredTurn:
                 turn=self.turn,
                 session_id=self.session_id or "",
             )
-        await async_sleep(self._wait if left is None else min(self._wait, left))
+        sleep(self._wait if left is None else min(self._wait, left))
         self._wait = min(_LONGEST_WAIT, self._wait * _GROWTH)
         try:
-            events = await self._session.client.transport.read_back(self.session_id or "", timeout=left)
+            events = self._session.client.transport.read_back(self.session_id or "", timeout=left)
         except (APIError, ProtocolError):
             return
         turns = replay(events)
@@ -101,10 +102,18 @@ class StoredTurn:
                 f"the turn failed in session {session_id}: {self.turn.error}", turn=self.turn, session_id=session_id
             )
 
+    def wait(self) -> None:
+        """Wait for the turn's end, whatever it is."""
+        try:
+            while self.next_update() is not None:
+                pass
+        except (TurnFailed, TurnInterrupted):
+            pass
+
     def end_runs(self) -> tuple[RunEnded, ...]:
         """End the tool runs that are still open, the last one first."""
         return self._fold.end_runs()
 
-    async def close(self) -> None:
+    def close(self) -> None:
         """Read no more. Idempotent."""
         self._is_closed = True

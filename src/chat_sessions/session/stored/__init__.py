@@ -1,0 +1,1 @@
+"""A turn that its session already holds."""
