@@ -87,8 +87,8 @@ build: | $(UV)  ## Build the wheel, and import it in an environment that holds n
 	@$(UV) pip install --quiet --python .venvs/wheel dist/*.whl
 	.venvs/wheel/bin/python -c 'import chat_sessions; print(chat_sessions.LlamaCloudChat.__doc__.splitlines()[0])'
 
-fuzz: .venv/.dev  ## Random bytes through the stream decoder, for 20 seconds.
-	$(BIN)/python -m fuzz.stream_decoder --seconds 20
+fuzz: .venv/.dev  ## Random bytes through the stream decoder, for a minute.
+	$(BIN)/python -m fuzz.stream_decoder --seconds 60
 
 # The peers live in an environment of their own: the tests must not lean on them.
 .venvs/bench/.done: pyproject.toml uv.lock | $(UV)
