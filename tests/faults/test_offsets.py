@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from collections.abc import AsyncIterator, Iterator
@@ -101,7 +102,8 @@ class _Wire:
 
     def __call__(self, request: httpx.Request) -> httpx.Response:
         if request.method == "GET":
-            return httpx.Response(200, content=self.history)
+            asked = request.url.path.split("/")[4]
+            return httpx.Response(200, json={**json.loads(self.history), "session_id": asked})
         if request.url.path == "/api/v1/chat":
             return httpx.Response(200, json={**SUMMARY, "session_id": f"ses-{next(self.numbers)}"})
         self.posts += 1

@@ -354,7 +354,8 @@ def test_one_client_serves_event_loops_one_after_the_other(sync_chat: LlamaCloud
 
 async def test_half_of_a_surrogate_pair_in_a_history_does_not_hide_it(chat: AnyChat, wire: WireServer) -> None:
     body = (
-        b'{"session_id":"s","last_updated_at":"2026-04-22T12:34:41Z","events":[{"type":"text","content":"a\\ud83d"}]}'
+        b'{"session_id":"ses-1","last_updated_at":"2026-04-22T12:34:41Z",'
+        b'"events":[{"type":"text","content":"a\\ud83d"}]}'
     )
     wire.on("GET", "/chat/ses-1", answer(200, body))
     assert (await do(chat.retrieve("ses-1"))).events == [Text(content="a\ufffd")]

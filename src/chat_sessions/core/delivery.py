@@ -7,8 +7,10 @@ key and cannot resume a stream.
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from html import unescape
 from typing import Literal, TypeAlias
 
 from chat_sessions.core.alignment import align
@@ -104,8 +106,11 @@ def _is_proof(live: Turn, stored: Turn) -> bool:
 
 
 def _bare(words: str) -> str:
-    """The words without white space: services trim it, and change line ends."""
-    return "".join(words.split())
+    """The words as every service stores them: some trim, change line ends, normalise, or escape them for HTML."""
+    while (plain := unescape(words)) != words:
+        words = plain
+    # Without its marks' order and its compatible forms, and without white space, which this may bring.
+    return "".join(unicodedata.normalize("NFKC", words).split())
 
 
 def missing_events(live: Turn, stored: Turn) -> tuple[Event, ...]:

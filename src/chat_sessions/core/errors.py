@@ -105,7 +105,9 @@ class NotFoundError(APIStatusError):
 
 
 class ConflictError(APIStatusError):
-    """409: the session is busy, or what was asked contradicts its state."""
+    """409: the session is busy, or what was asked contradicts its state. `may_pass`: waiting may help."""
+
+    may_pass: bool = True
 
 
 class UnprocessableEntityError(APIStatusError):
@@ -152,8 +154,10 @@ class ProtocolError(ChatSessionsError, RuntimeError):
     """The service sent something that its API does not allow. The message quotes the beginning.
 
     The prompt may have landed. This is a `RuntimeError` because frameworks retry errors of types that they don't know,
-    but not this one.
+    but not this one. `turn` is the turn so far, None for what was no turn.
     """
+
+    turn: Turn | None = None
 
 
 class TurnError(ChatSessionsError, RuntimeError):

@@ -1,13 +1,15 @@
 """The events of a turn, as the wire has them, and the one place that reads them.
 
 Unknown fields are kept. An unknown `type` becomes an `UnknownEvent`. A known type whose
-body is broken is a `ProtocolError` that quotes it.
+body is broken is a `ProtocolError` that quotes it, if it comes live: the turn is then looked up. In a stored
+session it is an `UnknownEvent`: it costs itself, and not the session.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Annotated, Any, Literal, TypeAlias, cast
 
 from pydantic import BeforeValidator, Field, JsonValue, TypeAdapter, ValidationError, model_serializer
@@ -165,9 +167,19 @@ def load_json(data: str | bytes) -> Any:
     Raises `ValueError` for what is no JSON, or is nested too deep to be read.
     """
     try:
-        return _without_lone_surrogates(json.loads(data))
+        value = json.loads(data, parse_int=_integer)
+        has_escapes = b"\\u" in data if isinstance(data, bytes) else "\\u" in data
+        return _without_lone_surrogates(value) if has_escapes else value
     except RecursionError:
         raise ValueError("nested too deep") from None
+
+
+def _integer(digits: str) -> int | str:
+    """The number; its digits where there are more than Python reads."""
+    try:
+        return int(digits)
+    except ValueError:
+        return digits
 
 
 def parse_event(body: Mapping[str, JsonValue]) -> Event:
@@ -183,6 +195,8 @@ def parse_event(body: Mapping[str, JsonValue]) -> Event:
     try:
         return _known.validate_python(fields)
     except ValidationError as error:
+        with suppress(ValueError):
+            return _known.validate_python(_mended(fields))
         problems = "; ".join(
             f"{'.'.join(str(part) for part in item['loc'][1:])}: {item['msg']}" for item in error.errors()
         )
@@ -190,6 +204,28 @@ def parse_event(body: Mapping[str, JsonValue]) -> Event:
             f"the service sent a {fields['type']} event with a broken body ({problems}): "
             + _quote(json.dumps(body, ensure_ascii=False))
         ) from error
+
+
+def _mended(fields: dict[str, Any]) -> dict[str, Any]:
+    """The fields of an event whose body is broken where that does not touch what it says.
+
+    Raises `ValueError` if there is nothing to mend.
+    """
+    if fields["type"] == "stop":
+        # What a turn cost is no reason to lose it. Whether it failed is said by the error, too.
+        usage = fields.get("usage")
+        told = cast("dict[str, Any]", usage) if isinstance(usage, dict) else {}
+        kept = {name: value for name, value in told.items() if _is_whole(value)}
+        is_error = fields.get("is_error")
+        return {**fields, "usage": kept, "is_error": bool(fields.get("error")) if is_error is None else is_error}
+    if fields["type"] == "tool_call" and isinstance(fields.get("arguments"), str):
+        # As the completion APIs send them.
+        return {**fields, "arguments": load_json(fields["arguments"])}
+    raise ValueError("nothing to mend")
+
+
+def _is_whole(value: object) -> bool:
+    return value is None or isinstance(value, int) or (isinstance(value, float) and value.is_integer())
 
 
 def dump_event(event: Event) -> dict[str, Any]:
@@ -215,7 +251,18 @@ def _without_lone_surrogates(value: Any) -> Any:
 
 
 def _parse_item(value: Any) -> Any:
-    return parse_event(cast("dict[str, JsonValue]", value)) if isinstance(value, dict) else value
+    """An event of a stored session: what cannot be read costs itself alone."""
+    if not isinstance(value, dict):
+        return value
+    body = cast("dict[str, JsonValue]", value)
+    try:
+        return parse_event(body)
+    except (ProtocolError, RecursionError, ValidationError):
+        pass
+    try:
+        return UnknownEvent(raw=body)
+    except (RecursionError, ValidationError):
+        return UnknownEvent(raw={"type": str(body.get("type")), "unreadable": "nested too deep"})
 
 
 class Session(SessionSummary):

@@ -29,12 +29,13 @@ from chat_sessions.llama_cloud.wire import (
 )
 from chat_sessions.session.async_chat_session import AsyncChatSession
 from chat_sessions.session.async_turn_stream import AsyncTurnStream
-from chat_sessions.session.backend import AsyncTwinned, TurnRequest
+from chat_sessions.session.backend import AsyncTwinned, TurnRequest, check_same
 from chat_sessions.session.deadlines import EventClock, Timeouts
 
 __all__ = ["AsyncEndpoints"]
 
 _Model = TypeVar("_Model", bound=BaseModel)
+_Summary = TypeVar("_Summary", bound=SessionSummary)
 
 
 class AsyncEndpoints(AsyncTwinned):
@@ -111,11 +112,11 @@ class AsyncEndpoints(AsyncTwinned):
 
     async def retrieve(self, session_id: str) -> Session:
         """Return the session with its events (`GET /api/v1/chat/{session_id}`)."""
-        return await self._read(retrieve_call(session_id), Session)
+        return await self._read_same(retrieve_call(session_id), Session, session_id)
 
     async def get_summary(self, session_id: str) -> SessionSummary:
         """Return the session without its events (`GET /api/v1/chat/{session_id}/summary`)."""
-        return await self._read(summary_call(session_id), SessionSummary)
+        return await self._read_same(summary_call(session_id), SessionSummary, session_id)
 
     async def set_title(self, session_id: str, *, first_message: str) -> TitledSummary:
         """Generate a title from `first_message` (`POST /api/v1/chat/{session_id}/title`).
@@ -125,7 +126,7 @@ class AsyncEndpoints(AsyncTwinned):
         """
         self._settings.check_prompt(first_message)
         try:
-            summary = await self._read(title_call(session_id, first_message), SessionSummary)
+            summary = await self._read_same(title_call(session_id, first_message), SessionSummary, session_id)
         except APIStatusError as error:
             if not is_route_gone(error):
                 raise
@@ -148,12 +149,26 @@ class AsyncEndpoints(AsyncTwinned):
         """Return a link to a page screenshot; it needs no key and expires."""
         return await self._read(attachment_call(attachment), PresignedUrl)
 
-    def session(self, session_id: str | None = None, *, index_ids: Sequence[str] | None = None) -> AsyncChatSession:
-        """Return a `ChatSession`: an existing session, or, with None, one that the first prompt creates."""
+    def session(
+        self,
+        session_id: str | None = None,
+        *,
+        index_ids: Sequence[str] | None = None,
+        baseline: bool = True,
+        wait_if_busy: bool | float = True,
+    ) -> AsyncChatSession:
+        """Return a session to hold: an existing one, or, with None, one that is created at the first send.
+
+        The turns of an existing session are counted before the first one that is sent here, which is one read of its
+        history. `baseline=False` leaves that out: then a stream that breaks before its answer has begun ends as
+        `TurnOutcomeUnknown`, though the session may hold the answer. If the service refuses a turn with a 409 while
+        an earlier one still runs, that one's end is waited for and the turn is sent again: within `timeouts.total`,
+        else 10 minutes, or `wait_if_busy` seconds; `wait_if_busy=False` raises `ConflictError` at once.
+        """
         self._settings.check_indexes(index_ids)
         if session_id:
             retrieve_call(session_id)
-        return AsyncChatSession(self, session_id, index_ids=index_ids)
+        return AsyncChatSession(self, session_id, index_ids=index_ids, baseline=baseline, wait_if_busy=wait_if_busy)
 
     def stream(
         self,
@@ -162,13 +177,17 @@ class AsyncEndpoints(AsyncTwinned):
         *,
         index_ids: Sequence[str] | None = None,
         require_all_indexes: bool = False,
+        baseline: bool = True,
+        wait_if_busy: bool | float = True,
     ) -> AsyncTurnStream:
         """Return one turn (`POST /api/v1/chat/{session_id}/messages/stream`), sent when the stream is entered.
 
-        `index_ids` default to the session's own, then to the client's. `require_all_indexes` fails the turn if one of
-        them cannot be queried; otherwise `skipped_index_ids` names it.
+        `index_ids` default to the session's own, then to the client's. `require_all_indexes` fails the turn
+        if one of them cannot be queried; else it is named in `skipped_index_ids`. `baseline` and `wait_if_busy` are
+        as for `session`.
         """
-        return self.session(session_id).stream(prompt, index_ids=index_ids, require_all_indexes=require_all_indexes)
+        session = self.session(session_id, baseline=baseline, wait_if_busy=wait_if_busy)
+        return session.stream(prompt, index_ids=index_ids, require_all_indexes=require_all_indexes)
 
     async def open_turn(self, request: TurnRequest, clock: EventClock) -> AsyncEventResponse:
         """Post a turn. For `AsyncTurnStream`; see `AsyncTurnTransport`."""
@@ -182,7 +201,14 @@ class AsyncEndpoints(AsyncTwinned):
         """Return the session's history, in one attempt. For `AsyncTurnStream`; see `AsyncTurnTransport`."""
         call = retrieve_call(session_id)
         content = await self._http.send(call, limit=timeout)
-        return read_model(call, content, Session, secrets=self._settings.secrets).events
+        session = read_model(call, content, Session, secrets=self._settings.secrets)
+        check_same(session_id, session.session_id)
+        return session.events
+
+    async def _read_same(self, call: Call, model: type[_Summary], session_id: str) -> _Summary:
+        summary = await self._read(call, model)
+        check_same(session_id, summary.session_id)
+        return summary
 
     async def _read(self, call: Call, model: type[_Model]) -> _Model:
         return await self._http.read(

@@ -275,10 +275,25 @@ class Endpoints(Conversations):
             f"an OpenHands agent server has no attachments; {attachment.attachment_name!r} is not one"
         )
 
-    def session(self, session_id: str | None = None, *, index_ids: Sequence[str] | None = None) -> ChatSession:
-        """A session to hold: an existing one, or, with None, one that is created at the first send."""
+    def session(
+        self,
+        session_id: str | None = None,
+        *,
+        index_ids: Sequence[str] | None = None,
+        baseline: bool = True,
+        wait_if_busy: bool | float = True,
+    ) -> ChatSession:
+        """A session to hold: an existing one, or, with None, one that is created at the first send.
+
+        The turns of an existing session are counted before the first one that is sent here, which is one read of its
+        history. `baseline=False` leaves that out: then a stream that breaks before its answer has begun ends as
+        `TurnOutcomeUnknown`, though the session may hold the answer. If the service refuses a turn with a 409 while
+        an earlier one still runs, that one's end is waited for and the turn is sent again: within `timeouts.total`,
+        else 10 minutes, or `wait_if_busy` seconds; `wait_if_busy=False` raises `ConflictError` at once.
+        """
         check_indexes(index_ids)
-        return ChatSession(self, None if session_id is None else check_id(session_id))
+        known = None if session_id is None else check_id(session_id)
+        return ChatSession(self, known, baseline=baseline, wait_if_busy=wait_if_busy)
 
     def stream(
         self,
@@ -287,11 +302,15 @@ class Endpoints(Conversations):
         *,
         index_ids: Sequence[str] | None = None,
         require_all_indexes: bool = False,
+        baseline: bool = True,
+        wait_if_busy: bool | float = True,
     ) -> TurnStream:
-        """One turn, sent when the stream is entered. A run that goes on is waited for first."""
-        return self.session(check_id(session_id)).stream(
-            prompt, index_ids=index_ids, require_all_indexes=require_all_indexes
-        )
+        """One turn, sent when the stream is entered. A run that goes on is waited for first.
+
+        `baseline` and `wait_if_busy` are as for `session`.
+        """
+        session = self.session(check_id(session_id), baseline=baseline, wait_if_busy=wait_if_busy)
+        return session.stream(prompt, index_ids=index_ids, require_all_indexes=require_all_indexes)
 
     def open_turn(self, request: TurnRequest, clock: EventClock) -> ConversationEvents:
         """Listen, and send the message. For `TurnStream`; see `TurnTransport`."""

@@ -36,7 +36,9 @@ def not_idle(session_id: str, status: str) -> ConflictError:
         why = "waits for a confirmation of its next action: answer with respond_to_confirmation() first"
     else:
         why = "is still at work on an earlier message: wait for its end, or interrupt() it"
-    return ConflictError(f"conversation {session_id} {why}", status_code=409)
+    error = ConflictError(f"conversation {session_id} {why}", status_code=409)
+    error.may_pass = status != "waiting_for_confirmation"
+    return error
 
 
 class Reading:

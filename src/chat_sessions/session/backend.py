@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from chat_sessions.session.turn_stream import TurnStream
 
 __all__ = [
+    "AnotherSession",
     "AsyncBackend",
     "AsyncEventConnection",
     "AsyncTurnTransport",
@@ -35,6 +36,7 @@ __all__ = [
     "TurnRequest",
     "TurnTransport",
     "Twinned",
+    "check_same",
 ]
 
 
@@ -46,6 +48,24 @@ class TurnRequest:
     prompt: str
     index_ids: tuple[str, ...]
     require_all_indexes: bool = False
+
+
+class AnotherSession(ProtocolError):
+    """The answer is of another session than the one that was asked for: a cache or a proxy mixed them up."""
+
+
+def check_same(asked: str, told: str) -> None:
+    """Raise `AnotherSession` for an answer whose session is not the one that was asked for."""
+    # Services may write an id in another way: an UUID with and without its hyphens.
+    if asked != told and _plain(asked) != _plain(told):
+        raise AnotherSession(
+            f"asked for session {asked}, and the answer is of session {told!r}: nothing of it is used; is there a "
+            "cache or a proxy in between that mixes answers up?"
+        )
+
+
+def _plain(session_id: str) -> str:
+    return session_id.replace("-", "").casefold()
 
 
 class ConnectionLost(Exception):
@@ -151,9 +171,18 @@ class Backend(Protocol):
         *,
         index_ids: Sequence[str] | None = None,
         require_all_indexes: bool = False,
+        baseline: bool = True,
+        wait_if_busy: bool | float = True,
     ) -> TurnStream: ...
     def attachment_url(self, attachment: ImageAttachment) -> PresignedUrl: ...
-    def session(self, session_id: str | None = None, *, index_ids: Sequence[str] | None = None) -> ChatSession: ...
+    def session(
+        self,
+        session_id: str | None = None,
+        *,
+        index_ids: Sequence[str] | None = None,
+        baseline: bool = True,
+        wait_if_busy: bool | float = True,
+    ) -> ChatSession: ...
 
 
 class AsyncBackend(Protocol):
@@ -182,9 +211,18 @@ class AsyncBackend(Protocol):
         *,
         index_ids: Sequence[str] | None = None,
         require_all_indexes: bool = False,
+        baseline: bool = True,
+        wait_if_busy: bool | float = True,
     ) -> AsyncTurnStream: ...
     async def attachment_url(self, attachment: ImageAttachment) -> PresignedUrl: ...
-    def session(self, session_id: str | None = None, *, index_ids: Sequence[str] | None = None) -> AsyncChatSession: ...
+    def session(
+        self,
+        session_id: str | None = None,
+        *,
+        index_ids: Sequence[str] | None = None,
+        baseline: bool = True,
+        wait_if_busy: bool | float = True,
+    ) -> AsyncChatSession: ...
 
 
 class Twinned(ABC):

@@ -9,9 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from chat_sessions.core.errors import APIStatusError, AuthenticationError, NotFoundError, ProtocolError
 from chat_sessions.core.events import Session
 from chat_sessions.core.models import SessionSummary, TitledSummary
 from chat_sessions.core.turn import Turn, replay
+from chat_sessions.session.backend import AnotherSession, check_same
+from chat_sessions.session.busy import check_wait
 from chat_sessions.session.session_state import SessionState, first_prompt
 from chat_sessions.session.turn_queue import wait_for_turn
 from chat_sessions.session.turn_state import PreparedTurn
@@ -39,29 +42,72 @@ class ChatSession(SessionState):
         return self._known_id()
 
     def stream(
-        self, prompt: str, *, index_ids: Sequence[str] | None = None, require_all_indexes: bool = False
+        self,
+        prompt: str,
+        *,
+        index_ids: Sequence[str] | None = None,
+        require_all_indexes: bool = False,
+        wait_if_busy: bool | float | None = None,
     ) -> TurnStream:
         """Return one turn as a stream, sent when the stream is entered.
 
         `index_ids` of the call come before the session's own, and those before the client's. Raises
-        `ConfigurationError` at once for a prompt that the service would refuse.
+        `ConfigurationError` at once for a prompt that the service would refuse. `wait_if_busy` is as for `session`,
+        for this turn alone.
         """
         self.client.check_turn(prompt, index_ids)
+        wait = self._facts.wait_if_busy if wait_if_busy is None else wait_if_busy
+        check_wait(wait)
         wanted = None if index_ids is None else tuple(index_ids)
 
         def prepare() -> PreparedTurn:
             self.create()
-            indexes = wanted or self._facts.index_ids
-            if indexes is None and self.client.index_ids != ():
-                self._adopt(self.client.get_summary(self._known_id()))
-                indexes = self._facts.index_ids
-            return self._prepared(prompt, indexes or self.client.index_ids, require_all_indexes, self.client)
+            return self._prepared(prompt, require_all_indexes, self.client)
 
-        return TurnStream(self.client.transport, prepare, prompt=prompt, timeouts=self.client.timeouts)
+        def complete(prepared: PreparedTurn) -> PreparedTurn:
+            was_read = self._needs_baseline(self.client) and self._count_turns()
+            indexes = self._indexes(wanted, self.client)
+            if indexes is None:
+                if not was_read:
+                    self._adopt(self.client.get_summary(self._known_id()), self.client)
+                indexes = self._facts.index_ids or self.client.index_ids
+            return self._with_indexes(prepared, indexes, self.client)
 
-    def ask(self, prompt: str, *, index_ids: Sequence[str] | None = None, require_all_indexes: bool = False) -> Turn:
+        return TurnStream(
+            self.client.transport,
+            prepare,
+            complete,
+            prompt=prompt,
+            timeouts=self.client.timeouts,
+            wait_if_busy=wait,
+        )
+
+    def _count_turns(self) -> bool:
+        """Count the turns before the next one; returns whether the session could be read.
+
+        What cannot be read now could not be looked up later either: the turn goes on uncounted, unless it is clear
+        that it would be refused as well.
+        """
+        try:
+            self._has_counted(self.client.retrieve(self._known_id()), self.client)
+        except (AnotherSession, AuthenticationError, NotFoundError):
+            raise
+        except (APIStatusError, ProtocolError):
+            return False
+        return True
+
+    def ask(
+        self,
+        prompt: str,
+        *,
+        index_ids: Sequence[str] | None = None,
+        require_all_indexes: bool = False,
+        wait_if_busy: bool | float | None = None,
+    ) -> Turn:
         """Return one whole turn. Raises what `TurnStream` raises."""
-        with self.stream(prompt, index_ids=index_ids, require_all_indexes=require_all_indexes) as stream:
+        with self.stream(
+            prompt, index_ids=index_ids, require_all_indexes=require_all_indexes, wait_if_busy=wait_if_busy
+        ) as stream:
             return stream.result()
 
     def retrieve(self) -> Session:
@@ -69,8 +115,9 @@ class ChatSession(SessionState):
         session_id, count = self._known_id(), self._count(self.client)
         reading = count.reading()
         session = self.client.retrieve(session_id)
-        self._adopt(session)
+        check_same(session_id, session.session_id)
         count.read(reading, len(replay(session.events)))
+        self._adopt(session, self.client)
         return session
 
     def turns(self) -> list[Turn]:
@@ -83,7 +130,7 @@ class ChatSession(SessionState):
     def summary(self) -> SessionSummary:
         """Return what the service says of the session."""
         summary = self.client.get_summary(self._known_id())
-        self._adopt(summary)
+        self._adopt(summary, self.client)
         return summary
 
     def set_title(self, first_message: str | None = None) -> TitledSummary:

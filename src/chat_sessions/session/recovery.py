@@ -5,6 +5,7 @@ Pure but for the clock: the shells in `turn_stream` read the session and sleep, 
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Sequence
 from typing import Literal, NoReturn
@@ -20,11 +21,11 @@ from chat_sessions.core.errors import (
     TurnOutcomeUnknown,
     TurnStalled,
 )
-from chat_sessions.core.events import Event
-from chat_sessions.core.turn import TurnFold, Update
+from chat_sessions.core.events import Event, UnknownEvent
+from chat_sessions.core.turn import Turn, TurnFold, Update
 from chat_sessions.session.backend import DeadlinePassed, EventUnreadable
 
-__all__ = ["Recovery"]
+__all__ = ["Recovery", "is_evidence"]
 
 _FIRST_WAIT = 0.25
 _LONGEST_WAIT = 3.0
@@ -34,6 +35,25 @@ _SETTLING = 3.0
 _GATEWAY_STATUS = (502, 504)
 # How long a turn is looked for that the session does not show, in seconds, even where there is no other limit.
 _LONGEST_SEARCH = 60.0
+# How much of the service's own reason an error repeats, in characters.
+_QUOTE_LIMIT = 300
+
+
+def is_evidence(turn: Turn) -> bool:
+    """Whether what came live shows that the prompt landed. An event of no known type may be a refusal, or a ping."""
+    return any(not isinstance(event, UnknownEvent) for event in turn.events)
+
+
+def _reason(turn: Turn) -> str | None:
+    """What the service said went wrong, in an event of no known type at the end; None if it said nothing."""
+    last = turn.events[-1] if turn.events else None
+    if not isinstance(last, UnknownEvent):
+        return None
+    for name in ("detail", "error", "message"):
+        if said := last.raw.get(name):
+            text = said if isinstance(said, str) else json.dumps(said, ensure_ascii=False)
+            return text if len(text) <= _QUOTE_LIMIT else text[:_QUOTE_LIMIT] + "…"
+    return None
 
 
 class Recovery:
@@ -52,7 +72,6 @@ class Recovery:
         budget: float | None,
         turns_before: int | None,
         in_doubt: bool = False,
-        accepted: bool,
         now: Callable[[], float] = time.monotonic,
     ) -> None:
         self._fold = fold
@@ -61,7 +80,8 @@ class Recovery:
         self._budget = budget
         self._turns_before = turns_before
         self._in_doubt = in_doubt
-        self._landed = accepted or bool(fold.turn.events)
+        # An answer's head says nothing: proxies send it, and services before they look at the prompt.
+        self._landed = is_evidence(fold.turn)
         self._position: int | None = None
         self._now = now
         self._started = now()
@@ -129,6 +149,12 @@ class Recovery:
     def verdict(self) -> ChatSessionsError:
         """The one error that is true, the turn so far on it."""
         turn, session_id, why = self._fold.turn, self._session_id, str(self.cause)
+        if (said := _reason(turn)) is not None:
+            why = f"{why}; the service said: {said}"
+        if isinstance(self.cause, EventUnreadable):
+            if self.cause.error.turn is None:
+                self.cause.error.turn = turn
+            return self.cause.error
         if not self._landed:
             if isinstance(self.cause, ChatSessionsError) and (self._budget == 0 or self._outcome == "not_shown"):
                 return self.cause
@@ -143,8 +169,6 @@ class Recovery:
                 turn=turn,
                 session_id=session_id,
             )
-        if isinstance(self.cause, EventUnreadable):
-            return self.cause.error
         shows = {
             "unread": "could not be read",
             "unknown": "shows an answer to the same words, which may be an earlier one",

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from chat_sessions.core.errors import ConfigurationError
+from chat_sessions.core.events import Session
 from chat_sessions.core.models import SessionSummary
-from chat_sessions.core.turn import Turn
-from chat_sessions.session.backend import AsyncBackend, Backend, TurnRequest
+from chat_sessions.core.turn import Turn, replay
+from chat_sessions.session.backend import AsyncBackend, Backend, TurnRequest, check_same
+from chat_sessions.session.busy import check_wait
 from chat_sessions.session.turn_count import TurnCount
 from chat_sessions.session.turn_state import PreparedTurn
 
@@ -25,6 +27,9 @@ class _Facts:
 
     id: str | None
     index_ids: tuple[str, ...] | None
+    # Whether the turns are counted before the first one of this process.
+    baseline: bool = True
+    wait_if_busy: bool | float = True
     count: TurnCount | None = None
     # Two first sends at once must create one session: they queue for it.
     creation: object = field(default_factory=object)
@@ -35,10 +40,14 @@ class _State:
 
     _facts: _Facts
 
-    def _set_up(self, session_id: str | None, index_ids: Sequence[str] | None) -> None:
+    def _set_up(
+        self, session_id: str | None, index_ids: Sequence[str] | None, baseline: bool, wait_if_busy: bool | float
+    ) -> None:
         if session_id == "":
             raise ConfigurationError("session_id is empty; pass None for a session that is created at the first send")
-        self._facts = _Facts(session_id, None if index_ids is None else tuple(index_ids))
+        check_wait(wait_if_busy)
+        own = None if index_ids is None else tuple(index_ids)
+        self._facts = _Facts(session_id, own, baseline, wait_if_busy)
 
     @property
     def id(self) -> str | None:
@@ -48,7 +57,8 @@ class _State:
     @property
     def index_ids(self) -> tuple[str, ...] | None:
         """The indexes that its turns query, as far as they are known here."""
-        return self._facts.index_ids
+        count = self._facts.count
+        return self._facts.index_ids or (None if count is None else count.index_ids) or None
 
     def _known_id(self) -> str:
         if self._facts.id is None:
@@ -57,33 +67,59 @@ class _State:
 
     def _count(self, backend: Backend | AsyncBackend) -> TurnCount:
         if self._facts.count is None:
-            self._facts.count = TurnCount.of(backend.queue_key(self._known_id()))
+            self._facts.count = TurnCount.of(backend.queue_key(self._known_id()), backend)
         return self._facts.count
 
-    def _adopt(self, summary: SessionSummary) -> None:
-        self._facts.id = summary.session_id
+    def _adopt(self, summary: SessionSummary, backend: Backend | AsyncBackend) -> None:
+        """Take in what the service says of the session. Raises `AnotherSession` if it is of another one."""
+        check_same(self._known_id(), summary.session_id)
+        count = self._count(backend)
+        # A session that has none may still get them with its first turn.
+        count.index_ids = tuple(summary.index_ids or ()) if summary.index_ids or count.value else None
         if self._facts.index_ids is None and summary.index_ids:
             self._facts.index_ids = tuple(summary.index_ids)
 
     def _created(self, summary: SessionSummary, backend: Backend | AsyncBackend) -> None:
-        self._adopt(summary)
+        self._facts.id = summary.session_id
         self._count(backend).created()
+        self._adopt(summary, backend)
+
+    def _needs_baseline(self, backend: Backend | AsyncBackend) -> bool:
+        """Whether the session's turns are to be counted before the next one. Without look-ups nobody asks for them."""
+        is_counted = self._count(backend).has_baseline
+        return self._facts.baseline and not is_counted and backend.timeouts.recovery != 0
+
+    def _has_counted(self, session: Session, backend: Backend | AsyncBackend) -> None:
+        """Take in the session as it is before its next turn."""
+        check_same(self._known_id(), session.session_id)
+        self._count(backend).baseline(len(replay(session.events)))
+        self._adopt(session, backend)
+
+    def _indexes(self, wanted: tuple[str, ...] | None, backend: Backend | AsyncBackend) -> tuple[str, ...] | None:
+        """The indexes to ask, as far as is known without a request; None if that takes one."""
+        known = self._count(backend).index_ids
+        own = wanted or self._facts.index_ids or known
+        return own or (backend.index_ids if known == () or backend.index_ids == () else None)
 
     def _prepared(
         self,
         prompt: str,
-        index_ids: tuple[str, ...] | None,
         require_all_indexes: bool,
         backend: Backend | AsyncBackend,
+    ) -> PreparedTurn:
+        request = TurnRequest(self._known_id(), prompt, (), require_all_indexes)
+        return PreparedTurn(request, backend.queue_key(request.session_id), self._count(backend))
+
+    def _with_indexes(
+        self, prepared: PreparedTurn, index_ids: tuple[str, ...] | None, backend: Backend | AsyncBackend
     ) -> PreparedTurn:
         if index_ids is None:
             raise ConfigurationError(
                 "no index to ask: the service needs index_ids with each turn; give them to the call, to the session or "
                 "to the client"
             )
-        backend.check_turn(prompt, index_ids)
-        request = TurnRequest(self._known_id(), prompt, index_ids, require_all_indexes)
-        return PreparedTurn(request, backend.queue_key(request.session_id), self._count(backend))
+        backend.check_turn(prepared.request.prompt, index_ids)
+        return replace(prepared, request=replace(prepared.request, index_ids=index_ids))
 
 
 class AsyncSessionState(_State):
@@ -92,10 +128,16 @@ class AsyncSessionState(_State):
     client: AsyncBackend
 
     def __init__(
-        self, client: AsyncBackend, session_id: str | None = None, *, index_ids: Sequence[str] | None = None
+        self,
+        client: AsyncBackend,
+        session_id: str | None = None,
+        *,
+        index_ids: Sequence[str] | None = None,
+        baseline: bool = True,
+        wait_if_busy: bool | float = True,
     ) -> None:
         self.client = client
-        self._set_up(session_id, index_ids)
+        self._set_up(session_id, index_ids, baseline, wait_if_busy)
 
     @property
     def turn_count(self) -> int | None:
@@ -109,10 +151,16 @@ class SessionState(_State):
     client: Backend
 
     def __init__(
-        self, client: Backend, session_id: str | None = None, *, index_ids: Sequence[str] | None = None
+        self,
+        client: Backend,
+        session_id: str | None = None,
+        *,
+        index_ids: Sequence[str] | None = None,
+        baseline: bool = True,
+        wait_if_busy: bool | float = True,
     ) -> None:
         self.client = client
-        self._set_up(session_id, index_ids)
+        self._set_up(session_id, index_ids, baseline, wait_if_busy)
 
     @property
     def turn_count(self) -> int | None:

@@ -1,25 +1,37 @@
-"""How many turns a session holds, as far as this process knows.
+"""What this process knows of a session: how many turns it holds, its indexes, and which turn was left running.
 
 The count tells a new turn from an older one of the same words when a broken stream is looked up.
 All holders of a session in this process share it, whichever client or adapter they hold it through,
-as long as one of them lives; nobody counts for a session that nobody holds.
+as long as one of them lives. A client keeps the counts of its last sessions, so that a session that is
+held anew for each turn, as a web application does, is counted once.
 """
 
 from __future__ import annotations
 
 import threading
 import weakref
+from collections import OrderedDict
+from contextlib import suppress
 
 __all__ = ["TurnCount"]
 
 _guard = threading.Lock()
 _counts: weakref.WeakValueDictionary[tuple[str, ...], TurnCount] = weakref.WeakValueDictionary()
+_kept: weakref.WeakKeyDictionary[object, OrderedDict[tuple[str, ...], TurnCount]] = weakref.WeakKeyDictionary()
+# Of how many sessions a client keeps the counts.
+_MOST_KEPT = 1000
 
 
 class TurnCount:
     """The count of one session; None where it is not known. `of` gives it."""
 
     def __init__(self) -> None:
+        # The session's own, which are locked once it has a turn.
+        self.index_ids: tuple[str, ...] | None = None
+        # The turn that was left before its end and may still run, in words; None if there is none.
+        self.left: str | None = None
+        # Whether the count was taken when no turn of ours could be missing in it: at the creation, or before a turn.
+        self.has_baseline = False
         self._value: int | None = None
         self._in_doubt = False
         self._has_ended_since = False
@@ -31,12 +43,19 @@ class TurnCount:
         return TurnCount, ()
 
     @classmethod
-    def of(cls, key: tuple[str, ...]) -> TurnCount:
-        """The one count of the session with this key."""
+    def of(cls, key: tuple[str, ...], keeper: object = None) -> TurnCount:
+        """The one count of the session with this key; `keeper`, a client, keeps it."""
         with _guard:
             found = _counts.get(key)
             if found is None:
                 found = _counts[key] = cls()
+            # A client of another make may be one that cannot keep anything.
+            with suppress(TypeError):
+                kept = _kept.setdefault(keeper, OrderedDict())
+                kept[key] = found
+                kept.move_to_end(key)
+                if len(kept) > _MOST_KEPT:
+                    kept.popitem(last=False)
             return found
 
     @property
@@ -51,7 +70,15 @@ class TurnCount:
 
     def created(self) -> None:
         """The session has been created just now."""
-        self._value = 0
+        self._value, self.has_baseline = 0, True
+
+    def baseline(self, turns: int) -> int:
+        """The session held so many turns when it was read before a turn of ours, in that turn's own time.
+
+        Gives back how many there are. Fewer than were known are those of a service that is late.
+        """
+        self._value, self.has_baseline = max(turns, self._value or 0), True
+        return self._value
 
     def begin(self) -> int | None:
         """A turn is about to be posted, in its own time; gives back how many there are before it."""
@@ -59,10 +86,15 @@ class TurnCount:
         self._is_running = True
         return self._value
 
-    def end(self, landed: bool | None) -> None:
-        """That turn is over. `landed` is None where nobody can tell whether the session holds it."""
+    def end(self, landed: bool | None, left: str | None = None) -> None:
+        """That turn is over. `landed` is None where nobody can tell whether the session holds it.
+
+        `left` describes the turn if it was left before its end.
+        """
         self._changes += 1
         self._is_running = False
+        if landed is not False:
+            self.left = left
         if landed is None:
             self._in_doubt, self._has_ended_since = True, False
         elif landed:

@@ -25,7 +25,7 @@ from contextlib import suppress
 from chat_sessions.core.errors import APITimeoutError, ConfigurationError
 from chat_sessions.session.waiting import Flow, current_flow, current_task, running_loop
 
-__all__ = ["TurnSlot", "async_wait_for_turn", "wait_for_turn"]
+__all__ = ["LONGEST_WAIT", "TurnSlot", "async_wait_for_turn", "wait_for_turn"]
 
 # The longest wait for earlier turns of a session, in seconds, where the turn has no total deadline.
 LONGEST_WAIT = 600.0

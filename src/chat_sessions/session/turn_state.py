@@ -4,23 +4,24 @@ from __future__ import annotations
 
 import inspect
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from chat_sessions.core.errors import ConfigurationError, TurnFailed
+from chat_sessions.core.errors import ConfigurationError, ConflictError, TurnFailed
 from chat_sessions.core.events import Event
-from chat_sessions.core.turn import RunBegan, RunEnded, Turn, TurnFold, Update
+from chat_sessions.core.turn import RunBegan, RunEnded, Turn, TurnFold, Update, replay
 from chat_sessions.session.backend import TurnRequest
+from chat_sessions.session.busy import Busy, described
 from chat_sessions.session.deadlines import EventClock, Timeouts
-from chat_sessions.session.recovery import Recovery
+from chat_sessions.session.recovery import Recovery, is_evidence
 from chat_sessions.session.turn_count import TurnCount
-from chat_sessions.session.turn_queue import TurnSlot
+from chat_sessions.session.turn_queue import LONGEST_WAIT, TurnSlot
 from chat_sessions.session.waiting import current_flow
 
 __all__ = ["PreparedTurn", "TurnState", "event_of"]
 
 _PACKAGE = str(Path(__file__).parent.parent)
-_LONGEST_QUOTE = 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,10 +36,11 @@ class PreparedTurn:
 class TurnState:
     """One turn: where it stands, what came of it and what is ready to be given out."""
 
-    def __init__(self, prompt: str, timeouts: Timeouts) -> None:
+    def __init__(self, prompt: str, timeouts: Timeouts, wait_if_busy: bool | float) -> None:
         self._slot: TurnSlot | None = None
         self._timeouts = timeouts
-        self._what = f"the turn {prompt if len(prompt) <= _LONGEST_QUOTE else prompt[:_LONGEST_QUOTE] + '…'!r}"
+        self._wait_if_busy = wait_if_busy
+        self._what = described(prompt)
         self._where = _caller()
         self._fold = TurnFold(prompt)
         self._ready: deque[Update] = deque()
@@ -69,7 +71,7 @@ class TurnState:
     @property
     def landed(self) -> bool | None:
         """Whether the session holds the prompt; None if that is not known."""
-        is_shown = bool(self._fold.turn.events) or (self._recovery is not None and self._recovery.is_found)
+        is_shown = is_evidence(self._fold.turn) or (self._recovery is not None and self._recovery.is_found)
         return True if is_shown else self._landed
 
     @property
@@ -116,6 +118,33 @@ class TurnState:
         self._slot = slot
         return slot
 
+    def _still_open(self) -> None:
+        """Raise `ConfigurationError` if the stream was closed while it was being opened, before anything was sent."""
+        if self._is_closed:
+            raise ConfigurationError("this stream was closed before its prompt was sent: nothing was sent")
+
+    def _refused(self, error: ConflictError, busy: Busy | None) -> Busy:
+        """The session refused the turn: how it is waited for. Raises the refusal if that is no use."""
+        self._landed = False
+        if busy is None:
+            if self._wait_if_busy is False or self._prepared is None:
+                raise error
+            limit = self._timeouts.total or LONGEST_WAIT
+            busy = Busy(
+                left=self._prepared.count.left,
+                turns=self._turns_before,
+                limit=limit if self._wait_if_busy is True else min(limit, self._wait_if_busy),
+            )
+        busy.refused(error)
+        return busy
+
+    def _looked(self, history: Sequence[Event], busy: Busy) -> None:
+        """The session, read after it refused the turn: nothing of this turn is in it yet."""
+        turns = replay(history)
+        busy.look(turns)
+        if self._prepared is not None:
+            self._turns_before = self._prepared.count.baseline(len(turns))
+
     def _failed_turn(self) -> TurnFailed | None:
         turn = self._fold.turn
         if turn.error is None:
@@ -123,7 +152,7 @@ class TurnState:
         session_id = self.session_id or ""
         return TurnFailed(f"the turn failed in session {session_id}: {turn.error}", turn=turn, session_id=session_id)
 
-    def _recover(self, cause: Exception, *, accepted: bool) -> None:
+    def _recover(self, cause: Exception) -> None:
         """Read the session instead of the stream from now on."""
         self._recovery = Recovery(
             self._fold,
@@ -132,7 +161,6 @@ class TurnState:
             budget=self._timeouts.recovery,
             turns_before=self._turns_before,
             in_doubt=self._prepared.count.in_doubt if self._prepared else False,
-            accepted=accepted,
         )
 
     def _whole(self) -> Turn:
@@ -146,7 +174,9 @@ class TurnState:
         slot, self._slot = self._slot, None
         if slot is not None and self._prepared is not None:
             # The next turn begins with the release, and must find this one counted.
-            self._prepared.count.end(landed=self.landed)
+            where = f" ({self._where})" if self._where else ""
+            left = None if self._fold.is_complete else self._what + where
+            self._prepared.count.end(landed=self.landed, left=left)
             slot.release()
 
     def __del__(self) -> None:

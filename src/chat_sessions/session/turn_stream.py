@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import Self
 
-from chat_sessions.core.errors import APIError, InternalServerError, ProtocolError
+from chat_sessions.core.errors import APIError, ConflictError, InternalServerError, ProtocolError
 from chat_sessions.core.events import Event, TextDelta
 from chat_sessions.core.turn import Turn, Update
 from chat_sessions.session.backend import (
@@ -18,8 +18,10 @@ from chat_sessions.session.backend import (
     DeadlinePassed,
     EventConnection,
     EventUnreadable,
+    TurnRequest,
     TurnTransport,
 )
+from chat_sessions.session.busy import Busy
 from chat_sessions.session.deadlines import EventClock, Timeouts
 from chat_sessions.session.recovery import Recovery
 from chat_sessions.session.turn_queue import wait_for_turn
@@ -43,13 +45,17 @@ class TurnStream(TurnState):
         self,
         transport: TurnTransport,
         prepare: Callable[[], PreparedTurn],
+        complete: Callable[[PreparedTurn], PreparedTurn] | None = None,
         *,
         prompt: str,
         timeouts: Timeouts,
+        wait_if_busy: bool | float = True,
     ) -> None:
-        super().__init__(prompt, timeouts)
+        super().__init__(prompt, timeouts, wait_if_busy)
         self._transport = transport
         self._prepare = prepare
+        # What needs the turn's own time: no other turn of this process runs in the session then.
+        self._complete = complete
         self._connection: EventConnection | None = None
 
     def open(self) -> Self:
@@ -66,27 +72,63 @@ class TurnStream(TurnState):
             slot = self._admit(
                 wait_for_turn(self._prepared.queue_key, self._what, self._where, limit=self._timeouts.total)
             )
-            self._turns_before = self._prepared.count.begin()
-            self._clock = EventClock(self._timeouts)
-            # From here on the prompt may have landed, whatever ends this: an interruption, too.
-            self._landed = None
             slot.begin_read()
             try:
-                self._connection = self._transport.open_turn(self._prepared.request, self._clock)
-                self._clock.pause()
-            except (ConnectionLost, DeadlinePassed, InternalServerError) as error:
-                self._recover(error, accepted=False)
-                while not self._ready and not self._is_closed:
-                    self._pull()
-            except APIError:
-                self._landed = False
-                raise
+                if self._complete is not None:
+                    self._prepared = self._complete(self._prepared)
+                self._turns_before = self._prepared.count.begin()
+                self._start(self._prepared.request, EventClock(self._timeouts))
             finally:
                 slot.end_read()
         except BaseException:
             self.close()
             raise
         return self
+
+    def _start(self, request: TurnRequest, clock: EventClock) -> None:
+        """Post the turn, and look it up if its answer does not come."""
+        # Set first: who closes the stream from here on stops what is on its way.
+        self._clock = clock
+        self._still_open()
+        try:
+            self._connection = self._post(request, clock)
+            if self._is_closed:
+                # Just now, by another thread or task.
+                self._connection.close()
+            clock.pause()
+            return
+        except (ConnectionLost, DeadlinePassed, InternalServerError) as error:
+            self._recover(error)
+        except APIError:
+            self._landed = False
+            raise
+        while not self._ready and not self._is_closed:
+            self._pull()
+
+    def _post(self, request: TurnRequest, clock: EventClock) -> EventConnection:
+        """Post the turn; again, when its session has been busy with an earlier one, which is waited for."""
+        busy: Busy | None = None
+        while True:
+            # From here on the prompt may have landed, whatever ends this: an interruption, too.
+            self._landed = None
+            try:
+                return self._transport.open_turn(request, clock)
+            except ConflictError as error:
+                busy = self._refused(error, busy)
+            while not busy.may_post:
+                self._wait(busy, request.session_id)
+                self._still_open()
+
+    def _wait(self, busy: Busy, session_id: str) -> None:
+        """Look once whether the session's earlier turn has ended."""
+        if (wait := busy.next_wait()) > 0:
+            sleep(wait)
+        try:
+            history = self._transport.read_back(session_id, timeout=busy.time_left)
+        except (APIError, ProtocolError):
+            busy.not_read()
+        else:
+            self._looked(history, busy)
 
     def __enter__(self) -> Self:
         return self.open()
@@ -116,7 +158,9 @@ class TurnStream(TurnState):
             slot.begin_read()
             try:
                 self._pull()
-            except BaseException:
+            except BaseException as error:
+                if isinstance(error, ProtocolError) and error.turn is None:
+                    error.turn = self._fold.turn
                 self.close()
                 raise
             finally:
@@ -143,7 +187,7 @@ class TurnStream(TurnState):
                 raise ConnectionLost("the stream ended without a stop event")
         except (ConnectionLost, DeadlinePassed, EventUnreadable) as error:
             self._connection.close()
-            self._recover(error, accepted=True)
+            self._recover(error)
             return
         self._clock.event_arrived()
         self._ready.extend(self._fold.updates(event))
@@ -169,6 +213,9 @@ class TurnStream(TurnState):
         try:
             if self._connection is not None:
                 self._connection.close()
+            elif self._clock is not None:
+                # It is being opened, elsewhere: the service is told as well.
+                self._clock.stop()
         finally:
             self._release()
 

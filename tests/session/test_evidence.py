@@ -1,0 +1,165 @@
+"""What an error says of a turn is what is known, and what can be read of it is given."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from chat_sessions import Event, ProtocolError, Stop, Text, TextDelta, TurnOutcomeUnknown, UnknownEvent, UserInput
+from chat_sessions.core.delivery import decide
+from chat_sessions.core.events import dump_event, parse_event
+from chat_sessions.core.turn import Turn
+from tests.faces import AnyChat, do, every
+from tests.session.test_turn_stream import HELLO, STOP, SUMMARY, both, break_off, client, history_of, service, stream_of
+from tests.wire_server import Connection, Handler, Request, WireServer
+
+__all__ = ["service"]
+
+ERROR = b'event: error\ndata: {"detail": "model overloaded"}\n\n'
+BARE_STOP = {"type": "stop", "is_error": False}
+
+
+def say(*pieces: bytes, then: Callable[[Connection], None] = Connection.end_stream) -> Handler:
+    def handle(_: Request, connection: Connection) -> None:
+        connection.start_stream()
+        for piece in pieces:
+            connection.chunk(piece)
+        then(connection)
+
+    return handle
+
+
+def stored(*events: object) -> Handler:
+    bodies = [dump_event(event) if isinstance(event, (UserInput, Text, Stop)) else event for event in events]
+    return lambda _, connection: connection.respond(200, {**SUMMARY, "events": bodies})
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [say(), say(then=Connection.reset), say(b": ping\n\n", then=Connection.wait_until_closed), say(ERROR)],
+    ids=["clean end", "reset", "silence", "an error event"],
+)
+async def test_the_head_of_an_answer_is_no_evidence_that_the_prompt_landed(wire: WireServer, answer: Handler) -> None:
+    wire.on("POST", "/messages/stream", answer)
+    with client(wire, recovery=0.05, first_event=0.2) as made:
+        for chat in both(made):
+            stream = chat.stream("ses-1", "q", index_ids=["idx-1"])
+            with pytest.raises(TurnOutcomeUnknown, match="whether the prompt landed is not known"):
+                await every(stream)
+            assert stream.landed is None
+
+
+async def test_the_services_own_reason_is_in_the_message(wire: WireServer) -> None:
+    wire.on("POST", "/messages/stream", say(ERROR))
+    with client(wire, recovery=0.05) as made:
+        for chat in both(made):
+            with pytest.raises(TurnOutcomeUnknown, match="the service said: model overloaded"):
+                await every(chat.stream("ses-1", "q", index_ids=["idx-1"]))
+
+
+async def test_the_answer_that_was_streamed_is_on_the_error_of_an_event_that_cannot_be_read(wire: WireServer) -> None:
+    broken = say(
+        b'data: {"type": "text_delta", "content": "Hel"}\n\ndata: {nope\n\n', then=Connection.wait_until_closed
+    )
+    wire.on("POST", "/messages/stream", broken)
+    with client(wire, recovery=0.05) as made:
+        for chat in both(made):
+            with pytest.raises(ProtocolError, match="nope") as caught:
+                await every(chat.stream("ses-1", "q", index_ids=["idx-1"]))
+            assert caught.value.turn is not None
+            assert caught.value.turn.text == "Hel"
+
+
+@pytest.mark.parametrize(
+    "stop",
+    [
+        BARE_STOP,
+        {**BARE_STOP, "usage": None},
+        {**BARE_STOP, "usage": {"total_input_tokens": 12.5, "turns": 2}},
+        {"type": "stop", "usage": {}},
+    ],
+)
+async def test_a_stop_whose_cost_cannot_be_read_ends_its_turn_live_and_stored(
+    chat: AnyChat, wire: WireServer, stop: dict[str, Any]
+) -> None:
+    event = parse_event(stop)
+    assert isinstance(event, Stop)
+    assert not event.is_error
+    assert event.usage.input_tokens is None
+    wire.on("GET", "/ses-1", stored(UserInput(content="q"), Text(content="Hello"), stop))
+    (turn,) = await do(chat.session("ses-1").turns())
+    assert turn.is_complete
+
+
+async def test_a_stop_that_says_why_it_failed_and_not_that_it_did_is_a_failure() -> None:
+    event = parse_event({"type": "stop", "error": "quota"})
+    assert isinstance(event, Stop)
+    assert event.is_error
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"type": "text", "content": None},
+        {"type": "tool_call", "call_id": None, "name": "n", "arguments": {}},
+        {"type": "tool_call", "call_id": "c", "name": "n", "arguments": "[1"},
+    ],
+)
+async def test_an_odd_stored_event_costs_itself_and_not_the_session(
+    chat: AnyChat, wire: WireServer, odd: dict[str, Any]
+) -> None:
+    asked, answered = UserInput(content="q"), Text(content="Hello")
+    # A turn that broke is mended from it, too.
+    wire.on("POST", "/messages/stream", stream_of(HELLO[0], then=Connection.reset))
+    wire.on("GET", "/ses-1", history_of(), stored(asked, answered, odd, STOP))
+    assert (await do(chat.stream("ses-1", "q", index_ids=["idx-1"]).result())).text == "Hello"
+    (turn,) = await do(chat.session("ses-1").turns())
+    assert (turn.text, turn.is_complete) == ("Hello", True)
+    assert UnknownEvent(raw=odd) in turn.events
+
+
+@pytest.mark.parametrize(
+    "result", [b"9" * 5000, b"[" * 900 + b"]" * 900], ids=["a number of 5,000 digits", "nested 900 deep"]
+)
+async def test_a_stored_result_that_no_reader_takes_costs_itself_and_not_the_session(
+    chat: AnyChat, wire: WireServer, result: bytes
+) -> None:
+    odd = b'{"type": "tool_result", "call_id": "c", "name": "n", "result": ' + result + b"}"
+    body = (
+        b'{"session_id": "ses-1", "last_updated_at": "2026-04-22T12:34:41", "events": '
+        b'[{"type": "user_input", "content": "q"}, {"type": "text", "content": "Hello"}, ' + odd + b"]}"
+    )
+    wire.on("GET", "/ses-1", lambda _, connection: connection.respond(200, body))
+    (turn,) = await do(chat.session("ses-1").turns())
+    assert turn.text == "Hello"
+
+
+async def test_arguments_that_come_as_a_text_of_json_are_read() -> None:
+    call = parse_event({"type": "tool_call", "call_id": "c", "name": "n", "arguments": '{"q": 1}'})
+    assert call.model_dump()["arguments"] == {"q": 1}
+
+
+@pytest.mark.parametrize(
+    ("prompt", "kept"),
+    [
+        ("  padded \r\n twice ", "padded\ntwice"),
+        ("Müller's cafe\u0301", unicodedata.normalize("NFC", "Müller's cafe\u0301")),
+        ("ﬁne ①", unicodedata.normalize("NFKC", "ﬁne ①")),
+        ("is a < b & \"c\" > 'd'?", "is a &lt; b &amp; &quot;c&quot; &gt; &#x27;d&#x27;?"),
+        ("what does &amp; mean?", "what does &amp;amp; mean?"),
+    ],
+)
+def test_a_prompt_that_was_stored_in_another_form_is_recognised(prompt: str, kept: str) -> None:
+    history: list[Event] = [UserInput(content=kept), Text(content="Hello"), STOP]
+    assert decide(live=Turn(prompt), history=history, turns_before=0).outcome == "finished"
+    other: list[Event] = [UserInput(content="something else"), *history[1:]]
+    assert decide(live=Turn(prompt), history=other, turns_before=0).outcome == "unknown"
+
+
+async def test_a_prompt_that_was_escaped_is_looked_up_and_its_answer_given(chat: AnyChat, wire: WireServer) -> None:
+    wire.on("POST", "/messages/stream", break_off)
+    wire.on("GET", "/ses-1", history_of(), history_of(UserInput(content="a &lt; b?"), TextDelta(content="yes"), STOP))
+    assert (await do(chat.stream("ses-1", "a < b?", index_ids=["idx-1"]).result())).text == "yes"
