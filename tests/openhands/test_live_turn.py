@@ -290,3 +290,28 @@ def test_a_content_that_is_a_plain_string_is_its_text() -> None:
 def _settings() -> Settings:
     chat = OpenHandsChat(base_url="http://127.0.0.1:1")
     return chat._settings
+
+
+def test_a_run_that_ended_without_a_word_is_read_from_the_history() -> None:
+    reading = Reading(_settings(), TurnRequest("s", "Hi", ()), EventClock(Timeouts()))
+    reading.kind = "events"
+    reading.take(json.dumps(message("Hi")))
+    assert reading.wait_limit() == 5.0
+    assert not reading.was_silent({"execution_status": "running"})
+    assert reading.wait_limit() == 10.0
+    # A run of an earlier message took this one in: nothing says that it has begun, and the end is not told.
+    reading.take(json.dumps(state("finished")))
+    assert reading.wait_limit() == 5.0
+    assert not reading.was_silent({"execution_status": "finished"})
+    reading.looked({"execution_status": "finished"})
+    assert reading.turn.is_over
+    with pytest.raises(ConnectionLost):
+        reading.check_whole()
+
+
+def test_a_message_that_was_taken_and_not_run_is_run() -> None:
+    reading = Reading(_settings(), TurnRequest("s", "Hi", ()), EventClock(Timeouts()))
+    for frame in (message("Hi"), state("idle")):
+        reading.take(json.dumps({"type": "durable", "seq": 1, "event": frame}))
+    assert reading.was_silent({"execution_status": "idle"})
+    assert not reading.turn.needs_look

@@ -125,10 +125,12 @@ class AsyncConversationEvents:
         try:
             reading.take(await self._socket.recv(reading.wait_limit()))
         except TimeoutError:
-            if reading.turn.needs_look and self._clock.remaining() != 0:
+            if self._clock.remaining() == 0:
+                raise DeadlinePassed(self._clock.describe()) from None
+            if reading.turn.needs_look:
                 reading.looked(await self._info())
             else:
-                raise DeadlinePassed(self._clock.describe()) from None
+                await self._ask_in_silence()
         except ConnectionClosed as error:
             reading.must_reconnect(error)
             await self._reconnect(error)
@@ -138,6 +140,13 @@ class AsyncConversationEvents:
             return await self._port.read_info(self._reading.session_id, limit=self._clock.remaining())
         except APIError as error:
             raise ConnectionLost(f"the run seems to be over, but the conversation cannot be read ({error})") from error
+
+    async def _ask_in_silence(self) -> None:
+        # What the socket tells counts: a server that cannot be asked now is no reason to give up.
+        with suppress(APIError):
+            info = await self._port.read_info(self._reading.session_id, limit=self._clock.remaining())
+            if self._reading.was_silent(info):
+                await self._port.start_run(self._reading.session_id, limit=self._clock.remaining())
 
     async def _end(self) -> None:
         """The run is over: give out its stop, or let it go on with what it was waiting for."""

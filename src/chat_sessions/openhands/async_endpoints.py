@@ -376,6 +376,10 @@ class AsyncEndpoints(AsyncConversations):
         call = info_call(session_id)
         return self._read_object(call, await self._http.send(call, limit=limit))
 
+    async def start_run(self, session_id: str, *, limit: float | None = None) -> None:
+        """Run the message that waits, one attempt within `limit` seconds. For the connection of a turn."""
+        await self._http.send(run_call(session_id), limit=limit)
+
     async def _history(self, session_id: str, *, limit: float | None) -> tuple[Sequence[Event], JsonObject]:
         within = None if limit is None else remaining(limit)
         items, info = await self._read(session_id, within)

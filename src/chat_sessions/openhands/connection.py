@@ -126,10 +126,12 @@ class ConversationEvents:
         try:
             reading.take(self._socket.recv(reading.wait_limit()))
         except TimeoutError:
-            if reading.turn.needs_look and self._clock.remaining() != 0:
+            if self._clock.remaining() == 0:
+                raise DeadlinePassed(self._clock.describe()) from None
+            if reading.turn.needs_look:
                 reading.looked(self._info())
             else:
-                raise DeadlinePassed(self._clock.describe()) from None
+                self._ask_in_silence()
         except ConnectionClosed as error:
             reading.must_reconnect(error)
             self._reconnect(error)
@@ -139,6 +141,13 @@ class ConversationEvents:
             return self._port.read_info(self._reading.session_id, limit=self._clock.remaining())
         except APIError as error:
             raise ConnectionLost(f"the run seems to be over, but the conversation cannot be read ({error})") from error
+
+    def _ask_in_silence(self) -> None:
+        # What the socket tells counts: a server that cannot be asked now is no reason to give up.
+        with suppress(APIError):
+            info = self._port.read_info(self._reading.session_id, limit=self._clock.remaining())
+            if self._reading.was_silent(info):
+                self._port.start_run(self._reading.session_id, limit=self._clock.remaining())
 
     def _end(self) -> None:
         """The run is over: give out its stop, or let it go on with what it was waiting for."""

@@ -375,6 +375,10 @@ class Endpoints(Conversations):
         call = info_call(session_id)
         return self._read_object(call, self._http.send(call, limit=limit))
 
+    def start_run(self, session_id: str, *, limit: float | None = None) -> None:
+        """Run the message that waits, one attempt within `limit` seconds. For the connection of a turn."""
+        self._http.send(run_call(session_id), limit=limit)
+
     def _history(self, session_id: str, *, limit: float | None) -> tuple[Sequence[Event], JsonObject]:
         within = None if limit is None else remaining(limit)
         items, info = self._read(session_id, within)

@@ -16,6 +16,10 @@ class ConversationPort(Protocol):
         """The conversation without its events, one attempt within `limit` seconds. Raises `APIError`."""
         ...
 
+    def start_run(self, session_id: str, *, limit: float | None = None) -> None:
+        """Run the message that waits, one attempt within `limit` seconds. Raises `APIError`."""
+        ...
+
     def respond_to_confirmation(self, session_id: str, *, accept: bool, reason: str | None = None) -> None:
         """Allow or refuse the actions that wait."""
         ...
@@ -26,6 +30,10 @@ class AsyncConversationPort(Protocol):
 
     async def read_info(self, session_id: str, *, limit: float | None = None) -> JsonObject:
         """See `ConversationPort.read_info`."""
+        ...
+
+    async def start_run(self, session_id: str, *, limit: float | None = None) -> None:
+        """See `ConversationPort.start_run`."""
         ...
 
     async def respond_to_confirmation(self, session_id: str, *, accept: bool, reason: str | None = None) -> None:

@@ -27,6 +27,9 @@ RECONNECT_WAITS = (0.0, 0.25, 0.5, 1.0, 2.0, 4.0)
 # How long after a hint that the run is over the server may take to say so, in seconds, before it
 # is asked. Servers that do say so do it within milliseconds; 1.18.1 does not at all.
 _SETTLING = {"session": 2.0, "events": 0.1}
+# Seconds of silence before each question whether the run still goes on. A message that comes while a run
+# ends may be taken without being run, or be run without a word of it (1.18.1).
+_SILENCES = (5.0, 10.0, 20.0, 30.0)
 
 
 def not_idle(session_id: str, status: str) -> ConflictError:
@@ -59,10 +62,12 @@ class Reading:
         self._has_waited_for_reason = False
         self._reconnects = 0
         self._heard_before = 0
+        self._silences = 0
 
     def take(self, data: str | bytes) -> None:
         """Take in one frame. Raises `ProtocolError` for one that cannot be read."""
         frame = decode(data, self._secrets)
+        self._silences = 0
         if self.kind == "session":
             self.ready.extend(self.turn.envelope(frame))
             return
@@ -89,10 +94,8 @@ class Reading:
     def wait_limit(self) -> float | None:
         """Seconds to wait for the next frame."""
         left = self._clock.remaining()
-        if not self.turn.needs_look:
-            return left
-        settling = _SETTLING[self.kind]
-        return settling if left is None else min(settling, left)
+        look = _SETTLING[self.kind] if self.turn.needs_look else _SILENCES[min(self._silences, len(_SILENCES) - 1)]
+        return look if left is None else min(look, left)
 
     def not_open(self, error: ConnectionClosed) -> APIError | ProtocolError:
         """The error for a socket that was closed before the message was sent."""
@@ -123,13 +126,22 @@ class Reading:
         else:
             self.turn.goes_on()
 
+    def was_silent(self, info: JsonObject) -> bool:
+        """Take in what the conversation says of itself after a silence; returns whether its message is to be run."""
+        self._silences += 1
+        status = as_text(info.get("execution_status"))
+        # What says so may still be on its way: the same is asked again in a moment, and then the history.
+        self.turn.needs_look = self._may_lack_events = status in ENDED
+        return status == "idle"
+
     def check_whole(self) -> None:
         """Raise `ConnectionLost` for a turn that is over where its history alone tells whether all of it was read.
 
-        After a cut, the older socket tells what is new between what was missed: the end may come first.
+        After a cut, the older socket tells what is new between what was missed: the end may come first. And what ended
+        in a silence may not have been told at all.
         """
         if self._may_lack_events and not (self.turn.facts.waits_for_confirmation and self.turn.facts.unanswered):
-            raise ConnectionLost("the connection was cut during the turn")
+            raise ConnectionLost("the connection has not told the whole turn")
 
     def stop(self, info: JsonObject | APIError) -> None:
         """The turn is over."""
