@@ -168,7 +168,8 @@ async def test_the_look_up_of_a_broken_turn_ends_with_its_budget(wire: WireServe
         connection.reset()
 
     wire.on("POST", "/messages/stream", cut)
-    wire.on("GET", "/chat/ses-1", drip(JSON_200, b"1\r\n \r\n"))
+    before = {"session_id": "ses-1", "last_updated_at": "2026-04-22T12:34:41", "events": []}
+    wire.on("GET", "/chat/ses-1", lambda _, c: c.respond(200, before), drip(JSON_200, b"1\r\n \r\n"))
     with LlamaCloudChat(api_key="key-1", base_url=wire.url, timeouts=Timeouts(recovery=0.3)) as chat:
         for face in (chat, chat.aio):
             with pytest.raises(TurnError, match="could not be read"):

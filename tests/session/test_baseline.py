@@ -8,9 +8,11 @@ from chat_sessions import (
     APIConnectionError,
     APIError,
     Event,
+    LlamaCloudChat,
     NotFoundError,
     OpenHandsChat,
     Text,
+    Timeouts,
     TurnOutcomeUnknown,
     UserInput,
 )
@@ -94,16 +96,18 @@ async def test_a_session_that_is_created_here_is_not_read_before_its_first_turn(
     assert gets(wire) == []
 
 
-async def test_without_a_baseline_nothing_is_read_and_the_outcome_of_a_lost_answer_is_unknown(wire: WireServer) -> None:
+@pytest.mark.parametrize("face", [0, 1], ids=["sync", "async"])
+async def test_without_a_baseline_nothing_is_read_and_the_outcome_of_a_lost_answer_is_unknown(
+    wire: WireServer, face: int
+) -> None:
+    wire.on("POST", "/messages/stream", stream_of(*HELLO), break_off)
+    wire.on("GET", "/ses-1", history_of(*OLD, *NEW))
     with client(wire, recovery=0.05) as made:
-        for chat in both(made):
-            wire.on("POST", "/messages/stream", stream_of(*HELLO), break_off)
-            await do(chat.session("ses-1", index_ids=["idx-1"], baseline=False).ask("q"))
-            assert gets(wire) == []
-            wire.on("GET", "/ses-1", history_of(*OLD, *NEW))
-            with pytest.raises(TurnOutcomeUnknown, match="may or may not be this one"):
-                await do(chat.stream("ses-1", "q", index_ids=["idx-1"], baseline=False).result())
-            wire.requests.clear()
+        chat = both(made)[face]
+        await do(chat.session("ses-1", index_ids=["idx-1"], baseline=False).ask("q"))
+        assert gets(wire) == []
+        with pytest.raises(TurnOutcomeUnknown, match="may or may not be this one"):
+            await do(chat.stream("ses-1", "q", index_ids=["idx-1"], baseline=False).result())
 
 
 async def test_a_client_that_looks_nothing_up_counts_nothing(wire: WireServer) -> None:
@@ -146,13 +150,12 @@ def test_a_client_keeps_the_counts_of_its_last_sessions(monkeypatch: pytest.Monk
     assert not TurnCount.of(("kept", "a")).has_baseline
 
 
-async def test_a_session_that_does_not_exist_is_known_before_the_prompt_is_sent(
-    chat: AnyChat, wire: WireServer
-) -> None:
+async def test_a_session_that_does_not_exist_is_refused_by_the_turn_itself(chat: AnyChat, wire: WireServer) -> None:
     wire.on("GET", "/ses-1", refuse(404))
+    wire.on("POST", "/messages/stream", refuse(404))
     with pytest.raises(NotFoundError):
         await do(chat.session("ses-1", index_ids=["idx-1"]).ask("q"))
-    assert wire.posts() == []
+    assert len(wire.posts()) == 1
 
 
 @pytest.mark.usefixtures("no_waiting")
@@ -165,13 +168,29 @@ async def test_a_service_that_is_out_of_reach_when_the_turns_are_counted_is_sent
     assert wire.posts() == []
 
 
-async def test_a_history_that_cannot_be_read_does_not_keep_its_session_from_being_asked(
-    chat: AnyChat, wire: WireServer
+UNREADABLE: tuple[Handler, ...] = (refuse(403), refuse(404), refuse(501), lambda _, c: c.respond(200, {"events": 1}))
+
+
+@pytest.mark.parametrize("unreadable", UNREADABLE, ids=["forbidden", "not found", "no such method", "no session"])
+async def test_a_history_that_cannot_be_read_is_asked_for_once_and_its_session_can_be_asked(
+    chat: AnyChat, wire: WireServer, unreadable: Handler
 ) -> None:
-    handlers: list[Handler] = [refuse(403), refuse(501), lambda _, c: c.respond(200, {"events": 1})]
-    for unreadable in handlers:
-        wire.on("GET", "/ses-1", unreadable)
-        assert (await do(chat.session("ses-1", index_ids=["idx-1"]).ask("q"))).text == "Hello"
+    wire.on("GET", "/ses-1", unreadable)
+    session = chat.session("ses-1", index_ids=["idx-1"])
+    assert (await do(session.ask("q"))).text == "Hello"
+    asked = gets(wire)
+    assert (await do(session.ask("q"))).text == "Hello"
+    assert gets(wire) == asked
+
+
+async def test_a_history_that_does_not_come_in_time_does_not_keep_its_session_from_being_asked(
+    wire: WireServer,
+) -> None:
+    wire.on("GET", "/ses-1", lambda _, c: c.wait_until_closed())
+    timeouts = Timeouts(first_event=0.2)
+    with LlamaCloudChat(api_key="k", base_url=wire.url, timeouts=timeouts, max_retries=0) as made:
+        for chat in both(made):
+            assert (await do(chat.session("ses-1", index_ids=["idx-1"]).ask("q"))).text == "Hello"
 
 
 async def test_an_answer_of_another_session_is_an_error_and_never_taken_over(chat: AnyChat, wire: WireServer) -> None:

@@ -18,7 +18,7 @@ from chat_sessions import (
     UserInput,
 )
 from chat_sessions.core.turn import replay
-from chat_sessions.session import waiting
+from chat_sessions.session import busy
 from chat_sessions.session.busy import Busy
 from tests.faces import AnyChat, do, entered, first
 from tests.session.test_turn_stream import (
@@ -42,8 +42,8 @@ ENDED: tuple[Event, ...] = (UserInput(content="left"), Text(content="all"), STOP
 
 @pytest.fixture(autouse=True)
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(waiting, "_FIRST_WAIT", 0.001)
-    monkeypatch.setattr(waiting, "_LONGEST_WAIT", 0.002)
+    monkeypatch.setattr(busy, "_FIRST_WAIT", 0.001)
+    monkeypatch.setattr(busy, "_LONGEST_WAIT", 0.002)
 
 
 async def leave(chat: AnyChat, wire: WireServer) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from chat_sessions.core.errors import APIStatusError, AuthenticationError, NotFoundError, ProtocolError
+from chat_sessions.core.errors import APIStatusError, APITimeoutError, AuthenticationError, ProtocolError
 from chat_sessions.core.events import Session
 from chat_sessions.core.models import SessionSummary, TitledSummary
 from chat_sessions.core.turn import Turn, replay
@@ -85,14 +85,15 @@ class ChatSession(SessionState):
     def _count_turns(self) -> bool:
         """Count the turns before the next one; returns whether the session could be read.
 
-        What cannot be read now could not be looked up later either: the turn goes on uncounted, unless it is clear
-        that it would be refused as well.
+        What cannot be read now could not be looked up later either: the turn goes on uncounted. If there is no such
+        session, the service refuses the turn.
         """
         try:
             self._has_counted(self.client.retrieve(self._known_id()), self.client)
-        except (AnotherSession, AuthenticationError, NotFoundError):
+        except (AnotherSession, AuthenticationError):
             raise
-        except (APIStatusError, ProtocolError):
+        except (APIStatusError, APITimeoutError, ProtocolError):
+            self._count(self.client).is_unreadable = True
             return False
         return True
 

@@ -86,8 +86,9 @@ class _State:
 
     def _needs_baseline(self, backend: Backend | AsyncBackend) -> bool:
         """Whether the session's turns are to be counted before the next one. Without look-ups nobody asks for them."""
-        is_counted = self._count(backend).has_baseline
-        return self._facts.baseline and not is_counted and backend.timeouts.recovery != 0
+        count = self._count(backend)
+        is_known = count.has_baseline or count.is_unreadable
+        return self._facts.baseline and not is_known and backend.timeouts.recovery != 0
 
     def _has_counted(self, session: Session, backend: Backend | AsyncBackend) -> None:
         """Take in the session as it is before its next turn."""

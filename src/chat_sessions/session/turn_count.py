@@ -32,6 +32,8 @@ class TurnCount:
         self.left: str | None = None
         # Whether the count was taken when no turn of ours could be missing in it: at the creation, or before a turn.
         self.has_baseline = False
+        # Whether the service would not give the history before a turn: it is not asked again then.
+        self.is_unreadable = False
         self._value: int | None = None
         self._in_doubt = False
         self._has_ended_since = False

@@ -147,7 +147,7 @@ async def test_a_session_is_asked_for_its_indexes_once_and_not_before_each_turn(
 
     with WireServer() as wire:
         summary = {"session_id": "ses-1", "last_updated_at": "2026-11-21T10:00:00Z", "index_ids": ["idx-docs"]}
-        wire.on("GET", "/ses-1/summary", lambda _, connection: connection.respond(200, summary))
+        wire.on("GET", "/ses-1", lambda _, connection: connection.respond(200, {**summary, "events": []}))
         wire.on("POST", "/messages/stream", stream)
         model = SessionChatModel(client=LlamaCloudChat(api_key="llx-test", base_url=wire.url))
         for _ in range(2):

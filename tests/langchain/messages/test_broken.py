@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 import pytest
 
@@ -24,11 +23,8 @@ def wire() -> Iterator[WireServer]:
 
 
 def _model(wire: WireServer, recovery: float) -> SessionChatModel:
-    """A model of a session whose turns were counted: a prompt that is found later is known to be the new one."""
     client = LlamaCloudChat(api_key="llx-test", base_url=wire.url, timeouts=Timeouts(recovery=recovery), max_retries=0)
-    session = client.session("ses-1", index_ids=["idx-docs"])
-    assert session.turns() == []
-    return SessionChatModel.from_session(session)
+    return SessionChatModel.from_session(client.session("ses-1", index_ids=["idx-docs"]))
 
 
 def _breaks_after(wire: WireServer, *events: Event) -> None:
@@ -43,20 +39,19 @@ def _breaks_after(wire: WireServer, *events: Event) -> None:
 def _shows(wire: WireServer, *events: Event) -> None:
     """What the session shows: nothing before the turn, then these events of it."""
 
-    def session(*held: Event) -> dict[str, Any]:
-        return {
-            "session_id": "ses-1",
-            "last_updated_at": "2026-11-21T10:00:00Z",
-            "index_ids": ["idx-docs"],
-            "events": [dump_event(event) for event in held],
-        }
+    def session(_: Request, connection: Connection) -> None:
+        held = (UserInput(content="q"), *events) if wire.posts() else ()
+        connection.respond(
+            200,
+            {
+                "session_id": "ses-1",
+                "last_updated_at": "2026-11-21T10:00:00Z",
+                "index_ids": ["idx-docs"],
+                "events": [dump_event(event) for event in held],
+            },
+        )
 
-    wire.on(
-        "GET",
-        "/ses-1",
-        lambda _, connection: connection.respond(200, session()),
-        lambda _, connection: connection.respond(200, session(UserInput(content="q"), *events)),
-    )
+    wire.on("GET", "/ses-1", session)
 
 
 @pytest.mark.checklist(6, 18, 19, 39)
