@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 
 import httpx
 import pytest
 
 from chat_sessions import ConfigurationError, LlamaCloudChat, Stop, TextDelta, Timeouts, Usage
+from chat_sessions.core.events import dump_event
 from chat_sessions.http.lease import Lease
 from tests.wire_server import Connection, Request, WireServer
 
@@ -96,3 +98,37 @@ async def test_many_tasks_take_turns_on_few_connections_and_keep_their_own_deadl
 
             assert await asyncio.gather(*map(turn, range(60))) == [f"q{number}" for number in range(60)]
         assert len(wire.posts()) == 60
+
+
+class SlowToEnd(httpx.AsyncByteStream):
+    """One turn, there at once, whose pool cleans up for as long as the test likes."""
+
+    def __init__(self) -> None:
+        self.may_end = asyncio.Event()
+        self.ended: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+
+    def answer(self, request: httpx.Request) -> httpx.Response:
+        if request.method == "GET":
+            return httpx.Response(404)
+        return httpx.Response(200, headers={"content-type": "text/event-stream"}, stream=self)
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        for event in (TextDelta(content="a"), Stop(usage=Usage(), is_error=False)):
+            yield b"data: " + json.dumps(dump_event(event)).encode() + b"\n\n"
+
+    async def aclose(self) -> None:
+        try:
+            await self.may_end.wait()
+        except asyncio.CancelledError:
+            self.ended.set_result("cancelled")
+            raise
+        self.ended.set_result("whole")
+
+
+async def test_a_pool_that_is_slow_to_take_its_connection_back_is_neither_cut_short_nor_waited_for() -> None:
+    body = SlowToEnd()
+    async with httpx.AsyncClient(transport=httpx.MockTransport(body.answer)) as http:
+        chat = LlamaCloudChat(api_key="k", async_http_client=http).aio
+        assert (await chat.stream("ses-1", "q", index_ids=["i"]).result()).text == "a"
+        body.may_end.set()
+        assert await body.ended == "whole"

@@ -83,7 +83,11 @@ def test_a_loop_that_has_ended_leaves_its_connection_to_be_closed_by_the_next_re
     assert wire.was_left()
 
 
-def test_loops_in_threads_have_connections_of_their_own(wire: WireServer, ports: Ports) -> None:
+def test_loops_in_threads_have_connections_of_their_own(
+    wire: WireServer, ports: Ports, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # However long the threads take to meet.
+    monkeypatch.setattr("chat_sessions.http.connection.async_transport._IDLE_FOR", None)
     chat = AsyncLlamaCloudChat(api_key="k", base_url=wire.url)
     meeting = threading.Barrier(4)
 
