@@ -1,0 +1,53 @@
+"""Transports of other makers, injected with a client: what they say of a broken connection is not always true."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+
+import httpx
+import pytest
+from httpx_aiohttp import AiohttpTransport
+from pyreqwest.client import ClientBuilder, SyncClientBuilder
+from pyreqwest.compatibility.httpx import HttpxTransport, SyncHttpxTransport
+
+from chat_sessions import AsyncLlamaCloudChat, LlamaCloudChat, Stop, TextDelta, Timeouts, TurnOutcomeUnknown, Usage
+from tests.faces import AnyChat, do
+from tests.wire_server import Connection, Request, WireServer
+
+SESSION = {"session_id": "ses-1", "last_updated_at": "2026-04-22T12:34:41", "index_ids": ["i"], "events": []}
+TIMEOUTS = Timeouts(recovery=0.05)
+ASYNC: dict[str, Callable[[], httpx.AsyncBaseTransport]] = {
+    "pyreqwest": lambda: HttpxTransport(ClientBuilder().build()),
+    "aiohttp": AiohttpTransport,
+}
+
+
+@pytest.fixture(params=["pyreqwest, sync", *ASYNC])
+async def chat(request: pytest.FixtureRequest, wire: WireServer) -> AsyncIterator[AnyChat]:
+    wire.on("GET", "/ses-1", lambda _, connection: connection.respond(200, SESSION))
+    if request.param in ASYNC:
+        async with httpx.AsyncClient(transport=ASYNC[request.param]()) as async_http:
+            yield AsyncLlamaCloudChat(api_key="k", base_url=wire.url, timeouts=TIMEOUTS, http_client=async_http)
+    else:
+        with httpx.Client(transport=SyncHttpxTransport(SyncClientBuilder().build())) as http:
+            yield LlamaCloudChat(api_key="k", base_url=wire.url, timeouts=TIMEOUTS, http_client=http)
+
+
+async def test_a_turn_is_read_through_it(chat: AnyChat, wire: WireServer) -> None:
+    def answer(_: Request, connection: Connection) -> None:
+        connection.start_stream()
+        connection.events(TextDelta(content="a"), Stop(usage=Usage(), is_error=False))
+        connection.end_stream()
+
+    wire.on("POST", "/messages/stream", answer)
+    for _ in range(2):
+        assert (await do(chat.stream("ses-1", "q", index_ids=["i"]).result())).text == "a"
+
+
+async def test_a_turn_whose_connection_is_reset_is_posted_once_whatever_the_transport_calls_that(
+    chat: AnyChat, wire: WireServer
+) -> None:
+    wire.on("POST", "/messages/stream", lambda _, connection: connection.reset())
+    with pytest.raises(TurnOutcomeUnknown):
+        await do(chat.stream("ses-1", "q", index_ids=["i"]).result())
+    assert len(wire.posts()) == 1
