@@ -15,7 +15,7 @@ from tests.faces import AnyChat, do
 from tests.wire_server import Connection, Request, WireServer
 
 SESSION = {"session_id": "ses-1", "last_updated_at": "2026-04-22T12:34:41", "index_ids": ["i"], "events": []}
-TIMEOUTS = Timeouts(recovery=0.05)
+TIMEOUTS = Timeouts(recovery=0.3)
 ASYNC: dict[str, Callable[[], httpx.AsyncBaseTransport]] = {
     "pyreqwest": lambda: HttpxTransport(ClientBuilder().build()),
     "aiohttp": AiohttpTransport,

@@ -141,7 +141,7 @@ async def test_the_first_event_is_here_before_the_second_is_sent(chat: AnyChat, 
 )
 async def test_the_causes_of_an_error_come_to_an_end(wire: WireServer, first: Handler) -> None:
     wire.on("POST", "/messages/stream", first)
-    with client(wire, recovery=0.05) as chat:
+    with client(wire, recovery=0.3) as chat:
         for one in both(chat):
             with pytest.raises((InternalServerError, ProtocolError)) as caught:
                 await do(one.stream("ses-1", "q", index_ids=["idx-1"]).result())
@@ -447,7 +447,7 @@ async def test_a_turn_whose_connection_broke_and_that_the_session_does_not_show_
     wire: WireServer,
 ) -> None:
     wire.on("POST", "/messages/stream", break_off)
-    with client(wire, recovery=0.05) as made:
+    with client(wire, recovery=0.3) as made:
         for chat in both(made):
             # A history may show a turn only when it has ended: not to be seen is no proof.
             with pytest.raises(TurnOutcomeUnknown, match=r"has not shown the prompt.*look at the session before"):
@@ -457,7 +457,7 @@ async def test_a_turn_whose_connection_broke_and_that_the_session_does_not_show_
 
 async def test_a_gateway_that_lost_its_upstream_is_waited_out_for_the_turn_behind_it(wire: WireServer) -> None:
     wire.on("POST", "/messages/stream", refuse(504))
-    with client(wire, recovery=0.05) as made:
+    with client(wire, recovery=0.3) as made:
         for chat in both(made):
             with pytest.raises(InternalServerError, match="answered 504"):
                 await do(chat.stream("ses-1", "q", index_ids=["idx-1"], baseline=False).open())
@@ -475,7 +475,7 @@ async def test_a_turn_that_the_service_failed_and_does_not_show_raises_its_error
 async def test_the_same_words_answered_earlier_are_not_given_for_this_turns_answer(wire: WireServer) -> None:
     wire.on("POST", "/messages/stream", break_off)
     wire.on("GET", "/ses-1", history_of(UserInput(content="q"), Text(content="old"), STOP))
-    with client(wire, recovery=0.05) as made:
+    with client(wire, recovery=0.3) as made:
         for chat in both(made):
             with pytest.raises(TurnOutcomeUnknown, match="may or may not be this one") as caught:
                 await do(chat.stream("ses-1", "q", index_ids=["idx-1"], baseline=False).open())
@@ -520,7 +520,7 @@ async def test_a_session_that_was_pickled_does_not_take_its_count_along(
     wire: WireServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("LLAMA_CLOUD_API_KEY", "k")
-    with client(wire, recovery=0.05) as made:
+    with client(wire, recovery=0.3) as made:
         session = made.session()
         session.ask("q")
         copy = pickle.loads(pickle.dumps(session))
@@ -548,7 +548,7 @@ async def test_a_turn_that_is_cancelled_before_its_answer_begins_may_have_landed
         posted.set()
         connection.wait_until_closed()
 
-    with client(wire, recovery=0.05) as made:
+    with client(wire, recovery=0.3) as made:
         session = made.aio.session()
         await session.create()
         wire.on("POST", "/messages/stream", say_nothing)
@@ -564,7 +564,7 @@ async def test_a_turn_that_is_cancelled_before_its_answer_begins_may_have_landed
 
 
 async def test_after_a_turn_that_nobody_knows_of_the_count_is_read_again_not_guessed(wire: WireServer) -> None:
-    with client(wire, recovery=0.05) as made:
+    with client(wire, recovery=0.3) as made:
         for chat in both(made):
             wire.on("POST", "/messages/stream", break_off)
             wire.on("GET", "/ses-1", history_of())
@@ -593,7 +593,7 @@ async def test_a_look_that_finds_a_page_of_a_proxy_is_followed_by_another(chat: 
 async def test_a_cut_turn_that_never_ends_is_interrupted_and_keeps_its_text(wire: WireServer) -> None:
     wire.on("POST", "/messages/stream", stream_of(HELLO[0], then=cut))
     wire.on("GET", "/ses-1", history_of(UserInput(content="q"), TextDelta(content="Hell")))
-    with client(wire, recovery=0.05) as made:
+    with client(wire, recovery=0.3) as made:
         for chat in both(made):
             seen: list[Event] = []
             with pytest.raises(TurnInterrupted, match="shows no end of the turn yet: read it again later") as caught:
@@ -606,7 +606,7 @@ async def test_a_session_that_cannot_be_read_back_leaves_an_interrupted_turn(wir
     wire.on("POST", "/messages/stream", stream_of(HELLO[0], then=cut))
     for look in (refuse(404), refuse(503), break_off):
         wire.on("GET", "/ses-1", look)
-        with client(wire, recovery=0.05) as made:
+        with client(wire, recovery=0.3) as made:
             for chat in both(made):
                 with pytest.raises(TurnInterrupted, match="could not be read"):
                     await every(chat.stream("ses-1", "q", index_ids=["idx-1"], baseline=False))
@@ -680,7 +680,7 @@ async def test_no_event_within_the_idle_deadline_is_a_stalled_turn(
 ) -> None:
     wire.on("POST", "/messages/stream", handler(HELLO[0]))
     wire.on("GET", "/ses-1", history_of(UserInput(content="q")))
-    with client(wire, idle=0.1, recovery=0.05) as made:
+    with client(wire, idle=0.1, recovery=0.3) as made:
         for chat in both(made):
             with pytest.raises(TurnStalled, match=r"no event within 0.1 s \(timeouts.idle\)") as caught:
                 await every(chat.stream("ses-1", "q", index_ids=["idx-1"], baseline=False))
@@ -691,7 +691,7 @@ async def test_no_event_within_the_idle_deadline_is_a_stalled_turn(
 async def test_no_first_event_in_time_is_a_stalled_turn(wire: WireServer, handler: Callable[..., Handler]) -> None:
     wire.on("POST", "/messages/stream", handler())
     wire.on("GET", "/ses-1", history_of(UserInput(content="q")))
-    with client(wire, first_event=0.1, recovery=0.05) as made:
+    with client(wire, first_event=0.1, recovery=0.3) as made:
         for chat in both(made):
             with pytest.raises(TurnStalled, match=r"timeouts.first_event"):
                 await every(chat.stream("ses-1", "q", index_ids=["idx-1"], baseline=False))
@@ -701,7 +701,7 @@ async def test_no_answer_at_all_to_a_prompt_that_the_session_does_not_show_is_an
     wire: WireServer,
 ) -> None:
     wire.on("POST", "/messages/stream", lambda _, connection: connection.wait_until_closed())
-    with client(wire, first_event=0.1, recovery=0.05) as made:
+    with client(wire, first_event=0.1, recovery=0.3) as made:
         for chat in both(made):
             with pytest.raises(TurnOutcomeUnknown, match=r"timeouts\.first_event"):
                 await every(chat.stream("ses-1", "q", index_ids=["idx-1"], baseline=False))
@@ -710,7 +710,7 @@ async def test_no_answer_at_all_to_a_prompt_that_the_session_does_not_show_is_an
 async def test_a_turn_may_not_take_longer_than_its_total_deadline(wire: WireServer) -> None:
     wire.on("POST", "/messages/stream", stall(HELLO[0]))
     wire.on("GET", "/ses-1", history_of(UserInput(content="q")))
-    with client(wire, total=0.1, recovery=0.05) as made:
+    with client(wire, total=0.1, recovery=0.3) as made:
         for chat in both(made):
             with pytest.raises(TurnStalled, match=r"longer than 0.1 s \(timeouts.total\)"):
                 await every(chat.stream("ses-1", "q", index_ids=["idx-1"], baseline=False))
@@ -751,7 +751,7 @@ async def test_a_transport_without_a_socket_keeps_the_deadlines_at_the_next_byte
             return httpx.Response(200, json={**SUMMARY, "events": [dump_event(UserInput(content="q"))]})
         return httpx.Response(200, headers={"content-type": "text/event-stream"}, stream=Body())
 
-    timeouts = Timeouts(idle=0.05, recovery=0.05)
+    timeouts = Timeouts(idle=0.05, recovery=0.3)
     mock = httpx.MockTransport(transport)
     async with httpx.AsyncClient(transport=mock) as async_mine:
         with httpx.Client(transport=mock) as mine:
@@ -959,7 +959,7 @@ async def test_a_stream_that_was_dropped_blocks_no_session_and_keeps_no_connecti
 
 async def test_a_stream_that_was_dropped_is_counted(wire: WireServer) -> None:
     wire.on("POST", "/messages/stream", stream_of(HELLO[0], then=Connection.wait_until_closed), break_off)
-    with client(wire, recovery=0.05) as made:
+    with client(wire, recovery=0.3) as made:
         session = made.session()
         stream = session.stream("q").open()
         assert next(stream) == HELLO[0]
