@@ -161,7 +161,7 @@ def test_an_address_that_is_no_chat_api_is_named(command: Commands) -> None:
 def test_a_server_that_dies_in_mid_answer_leaves_the_text_so_far_and_the_truth_about_the_turn(
     program: Program,
 ) -> None:
-    shown = threading.Event()
+    shown, told = threading.Event(), threading.Event()
 
     def begin_and_die(_request: Request, connection: Connection) -> None:
         connection.start_stream()
@@ -169,16 +169,24 @@ def test_a_server_that_dies_in_mid_answer_leaves_the_text_so_far_and_the_truth_a
         shown.wait()
         connection.reset()
 
+    def read_back(_request: Request, connection: Connection) -> None:
+        told.wait()
+        connection.reset()
+
     with WireServer() as server:
         server.on("POST", "/chat", _create)
         server.on("POST", "/messages/stream", begin_and_die)
-        server.on("GET", "/chat/ses-1", lambda _request, connection: connection.reset())
+        server.on("GET", "/chat/ses-1", read_back)
         process = program.start(
             "ask", "hello", "-i", "idx-1", "--base-url", server.url, "--api-key", "k", "--timeout", "5"
         )
         assert process.stdout is not None
         assert process.stdout.read(len("The answer begins")) == "The answer begins"
         shown.set()
+        assert process.stderr is not None
+        # While the session is read, and not when that has been given up.
+        assert any("looking it up there, for up to 5 s" in line for line in process.stderr)
+        told.set()
         result = program.finish(process)
     assert result.code == 1
     assert "the prompt landed, and session ses-1 could not be read" in result.err

@@ -52,6 +52,22 @@ async def test_the_head_of_an_answer_is_no_evidence_that_the_prompt_landed(wire:
             assert stream.landed is None
 
 
+@pytest.mark.parametrize("recovery", [0.3, 0])
+async def test_a_look_up_is_logged_when_it_begins(
+    wire: WireServer, caplog: pytest.LogCaptureFixture, recovery: float
+) -> None:
+    wire.on("POST", "/messages/stream", break_off)
+    with client(wire, recovery=recovery) as made:
+        for chat in both(made):
+            caplog.clear()
+            with pytest.raises(TurnOutcomeUnknown):
+                await every(chat.stream("ses-1", "my prompt", index_ids=["idx-1"]))
+            said = [record.getMessage() for record in caplog.records if record.name == "chat_sessions.session"]
+            assert [("ses-1" in line, "for up to 0.3 s" in line, "my prompt" in line) for line in said] == (
+                [(True, True, False)] if recovery else []
+            )
+
+
 async def test_the_services_own_reason_is_in_the_message(wire: WireServer) -> None:
     wire.on("POST", "/messages/stream", say(ERROR))
     with client(wire, recovery=0.3) as made:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import logging
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,6 +22,9 @@ from chat_sessions.session.waiting import current_flow
 
 __all__ = ["PreparedTurn", "TurnState", "event_of"]
 
+_log = logging.getLogger("chat_sessions.session")
+# Without a logging configuration, Python would print it.
+_log.addHandler(logging.NullHandler())
 _PACKAGE = str(Path(__file__).parent.parent)
 
 
@@ -154,11 +158,14 @@ class TurnState:
 
     def _recover(self, cause: Exception) -> None:
         """Read the session instead of the stream from now on."""
+        if (budget := self._timeouts.recovery) != 0:
+            limit = "" if budget is None else f", for up to {budget:g} s"
+            _log.warning("the answer in session %s broke (%s): looking it up there%s", self.session_id, cause, limit)
         self._recovery = Recovery(
             self._fold,
             cause=cause,
             session_id=self.session_id or "",
-            budget=self._timeouts.recovery,
+            budget=budget,
             turns_before=self._turns_before,
             in_doubt=self._prepared.count.in_doubt if self._prepared else False,
         )

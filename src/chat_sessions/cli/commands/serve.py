@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import re
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -13,6 +12,7 @@ import typer
 
 from chat_sessions.cli import options
 from chat_sessions.cli.errors import handle_errors
+from chat_sessions.cli.show.logged import logged
 from chat_sessions.cli.show.terminal import Terminal
 from chat_sessions.cli.where.agent import model_agent
 from chat_sessions.cli.where.folders import data_folder, existing, index_id_of
@@ -96,9 +96,7 @@ def serve(
         lock = None if file is None else _lock_of(file, terminal)
         if lock is not None:
             opening.enter_context(lock.opening())
-        logger, handler = logging.getLogger("chat_sessions.server"), _Warnings(terminal)
-        logger.addHandler(handler)
-        running.callback(logger.removeHandler, handler)
+        running.enter_context(logged("chat_sessions.server", terminal))
 
         def listening(url: str, key: str) -> None:
             opening.close()
@@ -167,17 +165,3 @@ def _lock_of(file: Path, terminal: Terminal) -> StoreLock:
         remedy="name another file with --store",
         patience=2.0,
     )
-
-
-class _Warnings(logging.Handler):
-    """Shows what the server logs, a line each, without tracebacks."""
-
-    def __init__(self, terminal: Terminal) -> None:
-        super().__init__(logging.WARNING)
-        self._terminal = terminal
-
-    def emit(self, record: logging.LogRecord) -> None:
-        """Print a line."""
-        error = record.exc_info[1] if record.exc_info else None
-        reason = f": {type(error).__name__}: {error}" if error else ""
-        self._terminal.warn(" ".join(f"{record.getMessage()}{reason}".split()))

@@ -6,6 +6,7 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from chat_sessions.cli.show.logged import logged
 from chat_sessions.cli.show.terminal import Terminal
 from chat_sessions.cli.where.choice import Where
 from chat_sessions.cli.where.local import open_local
@@ -43,7 +44,7 @@ def open_service(
         opened = open_local(where, terminal, documents=documents)
     else:
         opened = _open_cloud(where)
-    with opened as service:
+    with logged("chat_sessions.session", terminal), opened as service:
         if not service.is_local:
             terminal.note(service.name)
         yield service
