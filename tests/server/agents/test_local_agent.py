@@ -187,6 +187,11 @@ class TestQuotes:
         table = "| Article | Stock |\n|---|---|\n" + "\n".join(f"| A-{number} | {number} |" for number in range(1, 16))
         assert quote(table, {"stock": 1.0}, ["eng"]) == table
 
+    def test_a_caption_that_fits_is_shown_with_its_table(self) -> None:
+        table = "| Article | Stock |\n|---|---|\n| Rope | 4 |\n| Sail | 9 |"
+        text = quote(f"Prices are in Euro.\n\nTable 3. Goods held in winter\n\n{table}", {"winter": 1.0}, ["eng"])
+        assert text == f"Table 3. Goods held in winter\n\n{table}"
+
     def test_a_long_text_is_cut_between_sentences_with_a_sign_on_each_side(self) -> None:
         before = "The weather was fine all winter. " * 20
         text = quote(f"{before}The ferry carries 40 cars. {before}", {"ferri": 2.0}, ["eng"])

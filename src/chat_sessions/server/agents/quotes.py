@@ -37,10 +37,13 @@ def quote(text: str, weights: Mapping[str, float], languages: Sequence[str]) -> 
     ]
     best = sorted(range(len(blocks)), key=lambda at: (-fits[at], at))[:_MOST_BLOCKS]
     chosen = [at for at in best if fits[at] >= _NEARLY * fits[best[0]]]
-    # What is right above a table says what it is about.
-    chosen += [
-        at - 1 for at in chosen if at and blocks[at].is_table and 0 < len(blocks[at - 1].text) <= _LONGEST_CAPTION
+    # What is right above a table says what it is about, and is not shown without it.
+    captions = [
+        at - 1
+        for at, block in enumerate(blocks)
+        if at and block.is_table and not blocks[at - 1].is_table and len(blocks[at - 1].text) <= _LONGEST_CAPTION
     ]
+    chosen += [at for at in captions if at + 1 in chosen] + [at + 1 for at in captions if at in chosen]
     return "\n\n".join(
         _rows(blocks[at], fit) if blocks[at].is_table else _sentences(blocks[at].text, fit)
         for at in sorted(set(chosen))
