@@ -6,15 +6,17 @@ import os
 from collections.abc import Generator
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 if "PYTEST_XDIST_WORKER" in os.environ:
     # What a test starts is not measured: it would start slower.
     os.environ.pop("COVERAGE_PROCESS_CONFIG", None)
 
 # A slow machine is no failure of the code. HYPOTHESIS_PROFILE=long looks at more examples than one waits for.
-settings.register_profile("default", deadline=None)
-settings.register_profile("long", deadline=None, max_examples=2000)
+# How fast a machine makes examples is no matter of what they show.
+_SLOW = [HealthCheck.too_slow]
+settings.register_profile("default", deadline=None, suppress_health_check=_SLOW)
+settings.register_profile("long", deadline=None, suppress_health_check=_SLOW, max_examples=2000)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 
 

@@ -204,7 +204,9 @@ class TestQuotes:
 _WORDS = sorted(set(" ".join(case[0] for case in QUOTED).split()))
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 @given(prompt=st.one_of(st.text(max_size=80), st.lists(st.sampled_from(_WORDS), max_size=12).map(" ".join)))
 def test_whatever_is_asked_every_quoted_sentence_is_in_a_file(examples: Index, prompt: str) -> None:
     turn = asyncio.run(events_of(prompt, [examples]))
