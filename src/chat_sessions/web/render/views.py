@@ -179,11 +179,11 @@ def usage_text(usage: Usage | None) -> str:
 
 def _passage(text: str) -> Markup:
     """A passage as it is in its file, but a table of Markdown as a table."""
-    return _safe(text) if _TABLE.search(text) else Markup('<p class="plain">{}</p>').format(text)
+    return _safe(text, is_quoted=True) if _TABLE.search(text) else Markup('<p class="plain">{}</p>').format(text)
 
 
-def _safe(text: str) -> Markup:
-    return Markup(render_markdown(text))  # noqa: S704 (cleaned by nh3)
+def _safe(text: str, *, is_quoted: bool = False) -> Markup:
+    return Markup(render_markdown(text, is_quoted=is_quoted))  # noqa: S704 (cleaned by nh3)
 
 
 def _pages(source: Source) -> str:
