@@ -16,7 +16,7 @@ from pathlib import Path
 from playwright.sync_api import Browser, expect, sync_playwright
 
 ROOT = Path(__file__).parent.parent
-QUESTION = "What is the revenue by product line?"
+QUESTION = "What were the main findings in Q3?"
 
 
 def main() -> None:
@@ -54,7 +54,7 @@ def main() -> None:
 def take(browser: Browser, address: str, file: Path, width: int, scheme: str) -> None:
     """Ask in a new session and write a picture of it."""
     context = browser.new_context(
-        viewport={"width": width, "height": 860},
+        viewport={"width": width, "height": 900},
         color_scheme=scheme,  # type: ignore[arg-type]
         reduced_motion="reduce",
     )
