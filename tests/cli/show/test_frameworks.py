@@ -64,7 +64,7 @@ def test_the_spans_of_llama_index_are_those_of_its_instrumentation(chat: LlamaCl
     assert engine.session_id is not None
     view = turn_views()["LlamaIndex"](stored(chat.session(engine.session_id)))
     assert below(None) == [shown(view["spans"])]
-    assert [message["role"] for message in view["messages"]][0] == "user"
+    assert view["messages"][0]["role"] == "user"
 
 
 def test_the_runs_of_langchain_are_those_of_its_tracer(chat: LlamaCloudChat) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 from markupsafe import Markup
 from pydantic import BaseModel, JsonValue
 
+from chat_sessions.core.errors import TurnFailed
 from chat_sessions.core.models import ImageAttachment, Usage
 from chat_sessions.core.sources import Source
 from chat_sessions.core.turn import Turn
@@ -77,6 +78,7 @@ class TurnView:
     usage: str
     state: str = ""
     error: str | None = None
+    error_name: str = ""
     remedy: str = ""
     skipped: tuple[str, ...] = field(default=())
 
@@ -102,6 +104,7 @@ class TurnView:
             usage_text(turn.usage),
             state or ("" if turn.is_complete or message else "unfinished"),
             message,
+            (type(error) if error is not None else TurnFailed).__name__ if message else "",
             (remedy_for(error) if error is not None else FAILED) if message else "",
             turn.skipped_index_ids,
         )
