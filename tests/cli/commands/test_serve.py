@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import secrets
 import signal
 import socket
 import subprocess
@@ -91,8 +92,9 @@ def test_no_page_is_offered_unasked_where_no_secret_is_printed(program: Program,
     assert program.finish(process).out == ""
 
 
-def test_the_page_is_offered_beside_a_key_of_ones_own_where_it_is_asked_for(program: Program) -> None:
-    process = program.start("serve", str(DOCUMENTS), "--port", "0", "--page", env={"CHAT_SESSIONS_SERVE_KEY": "k"})
+def test_the_page_is_offered_on_this_machine_alone_where_it_is_asked_for(program: Program) -> None:
+    key = {"CHAT_SESSIONS_SERVE_KEY": secrets.token_urlsafe(24)}
+    process = program.start("serve", str(DOCUMENTS), "--host", "0.0.0.0", "--port", "0", "--page", env=key)
     read_until_listening(process)
     assert "There are no sessions yet" in httpx.get(read_page(process), follow_redirects=True, trust_env=False).text
     program.interrupt(process)
