@@ -1,6 +1,6 @@
 # Needs Python 3.11 or later and make; everything else is set up here, inside this folder.
 .DEFAULT_GOAL := help
-.PHONY: help demo test openhands check lint format types layers coverage lowest beside fuzz docs docs-serve build bench bench-short comparison load clean
+.PHONY: help demo test openhands check lint format types layers coverage lowest beside fuzz docs docs-serve build bench bench-short picture comparison load clean
 
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python3.14 python; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
@@ -100,6 +100,9 @@ bench: .venvs/bench/.done  ## What a token costs, beside the floor and the peers
 
 bench-short: .venv/.dev  ## The same in a minute, without the peers; fails on a gross regression alone.
 	$(BIN)/python -m benchmarks --short
+
+picture: .venv/.dev  ## The README's picture: docs/assets/page.png (ARGS="--all DIR" for every width and colour).
+	$(BIN)/python scripts/screenshot.py $(ARGS)
 
 comparison: .venvs/bench/.done  ## What clients make of the same faults: writes docs/comparison.md.
 	.venvs/bench/bin/python -m benchmarks.comparison $(ARGS)

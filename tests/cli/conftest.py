@@ -79,7 +79,10 @@ class Program:
 
     def python(self, code: str) -> Result:
         """Run the program from Python code of its own."""
-        return self.finish(self._start([sys.executable, "-c", code], None), "")
+        return self.finish(self.start_python(code), "")
+
+    def start_python(self, code: str) -> subprocess.Popen[str]:
+        return self._start([sys.executable, "-c", code], None)
 
     def start(self, *arguments: str, env: dict[str, str] | None = None) -> subprocess.Popen[str]:
         return self._start([*COMMAND, *arguments], env)

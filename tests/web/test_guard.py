@@ -87,6 +87,7 @@ def test_no_name_of_a_file_leads_to_an_image(browser: httpx.Client, listener: Li
     asked = browser.post("/sessions", data={"message": "What is the revenue?"}, headers=own(listener))
     assert asked.status_code == 200
     assert browser.get(f"{asked.url.path}/images/{key}").status_code == 404
+    assert browser.get(f"{asked.url.path}/images/{key}/large").status_code == 404
     assert browser.get(f"/static/{key}").status_code == 404
 
 

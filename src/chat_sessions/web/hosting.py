@@ -18,16 +18,19 @@ _LOOPBACK = "127.0.0.1"
 
 
 class Listener:
-    """A port on this machine and the token of its page. Raises `ConfigurationError` for a port that is in use."""
+    """A port on this machine and the token of its page.
 
-    def __init__(self, port: int = 0) -> None:
+    Raises `ConfigurationError` for a port that is in use; `option` is what chooses another.
+    """
+
+    def __init__(self, port: int = 0, *, option: str = "--port") -> None:
         self.socket = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             self.socket.bind((_LOOPBACK, port))
         except (OSError, OverflowError) as error:
             self.socket.close()
-            raise ConfigurationError(f"port {port} cannot be used ({error}); --port 0 takes a free one") from error
+            raise ConfigurationError(f"port {port} cannot be used ({error}); {option} 0 takes a free one") from error
         self.port: int = self.socket.getsockname()[1]
         self.token = secrets.token_urlsafe(24)
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+import shlex
 import sys
 from pathlib import Path
 
+import httpx
 import pytest
 
 import chat_sessions
@@ -33,6 +35,17 @@ def test_it_asks_one_session_through_both_frameworks(program: Program) -> None:
 def test_its_session_can_be_gone_on_with(command: Commands) -> None:
     session_id = command(*DEMO).session_id
     assert "10.9 %" in command("ask", "And in Q2?", "-s", session_id).out
+
+
+def test_it_ends_with_the_command_that_opens_its_session_on_a_page(program: Program) -> None:
+    label, _, shown = program(*DEMO).out.splitlines()[-1].partition(": ")
+    assert label == "To see it on a page"
+    process = program.start(*shlex.split(shown)[1:], "--port", "0", "--no-open")
+    assert process.stdout is not None
+    address = process.stdout.readline().strip()
+    assert QUESTIONS[0] in httpx.get(address, follow_redirects=True, trust_env=False).text
+    program.interrupt(process)
+    assert program.finish(process).code == 0
 
 
 @pytest.mark.skipif(
@@ -64,6 +77,12 @@ def test_a_framework_that_is_not_installed_is_passed_over_with_a_line(program: P
     assert result.code == 0
     assert "pip install 'chat-sessions[llama-index]'" in result.out
     assert "2. LangChain: " in result.out
+
+
+def test_without_the_extra_of_the_page_no_page_is_spoken_of(program: Program) -> None:
+    result = program.python(without("nh3"))
+    assert result.code == 0
+    assert result.out.splitlines()[-1].startswith("To continue: ")
 
 
 def test_without_any_framework_it_says_what_to_install(program: Program) -> None:

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
+import secrets
 import signal
+import socket
 import subprocess
 from pathlib import Path
 
+import httpx
 import pytest
 
 from chat_sessions import LlamaCloudChat
@@ -29,6 +33,14 @@ def read_until_listening(process: subprocess.Popen[str]) -> dict[str, str]:
     raise AssertionError("the server ended before it listened")
 
 
+def read_page(process: subprocess.Popen[str]) -> str:
+    """The address of the page, which the server prints after its index."""
+    assert process.stdout is not None
+    found = re.fullmatch(r"# page (http://127\.0\.0\.1:\d+/\?token=[\w-]{32})\n", process.stdout.readline())
+    assert found is not None
+    return found[1]
+
+
 def test_it_prints_what_a_client_needs_and_ends_with_ctrl_c(program: Program) -> None:
     process = program.start("serve", f"idx-docs={DOCUMENTS}", "--port", "0")
     printed = read_until_listening(process)
@@ -41,6 +53,78 @@ def test_it_prints_what_a_client_needs_and_ends_with_ctrl_c(program: Program) ->
     assert asked.err.startswith(f"Chat API at {url}\n")
     program.interrupt(process)
     assert program.finish(process).code == 0
+
+
+def test_it_offers_a_page_over_its_sessions_on_another_port(program: Program) -> None:
+    process = program.start("serve", f"idx-docs={DOCUMENTS}", "--port", "0")
+    printed = read_until_listening(process)
+    url, key, address = printed["LLAMA_CLOUD_BASE_URL"], printed["LLAMA_CLOUD_API_KEY"], read_page(process)
+    page = address.partition("/?")[0]
+    assert page != url
+    with (
+        LlamaCloudChat(base_url=url, api_key=key, index_ids=["idx-docs"]) as chat,
+        httpx.Client(follow_redirects=True, trust_env=False, base_url=page) as browser,
+    ):
+        assert browser.get("/").status_code == 401
+        chat.session().ask(MARGIN)
+        assert "perating margin" in browser.get(address).text
+        asked = browser.post("/sessions", data={"message": "How long is the warranty?"}, headers={"origin": page})
+        with browser.stream("GET", f"{asked.url.path}/feed") as feed:
+            assert any("36 months" in line for line in feed.iter_lines())
+        assert len(list(chat.list())) == 2
+        # The page shows what the key opens, but neither the key nor a way to the API around it.
+        assert key not in browser.get(asked.url.path).text
+        assert browser.get("/api/v1/chat").status_code == 404
+        assert httpx.get(f"{url}/api/v1/chat", cookies=browser.cookies, trust_env=False).status_code == 401
+        assert browser.post(asked.url.path + "/delete", headers={"origin": url}).status_code == 403
+        # A page that is open does not keep the server from ending.
+        with browser.stream("GET", f"{asked.url.path}/feed"):
+            program.interrupt(process)
+    ended = program.finish(process)
+    assert (ended.code, ended.err.splitlines()[-1]) == (0, "Stopped")
+
+
+@pytest.mark.parametrize("options", [["--no-page"], ["--api-key", "k"]])
+def test_no_page_is_offered_unasked_where_no_secret_is_printed(program: Program, options: list[str]) -> None:
+    process = program.start("serve", str(DOCUMENTS), "--port", "0", *options)
+    read_until_listening(process)
+    program.interrupt(process)
+    assert program.finish(process).out == ""
+
+
+def test_the_page_is_offered_on_this_machine_alone_where_it_is_asked_for(program: Program) -> None:
+    key = {"CHAT_SESSIONS_SERVE_KEY": secrets.token_urlsafe(24)}
+    process = program.start("serve", str(DOCUMENTS), "--host", "0.0.0.0", "--port", "0", "--page", env=key)
+    read_until_listening(process)
+    assert "There are no sessions yet" in httpx.get(read_page(process), follow_redirects=True, trust_env=False).text
+    program.interrupt(process)
+    assert program.finish(process).code == 0
+
+
+def test_a_page_that_cannot_be_offered_says_what_to_do(command: Commands) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        result = command("serve", str(DOCUMENTS), "--port", "0", "--page-port", port)
+    assert result.code == 2
+    assert "--page-port 0 takes a free one" in result.err
+    result = command("serve", str(DOCUMENTS), "--workers", "2", "--page", "--store", "postgresql://127.0.0.1/none")
+    assert result.code == 2
+    assert "open the page with: chat-sessions ui --base-url URL" in " ".join(result.err.split())
+
+
+def test_without_the_extra_of_the_page_it_serves_all_the_same(program: Program) -> None:
+    code = (
+        "import sys; sys.modules['nh3'] = None\n"
+        f"sys.argv = ['chat-sessions', 'serve', {str(DOCUMENTS)!r}, '--port', '0', *{{}}]\n"
+        "from chat_sessions.cli import main; main()"
+    )
+    asked_for = program.python(code.format(["--page"]))
+    assert asked_for.code == 2
+    assert "pip install 'chat-sessions[web]'" in asked_for.err
+    process = program.start_python(code.format([]))
+    read_until_listening(process)
+    program.interrupt(process)
+    assert (program.finish(process).out, process.returncode) == ("", 0)
 
 
 def test_its_sessions_outlive_it(program: Program, tmp_path: Path) -> None:

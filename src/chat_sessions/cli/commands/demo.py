@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import importlib
+import shlex
 import shutil
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -19,7 +21,7 @@ from chat_sessions.cli.show.terminal import Terminal
 from chat_sessions.cli.show.text import one_line
 from chat_sessions.cli.where.agent import AgentOptions
 from chat_sessions.cli.where.choice import Where
-from chat_sessions.cli.where.folders import existing
+from chat_sessions.cli.where.folders import existing, shortest
 from chat_sessions.cli.where.opening import open_service
 from chat_sessions.cli.where.service import Service
 from chat_sessions.core.errors import ConfigurationError
@@ -85,7 +87,7 @@ def demo(
                 session_id = turn(service, session_id, asked, terminal)
         if session_id is None:
             raise ConfigurationError("neither framework is installed: pip install 'chat-sessions[all]'")
-        _show_session(service, session_id, terminal)
+        _show_session(service, session_id, path, terminal)
 
 
 def _through_llama_index(service: Service, session_id: str | None, question: str, terminal: Terminal) -> str | None:
@@ -160,7 +162,7 @@ def _show_heading(heading: str, question: str, terminal: Terminal) -> None:
     terminal.line(f"you> {question}")
 
 
-def _show_session(service: Service, session_id: str, terminal: Terminal) -> None:
+def _show_session(service: Service, session_id: str, path: Path, terminal: Terminal) -> None:
     summary = service.client.get_summary(session_id)
     terminal.line()
     terminal.line("The session", "bold")
@@ -171,3 +173,6 @@ def _show_session(service: Service, session_id: str, terminal: Terminal) -> None
     # In an environment that is not active, the command must be typed as it was here.
     program = "chat-sessions" if shutil.which("chat-sessions") else sys.argv[0]
     terminal.line(f"To continue: {program} chat --local --session {session_id}", wrap=False)
+    with suppress(ConfigurationError):
+        importlib.import_module("chat_sessions.web")
+        terminal.line(f"To see it on a page: {program} ui --local {shlex.quote(shortest(path))}", wrap=False)

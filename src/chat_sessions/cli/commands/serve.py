@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -15,11 +15,15 @@ from chat_sessions.cli.errors import handle_errors
 from chat_sessions.cli.show.logged import logged
 from chat_sessions.cli.show.terminal import Terminal
 from chat_sessions.cli.where.agent import model_agent
-from chat_sessions.cli.where.folders import data_folder, existing, index_id_of
+from chat_sessions.cli.where.folders import data_folder, existing, index_id_of, shortest
 from chat_sessions.cli.where.local import open_documents
 from chat_sessions.cli.where.lock import StoreLock
 from chat_sessions.cli.where.named_agent import named_agent
+from chat_sessions.cli.where.page import page_over
 from chat_sessions.core.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from chat_sessions.web.hosting import Listener
 
 __all__ = ["serve"]
 
@@ -73,10 +77,22 @@ def serve(
             "of LangGraph. Modules in the current folder are found.",
         ),
     ] = None,
+    page: Annotated[
+        bool | None,
+        typer.Option(
+            "--page/--no-page",
+            help="Whether to offer a page over the sessions, which only this machine can open; default yes, if the key "
+            "is a new one and the extra `web` is installed.",
+        ),
+    ] = None,
+    page_port: Annotated[
+        int, typer.Option(metavar="PORT", min=0, max=65535, help="The port of the page; 0 picks a free one.")
+    ] = 0,
 ) -> None:
     """Serve folders as the Chat API on this machine.
 
-    Any client of the API can use it. Prints what a client needs as an environment file. Ctrl-C stops the server.
+    Any client of the API can use it. Prints what a client needs as an environment file, and the address of the page as
+    a comment in it. Ctrl-C stops the server.
     """
     from chat_sessions import server
 
@@ -91,12 +107,15 @@ def serve(
     if agent is not None and llm is not None:
         raise ConfigurationError("--agent and --llm cannot be combined: an agent of your own has its own model")
     answering = named_agent(agent) if agent is not None else model_agent(llm, llm_base_url, llm_key)
+    looking = _page_listener(page, page_port, workers, has_own_key=api_key is not None)
     opened = open_documents(paths, terminal)
     with ExitStack() as running, ExitStack() as opening:
         lock = None if file is None else _lock_of(file, terminal)
         if lock is not None:
             opening.enter_context(lock.opening())
         running.enter_context(logged("chat_sessions.server", terminal))
+        if looking is not None:
+            running.enter_context(looking.socket)
 
         def listening(url: str, key: str) -> None:
             opening.close()
@@ -108,6 +127,10 @@ def serve(
             for index_id, index in opened.items():
                 count = f"{index.count} document{'' if index.count == 1 else 's'}"
                 terminal.line(f"# index {index_id}: {count} in {paths[index_id]}", wrap=False)
+            if looking is not None:
+                names = {index_id: shortest(path) for index_id, path in paths.items()}
+                running.enter_context(page_over(url, key, looking, names))
+                terminal.line(f"# page {looking.address}", wrap=False)
             by = f" by {workers} processes" if workers > 1 else ""
             terminal.note(f"Sessions are kept in {file or 'PostgreSQL'}{by}. Ctrl-C stops the server.")
 
@@ -123,6 +146,27 @@ def serve(
             on_listening=listening,
         )
         terminal.note("Stopped")
+
+
+def _page_listener(wanted: bool | None, port: int, workers: int, *, has_own_key: bool) -> Listener | None:
+    """Return the port and the token of the page, None if there is to be none. Raises `ConfigurationError`.
+
+    The token opens every session, like the key. So it is printed unasked only where the key is printed, too.
+    """
+    if wanted is False or (wanted is None and (has_own_key or workers > 1)):
+        return None
+    if workers > 1:
+        # Processes that take the place of others are forked, which a thread beside them makes unsafe.
+        raise ConfigurationError(
+            f"--page cannot be combined with --workers {workers}; open the page with: chat-sessions ui --base-url URL"
+        )
+    try:
+        from chat_sessions.web.hosting import Listener
+    except ConfigurationError:
+        if wanted is None:
+            return None
+        raise
+    return Listener(port, option="--page-port")
 
 
 def _index_paths(folders: Sequence[str]) -> dict[str, Path]:

@@ -40,7 +40,7 @@ from chat_sessions.llama_index.hosted import HostedModel, HostedRetriever, Hoste
 from chat_sessions.llama_index.outputs import query_of
 from chat_sessions.llama_index.traces.span import SESSION_ID, Span, dispatcher, mark_session
 
-__all__ = ["TurnSpans"]
+__all__ = ["TurnSpans", "span_name"]
 
 
 class TurnSpans:
@@ -88,7 +88,7 @@ class TurnSpans:
         """Open the span of a tool run."""
         run = began.run
         tool = HostedTool(run.name)
-        span = self._root.child(f"{_span_name(run.name)}.call", arguments=run.arguments, instance=tool)
+        span = self._root.child(f"{span_name(run.name)}.call", arguments=run.arguments, instance=tool)
         self._tools[began.number] = (tool, span)
         span.event(
             agent_events.AgentToolCallEvent(arguments=json.dumps(run.arguments), tool=tool.metadata, span_id=span.id)
@@ -139,7 +139,7 @@ class TurnSpans:
 
 def _retrieved(span: Span, run: ToolRun, nodes: list[NodeWithScore]) -> None:
     query = query_of(run.arguments)
-    child = span.child(f"{_span_name(run.name)}.retrieve", arguments={"query": query}, instance=HostedRetriever())
+    child = span.child(f"{span_name(run.name)}.retrieve", arguments={"query": query}, instance=HostedRetriever())
     child.event(RetrievalStartEvent(str_or_query_bundle=query, span_id=child.id))
     child.event(RetrievalEndEvent(str_or_query_bundle=query, nodes=nodes, span_id=child.id))
     child.exit(nodes)
@@ -155,5 +155,6 @@ def _newer_event(name: str, run: ToolRun, span: Span, **fields: object) -> None:
         span.event(event_type(tool_id=run.call_id, tool_name=run.name, span_id=span.id, **fields))
 
 
-def _span_name(tool: str) -> str:
+def span_name(tool: str) -> str:
+    """A tool's name as a part of a span's."""
     return re.sub(r"[^A-Za-z0-9_.]", "_", tool)

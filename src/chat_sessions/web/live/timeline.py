@@ -13,7 +13,8 @@ from chat_sessions.web.render.views import duration_text
 __all__ = ["Bar", "Timeline", "moments_json"]
 
 _LABELS = 160
-_WIDTH = 840
+_WIDTH = 780
+_NOTES = 260
 _ROW = 26
 # A bar that is shorter could not be seen.
 _SHORTEST = 3
@@ -67,7 +68,7 @@ class Timeline:
     @property
     def width(self) -> int:
         """The width of the drawing, with room for the notes."""
-        return self.notes_at + 190
+        return self.notes_at + _NOTES
 
     @property
     def height(self) -> int:

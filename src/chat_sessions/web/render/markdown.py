@@ -54,12 +54,12 @@ _cleaner = nh3.Cleaner(
 )
 
 
-def render_markdown(text: str) -> str:
-    """Return the text as HTML. Headings begin below those of the page."""
+def render_markdown(text: str, *, is_quoted: bool = False) -> str:
+    """Return the text as HTML. Headings begin below those of the page; those of a quoted text are not the page's."""
     tokens = _parser.parse(text)
     for token in tokens:
         if token.type in ("heading_open", "heading_close"):
-            token.tag = f"h{min(6, int(token.tag[1]) + 2)}"
+            token.tag = "strong" if is_quoted else f"h{min(6, int(token.tag[1]) + 2)}"
     return _cleaner.clean(_parser.renderer.render(tokens, _parser.options, {}))
 
 

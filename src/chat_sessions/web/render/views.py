@@ -12,6 +12,7 @@ from typing import Any
 from markupsafe import Markup
 from pydantic import BaseModel, JsonValue
 
+from chat_sessions.core.errors import TurnFailed
 from chat_sessions.core.models import ImageAttachment, Usage
 from chat_sessions.core.sources import Source
 from chat_sessions.core.turn import Turn
@@ -77,6 +78,7 @@ class TurnView:
     usage: str
     state: str = ""
     error: str | None = None
+    error_name: str = ""
     remedy: str = ""
     skipped: tuple[str, ...] = field(default=())
 
@@ -102,6 +104,7 @@ class TurnView:
             usage_text(turn.usage),
             state or ("" if turn.is_complete or message else "unfinished"),
             message,
+            (type(error) if error is not None else TurnFailed).__name__ if message else "",
             (remedy_for(error) if error is not None else FAILED) if message else "",
             turn.skipped_index_ids,
         )
@@ -179,11 +182,11 @@ def usage_text(usage: Usage | None) -> str:
 
 def _passage(text: str) -> Markup:
     """A passage as it is in its file, but a table of Markdown as a table."""
-    return _safe(text) if _TABLE.search(text) else Markup('<p class="plain">{}</p>').format(text)
+    return _safe(text, is_quoted=True) if _TABLE.search(text) else Markup('<p class="plain">{}</p>').format(text)
 
 
-def _safe(text: str) -> Markup:
-    return Markup(render_markdown(text))  # noqa: S704 (cleaned by nh3)
+def _safe(text: str, *, is_quoted: bool = False) -> Markup:
+    return Markup(render_markdown(text, is_quoted=is_quoted))  # noqa: S704 (cleaned by nh3)
 
 
 def _pages(source: Source) -> str:

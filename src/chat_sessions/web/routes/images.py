@@ -10,9 +10,11 @@ from fastapi import APIRouter
 from fastapi.responses import Response
 
 from chat_sessions.core.errors import NotFoundError
-from chat_sessions.web.context import Context
+from chat_sessions.core.models import ImageAttachment
+from chat_sessions.core.turn import Turn
+from chat_sessions.web.context import Context, PageContext
 from chat_sessions.web.images import fetch_image, media_type_of
-from chat_sessions.web.render.views import attachments_of
+from chat_sessions.web.render.views import attachments_of, source_views
 
 __all__ = ["router"]
 
@@ -20,15 +22,31 @@ router = APIRouter()
 
 
 @router.get("/sessions/{session_id}/images/{key}")
-async def show_image(page: Context, session_id: str, key: str) -> Response:
+async def send_image(page: Context, session_id: str, key: str) -> Response:
     """Return the image of a page that the session cites."""
-    live = page.live.get(session_id)
-    found = attachments_of(item.turn for item in live.shown).get(key)
-    if found is None:
-        await live.read()
-        found = attachments_of(item.turn for item in live.shown).get(key)
-    if found is None:
-        raise NotFoundError("this session cites no such image", status_code=404)
+    found, _ = await _cited(page, session_id, key)
     content = await fetch_image((await page.backend.attachment_url(found)).url)
     # What is shown of a session does not change, and the browser asks again with each rendering.
     return Response(content, media_type=media_type_of(content), headers={"Cache-Control": "private, max-age=3600"})
+
+
+@router.get("/sessions/{session_id}/images/{key}/large")
+async def show_image(page: Context, session_id: str, key: str) -> Response:
+    """Show the image as large as the window, with what is cited from its page."""
+    _, turns = await _cited(page, session_id, key)
+    views = [view for turn in turns for view in source_views(turn.sources) if view.image == key]
+    place = views[0].place if views else "A page"
+    passages = list(dict.fromkeys(view.text for view in views))
+    return page.page("image.html", session_id=session_id, key=key, place=place, passages=passages)
+
+
+async def _cited(page: PageContext, session_id: str, key: str) -> tuple[ImageAttachment, list[Turn]]:
+    """Find an image by its key, and the turns of its session. Raises `NotFoundError`."""
+    live = page.live.get(session_id)
+    for has_read in (False, True):
+        if has_read:
+            await live.read()
+        turns = [item.turn for item in live.shown]
+        if (found := attachments_of(turns).get(key)) is not None:
+            return found, turns
+    raise NotFoundError("this session cites no such image", status_code=404)

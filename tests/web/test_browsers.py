@@ -1,0 +1,101 @@
+"""Tabs and browsers that come and go, and those that were never let in."""
+
+from __future__ import annotations
+
+import re
+
+from playwright.sync_api import expect
+
+from chat_sessions import Text, TextDelta, ToolCall, ToolResult
+from tests.server.scripted import Gate, ScriptedAgent
+from tests.web.browser import watch
+from tests.web.conftest import Opening, ask
+from tests.web.test_looks import overflow, violations
+
+
+def test_a_turn_goes_on_when_the_browser_is_closed_and_another_shows_it(site: Opening) -> None:
+    gate = Gate()
+    agent = ScriptedAgent(
+        ToolCall(call_id="1", name="look", arguments={}),
+        TextDelta(content="It is"),
+        gate,
+        ToolResult(call_id="1", name="look", result="seen"),
+        TextDelta(content=" done."),
+    )
+    opened = site(agent)
+    first = opened.tab("/sessions/new")
+    ask(first, "Do it")
+    expect(first.get_by_role("article")).to_contain_text("It is")
+    path = first.url.removeprefix(opened.origin)
+    first.context.close()
+    second = opened.tab(path)
+    expect(second.get_by_role("article")).to_contain_text("It is")
+    expect(second.locator("details.run")).to_contain_text("look running")
+    expect(second.get_by_role("button", name="Stop")).to_be_enabled()
+    assert not gate.left.is_set()
+    gate.open()
+    expect(second.get_by_role("article")).to_contain_text("It is done.")
+    expect(second.locator("details.run")).to_contain_text("look completed")
+    assert len(agent.turns) == 1
+
+
+def test_a_second_tab_needs_no_token_and_a_browser_without_it_sees_nothing(site: Opening) -> None:
+    opened = site(ScriptedAgent(Text(content="A secret.")))
+    first = opened.tab("/sessions/new")
+    ask(first, "Tell me")
+    expect(first.get_by_role("article")).to_contain_text("A secret.")
+    assert "token" not in first.url
+    second = first.context.new_page()
+    second.goto(first.url)
+    expect(second.get_by_role("article")).to_contain_text("A secret.")
+    stranger = opened.browser.new_context().new_page()
+    for url in (first.url, f"{opened.origin}/", f"{opened.origin}/?token=wrong", f"{first.url}/export/json"):
+        response = stranger.goto(url)
+        assert response is not None
+        assert response.status == 401
+        expect(stranger.locator("body")).to_have_text(re.compile("needs its token"))
+
+
+def test_a_form_of_another_site_is_refused_and_its_links_arrive_without_the_cookie(site: Opening) -> None:
+    opened = site(ScriptedAgent(Text(content="Yes.")))
+    mine = opened.tab("/sessions/new")
+    ask(mine, "Mine")
+    expect(mine.get_by_role("article")).to_contain_text("Yes.")
+    foreign = mine.context.new_page()
+    # The same machine under another name, as a page of another site is to a browser.
+    foreign.route("http://evil.test/", lambda route: route.fulfill(content_type="text/html", body=FOREIGN))
+    for control, status in (("Delete", 403), ("Ask", 403), ("Look", 401)):
+        foreign.goto("http://evil.test/")
+        foreign.evaluate("url => document.querySelectorAll('[data-to]').forEach(one => point(one, url))", mine.url)
+        with foreign.expect_navigation() as navigation:
+            foreign.get_by_text(control).click()
+        assert navigation.value is not None
+        assert navigation.value.status == status, control
+    assert len(list(opened.client.list())) == 1
+    mine.reload()
+    expect(mine.get_by_role("article")).to_have_count(1)
+
+
+FOREIGN = """<!doctype html>
+<script>function point(one, url) { one[one.dataset.as] = url + one.dataset.to; }</script>
+<form method="post" data-as="action" data-to="/delete"><button>Delete</button></form>
+<form method="post" data-as="action" data-to="/turns"><input name="message" value="x"><button>Ask</button></form>
+<a data-as="href" data-to="">Look</a>"""
+
+
+def test_the_image_of_a_page_opens_large(site: Opening) -> None:
+    opened = site()
+    tab = opened.tab("/sessions/new")
+    ask(tab, "What is the revenue by product line?")
+    source = tab.get_by_role("complementary").locator("li", has=tab.locator("img")).first
+    source.locator("summary").click()
+    tab.context.on("page", lambda popup: opened.seen.append(watch(popup, opened.listener)))
+    with tab.context.expect_page() as popup:
+        source.get_by_role("link").click()
+    large = popup.value
+    image = large.get_by_role("img", name="Image of annual-report-2025.pdf p. 4")
+    image.evaluate("image => image.decode()")
+    assert image.evaluate("image => image.clientHeight") > 1000
+    expect(large.get_by_role("region", name="Cited from this page")).to_contain_text("River gauges")
+    assert overflow(large) == 0
+    assert violations(large) == []
