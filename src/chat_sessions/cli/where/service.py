@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from chat_sessions.cli.errors import UnknownName
 from chat_sessions.cli.show.text import one_line
+from chat_sessions.cli.where.session_names import full_id
 from chat_sessions.core.errors import ConfigurationError, NotFoundError
 from chat_sessions.llama_cloud import LlamaCloudChat
 from chat_sessions.llama_cloud.settings import REGIONS
@@ -49,8 +50,16 @@ class Service:
         """Whether this is LlamaCloud itself, in either region."""
         return self.client.base_url in REGIONS.values()
 
-    def session(self, session_id: str | None) -> ChatSession:
-        """Return the session with this id, or a new one. Raises `ConfigurationError` for a new one without an index."""
+    def full_id(self, name: str) -> str:
+        """Return the id of the session that a name means. Raises `UnknownName`."""
+        return full_id(name, (summary.session_id for summary in self.client.list(page_size=100)))
+
+    def session(self, name: str | None) -> ChatSession:
+        """Return the session of this name, or a new one.
+
+        Raises `UnknownName`, and `ConfigurationError` for a new one without an index.
+        """
+        session_id = None if name is None else self.full_id(name)
         if session_id is None and not self.index_ids and self.openhands is None:
             raise ConfigurationError("nothing to ask: name an index with --index ID, or a session with --session ID")
         return self.client.session(session_id, index_ids=self.index_ids)
