@@ -72,6 +72,12 @@ def test_without_any_framework_it_says_what_to_install(program: Program) -> None
     assert "pip install 'chat-sessions[all]'" in result.err
 
 
+def test_without_the_server_it_says_what_to_install(program: Program) -> None:
+    result = program.python(without("uvicorn"))
+    assert result.code == 2
+    assert "pip install 'chat-sessions[server]'" in result.err
+
+
 def demo_of_a_copy(package: Path) -> str:
     """A program that runs the demo of a copy of the package alone, as an installation is one."""
     shutil.copytree(Path(chat_sessions.__file__).parent, package, ignore=shutil.ignore_patterns("__pycache__"))

@@ -123,7 +123,8 @@ class TestQuoting:
         self, examples: Index, prompt: str
     ) -> None:
         text = text_of(await events_of(prompt, [examples]))
-        assert text.endswith(f"Searched: {REPORT}, {HANDBOOK}, {NOTES}, {FAQ}.")
+        network, visit, storage = "adhesion-reseau-des-rivieres.txt", "besuch-in-port-asher.md", "hokan-to-yuso.md"
+        assert text.endswith(f"Searched: {network}, {REPORT}, {visit}, {HANDBOOK}, {storage} and 2 more.")
 
     async def test_what_is_shown_is_never_denied(self, tmp_path: Path) -> None:
         lease = served(
