@@ -1,6 +1,6 @@
 # Needs Python 3.11 or later and make; everything else is set up here, inside this folder.
 .DEFAULT_GOAL := help
-.PHONY: help demo test openhands check lint format types layers coverage lowest beside fuzz docs docs-serve build bench bench-short picture comparison load clean
+.PHONY: help demo test openhands check lint format types layers coverage lowest beside fuzz docs docs-serve build bench bench-short picture comparison load release-check clean
 
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python3.14 python; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
@@ -86,6 +86,14 @@ build: | $(UV)  ## Build the wheel, and import it in an environment that holds n
 	@$(UV) venv --quiet --python "$(PYTHON)" .venvs/wheel
 	@$(UV) pip install --quiet --python .venvs/wheel dist/*.whl
 	.venvs/wheel/bin/python -c 'import chat_sessions; print(chat_sessions.LlamaCloudChat.__doc__.splitlines()[0])'
+
+# The lowest Python, and the newest one that is here.
+RELEASE_PYTHONS ?= 3.11 $(shell for v in 3.14 3.13 3.12; do for p in $$v $(HOME)/.pyenv/versions/$$v.*/bin/python; do \
+	$(UV) python find $$p >/dev/null 2>&1 && echo $$p && exit; done; done)
+release-check: | $(UV)  ## Install wheel and sdist in empty environments, and run the README there (some minutes).
+	@rm -rf dist
+	$(UV) build --quiet
+	$(PYTHON) scripts/release_check.py dist $(RELEASE_PYTHONS)
 
 fuzz: .venv/.dev  ## Random bytes through the stream decoder, for a minute.
 	$(BIN)/python -m fuzz.stream_decoder --seconds 60

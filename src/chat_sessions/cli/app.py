@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 import sys
 import warnings
+from collections.abc import Callable
 from importlib.metadata import version
-from typing import Annotated, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
 
@@ -18,6 +19,7 @@ from chat_sessions.cli.commands.doctor import doctor
 from chat_sessions.cli.commands.serve import serve
 from chat_sessions.cli.commands.ui import ui
 from chat_sessions.cli.errors import HELP, ExitCode
+from chat_sessions.cli.help import GroupedCommand, examples
 
 __all__ = ["app", "run"]
 
@@ -34,8 +36,23 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for _command in (demo, ask, chat, ui, serve, doctor):
-    app.command()(_command)
+_COMMANDS: dict[Callable[..., Any], str] = {
+    demo: examples("demo", 'demo docs/ -q "How long is the warranty?"'),
+    ask: examples(
+        'ask "How long is the warranty?" -i docs/',
+        'ask "And when refurbished?" -c',
+        'ask "Which risks?" -i docs/ --json',
+        "ask - -i docs/ < question.txt",
+    ),
+    chat: examples(
+        "chat -i docs/", "chat -c", "chat -i docs/ --llm qwen3:4b \\\n    --llm-base-url http://127.0.0.1:11434/v1"
+    ),
+    ui: examples("ui docs/", "ui --backend openhands"),
+    serve: examples("serve docs/", "serve reports=docs/ --port 9000", "serve docs/ --agent my_agents:graph"),
+    doctor: examples("doctor", "doctor -i idx-abc123"),
+}
+for _command, _examples in _COMMANDS.items():
+    app.command(cls=GroupedCommand, epilog=_examples)(_command)
 app.add_typer(sessions.app, name="sessions")
 
 

@@ -48,12 +48,12 @@ class ExitCode(IntEnum):
 HELP = """\
 Exit codes:
   0    it worked
-  1    the turn failed, was cut off, or stalled; what had arrived was printed
-  2    wrong usage or configuration, or documents that cannot be read
+  1    the turn failed, was cut off, or stalled
+  2    wrong usage or configuration, or bad documents
   3    the API key was refused or lacks permission
   4    no such session, index, folder or file
   5    the service failed or cannot be reached
-  6    it is unknown whether the question arrived; look at the session
+  6    unknown whether the question arrived
   130  interrupted with Ctrl-C
 """
 

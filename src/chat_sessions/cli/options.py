@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from chat_sessions.cli.where.session_names import complete_session
+
 __all__ = [
     "Agent",
     "ApiKey",
@@ -13,6 +15,7 @@ __all__ = [
     "Backend",
     "BaseUrl",
     "Confirm",
+    "Continue",
     "Conversation",
     "Indexes",
     "Llm",
@@ -33,6 +36,7 @@ ApiKey = Annotated[
     str | None,
     typer.Option(
         metavar="KEY",
+        rich_help_panel="Service options",
         help="The API key. Other users of the machine can see it in the process list: prefer the variable "
         "LLAMA_CLOUD_API_KEY or OPENHANDS_API_KEY.",
     ),
@@ -41,14 +45,24 @@ BaseUrl = Annotated[
     str | None,
     typer.Option(
         metavar="URL",
+        rich_help_panel="Service options",
         help="The service's address; default LLAMA_CLOUD_BASE_URL, else LlamaCloud; for openhands OPENHANDS_BASE_URL.",
     ),
 ]
-Region = Annotated[str | None, typer.Option(metavar="us|eu", help="The region of LlamaCloud.")]
+Region = Annotated[
+    str | None,
+    typer.Option(
+        metavar="us|eu",
+        autocompletion=lambda: ["us", "eu"],
+        rich_help_panel="Service options",
+        help="The region of LlamaCloud.",
+    ),
+]
 Local = Annotated[
     bool | None,
     typer.Option(
         "--local/--cloud",
+        rich_help_panel="Service options",
         help="Use a server on this machine, or the hosted service; default the hosted one if there is a key.",
     ),
 ]
@@ -62,9 +76,24 @@ Indexes = Annotated[
     ),
 ]
 SessionId = Annotated[
-    str | None, typer.Option("--session", "-s", metavar="ID", help="The session to continue; default a new one.")
+    str | None,
+    typer.Option(
+        "--session",
+        "-s",
+        metavar="ID",
+        autocompletion=complete_session,
+        help="The session to continue: its id, the beginning of it, or last; default a new one.",
+    ),
 ]
-SessionArgument = Annotated[str, typer.Argument(metavar="SESSION", help="The session's id.")]
+Continue = Annotated[bool, typer.Option("--continue", "-c", help="Continue the newest session: --session last.")]
+SessionArgument = Annotated[
+    str,
+    typer.Argument(
+        metavar="SESSION",
+        autocompletion=complete_session,
+        help="The session's id, the beginning of it, or last for the newest.",
+    ),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print only the answer and its sources.")]
 Timeout = Annotated[
@@ -72,6 +101,7 @@ Timeout = Annotated[
     typer.Option(
         metavar="SECONDS",
         min=0.1,
+        rich_help_panel="Service options",
         help="How long to wait for an event, and to look up a turn whose stream broke; default 60; for openhands "
         "600 between two events.",
     ),
@@ -81,8 +111,10 @@ Backend = Annotated[
     typer.Option(
         "--backend",
         metavar="llama-cloud|openhands",
+        autocompletion=lambda: ["llama-cloud", "openhands"],
         envvar="CHAT_SESSIONS_BACKEND",
         show_envvar=True,
+        rich_help_panel="Service options",
         help="The kind of service; default llama-cloud.",
     ),
 ]
@@ -90,6 +122,7 @@ Llm = Annotated[
     str | None,
     typer.Option(
         metavar="NAME|JSON|@FILE",
+        rich_help_panel="Model options",
         help="Local: the model that answers from the files; default none: passages are quoted. OpenHands: the model of "
         "a new session's agent; default LLM_MODEL, LLM_API_KEY and LLM_BASE_URL.",
     ),
@@ -98,6 +131,7 @@ LlmBaseUrl = Annotated[
     str | None,
     typer.Option(
         metavar="URL",
+        rich_help_panel="Model options",
         help="Local: the OpenAI-compatible endpoint of --llm, such as http://127.0.0.1:11434/v1; default "
         "OPENAI_BASE_URL, else OpenAI.",
     ),
@@ -106,6 +140,7 @@ LlmKey = Annotated[
     str | None,
     typer.Option(
         metavar="KEY",
+        rich_help_panel="Model options",
         help="Local: the key of that endpoint. Other users of the machine can see it in the process list: prefer the "
         "variable OPENAI_API_KEY.",
     ),
@@ -113,32 +148,49 @@ LlmKey = Annotated[
 LocalLlm = Annotated[
     str | None,
     typer.Option(
-        "--llm", metavar="MODEL", help="The model that answers from the files; default none: passages are quoted."
+        "--llm",
+        metavar="MODEL",
+        rich_help_panel="Model options",
+        help="The model that answers from the files; default none: passages are quoted.",
     ),
 ]
 Agent = Annotated[
     str | None,
     typer.Option(
-        metavar="NAME|JSON|@FILE", help="OpenHands: a new session's agent, as a profile on the server or as settings."
+        metavar="NAME|JSON|@FILE",
+        rich_help_panel="OpenHands options",
+        help="OpenHands: a new session's agent, as a profile on the server or as settings.",
     ),
 ]
 Tool = Annotated[
     list[str] | None,
     typer.Option(
         metavar="NAME|JSON|@FILE",
+        rich_help_panel="OpenHands options",
         help="OpenHands: a tool of a new session's agent, such as terminal. May be given several times.",
     ),
 ]
 Workspace = Annotated[
     str | None,
     typer.Option(
-        metavar="FOLDER|JSON|@FILE", help="OpenHands: the folder on the server's machine that the agent works in."
+        metavar="FOLDER|JSON|@FILE",
+        rich_help_panel="OpenHands options",
+        help="OpenHands: the folder on the server's machine that the agent works in.",
     ),
 ]
 Conversation = Annotated[
     str | None,
     typer.Option(
-        metavar="JSON|@FILE", help="OpenHands: more fields of a new conversation, such as '{\"max_iterations\": 50}'."
+        metavar="JSON|@FILE",
+        rich_help_panel="OpenHands options",
+        help="OpenHands: more fields of a new conversation, such as '{\"max_iterations\": 50}'.",
     ),
 ]
-Confirm = Annotated[bool, typer.Option("--confirm", help="OpenHands: ask before each action of a new session's agent.")]
+Confirm = Annotated[
+    bool,
+    typer.Option(
+        "--confirm",
+        rich_help_panel="OpenHands options",
+        help="OpenHands: ask before each action of a new session's agent.",
+    ),
+]

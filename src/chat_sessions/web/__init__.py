@@ -16,7 +16,7 @@ except ModuleNotFoundError as error:
     if (error.name or "").startswith("chat_sessions"):
         raise
     raise ConfigurationError(
-        f"the page needs the extra `web` ({error.name} is missing): pip install 'chat-sessions[web]'"
+        f"the page and exports need the extra `web` ({error.name} is missing): pip install 'chat-sessions[web]'"
     ) from error
 
 __all__ = ["create_app", "export", "run"]

@@ -102,3 +102,44 @@ def test_a_terminal_gets_colours_of_the_program_and_none_of_the_service(
     shown = at_a_terminal.seen
     assert "[31mred]0;title plain" in re.sub("\x1b\\[[0-9;]*m", "", shown)
     assert not re.search("\x1b\\][^\x1b]*title|\x1b\\[31mred", shown)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="pseudo-terminals are POSIX")
+def test_a_question_may_have_several_lines(at_a_terminal: PseudoTerminal) -> None:
+    at_a_terminal.start("chat", "-i", str(DOCUMENTS))
+    at_a_terminal.wait_for("you> ")
+    at_a_terminal.type("What was the operating margin \\\n")
+    at_a_terminal.wait_for("...> ")
+    at_a_terminal.type("in Q3 2025?\n")
+    at_a_terminal.wait_for("14.3 %")
+    at_a_terminal.wait_for("you> ")
+    at_a_terminal.type("/title\n")
+    at_a_terminal.wait_for(MARGIN)
+    at_a_terminal.wait_for("you> ")
+    at_a_terminal.type("\x04")
+    assert at_a_terminal.end() == 0
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="pseudo-terminals are POSIX")
+def test_a_terminal_shows_that_the_service_is_waited_for(at_a_terminal: PseudoTerminal, serving: Serving) -> None:
+    agent = ScriptedAgent([TextDelta(content="At last."), DONE], held=0)
+    at_a_terminal.start("ask", "hello", "-i", "idx-docs", *at(serving(agent)))
+    at_a_terminal.wait_for("Waiting for the service")
+    agent.release()
+    at_a_terminal.wait_for("At last.")
+    assert at_a_terminal.end() == 0
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="pseudo-terminals are POSIX")
+def test_lines_that_are_pasted_are_one_question(at_a_terminal: PseudoTerminal) -> None:
+    at_a_terminal.start("chat", "-i", str(DOCUMENTS))
+    at_a_terminal.wait_for("you> ")
+    # What a terminal sends for a paste, once the program has asked for the marks.
+    at_a_terminal.type("\x1b[200~What was the operating margin\nin Q3 2025?\x1b[201~\n")
+    at_a_terminal.wait_for("14.3 %")
+    at_a_terminal.wait_for("you> ")
+    at_a_terminal.type("/title\n")
+    at_a_terminal.wait_for(MARGIN)
+    at_a_terminal.wait_for("you> ")
+    at_a_terminal.type("\x04")
+    assert at_a_terminal.end() == 0

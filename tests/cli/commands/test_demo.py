@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
-import sys
+import shutil
 from pathlib import Path
 
 import httpx
@@ -91,13 +91,31 @@ def test_without_any_framework_it_says_what_to_install(program: Program) -> None
     assert "pip install 'chat-sessions[all]'" in result.err
 
 
-def test_from_a_wheel_it_asks_for_a_folder(program: Program, tmp_path: Path) -> None:
-    """An installed package has no example documents beside it; here it is a copy of the package alone."""
-    package = Path(sys.modules["chat_sessions"].__path__[0])
-    (tmp_path / "chat_sessions").symlink_to(package)
-    result = program.python(
-        f"import sys; sys.path.insert(0, {str(tmp_path)!r})\n"
+def test_without_the_server_it_says_what_to_install(program: Program) -> None:
+    result = program.python(without("uvicorn"))
+    assert result.code == 2
+    assert "pip install 'chat-sessions[server]'" in result.err
+
+
+def demo_of_a_copy(package: Path) -> str:
+    """A program that runs the demo of a copy of the package alone, as an installation is one."""
+    shutil.copytree(Path(chat_sessions.__file__).parent, package, ignore=shutil.ignore_patterns("__pycache__"))
+    return (
+        f"import sys; sys.path.insert(0, {str(package.parent)!r})\n"
         "sys.argv = ['chat-sessions', 'demo']\nfrom chat_sessions.cli import main; main()"
     )
+
+
+def test_an_installed_package_asks_its_own_example_documents(program: Program, tmp_path: Path) -> None:
+    demo = demo_of_a_copy(tmp_path / "chat_sessions")
+    shutil.copytree(DOCUMENTS, tmp_path / "chat_sessions" / "example_documents")
+    result = program.python(demo)
+    assert result.code == 0
+    assert "14.3 %" in result.out
+    assert "11.8 %" in result.out
+
+
+def test_an_installation_without_example_documents_asks_for_a_folder(program: Program, tmp_path: Path) -> None:
+    result = program.python(demo_of_a_copy(tmp_path / "chat_sessions"))
     assert result.code == 2
     assert "name a folder of your own: chat-sessions demo FOLDER --question TEXT" in result.err

@@ -44,7 +44,7 @@ def read_page(process: subprocess.Popen[str]) -> str:
 def test_it_prints_what_a_client_needs_and_ends_with_ctrl_c(program: Program) -> None:
     process = program.start("serve", f"idx-docs={DOCUMENTS}", "--port", "0")
     printed = read_until_listening(process)
-    assert printed["index"] == f"# index idx-docs: 4 documents in {DOCUMENTS}"
+    assert printed["index"] == f"# index idx-docs: 7 documents in {DOCUMENTS}"
     url, key = printed["LLAMA_CLOUD_BASE_URL"], printed["LLAMA_CLOUD_API_KEY"]
     with LlamaCloudChat(base_url=url, api_key=key, index_ids=["idx-docs"]) as chat:
         assert "14.3 %" in chat.session().ask(MARGIN).text

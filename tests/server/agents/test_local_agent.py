@@ -80,6 +80,9 @@ QUOTED = [
     ("Who leads a severity 2 incident?", HANDBOOK, "Incidents", "Head of operations |"),
     ("How much is the Network plan of Streamline?", FAQ, "Support questions", "EUR 14 per station and month"),
     ("Where is my data stored?", FAQ, "Support questions", "in Frankfurt and in Dublin"),
+    ("Wie lange dauert eine Führung?", "besuch-in-port-asher.md", "In den Hallen", "dauern 90 Minuten"),
+    ("Combien coûte l'adhésion ?", "reseau-des-rivieres.txt", "Réseau des rivières", "180 euros"),
+    ("保管温度は何度ですか", "hokan-to-yuso.md", "保管", "プラス45度まで"),
 ]
 
 FOLLOW_UPS = [
@@ -123,7 +126,8 @@ class TestQuoting:
         self, examples: Index, prompt: str
     ) -> None:
         text = text_of(await events_of(prompt, [examples]))
-        assert text.endswith(f"Searched: {REPORT}, {HANDBOOK}, {NOTES}, {FAQ}.")
+        visit, storage, network = "besuch-in-port-asher.md", "hokan-to-yuso.md", "reseau-des-rivieres.txt"
+        assert text.endswith(f"Searched: {REPORT}, {visit}, {HANDBOOK}, {storage}, {network} and 2 more.")
 
     async def test_what_is_shown_is_never_denied(self, tmp_path: Path) -> None:
         lease = served(
@@ -252,7 +256,7 @@ class TestEvents:
         events = await events_of("What was the operating margin in Q3 2025?", [examples])
         (*_, call) = (event for event in events if isinstance(event, ToolCall))
         (*_, result) = (event for event in events if isinstance(event, ToolResult))
-        report = examples.documents[0]
+        (report,) = (document for document in examples.documents if document.name == REPORT)
         page = examples.page(report.file_id, 3)
         assert page is not None
         assert (call.name, call.arguments) == ("read", {"file_id": report.file_id, "page": 3})

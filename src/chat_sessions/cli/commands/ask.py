@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Generator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from typing import Annotated
 
 import typer
@@ -19,12 +19,13 @@ from chat_sessions.cli.where.choice import Where
 from chat_sessions.cli.where.openhands import waiting_runs
 from chat_sessions.cli.where.opening import open_service
 from chat_sessions.cli.where.service import Service
+from chat_sessions.cli.where.session_names import LAST
 from chat_sessions.core.errors import ChatSessionsError, ConfigurationError, ConflictError, TurnFailed
-from chat_sessions.core.events import dump_event
+from chat_sessions.core.events import TextDelta, ThinkingDelta, dump_event
 from chat_sessions.core.turn import Turn
 from chat_sessions.session import TurnStream
 
-__all__ = ["answerable", "ask", "check_question", "show_turn"]
+__all__ = ["answerable", "ask", "check_question", "session_name", "show_turn"]
 
 
 @handle_errors
@@ -32,6 +33,7 @@ def ask(
     question: Annotated[str, typer.Argument(metavar="QUESTION", help="The question; - reads it from stdin.")],
     index: options.Indexes = None,
     session: options.SessionId = None,
+    continue_: options.Continue = False,
     as_json: options.AsJson = False,
     json_events: Annotated[
         bool, typer.Option("--json-events", help="Print each event of the turn as a line of JSON when it comes.")
@@ -59,6 +61,7 @@ def ask(
 
     The answer streams to stdout, followed by its sources; everything about it goes to stderr.
     """
+    session = session_name(session, newest=continue_)
     if as_json and json_events:
         raise ConfigurationError("--json and --json-events cannot be combined")
     terminal = Terminal(quiet=quiet or as_json or json_events)
@@ -79,6 +82,13 @@ def ask(
                 show_turn(service, stream, terminal)
 
 
+def session_name(session: str | None, *, newest: bool) -> str | None:
+    """Return the name of the session to continue. Raises `ConfigurationError` for both `--session` and `--continue`."""
+    if session is not None and newest:
+        raise ConfigurationError("--session and --continue cannot be combined")
+    return LAST if newest else session
+
+
 def check_question(question: str, limit: int | None) -> str:
     """Return the question, stripped. Raises `ConfigurationError` if it is empty or too long."""
     question = question.strip()
@@ -94,10 +104,18 @@ def check_question(question: str, limit: int | None) -> str:
 def show_turn(service: Service, stream: TurnStream, terminal: Terminal) -> Turn:
     """Show a turn as it happens, then its sources and cost, even if it ends early. Raises what the stream raises."""
     printer = AnswerPrinter(terminal)
+    waits = True
     try:
         with service.turn(stream):
-            for event in stream:
+            events = iter(stream)
+            while True:
+                # Not within a line: the sign would overwrite it.
+                with terminal.working("Waiting for the service") if waits else nullcontext():
+                    event = next(events, None)
+                if event is None:
+                    break
                 printer.show(event)
+                waits = not isinstance(event, TextDelta | ThinkingDelta)
     finally:
         terminal.end_line()
         if stream.turn.events:

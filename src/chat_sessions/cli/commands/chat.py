@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from chat_sessions.cli import options
-from chat_sessions.cli.commands.ask import answerable, check_question, show_turn
+from chat_sessions.cli.commands.ask import answerable, check_question, session_name, show_turn
 from chat_sessions.cli.errors import ExitCode, exit_code, handle_errors
 from chat_sessions.cli.show.sources import cited, show_sources
 from chat_sessions.cli.show.terminal import Terminal
@@ -29,6 +29,7 @@ _HELP = """\
 /title    show the session's title
 /session  show the session's id
 /help     show this list
+\\         at the end of a line: the question goes on in the next one
 /quit     end the chat; so do /exit and Ctrl-D. Ctrl-C ends only the running turn"""
 
 
@@ -36,6 +37,7 @@ _HELP = """\
 def chat(
     index: options.Indexes = None,
     session: options.SessionId = None,
+    continue_: options.Continue = False,
     quiet: options.Quiet = False,
     timeout: options.Timeout = None,
     api_key: options.ApiKey = None,
@@ -57,6 +59,7 @@ def chat(
     Ctrl-C ends the running turn, Ctrl-D or /quit the chat. When an OpenHands agent waits for permission to act,
     you are asked.
     """
+    session = session_name(session, newest=continue_)
     terminal = Terminal(quiet=quiet)
     agent_options = AgentOptions(llm, agent, tool, workspace, conversation, confirm, llm_base_url, llm_key)
     where = Where(api_key, base_url, region, local, backend, agent_options, timeout, index or (), session)
@@ -151,7 +154,10 @@ def _lines(terminal: Terminal) -> Iterator[str]:
         return
     while True:
         try:
-            yield input("\nyou> ")
+            line = input("\nyou> ")
+            while line.endswith("\\"):
+                line = f"{line[:-1]}\n{input('...> ')}"
+            yield line
         except EOFError:
             terminal.line()
             return
@@ -163,4 +169,6 @@ def _lines(terminal: Terminal) -> Iterator[str]:
 def _edit_lines() -> None:
     # Not on Windows, where the terminal edits lines itself.
     with contextlib.suppress(ImportError):
-        importlib.import_module("readline")  # gives `input` its line editing
+        readline = importlib.import_module("readline")  # gives `input` its line editing
+        # Pasted lines are one question. Python turns that off, as it reads statements.
+        readline.parse_and_bind("set enable-bracketed-paste on")

@@ -32,14 +32,18 @@ from chat_sessions.core.sources import Source
 __all__ = ["demo"]
 
 _QUESTIONS = ("What was the operating margin in Q3 2025?", "And in Q4?")
-_EXAMPLES = Path(__file__).parents[4] / "examples" / "documents"
+# In a wheel they are in the package, in a checkout beside it.
+_EXAMPLES = (
+    Path(__file__).parents[2] / "example_documents",
+    Path(__file__).parents[4] / "examples" / "documents",
+)
 
 
 @handle_errors
 def demo(
     folder: Annotated[
         str | None,
-        typer.Argument(metavar="[FOLDER]", help="The folder to ask; default the example documents of a checkout."),
+        typer.Argument(metavar="[FOLDER]", help="The folder to ask; default the example documents."),
     ] = None,
     question: Annotated[
         list[str] | None,
@@ -56,14 +60,9 @@ def demo(
 ) -> None:
     """Ask one session through LlamaIndex and LangChain, without a key.
 
-    A local server answers from the example documents of a checkout, or from a folder of yours.
+    A local server answers from the example documents of the package, or from a folder of yours.
     """
-    if folder is None and not _EXAMPLES.is_dir():
-        raise ConfigurationError(
-            "the example documents come with the source code, not with the package; name a folder of your own: "
-            "chat-sessions demo FOLDER --question TEXT"
-        )
-    path = existing(Path(folder) if folder else _EXAMPLES)
+    path = existing(Path(folder)) if folder else _examples()
     questions = question or ([] if folder else _QUESTIONS)
     if not 1 <= len(questions) <= 2:
         raise ConfigurationError(f"give one or two questions for {path}: --question TEXT")
@@ -88,6 +87,16 @@ def demo(
         if session_id is None:
             raise ConfigurationError("neither framework is installed: pip install 'chat-sessions[all]'")
         _show_session(service, session_id, path, terminal)
+
+
+def _examples() -> Path:
+    for folder in _EXAMPLES:
+        if folder.is_dir():
+            return folder
+    raise ConfigurationError(
+        "the example documents are missing from this installation; name a folder of your own: "
+        "chat-sessions demo FOLDER --question TEXT"
+    )
 
 
 def _through_llama_index(service: Service, session_id: str | None, question: str, terminal: Terminal) -> str | None:

@@ -14,6 +14,7 @@ import typer
 
 from chat_sessions.cli import options
 from chat_sessions.cli.errors import handle_errors
+from chat_sessions.cli.help import GroupedCommand
 from chat_sessions.cli.show.actions import ask_permission
 from chat_sessions.cli.show.answer import AnswerPrinter, show_outcome
 from chat_sessions.cli.show.json import dump, summary_report, turn_report
@@ -25,6 +26,7 @@ from chat_sessions.cli.where.folders import Folders, data_folder
 from chat_sessions.cli.where.openhands import waiting_runs
 from chat_sessions.cli.where.opening import open_service
 from chat_sessions.cli.where.service import Service
+from chat_sessions.cli.where.session_names import complete_session
 from chat_sessions.core.errors import ConfigurationError
 from chat_sessions.core.models import SessionSummary
 from chat_sessions.core.turn import Turn, TurnFold, replay
@@ -46,7 +48,7 @@ _TITLE_ORIGINS = {
 }
 
 
-@app.command("list")
+@app.command("list", cls=GroupedCommand)
 @handle_errors
 def list_(
     limit: Annotated[int, typer.Option("--limit", "-n", metavar="N", min=1, help="How many to list at most.")] = 20,
@@ -81,7 +83,7 @@ def list_(
                 terminal.line(f"  {one_line(about)}", "dim")
 
 
-@app.command()
+@app.command(cls=GroupedCommand)
 @handle_errors
 def show(
     session: options.SessionArgument,
@@ -95,6 +97,7 @@ def show(
     """Show a session: every question, tool run, answer and source."""
     with _opened(Where(api_key, base_url, region, local, backend), quiet=as_json) as (service, terminal):
         with service.looking_up(session):
+            session = service.full_id(session)
             found = service.client.retrieve(session)
         turns = replay(found.events)
         if as_json:
@@ -109,7 +112,7 @@ def show(
             terminal.line("Nothing has been asked yet.")
 
 
-@app.command()
+@app.command(cls=GroupedCommand)
 @handle_errors
 def export(
     session: options.SessionArgument,
@@ -130,6 +133,7 @@ def export(
 
     with _opened(Where(api_key, base_url, region, local, backend), quiet=output is None) as (service, terminal):
         with service.looking_up(session):
+            session = service.full_id(session)
             found = service.client.retrieve(session)
         content = asyncio.run(export_session(service.client.aio, found, as_format))
         if output is None:
@@ -139,7 +143,7 @@ def export(
         terminal.note(f"Wrote {output}")
 
 
-@app.command()
+@app.command(cls=GroupedCommand)
 @handle_errors
 def title(
     session: options.SessionArgument,
@@ -167,6 +171,7 @@ def title(
             "--message cannot be combined with --backend openhands, which makes titles from the conversation"
         )
     with _opened(where) as (service, terminal), service.looking_up(session):
+        session = service.full_id(session)
         if service.openhands is not None:
             generated = service.openhands.generate_title(session, max_length=max_length or 50)
             terminal.note(f"The title is {_TITLE_ORIGINS[generated.origin]}.")
@@ -183,10 +188,15 @@ def title(
         terminal.line(_title_of(summary))
 
 
-@app.command()
+@app.command(cls=GroupedCommand)
 @handle_errors
 def delete(
-    session: Annotated[list[str], typer.Argument(metavar="SESSION", help="The ids of the sessions.")],
+    session: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="SESSION", autocompletion=complete_session, help="The ids of the sessions, or their beginnings."
+        ),
+    ],
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Delete without asking.")] = False,
     api_key: options.ApiKey = None,
     base_url: options.BaseUrl = None,
@@ -198,9 +208,10 @@ def delete(
     with _opened(Where(api_key, base_url, region, local, backend)) as (service, terminal):
         # All of them are looked up before the first is deleted.
         summaries: list[SessionSummary] = []
-        for session_id in dict.fromkeys(session):
-            with service.looking_up(session_id):
-                summaries.append(service.client.get_summary(session_id))
+        for name in session:
+            with service.looking_up(name):
+                summaries.append(service.client.get_summary(service.full_id(name)))
+        summaries = list({summary.session_id: summary for summary in summaries}.values())
         if not yes:
             if not terminal.is_interactive:
                 raise ConfigurationError("deleting cannot be undone: add --yes where there is no terminal to ask at")
@@ -215,7 +226,7 @@ def delete(
             terminal.note(f"Deleted {summary.session_id}")
 
 
-@app.command()
+@app.command(cls=GroupedCommand)
 @handle_errors
 def interrupt(
     session: options.SessionArgument,
@@ -229,11 +240,12 @@ def interrupt(
     """
     with _opened(Where(api_key, base_url, backend=backend)) as (service, terminal):
         with service.looking_up(session):
+            session = service.full_id(session)
             how = _openhands(service).interrupt(session)
         terminal.note("Interrupted" if how == "interrupted" else "Interrupted, once the model had answered")
 
 
-@app.command()
+@app.command(cls=GroupedCommand)
 @handle_errors
 def confirm(
     session: options.SessionArgument,
@@ -254,6 +266,7 @@ def confirm(
     with _opened(Where(api_key, base_url, backend=backend)) as (service, terminal):
         client = _openhands(service)
         with service.looking_up(session):
+            session = service.full_id(session)
             waiting = waiting_runs(client, session)
         if not waiting:
             raise ConfigurationError(f"the agent of session {session} does not wait for permission")

@@ -14,6 +14,7 @@ from chat_sessions.cli.where.choice import Where
 from chat_sessions.cli.where.folders import Folders, data_folder, shortest
 from chat_sessions.cli.where.lock import StoreLock
 from chat_sessions.cli.where.service import Service, unknown_session
+from chat_sessions.cli.where.session_names import full_id, stored_sessions
 from chat_sessions.core.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -97,7 +98,8 @@ def _folders(where: Where, store: Path, options: str) -> tuple[tuple[str, ...], 
     paths = folders.resolve(where.indexes)
     named = tuple(paths)
     if where.session_id is not None:
-        for index_id in _session_indexes(store, where.session_id, options):
+        ids = (record.session_id for record in stored_sessions(store))
+        for index_id in _session_indexes(store, full_id(where.session_id, ids), options):
             paths.setdefault(index_id, folders.path_of(index_id))
     if not paths:
         raise ConfigurationError("nothing to ask: name a folder or a file with --index, such as --index docs/")

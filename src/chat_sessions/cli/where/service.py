@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Generator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from chat_sessions.cli.errors import UnknownName
 from chat_sessions.cli.show.text import one_line
+from chat_sessions.cli.where.session_names import LAST, full_id
 from chat_sessions.core.errors import ConfigurationError, NotFoundError
 from chat_sessions.llama_cloud import LlamaCloudChat
 from chat_sessions.llama_cloud.settings import REGIONS
@@ -18,6 +20,8 @@ if TYPE_CHECKING:
     from chat_sessions.openhands import OpenHandsChat
 
 __all__ = ["Service", "unknown_session"]
+
+_UUID_BEGINNING = re.compile("[0-9a-fA-F-]+")
 
 
 @dataclass(frozen=True)
@@ -49,8 +53,19 @@ class Service:
         """Whether this is LlamaCloud itself, in either region."""
         return self.client.base_url in REGIONS.values()
 
-    def session(self, session_id: str | None) -> ChatSession:
-        """Return the session with this id, or a new one. Raises `ConfigurationError` for a new one without an index."""
+    def full_id(self, name: str) -> str:
+        """Return the id of the session that a name means. Raises `UnknownName`."""
+        if self.openhands is not None and name != LAST and not _UUID_BEGINNING.fullmatch(name):
+            # The client says what ids look like there.
+            return name
+        return full_id(name, (summary.session_id for summary in self.client.list(page_size=100)))
+
+    def session(self, name: str | None) -> ChatSession:
+        """Return the session of this name, or a new one.
+
+        Raises `UnknownName`, and `ConfigurationError` for a new one without an index.
+        """
+        session_id = None if name is None else self.full_id(name)
         if session_id is None and not self.index_ids and self.openhands is None:
             raise ConfigurationError("nothing to ask: name an index with --index ID, or a session with --session ID")
         return self.client.session(session_id, index_ids=self.index_ids)

@@ -1,0 +1,33 @@
+"""The help of a command: its options in groups, and examples below them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from typer.core import TyperCommand
+
+__all__ = ["GroupedCommand", "examples"]
+
+
+class GroupedCommand(TyperCommand):
+    """A command whose options stand below the heading that their `rich_help_panel` names."""
+
+    # `Any`: these classes are typer's own copies of click's, or click's, by its version.
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        """Write arguments, then options by group."""
+        groups: dict[str, list[tuple[str, str]]] = {"Arguments": [], "Options": []}
+        for parameter in self.get_params(ctx):
+            record = parameter.get_help_record(ctx)
+            if record is not None:
+                usual = "Arguments" if parameter.param_type_name == "argument" else "Options"
+                groups.setdefault(getattr(parameter, "rich_help_panel", None) or usual, []).append(record)
+        for heading, records in groups.items():
+            if records:
+                with formatter.section(heading):
+                    formatter.write_dl(records, col_max=24)
+
+
+def examples(*commands: str) -> str:
+    """Write an epilog with example commands, one on each line."""
+    # \b keeps the lines as they are.
+    return "\b\nExamples:\n" + "\n".join(f"  chat-sessions {command}" for command in commands)
