@@ -335,7 +335,7 @@ class AsyncEndpoints(AsyncConversations):
         raise AssertionError  # pragma: no cover - the last attempt returns or raises
 
     async def _send_message(self, request: TurnRequest, events: AsyncConversationEvents, clock: EventClock) -> None:
-        call = send_call(request.session_id, request.prompt)
+        call = send_call(request.session_id, request.prompt, request.image_urls)
         async for attempt in self._http.attempts_of(call, total=self.timeouts.total):
             with attempt:
                 try:

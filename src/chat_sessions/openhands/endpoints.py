@@ -334,7 +334,7 @@ class Endpoints(Conversations):
         raise AssertionError  # pragma: no cover - the last attempt returns or raises
 
     def _send_message(self, request: TurnRequest, events: ConversationEvents, clock: EventClock) -> None:
-        call = send_call(request.session_id, request.prompt)
+        call = send_call(request.session_id, request.prompt, request.image_urls)
         for attempt in self._http.attempts_of(call, total=self.timeouts.total):
             with attempt:
                 try:

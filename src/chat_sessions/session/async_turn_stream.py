@@ -49,8 +49,9 @@ class AsyncTurnStream(TurnState):
         prompt: str,
         timeouts: Timeouts,
         wait_if_busy: bool | float = True,
+        image_urls: tuple[str, ...] = (),
     ) -> None:
-        super().__init__(prompt, timeouts, wait_if_busy)
+        super().__init__(prompt, timeouts, wait_if_busy, image_urls)
         self._transport = transport
         self._prepare = prepare
         # What needs the turn's own time: no other turn of this process runs in the session then.

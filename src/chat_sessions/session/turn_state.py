@@ -36,13 +36,15 @@ class PreparedTurn:
 class TurnState:
     """One turn: where it stands, what came of it and what is ready to be given out."""
 
-    def __init__(self, prompt: str, timeouts: Timeouts, wait_if_busy: bool | float) -> None:
+    def __init__(
+        self, prompt: str, timeouts: Timeouts, wait_if_busy: bool | float, image_urls: tuple[str, ...] = ()
+    ) -> None:
         self._slot: TurnSlot | None = None
         self._timeouts = timeouts
         self._wait_if_busy = wait_if_busy
         self._what = described(prompt)
         self._where = _caller()
-        self._fold = TurnFold(prompt)
+        self._fold = TurnFold(prompt, image_urls)
         self._ready: deque[Update] = deque()
         self._prepared: PreparedTurn | None = None
         self._turns_before: int | None = None
