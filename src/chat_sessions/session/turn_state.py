@@ -19,7 +19,7 @@ from chat_sessions.session.turn_count import TurnCount
 from chat_sessions.session.turn_queue import LONGEST_WAIT, TurnSlot
 from chat_sessions.session.waiting import current_flow
 
-__all__ = ["PreparedTurn", "TurnState", "event_of"]
+__all__ = ["PreparedTurn", "TurnState", "closed_before_sent", "event_of"]
 
 _PACKAGE = str(Path(__file__).parent.parent)
 
@@ -123,7 +123,7 @@ class TurnState:
     def _still_open(self) -> None:
         """Raise `ConfigurationError` if the stream was closed while it was being opened, before anything was sent."""
         if self._is_closed:
-            raise ConfigurationError("this stream was closed before its prompt was sent: nothing was sent")
+            raise closed_before_sent()
 
     def _refused(self, error: ConflictError, busy: Busy | None) -> Busy:
         """The session refused the turn: how it is waited for. Raises the refusal if that is no use."""
@@ -184,6 +184,11 @@ class TurnState:
     def __del__(self) -> None:
         # Dropped without being closed: the session may hold its turn, and the next one must find it counted.
         self._release()
+
+
+def closed_before_sent() -> ConfigurationError:
+    """The error for a stream that was closed while it was being opened, before its prompt was sent."""
+    return ConfigurationError("this stream was closed before its prompt was sent: nothing was sent")
 
 
 def event_of(update: Update) -> Event | None:
