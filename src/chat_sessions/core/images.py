@@ -29,7 +29,7 @@ def image_urls(images: Sequence[ImageInput]) -> tuple[str, ...]:
 
 
 def _url(image: object) -> str:
-    if isinstance(image, bytes | bytearray | memoryview):
+    if isinstance(image, bytes | bytearray):
         return data_url(bytes(image))
     if isinstance(image, str):
         if image.startswith(("https://", "http://")):

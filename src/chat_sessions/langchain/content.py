@@ -224,7 +224,7 @@ class MessageForm:
         if turn.usage is not None:
             found["turn_usage"] = {
                 name: value
-                for name in ("input_tokens", "output_tokens", "turns", "duration_ms")
+                for name in ("input_tokens", "output_tokens", "turns", "duration_ms", "cost")
                 if (value := getattr(turn.usage, name)) is not None
             }
         if turn.skipped_index_ids:

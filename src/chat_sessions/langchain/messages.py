@@ -98,8 +98,13 @@ async def aimage_blocks(message: BaseMessage, client: Backend) -> list[dict[str,
 
 def _given_images(message: BaseMessage) -> list[dict[str, Any]]:
     """Return the images that came with tool results."""
-    results = (block for block in _blocks(message) if block.get("type") == "server_tool_result")
-    return [image_block(url) for block in results for url in (block.get("extras") or {}).get("image_urls") or ()]
+    shown: list[dict[str, Any]] = []
+    for block in _blocks(message):
+        if block.get("type") == "server_tool_result":
+            extras: dict[str, Any] = block.get("extras") or {}
+            urls: list[str] = extras.get("image_urls") or []
+            shown += map(image_block, urls)
+    return shown
 
 
 def _blocks(message: BaseMessage) -> Iterator[dict[str, Any]]:

@@ -134,7 +134,7 @@ class AsyncConversationEvents:
                 raise DeadlinePassed(self._clock.describe()) from None
             if reading.turn.needs_look:
                 reading.looked(await self._info())
-            else:
+            elif not reading.release():
                 await self._ask_in_silence()
         except ConnectionClosed as error:
             reading.must_reconnect(error)
@@ -157,6 +157,7 @@ class AsyncConversationEvents:
         """The run is over: give out its stop, or let it go on with what it was waiting for."""
         reading = self._reading
         reading.check_whole()
+        reading.release()
         request = reading.confirmation
         if request is not None:
             reading.ready.append(request_event(request))

@@ -135,7 +135,7 @@ class ConversationEvents:
                 raise DeadlinePassed(self._clock.describe()) from None
             if reading.turn.needs_look:
                 reading.looked(self._info())
-            else:
+            elif not reading.release():
                 self._ask_in_silence()
         except ConnectionClosed as error:
             reading.must_reconnect(error)
@@ -158,6 +158,7 @@ class ConversationEvents:
         """The run is over: give out its stop, or let it go on with what it was waiting for."""
         reading = self._reading
         reading.check_whole()
+        reading.release()
         request = reading.confirmation
         if request is not None:
             reading.ready.append(request_event(request))
