@@ -1,7 +1,11 @@
-"""A websocket that is cut, at each of its frames in turn: nothing of the answer is lost, and nothing comes twice."""
+"""A websocket that is cut, at each of its frames in turn: nothing of the answer is lost, and nothing comes twice.
+
+The sync and the async client take every other frame; each takes all with `CHAT_SESSIONS_ALL_CUTS=1`.
+"""
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import pytest
@@ -40,12 +44,15 @@ async def test_a_turn_is_shown_once_and_whole_wherever_its_websocket_is_cut(serv
         count = proxy.frames
         assert count > 10
         cuts = 0
-        for place in range(1, count + 1):
+        places = range(1, count + 1)
+        if os.environ.get("CHAT_SESSIONS_ALL_CUTS") != "1":
+            places = places[face == "async" :: 2]
+        for place in places:
             proxy.begin(place)
             turns.append(await _read(session))
             cuts += proxy.cuts
         # The number of frames is not always the same.
-        assert cuts > count - 5
+        assert cuts > len(places) - 5
         assert await do(session.turns()) == turns
         await do(chat.close())
 
