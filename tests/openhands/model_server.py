@@ -145,7 +145,7 @@ class ModelServer:
             [
                 part["image_url"]["url"]
                 for message in body["messages"]
-                for part in (content if isinstance(content := message.get("content"), list) else ())
+                for part in (message["content"] if isinstance(message.get("content"), list) else ())
                 if part["type"] == "image_url"
             ]
             for body in self.requests
