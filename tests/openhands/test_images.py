@@ -169,11 +169,11 @@ async def test_a_prompt_with_an_image_is_posted_once_whatever_breaks(
 
 def test_the_same_words_about_another_image_are_not_the_answer_that_was_lost() -> None:
     from chat_sessions.core.delivery import decide
-    from chat_sessions.core.events import Stop, Text, UserInput
+    from chat_sessions.core.events import Event, Stop, Text, UserInput
     from chat_sessions.core.models import Usage
     from chat_sessions.core.turn import Turn
 
-    history = [
+    history: list[Event] = [
         UserInput(content="What is this?", image_urls=("https://a/1.png",)),
         Text(content="A cat."),
         Stop(usage=Usage(), is_error=False),
