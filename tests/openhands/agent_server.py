@@ -53,6 +53,16 @@ class AgentServer:
         """The scripted model; without retries, which wait for seconds."""
         return {"model": "openai/scripted", "api_key": "sk-none", "base_url": self.model_url, "num_retries": 0}
 
+    @property
+    def seeing_llm(self) -> dict[str, Any]:
+        """The same under a name that the server takes for a model that sees images, and whose prices it knows."""
+        return {**self.llm, "model": "openai/gpt-4o"}
+
+    @property
+    def workspace(self) -> Path:
+        """The folder of the agents."""
+        return self._folder / "workspace"
+
     def client(self, **arguments: Any) -> OpenHandsChat:
         conversation = {"autotitle": False, "max_iterations": 10, **arguments.pop("conversation", {})}
         return OpenHandsChat(
@@ -60,7 +70,7 @@ class AgentServer:
                 "base_url": self.url,
                 "api_key": API_KEY,
                 "llm": self.llm,
-                "workspace": str(self._folder / "workspace"),
+                "workspace": str(self.workspace),
                 "timeouts": Timeouts(connect=5, first_event=20, idle=20, recovery=20),
                 "conversation": conversation,
                 **arguments,

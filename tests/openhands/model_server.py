@@ -129,9 +129,27 @@ class ModelServer:
         if not body.get("tools"):
             return Answer((TITLE,))
         last = next(message for message in reversed(messages) if message["role"] == "user")["content"]
-        words = (last if isinstance(last, str) else str(last[-1]["text"])).split()
+        # Images follow the text.
+        texts = [last] if isinstance(last, str) else [str(part["text"]) for part in last if part["type"] == "text"]
+        words = texts[-1].split()
         answer = SCRIPT.get(words[0], _PLAIN)
+        if words[0] in ("VIEW", "WRITE"):
+            # A file of the workspace, whose place the prompt tells.
+            command = {"command": "view"} if words[0] == "VIEW" else {"command": "create", "file_text": "a,b\n1,2\n"}
+            answer = Answer(calls=(("file_editor", {**command, "path": words[1]}),))
         return _AFTER_TOOL if messages[-1]["role"] == "tool" and not answer.repeats else answer
+
+    def images(self) -> list[list[str]]:
+        """The addresses of the images in each request, in their order."""
+        return [
+            [
+                part["image_url"]["url"]
+                for message in body["messages"]
+                for part in (message["content"] if isinstance(message.get("content"), list) else ())
+                if part["type"] == "image_url"
+            ]
+            for body in self.requests
+        ]
 
     def chunks(self, answer: Answer, number: int) -> Iterator[dict[str, Any]]:
         def chunk(delta: dict[str, Any], reason: str | None = None) -> dict[str, Any]:

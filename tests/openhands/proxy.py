@@ -40,10 +40,7 @@ class Proxy:
     def cut(self) -> None:
         """Break every open connection, as a network that fails does: with a RST."""
         for sock in list(self._open):
-            with suppress(OSError):
-                sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-            with suppress(OSError):
-                sock.shutdown(socket.SHUT_RDWR)
+            abort(sock)
 
     def _start(self, target: Callable[..., None], *arguments: object) -> None:
         thread = threading.Thread(target=target, args=arguments, daemon=True)
@@ -84,3 +81,73 @@ class Proxy:
                     sock.shutdown(socket.SHUT_RDWR)
             self._open.discard(source)
             source.close()
+
+
+class FrameProxy(Proxy):
+    """Cuts websockets between two of the server's frames: the first one since `begin` at its `place`, or each there."""
+
+    def __init__(self, port: int) -> None:
+        super().__init__(port)
+        self.begin()
+
+    def begin(self, place: int = 0, *, every_socket: bool = False) -> None:
+        """Count from 0 again, and lose the frame at this place, from 1, and what follows it; with 0 none."""
+        self.sockets = self.frames = self.cuts = 0
+        self._place, self._every_socket = place, every_socket
+
+    def _pass_on(self, source: socket.socket, target: socket.socket, is_request: bool) -> None:
+        if is_request:
+            super()._pass_on(source, target, is_request)
+            return
+        with suppress(OSError):
+            self._answer(source, target)
+        for sock in (source, target):
+            with suppress(OSError):
+                sock.shutdown(socket.SHUT_RDWR)
+        self._open.discard(source)
+        source.close()
+
+    def _answer(self, source: socket.socket, target: socket.socket) -> None:
+        buffer = b""
+        is_websocket = False
+        number = 0
+        while data := source.recv(65536):
+            buffer += data
+            if not is_websocket and buffer.startswith(b"HTTP/1.1 101") and b"\r\n\r\n" in buffer:
+                is_websocket = True
+                head, _, buffer = buffer.partition(b"\r\n\r\n")
+                target.sendall(head + b"\r\n\r\n")
+                self.sockets += 1
+            if not is_websocket:
+                if not b"HTTP/1.1 101".startswith(buffer[:12]):
+                    target.sendall(buffer)
+                    buffer = b""
+                continue
+            while (size := _frame_size(buffer)) is not None and len(buffer) >= size:
+                number += 1
+                self.frames = max(self.frames, number)
+                if number == self._place and (self._every_socket or not self.cuts):
+                    self.cuts += 1
+                    abort(source)
+                    abort(target)
+                    return
+                target.sendall(buffer[:size])
+                buffer = buffer[size:]
+
+
+def abort(sock: socket.socket) -> None:
+    """Break a connection with a RST."""
+    with suppress(OSError):
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    with suppress(OSError):
+        sock.shutdown(socket.SHUT_RDWR)
+
+
+def _frame_size(data: bytes) -> int | None:
+    """The size of the frame of a server that these bytes begin with, in bytes; None if they are too few to tell."""
+    if len(data) < 2:
+        return None
+    extra = {126: 2, 127: 8}.get(data[1], 0)
+    if not extra:
+        return 2 + data[1]
+    return None if len(data) < 2 + extra else 2 + extra + int.from_bytes(data[2 : 2 + extra], "big")

@@ -15,6 +15,7 @@ import pytest
 
 from tests.openhands import model_server
 from tests.openhands.agent_server import API_KEY, AgentServer
+from tests.openhands.test_images import picture
 
 pytestmark = pytest.mark.openhands
 
@@ -61,6 +62,7 @@ def test_the_code_of_the_guide_runs(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     text = (_DOCS / page).read_text("utf-8")
+    (tmp_path / "chart.png").write_bytes(picture())
     blocks = list(_BLOCK.finditer(text))
     assert len(blocks) > 5
     module = ModuleType("guide")

@@ -11,6 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 import trustme
 
@@ -108,6 +109,69 @@ async def test_a_gateways_headers_are_on_the_websocket_too(server: AgentServer, 
         await do(chat.close())
 
 
+async def test_the_headers_of_an_http_client_are_on_the_websocket_too(server: AgentServer, face: str) -> None:
+    heads: list[bytes] = []
+    given = {"X-Gateway": "let-me-in", "X-Team": "theirs"}
+    async with httpx.AsyncClient(headers=given) as client:
+        with (
+            Proxy(server.port) as proxy,
+            httpx.Client(headers=given) as sync_client,
+            server.client(
+                base_url=proxy.url, http_client=sync_client, async_http_client=client, headers={"X-Team": "ours"}
+            ) as made,
+        ):
+            proxy.on_request = heads.append
+            chat: Any = made if face == "sync" else made.aio
+            await do(chat.session().ask("TEXT please"))
+            sockets = [head.lower() for head in heads if b"/sockets/" in head]
+            assert sockets
+            assert all(head.lower().count(b"x-gateway: let-me-in") == 1 for head in heads)
+            # Those of the client itself come first, as in requests.
+            assert all(b"x-team: ours" in head.lower() and b"theirs" not in head for head in heads)
+            await do(chat.close())
+
+
+async def test_the_certificates_of_an_http_client_are_to_be_given_to_the_client_as_well(
+    server: AgentServer, face: str, gateway: Gateway, certificates: str
+) -> None:
+    context = ssl.create_default_context(cafile=certificates)
+    async with httpx.AsyncClient(verify=context) as client:
+        with httpx.Client(verify=context) as sync_client:
+            clients: Any = {"http_client": sync_client, "async_http_client": client, "base_url": gateway.url}
+            with server.client(**clients, max_retries=0) as made:
+                chat: Any = made if face == "sync" else made.aio
+                session = chat.session()
+                await do(session.create())
+                with pytest.raises(APIConnectionError, match="verify= and proxy= as well"):
+                    await do(session.ask("TEXT please"))
+                await do(chat.close())
+            with server.client(**clients, verify=certificates) as made:
+                chat = made if face == "sync" else made.aio
+                assert (await do(chat.session().ask("TEXT please"))).text == "Plain answer in pieces."
+                await do(chat.close())
+
+
+async def test_the_environments_proxy_and_certificates_are_the_websockets_too(
+    server: AgentServer, face: str, gateway: Gateway, certificates: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with ProxyServer(user="me", password="secret") as proxy:
+        monkeypatch.setenv("HTTPS_PROXY", f"http://me:secret@{proxy.address}")
+        monkeypatch.setenv("SSL_CERT_FILE", certificates)
+        for name in ("NO_PROXY", "no_proxy"):
+            monkeypatch.delenv(name, raising=False)
+        with server.client(base_url=gateway.url) as made:
+            chat: Any = made if face == "sync" else made.aio
+            assert (await do(chat.session().ask("TEXT please"))).text == "Plain answer in pieces."
+            assert len(proxy.targets) >= 2
+            await do(chat.close())
+        asked = len(proxy.targets)
+        with server.client(base_url=gateway.url, trust_env=False, verify=False) as made:
+            chat = made if face == "sync" else made.aio
+            assert (await do(chat.session().ask("TEXT please"))).text == "Plain answer in pieces."
+            assert len(proxy.targets) == asked
+            await do(chat.close())
+
+
 async def test_a_wrong_key_says_which_key(server: AgentServer, face: str) -> None:
     with server.client(api_key="wrong") as made:
         chat: Any = made if face == "sync" else made.aio
@@ -131,7 +195,7 @@ async def test_a_wrong_address_says_that_no_agent_server_is_there(
     with server.client(base_url=url, max_retries=0) as made:
         chat: Any = made if face == "sync" else made.aio
         with pytest.raises((APIConnectionError, APIStatusError), match="OpenHands Agent Server"):
-            await do(chat.session(str(uuid.uuid4())).ask("TEXT please"))
+            await do(chat.session(str(uuid.uuid4()), baseline=False).ask("TEXT please"))
         with pytest.raises((APIConnectionError, APIStatusError), match=r"cannot reach|Agent Server|answered 501"):
             await do(chat.session().create())
         await do(chat.close())

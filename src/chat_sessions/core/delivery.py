@@ -86,6 +86,9 @@ def _may_be(live: Turn, stored: Turn) -> bool:
     """Whether what the stream brought can be the beginning of this turn, or the turn the beginning of it."""
     if stored.prompt is None or _bare(live.prompt or "") != _bare(stored.prompt):
         return False
+    if live.image_urls != stored.image_urls:
+        # The same words about another image are another question.
+        return False
     if not align(live.events, stored.events).is_consistent:
         return False
     calls = {run.call_id for run in stored.tool_runs}

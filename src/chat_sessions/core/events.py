@@ -12,7 +12,15 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import Annotated, Any, Literal, TypeAlias, cast
 
-from pydantic import BeforeValidator, Field, JsonValue, TypeAdapter, ValidationError, model_serializer
+from pydantic import (
+    BeforeValidator,
+    Field,
+    JsonValue,
+    SerializerFunctionWrapHandler,
+    TypeAdapter,
+    ValidationError,
+    model_serializer,
+)
 
 from chat_sessions.core.errors import ProtocolError
 from chat_sessions.core.models import ImageAttachment, SessionSummary, Usage, WireModel
@@ -38,7 +46,26 @@ __all__ = [
 _QUOTE_LIMIT = 300
 
 
-class UserInput(WireModel):
+def _addresses(value: object) -> object:
+    """The addresses that this is, none if it is something else: a service may mean another thing by the name."""
+    items = cast("list[object]", value) if isinstance(value, list | tuple) else []
+    return tuple(items) if all(isinstance(item, str) for item in items) else ()
+
+
+class _Pictured(WireModel):
+    """What may come with images: see `core.images`. Without any, the field is not on the wire."""
+
+    image_urls: Annotated[tuple[str, ...], BeforeValidator(_addresses)] = Field(default=(), repr=False)
+
+    @model_serializer(mode="wrap")
+    def _serialize(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        fields: dict[str, Any] = serialize(self)
+        if not self.image_urls:
+            del fields["image_urls"]
+        return fields
+
+
+class UserInput(_Pictured):
     """The user's message, as a history holds it."""
 
     type: Literal["user_input"] = "user_input"
@@ -82,8 +109,8 @@ class ToolCall(WireModel):
     arguments: dict[str, JsonValue]
 
 
-class ToolResult(WireModel):
-    """What a tool gave back: any JSON."""
+class ToolResult(_Pictured):
+    """What a tool gave back: any JSON, and images."""
 
     type: Literal["tool_result"] = "tool_result"
     call_id: str

@@ -7,7 +7,7 @@ result has come. A result without a call is a separate run. An event that is del
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Literal, TypeAlias
 
@@ -28,6 +28,7 @@ class ToolRun:
 
     `status` is "running" until a result arrives, then "completed", or "failed" if the result itself says that it is an
     error; it is "unanswered" if the turn ended without a result. A result without a call has empty `arguments`.
+    `image_urls` are the images that came with the result: see `core.images`.
     """
 
     call_id: str
@@ -36,6 +37,7 @@ class ToolRun:
     result: JsonValue = None
     image_attachment: ImageAttachment | None = None
     status: ToolStatus = "running"
+    image_urls: tuple[str, ...] = field(default=(), repr=False)
 
     @cached_property
     def sources(self) -> tuple[Source, ...]:
@@ -94,7 +96,8 @@ class RunPairs:
             news = (began,)
         self._answered[call_id] = event
         status: ToolStatus = "failed" if _says_error(event.result) else "completed"
-        run = ToolRun(call_id, event.name, began.run.arguments, event.result, event.image_attachment, status)
+        arguments, image = began.run.arguments, event.image_attachment
+        run = ToolRun(call_id, event.name, arguments, event.result, image, status, event.image_urls)
         return (*news, RunEnded(began.number, run, event))
 
     def end(self) -> tuple[RunEnded, ...]:

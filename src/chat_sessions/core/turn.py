@@ -12,7 +12,7 @@ result belongs to which call.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TypeAlias, assert_never
 
@@ -67,11 +67,12 @@ class Turn:
 
     `events` are the events of the answer in canonical form: each segment of text or thinking is
     one event, a delta event only as long as its final may still come. `prompt` is None if a
-    history does not hold the user's message.
+    history does not hold the user's message; `image_urls` are the images that came with it.
     """
 
     prompt: str | None = None
     events: tuple[Event, ...] = ()
+    image_urls: tuple[str, ...] = field(default=(), repr=False)
 
     @cached_property
     def text(self) -> str:
@@ -150,8 +151,9 @@ def _updates(event: Event, pairs: RunPairs) -> tuple[Update, ...]:
 class TurnFold:
     """Builds a turn from its events: `add` them as they arrive, read `turn` at any time."""
 
-    def __init__(self, prompt: str | None = None) -> None:
+    def __init__(self, prompt: str | None = None, image_urls: tuple[str, ...] = ()) -> None:
         self._prompt = prompt
+        self._image_urls = image_urls
         self._items = Items()
         self._pairs = RunPairs()
         self._stop: Stop | None = None
@@ -159,7 +161,7 @@ class TurnFold:
     @classmethod
     def resume(cls, turn: Turn) -> TurnFold:
         """Return a fold that continues from this turn."""
-        made = cls(turn.prompt)
+        made = cls(turn.prompt, turn.image_urls)
         for event in turn.events:
             _updates(event, made._pairs)
         made._load(turn.events)
@@ -178,7 +180,7 @@ class TurnFold:
     def turn(self) -> Turn:
         """The turn so far."""
         events = self._items.events(ended=self.is_complete)
-        return Turn(self._prompt, events if self._stop is None else (*events, self._stop))
+        return Turn(self._prompt, events if self._stop is None else (*events, self._stop), self._image_urls)
 
     def add(self, event: Event) -> tuple[Event, ...]:
         """Add one event; return the events that are new to a reader.
@@ -210,7 +212,7 @@ class TurnFold:
                 return news
             case UserInput():
                 if self._prompt is None:
-                    self._prompt = event.content
+                    self._prompt, self._image_urls = event.content, event.image_urls
                 return (event,)
             case UnknownEvent():
                 # Unknown events must not split a text segment.
@@ -280,7 +282,7 @@ def replay(events: Iterable[Event]) -> list[Turn]:
     folds: list[TurnFold] = []
     for event in events:
         if isinstance(event, UserInput):
-            folds.append(TurnFold(event.content))
+            folds.append(TurnFold(event.content, event.image_urls))
             continue
         if not folds or (folds[-1].is_complete and not isinstance(event, Stop | UnknownEvent)):
             folds.append(TurnFold())

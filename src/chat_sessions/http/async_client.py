@@ -23,7 +23,7 @@ from chat_sessions.http.connection.async_transport import AsyncTransport
 from chat_sessions.http.connection.exchange import Exchange, Remaining, remaining
 from chat_sessions.http.lease import close_dropped
 from chat_sessions.http.requests import HTTPSettings, Requests
-from chat_sessions.http.settings import AsyncGivenClient
+from chat_sessions.http.settings import AsyncGivenClient, own_headers
 from chat_sessions.session.deadlines import EventClock
 
 __all__ = ["AsyncHTTPClient"]
@@ -49,6 +49,10 @@ class AsyncHTTPClient:
         """Close the connections made here. The client may be used again: it makes new ones."""
         if self._transport is not None:
             self._transport.close_all()
+
+    def given_headers(self) -> dict[str, str] | None:
+        """The headers of an injected client beyond those that every HTTP client has; None without such a client."""
+        return None if self._given is None else own_headers(self._given.get().headers)
 
     def _client(self) -> httpx.AsyncClient:
         if self._given is not None:

@@ -34,6 +34,7 @@ __all__ = [
     "checked_key",
     "checked_prompt",
     "checked_url",
+    "own_headers",
     "route_of",
     "user_agent",
 ]
@@ -43,6 +44,7 @@ _Client = TypeVar("_Client", httpx.Client, httpx.AsyncClient)
 # RFC 9110, 5.1 and 5.5; httpx encodes a value as ASCII.
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _HEADER_VALUE = re.compile(r"[\t\x20-\x7e]*")
+_EVERY_CLIENTS = frozenset(("accept", "accept-encoding", "connection", "host", "user-agent"))
 _PROXY_SCHEMES = ("http", "https", "socks5", "socks5h")
 _CERTIFICATE_VARIABLES = ("SSL_CERT_FILE", "SSL_CERT_DIR")
 
@@ -344,3 +346,8 @@ def _is_header_name(name: object) -> bool:
 
 def _is_header_value(value: object) -> bool:
     return isinstance(value, str) and _HEADER_VALUE.fullmatch(value.strip()) is not None
+
+
+def own_headers(headers: httpx.Headers) -> dict[str, str]:
+    """The headers that somebody gave a client, their names in small letters: without those that it has of itself."""
+    return Concealed({name: value for name, value in headers.items() if name not in _EVERY_CLIENTS})

@@ -73,6 +73,9 @@ class BlockWriter:
             if run.image_attachment is not None:
                 # No image block: that needs a URL or bytes, and what is here is neither.
                 extras["image_attachment"] = run.image_attachment.model_dump(mode="json")
+            if run.image_urls:
+                # Beside the output, which a model may get as text; `image_blocks` shows them.
+                extras["image_urls"] = list(run.image_urls)
             return self._whole(
                 "server_tool_result",
                 id=f"{run.call_id}-result",
@@ -221,7 +224,7 @@ class MessageForm:
         if turn.usage is not None:
             found["turn_usage"] = {
                 name: value
-                for name in ("input_tokens", "output_tokens", "turns", "duration_ms")
+                for name in ("input_tokens", "output_tokens", "turns", "duration_ms", "cost")
                 if (value := getattr(turn.usage, name)) is not None
             }
         if turn.skipped_index_ids:

@@ -16,6 +16,7 @@ from chat_sessions.core.sources import Source, distinct, sources_in
 from chat_sessions.core.turn import replay
 from chat_sessions.langchain.content import MessageForm, Output, default_model_name, document
 from chat_sessions.langchain.default_client import DEFAULT_SERVICE
+from chat_sessions.langchain.input.images import image_block
 from chat_sessions.session import Backend
 
 __all__ = ["aimage_blocks", "events_to_messages", "image_blocks", "source_documents", "text_message"]
@@ -42,7 +43,8 @@ def events_to_messages(
     messages: list[BaseMessage] = []
     for turn in replay(events):
         if turn.prompt is not None:
-            messages.append(HumanMessage(turn.prompt))
+            shown = [*map(image_block, turn.image_urls)]
+            messages.append(HumanMessage([{"type": "text", "text": turn.prompt}, *shown] if shown else turn.prompt))
         if turn.events:
             messages.append(form.message(turn, session_id))
     return messages
@@ -77,18 +79,32 @@ def source_documents(message: BaseMessage) -> list[Document]:
 
 
 def image_blocks(message: BaseMessage, client: Backend) -> list[dict[str, Any]]:
-    """Return the page screenshots of an answer as `image` blocks with a link, which you can send to a vision model.
+    """Return the images of an answer's tool results as `image` blocks, which you can send to a vision model.
 
-    Each takes one request; `extras` has `expires_at`, when the link expires, and the attachment. Raises `APIError`.
+    Those that came with a result are in their blocks. A page screenshot has a link, which takes one request;
+    its `extras` has `expires_at`, when the link expires, and the attachment. Raises `APIError`.
     """
-    return [_image_block(attachment, client.attachment_url(attachment)) for attachment in _attachments(message)]
+    links = [_image_block(attachment, client.attachment_url(attachment)) for attachment in _attachments(message)]
+    return [*_given_images(message), *links]
 
 
 async def aimage_blocks(message: BaseMessage, client: Backend) -> list[dict[str, Any]]:
     """The async twin of `image_blocks`; takes the same client."""
-    return [
+    links = [
         _image_block(attachment, await client.aio.attachment_url(attachment)) for attachment in _attachments(message)
     ]
+    return [*_given_images(message), *links]
+
+
+def _given_images(message: BaseMessage) -> list[dict[str, Any]]:
+    """Return the images that came with tool results."""
+    shown: list[dict[str, Any]] = []
+    for block in _blocks(message):
+        if block.get("type") == "server_tool_result":
+            extras: dict[str, Any] = block.get("extras") or {}
+            urls: list[str] = extras.get("image_urls") or []
+            shown += map(image_block, urls)
+    return shown
 
 
 def _blocks(message: BaseMessage) -> Iterator[dict[str, Any]]:

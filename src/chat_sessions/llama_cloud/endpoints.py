@@ -8,7 +8,7 @@ from typing import Self, TypeVar
 
 from pydantic import BaseModel
 
-from chat_sessions.core.errors import APIStatusError, NotFoundError
+from chat_sessions.core.errors import APIStatusError, ConfigurationError, NotFoundError
 from chat_sessions.core.events import Event, Session
 from chat_sessions.core.models import ImageAttachment, PresignedUrl, SessionSummary, TitledSummary
 from chat_sessions.http.calls import Call, read_model
@@ -86,6 +86,13 @@ class Endpoints(Twinned):
         """Raise `ConfigurationError` for a turn that the service would refuse."""
         self._settings.check_prompt(prompt)
         self._settings.check_indexes(index_ids)
+
+    def check_images(self) -> None:
+        """Raise `ConfigurationError`: the Chat API takes text alone."""
+        raise ConfigurationError(
+            "LlamaCloud's Chat API takes text only, and the prompt has an image: leave it out, or put the document "
+            "into an index that the session queries"
+        )
 
     def close(self) -> None:
         """Close the connections made here. The client may be used again: it makes new ones."""

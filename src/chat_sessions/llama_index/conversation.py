@@ -13,6 +13,7 @@ from chat_sessions.llama_index.answers.async_answer import AsyncAnswer
 from chat_sessions.llama_index.answers.response import StreamingSessionResponse
 from chat_sessions.llama_index.memory.history import ChatHistoryPolicy, history_problem
 from chat_sessions.llama_index.memory.session_memory import SessionMemory
+from chat_sessions.llama_index.messages import prompt_of
 from chat_sessions.llama_index.traces.turn_trace import TurnTrace
 from chat_sessions.session.async_chat_session import AsyncChatSession
 from chat_sessions.session.backend import Backend
@@ -62,25 +63,30 @@ class Conversation:
         """The session's messages, read from the service. Raises `APIError`."""
         return await self._memory.aget_all()
 
-    def chat(self, message: str, chat_history: list[ChatMessage] | None = None) -> AgentChatResponse:
+    def chat(self, message: str | ChatMessage, chat_history: list[ChatMessage] | None = None) -> AgentChatResponse:
         """Return the whole answer, with `sources`, `source_nodes` and `metadata`.
 
+        A `ChatMessage` may hold images (`ImageBlock`) beside its text, for a service that takes them.
         Raises `APIError` if the turn could not be sent, and a `TurnError`, with the turn so far on it,
         if it did not end well.
         """
         return self._begin("chat", message, chat_history).read()
 
-    async def achat(self, message: str, chat_history: list[ChatMessage] | None = None) -> AgentChatResponse:
+    async def achat(
+        self, message: str | ChatMessage, chat_history: list[ChatMessage] | None = None
+    ) -> AgentChatResponse:
         """Return the whole answer. See `chat`."""
         answer = await self._abegin("achat", message, chat_history)
         return await answer.read()
 
-    def stream_chat(self, message: str, chat_history: list[ChatMessage] | None = None) -> StreamingSessionResponse:
+    def stream_chat(
+        self, message: str | ChatMessage, chat_history: list[ChatMessage] | None = None
+    ) -> StreamingSessionResponse:
         """Return the answer as it arrives. The prompt is sent before this returns: `APIError` is raised here."""
         return StreamingSessionResponse(self._begin("stream_chat", message, chat_history))
 
     async def astream_chat(
-        self, message: str, chat_history: list[ChatMessage] | None = None
+        self, message: str | ChatMessage, chat_history: list[ChatMessage] | None = None
     ) -> StreamingSessionResponse:
         """Return the answer as it arrives. The prompt is sent before this returns: `APIError` is raised here."""
         return StreamingSessionResponse(await self._abegin("astream_chat", message, chat_history))
@@ -89,27 +95,37 @@ class Conversation:
         """Begin a new session with the next turn. The old one stays on the service. See `SessionMemory.reset`."""
         self._memory.reset()
 
-    def _begin(self, method: str, message: str, chat_history: list[ChatMessage] | None) -> Answer:
+    def _begin(self, method: str, message: str | ChatMessage, chat_history: list[ChatMessage] | None) -> Answer:
+        prompt, images = self._asked(message)
         if chat_history:
             self._check_history(chat_history, self.chat_history)
         elif chat_history is not None:
             self.reset()
         session = self.session
-        answer = Answer.prepare(session, message, lambda: self._trace(method, message, session))
+        answer = Answer.prepare(session, prompt, lambda: self._trace(method, prompt, session), images=images)
         answer.send()
         self._memory.note()
         return answer
 
-    async def _abegin(self, method: str, message: str, chat_history: list[ChatMessage] | None) -> AsyncAnswer:
+    async def _abegin(
+        self, method: str, message: str | ChatMessage, chat_history: list[ChatMessage] | None
+    ) -> AsyncAnswer:
+        prompt, images = self._asked(message)
         if chat_history:
             self._check_history(chat_history, await self.achat_history())
         elif chat_history is not None:
             await self._memory.areset()
         session = self.session.aio
-        answer = await AsyncAnswer.prepare(session, message, lambda: self._trace(method, message, session))
+        answer = await AsyncAnswer.prepare(session, prompt, lambda: self._trace(method, prompt, session), images=images)
         await answer.send()
         self._memory.note()
         return answer
+
+    def _asked(self, message: str | ChatMessage) -> tuple[str, tuple[str, ...]]:
+        prompt, images = prompt_of(message)
+        if images:
+            self.client.check_images()
+        return prompt, images
 
     def _trace(self, method: str, message: str, session: ChatSession | AsyncChatSession) -> TurnTrace:
         return TurnTrace(self, method, message, session, self.callback_manager)

@@ -13,6 +13,7 @@ from llama_index.core.base.llms.types import (
     ChatMessage,
     ChatResponse,
     ContentBlock,
+    ImageBlock,
     MessageRole,
     TextBlock,
     ThinkingBlock,
@@ -22,10 +23,12 @@ from llama_index.core.chat_engine.types import AgentChatResponse
 from llama_index.core.schema import NodeWithScore
 from llama_index.core.tools import ToolOutput
 
+from chat_sessions.core.errors import ConfigurationError
 from chat_sessions.core.events import Text, TextDelta, Thinking, ThinkingDelta, ToolCall, ToolResult
+from chat_sessions.core.images import data_url, image_urls
 from chat_sessions.core.models import Usage
 from chat_sessions.core.turn import RunBegan, RunEnded, ToolRun, Turn, gap
-from chat_sessions.llama_index.outputs import NO_RESULT, result_text
+from chat_sessions.llama_index.outputs import NO_RESULT, image_block, result_text
 
 __all__ = [
     "agent_response",
@@ -33,6 +36,7 @@ __all__ = [
     "answer_text",
     "chat_response",
     "messages_of",
+    "prompt_of",
     "response_metadata",
     "same_talk",
     "talk",
@@ -53,6 +57,29 @@ class _Step:
     has_gap: bool = False
 
 
+def prompt_of(message: str | ChatMessage) -> tuple[str, tuple[str, ...]]:
+    """Return the words of the user's message, and the addresses of its images.
+
+    Raises `ConfigurationError` for a block that is neither text nor an image, and `OSError` for the file of an image
+    that cannot be read.
+    """
+    if isinstance(message, str):
+        return message, ()
+    others = sorted({block.block_type for block in message.blocks if not isinstance(block, TextBlock | ImageBlock)})
+    if others:
+        raise ConfigurationError(
+            f"a session takes text and images, and the message holds {', '.join(others)} too: leave it out"
+        )
+    images = [_url(block) for block in message.blocks if isinstance(block, ImageBlock)]
+    return message.content or "", image_urls(images)
+
+
+def _url(block: ImageBlock) -> str:
+    if block.url is not None:
+        return str(block.url)
+    return data_url(block.resolve_image().read(), block.image_mimetype)
+
+
 def messages_of(turns: Iterable[Turn]) -> list[ChatMessage]:
     """Return the messages of a history, as new objects at each call.
 
@@ -65,7 +92,8 @@ def messages_of(turns: Iterable[Turn]) -> list[ChatMessage]:
 
 def _messages(turn: Turn) -> Iterable[ChatMessage]:
     if turn.prompt is not None:
-        yield ChatMessage(role=MessageRole.USER, blocks=[TextBlock(text=turn.prompt)])
+        shown = map(image_block, turn.image_urls)
+        yield ChatMessage(role=MessageRole.USER, blocks=[TextBlock(text=turn.prompt), *shown])
     for step in _steps(turn):
         yield ChatMessage(role=MessageRole.ASSISTANT, blocks=step.blocks)
         for number in step.runs:
@@ -120,7 +148,8 @@ def _tool_message(run: ToolRun) -> ChatMessage:
     if run.image_attachment:
         details["image_attachment"] = run.image_attachment.model_dump()
     text = _NO_RESULT.get(run.status) or result_text(run.result)
-    return ChatMessage(role=MessageRole.TOOL, blocks=[TextBlock(text=text)], additional_kwargs=details)
+    shown = map(image_block, run.image_urls)
+    return ChatMessage(role=MessageRole.TOOL, blocks=[TextBlock(text=text), *shown], additional_kwargs=details)
 
 
 def answer_text(turn: Turn) -> str:

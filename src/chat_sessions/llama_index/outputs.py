@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
 
+from llama_index.core.base.llms.types import ContentBlock, ImageBlock, TextBlock
 from llama_index.core.base.response.schema import Response
 from llama_index.core.schema import NodeWithScore, TextNode
 from llama_index.core.tools import ToolOutput
 from pydantic import JsonValue
 
+from chat_sessions.core.images import inline_image
 from chat_sessions.core.sources import DistinctSources, Source
 from chat_sessions.core.turn import ToolRun
 
-__all__ = ["NO_RESULT", "Outputs", "nodes_of", "query_of", "result_text", "unanswered_output"]
+__all__ = ["NO_RESULT", "Outputs", "image_block", "nodes_of", "query_of", "result_text", "unanswered_output"]
 
 NO_RESULT = "The turn ended before this tool gave a result."
 # The metadata that appears when a passage becomes text; the rest is for code.
@@ -58,6 +61,14 @@ def result_text(result: JsonValue) -> str:
     return "" if result is None else json.dumps(result, ensure_ascii=False)
 
 
+def image_block(url: str) -> ImageBlock:
+    """Return the image of this address as a block."""
+    inline = inline_image(url)
+    if inline is None:
+        return ImageBlock(url=url)
+    return ImageBlock(image=base64.b64decode(inline[1]), image_mimetype=inline[0])
+
+
 def unanswered_output(run: ToolRun) -> ToolOutput:
     """Return the output of a run that ended without a result."""
     return ToolOutput(
@@ -69,7 +80,8 @@ def _tool_output(run: ToolRun, nodes: Sequence[NodeWithScore]) -> ToolOutput:
     """Return the output of a run.
 
     `raw_output` is the result itself; for a run that cites passages or comes with a picture it is a `Response` with
-    `source_nodes`, and the result in `metadata["result"]`: LlamaIndex's own code looks for nodes there.
+    `source_nodes`, and the result in `metadata["result"]`: LlamaIndex's own code looks for nodes there. Images that
+    came with the result are blocks behind its text.
     """
     text = result_text(run.result)
     raw_output: object = run.result
@@ -78,9 +90,10 @@ def _tool_output(run: ToolRun, nodes: Sequence[NodeWithScore]) -> ToolOutput:
         if run.image_attachment:
             metadata["image_attachment"] = run.image_attachment.model_dump()
         raw_output = Response(response=text, source_nodes=list(nodes), metadata=metadata)
+    blocks: list[ContentBlock] = [TextBlock(text=text)] if text else []
     return ToolOutput(
         tool_name=run.name,
-        content=text,
+        blocks=[*blocks, *map(image_block, run.image_urls)],
         raw_input=dict(run.arguments),
         raw_output=raw_output,
         is_error=run.status == "failed",

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from asyncio import sleep, timeout
+from asyncio import CancelledError, Task, current_task, sleep, timeout
+from collections.abc import Mapping
+from contextlib import suppress
 from inspect import isawaitable
 
 from websockets.asyncio.client import ClientConnection, connect
 
+from chat_sessions.http.secrets import Concealed
 from chat_sessions.openhands.confirmation import ConfirmationRequest, OnConfirmation
 from chat_sessions.openhands.settings import Settings
 from chat_sessions.openhands.sockets import CLOSE_TIMEOUT, LOGGER
+from chat_sessions.session.waiting import running_loop
 
 __all__ = ["AsyncWebSocket", "async_answer_of"]
 
@@ -17,9 +21,12 @@ __all__ = ["AsyncWebSocket", "async_answer_of"]
 class AsyncWebSocket:
     """One websocket after the other: a turn opens a new one where the last one broke."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, headers: Mapping[str, str]) -> None:
         self._settings = settings
+        self._headers = Concealed(headers)
         self._socket: ClientConnection | None = None
+        self._opening: Task[ClientConnection] | None = None
+        self._loop = running_loop()
         self._is_closed = False
 
     @property
@@ -31,16 +38,30 @@ class AsyncWebSocket:
         """Connect to this address, instead of the last one. Raises one of `CANNOT_OPEN`."""
         if self._socket is not None:
             await self._socket.close()
-        self._socket = await connect(
+        # A task of its own, as `stop` must end it and not the reader.
+        self._opening = self._loop.create_task(self._connect(url))
+        try:
+            if self._is_closed:
+                self._hang_up()
+            self._socket = await self._opening
+        except CancelledError:
+            if self._is_closed and (task := current_task()) is not None and not task.cancelling():
+                raise ConnectionAbortedError("the stream was closed") from None
+            raise
+        finally:
+            self._opening = None
+        if self._is_closed:
+            await self._socket.close()
+
+    async def _connect(self, url: str) -> ClientConnection:
+        return await connect(
             url,
             open_timeout=self._settings.timeouts.connect,
             close_timeout=CLOSE_TIMEOUT,
             max_size=self._settings.max_event_bytes,
             logger=LOGGER,
-            **self._settings.socket_options(),
+            **self._settings.socket_options(self._headers),
         )
-        if self._is_closed:
-            await self._socket.close()
 
     @property
     def host(self) -> str | None:
@@ -62,10 +83,25 @@ class AsyncWebSocket:
         await sleep(seconds)
         return not self._is_closed
 
-    async def close(self) -> None:
-        """Close it at once, or as soon as it is open."""
+    def stop(self) -> None:
+        """End what waits for it, opening included, from any thread."""
         self._is_closed = True
-        if self._socket is not None:
+        with suppress(RuntimeError):
+            # The loop may have ended.
+            self._loop.call_soon_threadsafe(self._hang_up)
+
+    def _hang_up(self) -> None:
+        if self._opening is not None:
+            self._opening.cancel()
+        elif self._socket is not None:
+            self._socket.transport.abort()
+
+    async def close(self) -> None:
+        """Close it at once, whether it is open or being opened."""
+        self._is_closed = True
+        if self._opening is not None:
+            self._hang_up()
+        elif self._socket is not None:
             await self._socket.close()
 
 

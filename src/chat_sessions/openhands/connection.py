@@ -8,6 +8,7 @@ and `live_turn`.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import suppress
 
 from websockets.exceptions import ConnectionClosed, InvalidStatus
@@ -37,19 +38,23 @@ class ConversationEvents:
         request: TurnRequest,
         clock: EventClock,
         on_confirmation: OnConfirmation | None,
+        headers: Mapping[str, str] | None = None,
     ) -> None:
         self._port = port
         self._settings = settings
         self._clock = clock
         self._on_confirmation = on_confirmation
         self._reading = Reading(settings, request, clock)
-        self._socket = WebSocket(settings)
+        # `headers` are those of an injected HTTP client, None without one.
+        self._socket = WebSocket(settings, headers or {})
+        self._is_beside_client = headers is not None
 
     def listen(self, kinds: tuple[SocketKind, ...]) -> SocketKind:
         """Connect to the first of these sockets that the server has, and wait until a message can be sent.
 
         Returns the socket's kind. Raises `APIError`: nothing was sent.
         """
+        self._clock.on_stop(self.stop)
         try:
             self._connect_to_one_of(kinds)
             self._wait_until_idle()
@@ -68,7 +73,7 @@ class ConversationEvents:
                 if kind == kinds[-1] or error.response.status_code not in (403, 404):
                     raise opening_error(error, url) from error
             except CANNOT_OPEN as error:
-                raise opening_error(error, url) from error
+                raise opening_error(error, url, is_beside_client=self._is_beside_client) from error
             else:
                 return
 
@@ -130,7 +135,7 @@ class ConversationEvents:
                 raise DeadlinePassed(self._clock.describe()) from None
             if reading.turn.needs_look:
                 reading.looked(self._info())
-            else:
+            elif not reading.release():
                 self._ask_in_silence()
         except ConnectionClosed as error:
             reading.must_reconnect(error)
@@ -153,6 +158,7 @@ class ConversationEvents:
         """The run is over: give out its stop, or let it go on with what it was waiting for."""
         reading = self._reading
         reading.check_whole()
+        reading.release()
         request = reading.confirmation
         if request is not None:
             reading.ready.append(request_event(request))
@@ -187,6 +193,11 @@ class ConversationEvents:
             self._reading.reconnected()
             return
         raise ConnectionLost(f"the connection broke ({cause})") from cause
+
+    def stop(self) -> None:
+        """End what waits for the socket, from any thread: the stream is closed while it is being opened."""
+        self._reading.is_closed = True
+        self._socket.stop()
 
     def finish(self) -> None:
         """The stop has come: the socket has nothing more to say."""

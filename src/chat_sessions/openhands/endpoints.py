@@ -8,21 +8,16 @@ from typing import Self
 
 from pydantic import JsonValue
 
-from chat_sessions.core.errors import APIStatusError, ConfigurationError, ConflictError, RateLimitError
-from chat_sessions.core.events import Event, Session
+from chat_sessions.core.errors import APIStatusError, ConfigurationError
+from chat_sessions.core.events import Session
 from chat_sessions.core.models import ImageAttachment, PresignedUrl, SessionSummary, TitledSummary
-from chat_sessions.http.connection.exchange import Remaining, remaining
 from chat_sessions.http.secrets import concealed
 from chat_sessions.http.settings import checked_prompt
-from chat_sessions.openhands.capacity import not_run, slot_waits
-from chat_sessions.openhands.confirmation import OnConfirmation, waits_for_confirmation
-from chat_sessions.openhands.connection import ConversationEvents
-from chat_sessions.openhands.conversation.conversations import Conversations
-from chat_sessions.openhands.history import branch_of, history_of, is_settled
+from chat_sessions.openhands.confirmation import waits_for_confirmation
+from chat_sessions.openhands.conversation.turns import Turns
 from chat_sessions.openhands.json_values import JsonObject
 from chat_sessions.openhands.profiles import profile_id, profile_name
 from chat_sessions.openhands.settings import check_id, check_indexes
-from chat_sessions.openhands.sockets import SocketKind, was_not_opened
 from chat_sessions.openhands.titles import (
     TITLE_WAITS,
     GeneratedTitle,
@@ -40,36 +35,27 @@ from chat_sessions.openhands.wire import (
     confirmation_call,
     create_call,
     delete_call,
-    events_call,
     info_call,
     interrupt_call,
     is_absence,
     is_route_gone,
     list_call,
     read_conversations,
-    read_events,
     read_summary,
     rename_call,
     run_call,
-    send_call,
     switch_call,
     title_call,
 )
-from chat_sessions.session.backend import TurnRequest
 from chat_sessions.session.chat_session import ChatSession
-from chat_sessions.session.deadlines import EventClock, Timeouts
 from chat_sessions.session.turn_stream import TurnStream
 from chat_sessions.session.waiting import sleep
 
 __all__ = ["Endpoints"]
 
 
-class Endpoints(Conversations):
+class Endpoints(Turns):
     """The methods of an `OpenHandsChat`."""
-
-    _on_confirmation: OnConfirmation | None
-    # The websockets that the server may have, in the order in which they are looked for.
-    _kinds: tuple[SocketKind, ...]
 
     def __repr__(self) -> str:
         if not hasattr(self, "_settings"):
@@ -86,11 +72,6 @@ class Endpoints(Conversations):
     def base_url(self) -> str:
         """The server's address, without `/api`."""
         return self._settings.base_url
-
-    @property
-    def timeouts(self) -> Timeouts:
-        """The deadlines of this client's turns and requests."""
-        return self._settings.timeouts
 
     @property
     def index_ids(self) -> tuple[str, ...]:
@@ -311,88 +292,3 @@ class Endpoints(Conversations):
         """
         session = self.session(check_id(session_id), baseline=baseline, wait_if_busy=wait_if_busy)
         return session.stream(prompt, index_ids=index_ids, require_all_indexes=require_all_indexes)
-
-    def open_turn(self, request: TurnRequest, clock: EventClock) -> ConversationEvents:
-        """Listen, and send the message. For `TurnStream`; see `TurnTransport`."""
-        events = self._listen(request, clock)
-        try:
-            self._send_message(request, events, clock)
-        except BaseException:
-            events.close()
-            raise
-        return events
-
-    def _listen(self, request: TurnRequest, clock: EventClock) -> ConversationEvents:
-        for attempt in self._http.attempts(was_not_opened, total=self.timeouts.total):
-            with attempt:
-                clock.start(afresh=True)
-                events = ConversationEvents(self, self._settings, request, clock, self._on_confirmation)
-                if events.listen(self._kinds) == "events":
-                    # The next turn does not look for the other one.
-                    self._kinds = ("events",)
-                return events
-        raise AssertionError  # pragma: no cover - the last attempt returns or raises
-
-    def _send_message(self, request: TurnRequest, events: ConversationEvents, clock: EventClock) -> None:
-        call = send_call(request.session_id, request.prompt)
-        for attempt in self._http.attempts_of(call, total=self.timeouts.total):
-            with attempt:
-                try:
-                    self._http.post(call, clock)
-                except RateLimitError as error:
-                    if not events.has_message():
-                        raise
-                    # At its limit of runs the server takes the message and only refuses to run it.
-                    self._run_when_possible(request, clock, error)
-
-    def _run_when_possible(self, request: TurnRequest, clock: EventClock, cause: RateLimitError) -> None:
-        """Have the message run that the conversation has, as soon as another run of the server has ended.
-
-        Raises `TurnStalled` when the turn's time is up.
-        """
-        clock.start(afresh=True)
-        call, waits, wait = run_call(request.session_id), slot_waits(), 0.0
-        while (left := clock.remaining()) is None or left > wait:
-            try:
-                self._http.send(call, limit=left)
-            except RateLimitError:
-                wait = next(waits)
-                sleep(wait)
-            except ConflictError:
-                # It runs already: somebody else had the same idea.
-                return
-            else:
-                clock.start(afresh=True)
-                return
-        raise not_run(request, clock.describe()) from cause
-
-    def read_back(self, session_id: str, *, timeout: float | None) -> Sequence[Event]:
-        """The session's history, one attempt. For `TurnStream`; see `TurnTransport`."""
-        return (self._history(session_id, limit=timeout))[0]
-
-    def read_info(self, session_id: str, *, limit: float | None = None) -> JsonObject:
-        """The conversation as the server tells it, one attempt within `limit` seconds."""
-        call = info_call(session_id)
-        return self._read_object(call, self._http.send(call, limit=limit))
-
-    def start_run(self, session_id: str, *, limit: float | None = None) -> None:
-        """Run the message that waits, one attempt within `limit` seconds. For the connection of a turn."""
-        self._http.send(run_call(session_id), limit=limit)
-
-    def _history(self, session_id: str, *, limit: float | None) -> tuple[Sequence[Event], JsonObject]:
-        within = None if limit is None else remaining(limit)
-        items, info = self._read(session_id, within)
-        if not is_settled(items, info):
-            # The run has ended between the two requests.
-            items, info = self._read(session_id, within)
-        return history_of(items, info), info
-
-    def _read(self, session_id: str, within: Remaining | None) -> tuple[Sequence[JsonObject], JsonObject]:
-        pages = self._http.pages(
-            lambda page_id: events_call(session_id, page_id),
-            lambda call, content: read_events(self._read_object(call, content)),
-            within=within,
-        )
-        items = [item for item in pages if item]
-        info = self._http.read(info_call(session_id), self._read_object, within=within)
-        return branch_of(items, info), info

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from pydantic import JsonValue
 
-__all__ = ["JsonObject", "as_list", "as_object", "as_text", "joined_text"]
+__all__ = ["JsonObject", "as_list", "as_object", "as_text", "image_urls_in", "joined_text"]
 
 JsonObject = dict[str, JsonValue]
 
@@ -33,3 +33,9 @@ def joined_text(content: JsonValue, separator: str = "") -> str:
     if isinstance(content, str):
         return content
     return separator.join(text for part in as_list(content) if (text := as_text(as_object(part).get("text"))))
+
+
+def image_urls_in(content: JsonValue) -> tuple[str, ...]:
+    """The addresses of the images in a list of content parts."""
+    parts = (as_object(part) for part in as_list(content))
+    return tuple(url for part in parts for item in as_list(part.get("image_urls")) if (url := as_text(item)))

@@ -84,6 +84,7 @@ class LiveTurn:
         self.needs_look = False
         # Where to go on after a cut: by number on the session socket, by time on the other.
         self.last_seq: int | None = None
+        self._replayed_until: int | None = None
         self.last_time: str | None = None
         # How many events and deltas were new.
         self.heard = 0
@@ -100,9 +101,10 @@ class LiveTurn:
             case "delta":
                 return self._delta(frame)
             case "sync":
-                # Where nothing has been numbered yet there is nothing to go on from.
-                if self.last_seq is None and isinstance(seq := frame.get("through_seq"), int):
-                    self.last_seq = seq
+                if isinstance(seq := frame.get("through_seq"), int):
+                    self._replayed_until = seq
+                    # Where nothing has been numbered yet there is nothing to go on from.
+                    self.last_seq = seq if self.last_seq is None else self.last_seq
                 return []
             case _:
                 return []
@@ -163,14 +165,21 @@ class LiveTurn:
 
     def reconnected(self) -> None:
         """The stream was cut and goes on. Deltas may be missing: what they were part of comes whole in its final."""
-        self._has_deltas = False
+        self.missed_deltas()
         self._state_is_early = True
+
+    def missed_deltas(self) -> None:
+        """Deltas are missing on the older socket: what they were part of comes whole in its final."""
+        self._has_deltas = False
 
     def _delta(self, frame: JsonObject) -> list[Event]:
         """A delta that names its item, attempt and place in it."""
         content, kind = as_text(frame.get("content")), as_text(frame.get("kind"))
         attempt, order = frame.get("attempt"), frame.get("order")
         if not (self.has_landed and isinstance(attempt, int) and isinstance(order, int)):
+            return []
+        if self._replayed_until is not None and (self.last_seq or 0) < self._replayed_until:
+            # Of a later message than those that are still to be replayed. Its text comes with it.
             return []
         item = self._items.setdefault(as_text(frame.get("item_id")), _Item())
         self.heard += 1

@@ -21,7 +21,7 @@ from collections.abc import Callable, Mapping
 from pydantic import JsonValue
 
 from chat_sessions.core.events import Event, Text, Thinking, ToolCall, ToolResult, UnknownEvent, UserInput
-from chat_sessions.openhands.json_values import JsonObject, as_list, as_object, as_text, joined_text
+from chat_sessions.openhands.json_values import JsonObject, as_list, as_object, as_text, image_urls_in, joined_text
 
 __all__ = ["events_of", "is_user_message", "message_text"]
 
@@ -51,7 +51,8 @@ def _unknown(event: JsonObject) -> UnknownEvent:
 
 def _message(event: JsonObject) -> list[Event]:
     if is_user_message(event):
-        return [UserInput(content=message_text(event))]
+        content = as_object(event.get("llm_message")).get("content")
+        return [UserInput(content=joined_text(content), image_urls=image_urls_in(content))]
     if event.get("source") != "agent":
         return [_unknown(event)]
     message = as_object(event.get("llm_message"))
@@ -89,7 +90,8 @@ def _observation(event: JsonObject) -> list[Event]:
     if event.get("tool_name") == _FINISH:
         return []
     observation = as_object(event.get("observation"))
-    return [_result(event, {**observation, "content": joined_text(observation.get("content"), "\n")})]
+    content = observation.get("content")
+    return [_result(event, {**observation, "content": joined_text(content, "\n")}, image_urls_in(content))]
 
 
 def _agent_error(event: JsonObject) -> list[Event]:
@@ -101,8 +103,9 @@ def _rejection(event: JsonObject) -> list[Event]:
     return [_result(event, {"is_error": True, "error": f"rejected: {reason}", "rejection_reason": reason})]
 
 
-def _result(event: JsonObject, result: JsonObject) -> ToolResult:
-    return ToolResult(call_id=as_text(event.get("tool_call_id")), name=as_text(event.get("tool_name")), result=result)
+def _result(event: JsonObject, result: JsonObject, images: tuple[str, ...] = ()) -> ToolResult:
+    call_id, name = as_text(event.get("tool_call_id")), as_text(event.get("tool_name"))
+    return ToolResult(call_id=call_id, name=name, result=result, image_urls=images)
 
 
 def _acp_call(event: JsonObject) -> list[Event]:

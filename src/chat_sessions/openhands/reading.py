@@ -27,6 +27,8 @@ RECONNECT_WAITS = (0.0, 0.25, 0.5, 1.0, 2.0, 4.0)
 # How long after a hint that the run is over the server may take to say so, in seconds, before it
 # is asked. Servers that do say so do it within milliseconds; 1.18.1 does not at all.
 _SETTLING = {"session": 2.0, "events": 0.1}
+# After how many seconds of silence the older socket has sent what was missed during a cut.
+_REPLAYED = 0.5
 # Seconds of silence before each question whether the run still goes on. A message that comes while a run
 # ends may be taken without being run, or be run without a word of it (1.18.1).
 _SILENCES = (5.0, 10.0, 20.0, 30.0)
@@ -59,6 +61,8 @@ class Reading:
         self._clock = clock
         self._awaits_state = False
         self._may_lack_events = False
+        # What came after a cut, with its time: the older socket sends it in any order.
+        self._held: list[tuple[str, list[Event]]] | None = None
         self._has_waited_for_reason = False
         self._reconnects = 0
         self._heard_before = 0
@@ -76,7 +80,22 @@ class Reading:
             if status_of(frame) in ENDED:
                 # It comes before the events that were missed, and nothing comes after them.
                 raise ConnectionLost("the turn ended while the connection was cut")
-        self.ready.extend(self.turn.event(frame))
+        events = self.turn.event(frame)
+        if self._held is None:
+            self.ready.extend(events)
+        elif frame.get("kind") != "StreamingDeltaEvent":
+            self._held.append((as_text(frame.get("timestamp")), events))
+            self._clock.event_arrived()
+
+    def release(self) -> bool:
+        """Make ready what was held back after a cut, in the order of its times; returns whether there was anything."""
+        held, self._held = self._held, None
+        if held is None:
+            return False
+        for _, events in sorted(held, key=lambda item: item[0]):
+            self.ready.extend(events)
+        self.turn.missed_deltas()
+        return bool(self.ready)
 
     def reconnect_waits(self) -> tuple[float, ...]:
         """Return the seconds to wait before each try to go on, the longer the more sockets have brought nothing."""
@@ -90,11 +109,15 @@ class Reading:
         self._heard_before = self.turn.heard
         self.turn.reconnected()
         self._awaits_state = self._may_lack_events = self.kind == "events"
+        if self.kind == "events" and self._held is None:
+            self._held = []
 
     def wait_limit(self) -> float | None:
         """Seconds to wait for the next frame."""
         left = self._clock.remaining()
         look = _SETTLING[self.kind] if self.turn.needs_look else _SILENCES[min(self._silences, len(_SILENCES) - 1)]
+        if self._held is not None and not self.turn.needs_look:
+            look = _REPLAYED
         return look if left is None else min(look, left)
 
     def not_open(self, error: ConnectionClosed) -> APIError | ProtocolError:

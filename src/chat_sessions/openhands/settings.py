@@ -128,8 +128,8 @@ class Settings:
         """The address of the server's websockets, without a path."""
         return "ws" + self.base_url.removeprefix("http")
 
-    def socket_options(self) -> dict[str, Any]:
-        """Return the way to the server as `websockets.connect` takes it.
+    def socket_options(self, headers: Mapping[str, str]) -> dict[str, Any]:
+        """Return the way to the server as `websockets.connect` takes it, with these headers beside its own.
 
         Raises `ConfigurationError` for a proxy or certificates that cannot be used.
         """
@@ -139,7 +139,7 @@ class Settings:
         return {
             "proxy": proxy,
             "ssl": self.route.ssl_context() if self.base_url.startswith("https:") else None,
-            "additional_headers": dict(self.headers),
+            "additional_headers": {**headers, **{name.lower(): value for name, value in self.headers}},
             "user_agent_header": user_agent(),
         }
 

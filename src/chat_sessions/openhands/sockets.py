@@ -91,9 +91,10 @@ def decode(data: str | bytes, secrets: Sequence[SecretStr] = ()) -> JsonObject:
     raise ProtocolError(f"the server sent a frame that {problem}: {told(text, secrets)[:_QUOTE_LIMIT]!r}")
 
 
-def opening_error(error: Exception, url: str) -> APIError:
+def opening_error(error: Exception, url: str, *, is_beside_client: bool = False) -> APIError:
     """The error for a socket that could not be opened; to be raised from `error`. Nothing of the turn was sent.
 
+    `is_beside_client` says that requests take an injected HTTP client, whose certificates and proxy no websocket has.
     Takes the traceback from `error`: its frames may hold the frame with the key.
     """
     frameless(error)
@@ -105,10 +106,13 @@ def opening_error(error: Exception, url: str) -> APIError:
         return error_for_status(status, None, request=f"WEBSOCKET {where}", hint=hint)
     if isinstance(error, TimeoutError):
         return APITimeoutError(f"WEBSOCKET {where}: the server did not answer in time")
-    return APIConnectionError(
-        f"WEBSOCKET {where}: cannot be opened ({str(error) or type(error).__name__}); does an OpenHands Agent Server "
-        "run at base_url?"
-    )
+    problem = f"WEBSOCKET {where}: cannot be opened ({str(error) or type(error).__name__}); "
+    if is_beside_client:
+        return APIConnectionError(
+            f"{problem}it has the headers of http_client, but not its certificates or proxy: give the client verify= "
+            "and proxy= as well, if it takes them to reach the server"
+        )
+    return APIConnectionError(f"{problem}does an OpenHands Agent Server run at base_url?")
 
 
 def was_not_opened(error: Exception) -> bool:

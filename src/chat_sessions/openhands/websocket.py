@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import threading
 import weakref
+from collections.abc import Mapping
 from contextlib import ExitStack, suppress
 from inspect import iscoroutine
 from socket import SHUT_RDWR
@@ -15,6 +16,7 @@ from typing import Any, cast
 from websockets.sync.client import ClientConnection, connect
 
 from chat_sessions.core.errors import ConfigurationError
+from chat_sessions.http.secrets import Concealed
 from chat_sessions.openhands.confirmation import ConfirmationRequest, OnConfirmation
 from chat_sessions.openhands.settings import Settings
 from chat_sessions.openhands.sockets import CLOSE_TIMEOUT, LOGGER
@@ -25,8 +27,10 @@ __all__ = ["WebSocket", "answer_of"]
 class WebSocket:
     """One websocket after the other: a turn opens a new one where the last one broke."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, headers: Mapping[str, str]) -> None:
         self._settings = settings
+        self._headers = Concealed(headers)
+        self._opening: ClientConnection | None = None
         self._stack = ExitStack()
         self._socket: ClientConnection | None = None
         self._closing = threading.Event()
@@ -45,13 +49,22 @@ class WebSocket:
             close_timeout=CLOSE_TIMEOUT,
             max_size=self._settings.max_event_bytes,
             logger=LOGGER,
-            **self._settings.socket_options(),
+            create_connection=self._begun,
+            **self._settings.socket_options(self._headers),
         )
         self._socket = self._stack.enter_context(opening)
+        self._opening = None
         # A stream that was dropped without being closed: its socket's thread must end.
         weakref.finalize(self, _hang_up, self._socket).atexit = False
         if self._closing.is_set():
             self._stack.close()
+
+    def _begun(self, *arguments: Any, **more: Any) -> ClientConnection:
+        """A connection that is there for TCP and TLS, before its handshake."""
+        self._opening = made = ClientConnection(*arguments, **more)
+        if self._closing.is_set():
+            _hang_up(made)
+        return made
 
     @property
     def host(self) -> str | None:
@@ -71,9 +84,18 @@ class WebSocket:
         """Wait; returns whether the socket is still wanted."""
         return not self._closing.wait(seconds)
 
-    def close(self) -> None:
-        """Close it at once, or as soon as it is open; in any thread."""
+    def stop(self) -> None:
+        """End what waits for it, the handshake included, from any thread."""
         self._closing.set()
+        for socket in (self._opening, self._socket):
+            if socket is not None:
+                _hang_up(socket)
+
+    def close(self) -> None:
+        """Close it at once, also within its handshake; in any thread."""
+        self._closing.set()
+        if self._opening is not None:
+            _hang_up(self._opening)
         self._stack.close()
 
 

@@ -93,9 +93,11 @@ def events_call(session_id: str, page_id: str | None) -> Call:
     return Call("GET", f"{_ROOT}/{session_id}/events/search", may_repeat=True, params=params)
 
 
-def send_call(session_id: str, prompt: str) -> Call:
+def send_call(session_id: str, prompt: str, image_urls: Sequence[str] = ()) -> Call:
     """Send a message and run the agent. No id comes back, and none can be sent: a second post is a second message."""
     content: list[JsonValue] = [{"type": "text", "text": prompt}]
+    if image_urls:
+        content.append({"type": "image", "image_urls": list(image_urls)})
     body: dict[str, JsonValue] = {"role": "user", "content": content, "run": True}
     return Call("POST", f"{_ROOT}/{session_id}/events", may_repeat=False, body=body)
 

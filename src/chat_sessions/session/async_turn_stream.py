@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from types import TracebackType
 from typing import Self
 
-from chat_sessions.core.errors import APIError, ConflictError, InternalServerError, ProtocolError
+from chat_sessions.core.errors import APIError, ConfigurationError, ConflictError, InternalServerError, ProtocolError
 from chat_sessions.core.events import Event, TextDelta
 from chat_sessions.core.turn import Turn, Update
 from chat_sessions.session.backend import (
@@ -49,8 +49,9 @@ class AsyncTurnStream(TurnState):
         prompt: str,
         timeouts: Timeouts,
         wait_if_busy: bool | float = True,
+        image_urls: tuple[str, ...] = (),
     ) -> None:
-        super().__init__(prompt, timeouts, wait_if_busy)
+        super().__init__(prompt, timeouts, wait_if_busy, image_urls)
         self._transport = transport
         self._prepare = prepare
         # What needs the turn's own time: no other turn of this process runs in the session then.
@@ -98,7 +99,7 @@ class AsyncTurnStream(TurnState):
             return
         except (ConnectionLost, DeadlinePassed, InternalServerError) as error:
             self._recover(error)
-        except APIError:
+        except (APIError, ConfigurationError):
             self._landed = False
             raise
         while not self._ready and not self._is_closed:

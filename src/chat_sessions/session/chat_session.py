@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 from chat_sessions.core.errors import APIStatusError, APITimeoutError, AuthenticationError, ProtocolError
 from chat_sessions.core.events import Session
+from chat_sessions.core.images import ImageInput, image_urls
 from chat_sessions.core.models import SessionSummary, TitledSummary
 from chat_sessions.core.turn import Turn, replay
 from chat_sessions.session.backend import AnotherSession, check_same
@@ -48,21 +49,26 @@ class ChatSession(SessionState):
         index_ids: Sequence[str] | None = None,
         require_all_indexes: bool = False,
         wait_if_busy: bool | float | None = None,
+        images: Sequence[ImageInput] = (),
     ) -> TurnStream:
         """Return one turn as a stream, sent when the stream is entered.
 
         `index_ids` of the call come before the session's own, and those before the client's. Raises
         `ConfigurationError` at once for a prompt that the service would refuse. `wait_if_busy` is as for `session`,
-        for this turn alone.
+        for this turn alone. `images` go with the prompt, each an address (`https://`, `data:image/`) or bytes, where
+        the service takes images.
         """
         self.client.check_turn(prompt, index_ids)
+        pictures = image_urls(images)
+        if pictures:
+            self.client.check_images()
         wait = self._facts.wait_if_busy if wait_if_busy is None else wait_if_busy
         check_wait(wait)
         wanted = None if index_ids is None else tuple(index_ids)
 
         def prepare() -> PreparedTurn:
             self.create()
-            return self._prepared(prompt, require_all_indexes, self.client)
+            return self._prepared(prompt, require_all_indexes, pictures, self.client)
 
         def complete(prepared: PreparedTurn) -> PreparedTurn:
             was_read = self._needs_baseline(self.client) and self._count_turns()
@@ -80,6 +86,7 @@ class ChatSession(SessionState):
             prompt=prompt,
             timeouts=self.client.timeouts,
             wait_if_busy=wait,
+            image_urls=pictures,
         )
 
     def _count_turns(self) -> bool:
@@ -104,10 +111,15 @@ class ChatSession(SessionState):
         index_ids: Sequence[str] | None = None,
         require_all_indexes: bool = False,
         wait_if_busy: bool | float | None = None,
+        images: Sequence[ImageInput] = (),
     ) -> Turn:
-        """Return one whole turn. Raises what `TurnStream` raises."""
+        """Return one whole turn; the arguments are those of `stream`. Raises what `TurnStream` raises."""
         with self.stream(
-            prompt, index_ids=index_ids, require_all_indexes=require_all_indexes, wait_if_busy=wait_if_busy
+            prompt,
+            index_ids=index_ids,
+            require_all_indexes=require_all_indexes,
+            wait_if_busy=wait_if_busy,
+            images=images,
         ) as stream:
             return stream.result()
 

@@ -106,9 +106,10 @@ class _State:
         self,
         prompt: str,
         require_all_indexes: bool,
+        image_urls: tuple[str, ...],
         backend: Backend | AsyncBackend,
     ) -> PreparedTurn:
-        request = TurnRequest(self._known_id(), prompt, (), require_all_indexes)
+        request = TurnRequest(self._known_id(), prompt, (), require_all_indexes, image_urls)
         return PreparedTurn(request, backend.queue_key(request.session_id), self._count(backend))
 
     def _with_indexes(

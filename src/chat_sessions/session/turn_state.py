@@ -20,7 +20,7 @@ from chat_sessions.session.turn_count import TurnCount
 from chat_sessions.session.turn_queue import LONGEST_WAIT, TurnSlot
 from chat_sessions.session.waiting import current_flow
 
-__all__ = ["PreparedTurn", "TurnState", "event_of"]
+__all__ = ["PreparedTurn", "TurnState", "closed_before_sent", "event_of"]
 
 _log = logging.getLogger("chat_sessions.session")
 # Without a logging configuration, Python would print it.
@@ -40,13 +40,15 @@ class PreparedTurn:
 class TurnState:
     """One turn: where it stands, what came of it and what is ready to be given out."""
 
-    def __init__(self, prompt: str, timeouts: Timeouts, wait_if_busy: bool | float) -> None:
+    def __init__(
+        self, prompt: str, timeouts: Timeouts, wait_if_busy: bool | float, image_urls: tuple[str, ...] = ()
+    ) -> None:
         self._slot: TurnSlot | None = None
         self._timeouts = timeouts
         self._wait_if_busy = wait_if_busy
         self._what = described(prompt)
         self._where = _caller()
-        self._fold = TurnFold(prompt)
+        self._fold = TurnFold(prompt, image_urls)
         self._ready: deque[Update] = deque()
         self._prepared: PreparedTurn | None = None
         self._turns_before: int | None = None
@@ -125,7 +127,7 @@ class TurnState:
     def _still_open(self) -> None:
         """Raise `ConfigurationError` if the stream was closed while it was being opened, before anything was sent."""
         if self._is_closed:
-            raise ConfigurationError("this stream was closed before its prompt was sent: nothing was sent")
+            raise closed_before_sent()
 
     def _refused(self, error: ConflictError, busy: Busy | None) -> Busy:
         """The session refused the turn: how it is waited for. Raises the refusal if that is no use."""
@@ -189,6 +191,11 @@ class TurnState:
     def __del__(self) -> None:
         # Dropped without being closed: the session may hold its turn, and the next one must find it counted.
         self._release()
+
+
+def closed_before_sent() -> ConfigurationError:
+    """The error for a stream that was closed while it was being opened, before its prompt was sent."""
+    return ConfigurationError("this stream was closed before its prompt was sent: nothing was sent")
 
 
 def event_of(update: Update) -> Event | None:

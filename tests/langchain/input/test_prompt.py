@@ -40,8 +40,13 @@ def test_messages_of_the_user_in_a_row_are_one_prompt(stage: Stage) -> None:
         ([HumanMessage("q"), AIMessage("a")], "ends with a message of type 'ai'"),
         ([HumanMessage("q"), ToolMessage("a", tool_call_id="c")], "ends with a message of type 'tool'"),
         (
-            [HumanMessage([{"type": "image", "url": "https://example.com/a.png"}])],
-            "holds a block of type 'image'",
+            [HumanMessage([{"type": "file", "url": "https://example.com/a.pdf"}])],
+            "holds a block of type 'file'",
+        ),
+        ([HumanMessage([{"type": "image", "url": "https://example.com/a.png"}])], "an image and no text"),
+        (
+            [HumanMessage(["What is this?", {"type": "image", "url": "https://example.com/a.png"}])],
+            "text only, and the prompt has an image",
         ),
         ("x" * 1001, "1,?000"),
     ],

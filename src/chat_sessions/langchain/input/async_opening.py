@@ -55,7 +55,8 @@ async def async_open_turn(call: Call) -> AsyncOpening:
         # The service takes no turn while another runs.
         await stored.wait()
     is_first = not turns and (plan.looks_back or session.id is None)
-    stream = session.stream(plan.text(sent.count, is_first=is_first), **plan.turn_arguments)
+    text, images = plan.text(sent.count, is_first=is_first), plan.images(sent.count)
+    stream = session.stream(text, images=images, **plan.turn_arguments)
     session_id = await session.create()
     call.sessions.keep(plan.held)
     return AsyncOpening(stream, session_id, messages, sent.count)

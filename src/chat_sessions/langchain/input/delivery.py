@@ -31,15 +31,16 @@ def sent(
     turns: Sequence[Turn],
     *,
     exchanges: Sequence[Exchange],
+    images: Sequence[tuple[str, ...]] = (),
     system: str | None = None,
     tried_after: Sequence[int | None] = (),
 ) -> Sent:
     """Find these messages of the user, in a row, in the last turns of a session.
 
     `exchanges` are the answers of the session that its reader has: what comes after the turn of the last of them was
-    not answered for them. `tried_after` says for each message that was sent, or was about to be, how many turns there
-    were before it, None if unknown. `system` is text that may stand before the first message. A session may
-    hold several of them as one prompt.
+    not answered for them. `images` are those of each message. `tried_after` says for each message that was sent, or
+    was about to be, how many turns there were before it, None if unknown. `system` is text that may stand before the
+    first message. A session may hold several of them as one prompt.
     """
     counted = [before for before in tried_after if before is not None]
     start = min(counted) if counted else _after(exchanges, turns)
@@ -52,8 +53,11 @@ def sent(
     for last in lasts:
         for first in range(last, max(start, last - _MOST_TURNS) - 1, -1):
             shown = _bare("".join(turn.prompt or "" for turn in turns[first : last + 1]))
+            pictures = [url for turn in turns[first : last + 1] for url in turn.image_urls]
             for count in range(best.count + 1, len(messages) + 1):
                 words = _bare("".join(messages[:count]))
+                if pictures != [url for one in images[:count] for url in one]:
+                    continue
                 if shown in (words, _bare(system or "") + words):
                     best = Sent(count, last)
     return best

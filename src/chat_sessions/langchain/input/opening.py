@@ -56,7 +56,8 @@ def open_turn(call: Call) -> Opening:
         # The service takes no turn while another runs.
         stored.wait()
     is_first = not turns and (plan.looks_back or session.id is None)
-    stream = session.stream(plan.text(sent.count, is_first=is_first), **plan.turn_arguments)
+    text, images = plan.text(sent.count, is_first=is_first), plan.images(sent.count)
+    stream = session.stream(text, images=images, **plan.turn_arguments)
     session_id = session.create()
     call.sessions.keep(plan.held)
     return Opening(stream, session_id, messages, sent.count)

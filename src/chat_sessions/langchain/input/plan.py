@@ -56,6 +56,8 @@ class TurnPlan:
         exchanges = prompt.exchanges(session_id)
         goes_on = bool(exchanges)
         held, is_known = _session(call, session_id)
+        if any(prompt.images):
+            held.client.check_images()
         has_system = model.system == "prepend" and prompt.system is not None
         tried = [record for record in known if record.session_id == session_id and record.may_have_landed]
         looks_back = session_id is not None and (
@@ -89,6 +91,7 @@ class TurnPlan:
         found = sent(
             prompt.texts,
             turns,
+            images=prompt.images,
             exchanges=exchanges,
             system=prompt.system if self.has_system else None,
             tried_after=[record.turns_before for record in self.tried],
@@ -102,6 +105,10 @@ class TurnPlan:
         """Return what is sent, without this many first messages."""
         text = "\n\n".join(self.prompt.texts[count:])
         return f"{self.prompt.system}\n\n{text}" if self.has_system and is_first else text
+
+    def images(self, count: int) -> tuple[str, ...]:
+        """Return the addresses of the images that are sent, without those of this many first messages."""
+        return tuple(url for shown in self.prompt.images[count:] for url in shown)
 
     def session(self) -> ChatSession:
         """Return the session for sync code."""

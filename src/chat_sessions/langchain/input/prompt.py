@@ -15,6 +15,7 @@ from typing import Any, Literal, NamedTuple, TypeAlias, cast
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage, ToolMessage
 
 from chat_sessions.core.errors import ConfigurationError
+from chat_sessions.langchain.input.images import is_image, url_of
 
 __all__ = ["Exchange", "PriorPolicy", "Prompt", "SessionInputWarning", "SystemPolicy", "warn_of_input"]
 
@@ -53,14 +54,15 @@ class Exchange(NamedTuple):
 class Prompt:
     """What a list of messages asks of a session.
 
-    `messages` are the user's after the last answer, and `texts` what they say; several make one prompt. `before` is
-    what is not sent because it comes earlier. Where an agent hands the conversation over (by a call of a tool, and
-    its result), they are the user's last, and `after` is what agents said since. `system` is the text of all system
-    messages, None if there are none.
+    `messages` are the user's after the last answer, `texts` what they say, and `images` the addresses of what they
+    show; several make one prompt. `before` is what is not sent because it comes earlier. Where an agent hands the
+    conversation over (by a call of a tool, and its result), they are the user's last, and `after` is what agents said
+    since. `system` is the text of all system messages, None if there are none.
     """
 
     messages: tuple[BaseMessage, ...]
     texts: tuple[str, ...]
+    images: tuple[tuple[str, ...], ...] = ()
     system: str | None = None
     before: tuple[BaseMessage, ...] = ()
     after: tuple[BaseMessage, ...] = ()
@@ -86,7 +88,10 @@ class Prompt:
                 "(the session runs its tools itself, so there are no tool results to send)"
             )
         new = tuple(others[start:end])
-        texts = tuple(_text(message).strip() for message in new)
+        texts = tuple(_text(message, takes_images=True).strip() for message in new)
+        images = tuple(_images(message) for message in new)
+        if any(shown and not text for text, shown in zip(texts, images, strict=True)):
+            raise ConfigurationError("a HumanMessage has an image and no text: say in it what to do with the image")
         if not any(texts):
             raise ConfigurationError("the prompt is empty: the last HumanMessage has no text")
         system = "\n\n".join(
@@ -95,6 +100,7 @@ class Prompt:
         return cls(
             tuple(message for message, text in zip(new, texts, strict=True) if text),
             tuple(filter(None, texts)),
+            tuple(shown for shown, text in zip(images, texts, strict=True) if text),
             system or None,
             tuple(others[:start]),
             tuple(after),
@@ -181,19 +187,30 @@ class Prompt:
         warn_of_input(message)
 
 
-def _text(message: BaseMessage) -> str:
+def _images(message: BaseMessage) -> tuple[str, ...]:
+    """The addresses of a message's images. Raises `ConfigurationError` for a block that has none."""
+    content = cast("str | list[str | dict[str, Any]]", message.content)
+    if isinstance(content, str):
+        return ()
+    return tuple(url_of(block) for block in content if not isinstance(block, str) and is_image(block))
+
+
+def _text(message: BaseMessage, *, takes_images: bool = False) -> str:
     """The text of a message. Raises `ConfigurationError` for any other content."""
     content = cast("str | list[str | dict[str, Any]]", message.content)
     if isinstance(content, str):
         return content
     for block in content:
         kind = "text" if isinstance(block, str) else block.get("type")
+        if takes_images and not isinstance(block, str) and is_image(block):
+            continue
         if kind != "text":
             raise ConfigurationError(
                 f"a message of type {message.type!r} holds a block of type {kind!r}, but a session takes text only: "
                 "leave it out, or put the document into an index that the session queries"
             )
-    return "".join(block if isinstance(block, str) else str(block.get("text", "")) for block in content)
+    texts = (block if isinstance(block, str) else block.get("text") for block in content)
+    return "".join(str(text or "") for text in texts)
 
 
 def _session_of(message: BaseMessage | None) -> str | None:

@@ -313,5 +313,8 @@ def _prompt_of(messages: Sequence[ChatMessage]) -> str:
         raise ConfigurationError("there is no user message to send: give run() a user_msg with text")
     others = sorted({block.block_type for block in message.blocks if not isinstance(block, TextBlock)})
     if others:
-        raise ConfigurationError(f"the session takes text only, and the user's message holds {', '.join(others)} too")
+        raise ConfigurationError(
+            f"a SessionAgent sends text only, and the user's message holds {', '.join(others)} too: leave it out, or "
+            "send images through SessionChatEngine"
+        )
     return message.content

@@ -48,14 +48,20 @@ class AsyncAnswer(AnswerState):
 
     @classmethod
     async def prepare(
-        cls, session: AsyncChatSession, prompt: str, trace: Callable[[], TurnTrace], follower: Follower | None = None
+        cls,
+        session: AsyncChatSession,
+        prompt: str,
+        trace: Callable[[], TurnTrace],
+        follower: Follower | None = None,
+        *,
+        images: Sequence[str] = (),
     ) -> Self:
         """Return an answer whose session exists and whose prompt is not sent yet.
 
         `trace` begins the turn's trace once the session exists, so that its id is on every span. Raises
         `ConfigurationError` for a prompt that the service would refuse, and `APIError`.
         """
-        stream = session.stream(prompt)
+        stream = session.stream(prompt, images=images)
         try:
             await session.create()
         except BaseException as error:

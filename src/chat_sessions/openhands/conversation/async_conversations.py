@@ -57,6 +57,9 @@ class AsyncConversations(AsyncTwinned):
     def session(self, session_id: str | None = None, *, index_ids: Sequence[str] | None = None) -> AsyncChatSession:
         """See `AsyncEndpoints.session`."""
 
+    def check_images(self) -> None:
+        """Do nothing: a message takes images. The server leaves them out for a model that it takes for a blind one."""
+
     async def run(self, session_id: str) -> None:
         """Let the agent go on: after `pause`, or with a message that the server had no room to run.
 

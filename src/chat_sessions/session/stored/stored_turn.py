@@ -28,7 +28,7 @@ class StoredTurn:
     def __init__(self, session: ChatSession, turn: Turn, position: int) -> None:
         self._session = session
         self._position = position
-        self._fold = TurnFold(turn.prompt)
+        self._fold = TurnFold(turn.prompt, turn.image_urls)
         self._ready: deque[Update] = deque(self._fold.adopt(turn))
         budget = session.client.timeouts.recovery
         self._deadline = None if budget is None else time.monotonic() + budget

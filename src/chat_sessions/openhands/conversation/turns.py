@@ -1,0 +1,141 @@
+# Generated from async_turns.py by scripts/generate_sync.py: edit that file, then run `make format`.
+"""The turns of a conversation: listen, send the message once, have it run; and the conversation read back."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Sequence
+
+from chat_sessions.core.errors import APIError, ConflictError, RateLimitError
+from chat_sessions.core.events import Event
+from chat_sessions.http.connection.exchange import Remaining, remaining
+from chat_sessions.openhands.capacity import not_run, slot_waits
+from chat_sessions.openhands.confirmation import OnConfirmation
+from chat_sessions.openhands.connection import ConversationEvents
+from chat_sessions.openhands.conversation.conversations import Conversations
+from chat_sessions.openhands.history import branch_of, history_of, is_settled
+from chat_sessions.openhands.json_values import JsonObject
+from chat_sessions.openhands.sockets import SocketKind, was_not_opened
+from chat_sessions.openhands.wire import events_call, info_call, read_events, run_call, send_call
+from chat_sessions.session.backend import ConnectionLost, TurnRequest
+from chat_sessions.session.deadlines import EventClock, Timeouts
+from chat_sessions.session.turn_state import closed_before_sent
+from chat_sessions.session.waiting import sleep
+
+__all__ = ["Turns"]
+
+
+class Turns(Conversations):
+    """How an `OpenHandsChat` sends a turn."""
+
+    _on_confirmation: OnConfirmation | None
+    # The websockets that the server may have, in the order in which they are looked for.
+    _kinds: tuple[SocketKind, ...]
+
+    @property
+    def timeouts(self) -> Timeouts:
+        """The deadlines of this client's turns and requests."""
+        return self._settings.timeouts
+
+    @abstractmethod
+    def respond_to_confirmation(self, session_id: str, *, accept: bool, reason: str | None = None) -> None:
+        """See `Endpoints.respond_to_confirmation`."""
+
+    def open_turn(self, request: TurnRequest, clock: EventClock) -> ConversationEvents:
+        """Listen, and send the message. For `TurnStream`; see `TurnTransport`."""
+        events = self._listen(request, clock)
+        try:
+            self._send_message(request, events, clock)
+        except BaseException:
+            events.close()
+            raise
+        return events
+
+    def _listen(self, request: TurnRequest, clock: EventClock) -> ConversationEvents:
+        headers = self._http.given_headers()
+        for attempt in self._http.attempts(was_not_opened, total=self.timeouts.total):
+            with attempt:
+                clock.start(afresh=True)
+                events = ConversationEvents(self, self._settings, request, clock, self._on_confirmation, headers)
+                try:
+                    kind = events.listen(self._kinds)
+                except APIError:
+                    if clock.is_stopped:
+                        raise closed_before_sent() from None
+                    raise
+                if kind == "events":
+                    # The next turn does not look for the other one.
+                    self._kinds = ("events",)
+                return events
+        raise AssertionError  # pragma: no cover - the last attempt returns or raises
+
+    def _send_message(self, request: TurnRequest, events: ConversationEvents, clock: EventClock) -> None:
+        if clock.is_stopped:
+            raise closed_before_sent()
+        call = send_call(request.session_id, request.prompt, request.image_urls)
+        for attempt in self._http.attempts_of(call, total=self.timeouts.total):
+            with attempt:
+                if clock.is_stopped:
+                    raise ConnectionLost("the stream was closed while its prompt was being sent")
+                try:
+                    self._http.post(call, clock)
+                except RateLimitError as error:
+                    clock.on_stop(events.stop)
+                    if not events.has_message():
+                        raise
+                    # At its limit of runs the server takes the message and only refuses to run it.
+                    self._run_when_possible(request, clock, error)
+
+    def _run_when_possible(self, request: TurnRequest, clock: EventClock, cause: RateLimitError) -> None:
+        """Have the message run that the conversation has, as soon as another run of the server has ended.
+
+        Raises `TurnStalled` when the turn's time is up.
+        """
+        clock.start(afresh=True)
+        call, waits, wait = run_call(request.session_id), slot_waits(), 0.0
+        while (left := clock.remaining()) is None or left > wait:
+            try:
+                self._http.send(call, limit=left)
+            except RateLimitError:
+                if clock.is_stopped:
+                    return
+                wait = next(waits)
+                sleep(wait)
+            except ConflictError:
+                # It runs already: somebody else had the same idea.
+                return
+            else:
+                clock.start(afresh=True)
+                return
+        raise not_run(request, clock.describe()) from cause
+
+    def read_back(self, session_id: str, *, timeout: float | None) -> Sequence[Event]:
+        """The session's history, one attempt. For `TurnStream`; see `TurnTransport`."""
+        return (self._history(session_id, limit=timeout))[0]
+
+    def read_info(self, session_id: str, *, limit: float | None = None) -> JsonObject:
+        """The conversation as the server tells it, one attempt within `limit` seconds."""
+        call = info_call(session_id)
+        return self._read_object(call, self._http.send(call, limit=limit))
+
+    def start_run(self, session_id: str, *, limit: float | None = None) -> None:
+        """Run the message that waits, one attempt within `limit` seconds. For the connection of a turn."""
+        self._http.send(run_call(session_id), limit=limit)
+
+    def _history(self, session_id: str, *, limit: float | None) -> tuple[Sequence[Event], JsonObject]:
+        within = None if limit is None else remaining(limit)
+        items, info = self._read(session_id, within)
+        if not is_settled(items, info):
+            # The run has ended between the two requests.
+            items, info = self._read(session_id, within)
+        return history_of(items, info), info
+
+    def _read(self, session_id: str, within: Remaining | None) -> tuple[Sequence[JsonObject], JsonObject]:
+        pages = self._http.pages(
+            lambda page_id: events_call(session_id, page_id),
+            lambda call, content: read_events(self._read_object(call, content)),
+            within=within,
+        )
+        items = [item for item in pages if item]
+        info = self._http.read(info_call(session_id), self._read_object, within=within)
+        return branch_of(items, info), info
