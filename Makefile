@@ -43,7 +43,12 @@ openhands: .venv/.dev  ## The tests against two released OpenHands Agent Servers
 # One environment could not hold all of them: they pin each other's dependencies.
 CONSUMERS := graphs pages traces
 
-consumers: $(CONSUMERS:%=.venvs/consumers/%/.done)  ## What a turn looks like in other programs: tracers, user interfaces, graphs (installs 3 GB).
+.node/consumers/.done: tests/consumers/graphs/package.json tests/consumers/graphs/package-lock.json
+	@rm -rf $(@D) && mkdir -p $(@D) && cp $^ $(@D)
+	npm ci --prefix $(@D) --ignore-scripts --no-audit --no-fund --silent
+	@touch $@
+
+consumers: $(CONSUMERS:%=.venvs/consumers/%/.done) .node/consumers/.done  ## What a turn looks like in other programs: tracers, user interfaces, graphs (installs 3 GB).
 	@for name in $(CONSUMERS); do echo "tests/consumers/$$name" && \
 		.venvs/consumers/$$name/bin/python -m pytest -q -m consumers tests/consumers/$$name $(ARGS) || exit 1; done
 

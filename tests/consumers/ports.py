@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
 import socket
 import subprocess
+import threading
 import time
+from collections.abc import Generator
+from contextlib import contextmanager
+from typing import Any
 
-__all__ = ["free_port", "until_open", "wait_until_open"]
+import uvicorn
+
+__all__ = ["free_port", "serving", "wait_until_open"]
 
 _TIMEOUT = 60
 _PAUSE = 0.05
@@ -27,15 +32,26 @@ def _is_open(port: int) -> bool:
         return asking.connect_ex(("127.0.0.1", port)) == 0
 
 
-async def until_open(port: int) -> None:
-    """Return when something listens on the port. Raises `TimeoutError` after a minute."""
-    async with asyncio.timeout(_TIMEOUT):
-        while not _is_open(port):
-            await asyncio.sleep(_PAUSE)
+@contextmanager
+def serving(app: Any, port: int) -> Generator[None]:
+    """Serve an ASGI application of a consumer's on this port."""
+    server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=port, log_level="critical"))
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    try:
+        deadline = time.monotonic() + _TIMEOUT
+        while not server.started:
+            if not thread.is_alive() or time.monotonic() > deadline:
+                raise TimeoutError(f"the application does not start on port {port}")
+            time.sleep(_PAUSE)
+        yield
+    finally:
+        server.should_exit = True
+        thread.join()
 
 
 def wait_until_open(port: int, process: subprocess.Popen[bytes]) -> None:
-    """The same for a process of the test's. Raises `ChildProcessError` if it ends instead."""
+    """Return when the process listens on the port. Raises `ChildProcessError` if it ends instead."""
     deadline = time.monotonic() + _TIMEOUT
     while not _is_open(port):
         if process.poll() is not None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections.abc import AsyncIterator
 from typing import Any
@@ -13,7 +12,7 @@ from llama_agents.server import WorkflowServer
 from llama_index.core.agent.workflow.workflow_events import AgentWorkflowStartEvent
 
 from chat_sessions.llama_index import SessionAgent
-from tests.consumers.ports import free_port, until_open
+from tests.consumers.ports import free_port, serving
 from tests.consumers.service import ANSWER, PASSAGE, QUERY, THOUGHT, Service
 
 
@@ -22,13 +21,8 @@ async def client(service: Service) -> AsyncIterator[WorkflowClient]:
     server = WorkflowServer()
     server.add_workflow("documents", SessionAgent(client=service.client()))
     port = free_port()
-    serving = asyncio.create_task(
-        server.serve(host="127.0.0.1", port=port, uvicorn_config={"log_level": "critical", "lifespan": "on"})
-    )
-    await until_open(port)
-    yield WorkflowClient(base_url=f"http://127.0.0.1:{port}")
-    serving.cancel()
-    await asyncio.gather(serving, return_exceptions=True)
+    with serving(server.app, port):
+        yield WorkflowClient(base_url=f"http://127.0.0.1:{port}")
 
 
 def _start(question: str) -> AgentWorkflowStartEvent:
