@@ -40,7 +40,13 @@ openhands: .venv/.dev  ## The tests against two released OpenHands Agent Servers
 	$(UV) pip install --quiet --python $(@D) --group test -e '.[all]' --requirement $<
 	@touch $@
 
-# One environment could not hold all of them: they pin each other's dependencies.
+# Phoenix's server and its tests are programs apart, as they are elsewhere.
+.venvs/consumers/phoenix/.done: tests/consumers/traces/phoenix.txt | $(UV)
+	@rm -rf $(@D) && mkdir -p .venvs/consumers && $(UV) venv --quiet --python "$(PYTHON)" $(@D)
+	$(UV) pip install --quiet --compile-bytecode --python $(@D) --requirement $<
+	@touch $@
+
+# One environment could not hold all of them: they pin each other's dependencies. What consumers leave open is theirs.
 CONSUMERS := graphs pages traces
 
 .node/consumers/.done: tests/consumers/graphs/package.json tests/consumers/graphs/package-lock.json
@@ -48,9 +54,10 @@ CONSUMERS := graphs pages traces
 	npm ci --prefix $(@D) --ignore-scripts --no-audit --no-fund --silent
 	@touch $@
 
-consumers: $(CONSUMERS:%=.venvs/consumers/%/.done) .node/consumers/.done  ## What a turn looks like in other programs: tracers, user interfaces, graphs (installs 3 GB).
+consumers: $(CONSUMERS:%=.venvs/consumers/%/.done) .venvs/consumers/phoenix/.done .node/consumers/.done  ## What a turn looks like in other programs: tracers, user interfaces, graphs (installs 2 GB).
 	@for name in $(CONSUMERS); do echo "tests/consumers/$$name" && \
-		.venvs/consumers/$$name/bin/python -m pytest -q -m consumers tests/consumers/$$name $(ARGS) || exit 1; done
+		.venvs/consumers/$$name/bin/python -m pytest -q -m consumers \
+			-W ignore::pytest.PytestUnraisableExceptionWarning tests/consumers/$$name $(ARGS) || exit 1; done
 
 check: lint types layers test coverage lowest beside fuzz bench-short docs build  ## Everything that must be green before a commit lands.
 

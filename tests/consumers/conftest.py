@@ -17,7 +17,7 @@ from tests.consumers.service import PASSAGE, Researcher, Service
 
 _HERE = Path(__file__).parent
 # One package of each folder that no other environment has.
-_PACKAGES = {"graphs": "langgraph_supervisor", "pages": "chainlit", "traces": "phoenix"}
+_PACKAGES = {"graphs": "langgraph_supervisor", "pages": "chainlit", "traces": "langfuse"}
 
 collect_ignore = [str(_HERE / folder) for folder, package in _PACKAGES.items() if find_spec(package) is None]
 

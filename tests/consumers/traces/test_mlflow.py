@@ -41,9 +41,7 @@ def _tree(trace: Any) -> list[tuple[str, str, str | None]]:
 
 
 @pytest.mark.parametrize("face", ["sync", "async"])
-async def test_a_turn_of_the_chat_model_is_a_trace_with_its_tool_and_its_retrieval(
-    face: str, service: Service
-) -> None:
+async def test_a_turn_of_the_chat_model_is_a_trace_with_its_tool_and_its_retrieval(face: str, service: Service) -> None:
     model = SessionChatModel(client=service.client())
     _ = model.invoke("How was Q3?") if face == "sync" else await model.ainvoke("How was Q3?")
     assert mlflow.get_current_active_span() is None
