@@ -55,7 +55,7 @@ def wait_until_open(port: int, process: subprocess.Popen[bytes]) -> None:
     deadline = time.monotonic() + _TIMEOUT
     while not _is_open(port):
         if process.poll() is not None:
-            raise ChildProcessError(f"{process.args} ended with {process.returncode}")
+            raise ChildProcessError(f"{process.args!r} ended with {process.returncode}")
         if time.monotonic() > deadline:
-            raise TimeoutError(f"{process.args} does not listen on port {port}")
+            raise TimeoutError(f"{process.args!r} does not listen on port {port}")
         time.sleep(_PAUSE)
