@@ -1,6 +1,6 @@
 # Needs Python 3.11 or later and make; everything else is set up here, inside this folder.
 .DEFAULT_GOAL := help
-.PHONY: help demo test openhands check lint format types layers coverage lowest beside fuzz docs docs-serve build bench bench-short picture comparison load release-check clean
+.PHONY: help demo test openhands consumers check lint format types layers coverage lowest beside fuzz docs docs-serve build bench bench-short picture comparison load release-check clean
 
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python3.14 python; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
@@ -30,10 +30,34 @@ demo: .venv/.run  ## Ask example documents a question, on this machine, through 
 
 test: .venv/.dev  ## Run the tests (ARGS="-k name" for some of them).
 	@$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest -n 2 --dist loadfile -m "not openhands" $(ARGS)
+	$(BIN)/coverage run -m pytest -n 2 --dist loadfile -m "not openhands and not consumers" $(ARGS)
 
 openhands: .venv/.dev  ## The tests against two released OpenHands Agent Servers (installs 1.5 GB, needs Python 3.12).
 	$(BIN)/python -m pytest -q -n 2 --dist loadfile -m openhands
+
+.venvs/consumers/%/.done: tests/consumers/%/requirements.txt pyproject.toml | $(UV)
+	@rm -rf $(@D) && mkdir -p .venvs/consumers && $(UV) venv --quiet --python "$(PYTHON)" $(@D)
+	$(UV) pip install --quiet --python $(@D) --group test -e '.[all]' --requirement $<
+	@touch $@
+
+# Phoenix's server and its tests are programs apart, as they are elsewhere.
+.venvs/consumers/phoenix/.done: tests/consumers/traces/phoenix.txt | $(UV)
+	@rm -rf $(@D) && mkdir -p .venvs/consumers && $(UV) venv --quiet --python "$(PYTHON)" $(@D)
+	$(UV) pip install --quiet --compile-bytecode --python $(@D) --requirement $<
+	@touch $@
+
+# One environment could not hold all of them: they pin each other's dependencies. What consumers leave open is theirs.
+CONSUMERS := graphs pages traces
+
+.node/consumers/.done: tests/consumers/graphs/package.json tests/consumers/graphs/package-lock.json
+	@rm -rf $(@D) && mkdir -p $(@D) && cp $^ $(@D)
+	npm ci --prefix $(@D) --ignore-scripts --no-audit --no-fund --silent
+	@touch $@
+
+consumers: $(CONSUMERS:%=.venvs/consumers/%/.done) .venvs/consumers/phoenix/.done .node/consumers/.done  ## What a turn looks like in other programs: tracers, user interfaces, graphs (installs 2 GB).
+	@for name in $(CONSUMERS); do echo "tests/consumers/$$name" && \
+		.venvs/consumers/$$name/bin/python -m pytest -q -m consumers \
+			-W ignore::pytest.PytestUnraisableExceptionWarning tests/consumers/$$name $(ARGS) || exit 1; done
 
 check: lint types layers test coverage lowest beside fuzz bench-short docs build  ## Everything that must be green before a commit lands.
 

@@ -47,6 +47,8 @@ _HEADER_VALUE = re.compile(r"[\t\x20-\x7e]*")
 _EVERY_CLIENTS = frozenset(("accept", "accept-encoding", "connection", "host", "user-agent"))
 _PROXY_SCHEMES = ("http", "https", "socks5", "socks5h")
 _CERTIFICATE_VARIABLES = ("SSL_CERT_FILE", "SSL_CERT_DIR")
+# Read at import: a request that reads a file would block the event loop.
+_USER_AGENT = f"chat-sessions/{version('chat-sessions')}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -334,10 +336,9 @@ def check_retries(max_retries: int, max_event_bytes: int) -> None:
         raise ConfigurationError(f"max_event_bytes must be more than 0; got {max_event_bytes}")
 
 
-@cache
 def user_agent() -> str:
     """Return the name of this package and version, for the service's logs."""
-    return f"chat-sessions/{version('chat-sessions')}"
+    return _USER_AGENT
 
 
 def _is_header_name(name: object) -> bool:

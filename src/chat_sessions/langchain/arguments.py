@@ -15,7 +15,7 @@ from chat_sessions.core.arguments import refuse_unknown
 from chat_sessions.core.errors import ConfigurationError
 from chat_sessions.http.secrets import Concealed
 from chat_sessions.langchain.content import Output
-from chat_sessions.langchain.default_client import client_or_default
+from chat_sessions.langchain.default_client import client_or_default, load_default_client
 from chat_sessions.langchain.input.prompt import PriorPolicy, SystemPolicy, warn_of_input
 from chat_sessions.session import Backend, ChatSession, Timeouts
 
@@ -151,6 +151,9 @@ def model_arguments(given: Mapping[str, Any], fields: Iterable[str]) -> dict[str
         if (timeout := client.pop("timeout", None)) is not None:
             client["timeouts"] = Timeouts(first_event=timeout, idle=timeout)
         taken["client"] = client_or_default(None, **client)
+    else:
+        # The model makes its client at its first call, which may be in an event loop.
+        load_default_client()
     return taken
 
 
