@@ -214,10 +214,11 @@ async def test_a_server_that_is_not_there_is_a_connection_error() -> None:
     chat = OpenHandsChat(base_url="http://127.0.0.1:1", llm="openai/none", max_retries=0)
     with pytest.raises(APIConnectionError, match="cannot reach"):
         chat.create()
-    with pytest.raises(APIConnectionError, match="WEBSOCKET"):
-        chat.session(str(uuid.uuid4())).ask("TEXT")
-    with pytest.raises(APIConnectionError, match="WEBSOCKET"):
-        await chat.aio.session(str(uuid.uuid4())).ask("TEXT")
+    for baseline, asked in ((True, "GET"), (False, "WEBSOCKET")):
+        with pytest.raises(APIConnectionError, match=asked):
+            chat.session(str(uuid.uuid4()), baseline=baseline).ask("TEXT")
+        with pytest.raises(APIConnectionError, match=asked):
+            await chat.aio.session(str(uuid.uuid4()), baseline=baseline).ask("TEXT")
     chat.close()
 
 
