@@ -2,25 +2,23 @@
 
 `python -m fuzz.stream_decoder --seconds 60` compares what comes out with a slow reference that is written straight
 from the standard (WHATWG HTML, 9.2.5 and 9.2.6) and sees the whole stream at once. A stream that tells them apart, or
-that raises anything but `ProtocolError`, is printed with the seed that makes it again, and the exit status is 1.
+that raises anything but `ProtocolError`, is trouble.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 import random
 import re
-import sys
-import time
 from collections.abc import Iterator
 
 from chat_sessions.core.errors import ProtocolError
 from chat_sessions.core.events import Event, TextDelta, ThinkingDelta, parse_event_json
 from chat_sessions.core.turn import TurnFold
 from chat_sessions.http.event_stream import EventDecoder
+from fuzz.run import run
 
-__all__ = ["decoded", "expected", "main", "stream"]
+__all__ = ["decoded", "expected", "split", "stream", "trouble"]
 
 _LIMIT = 2000
 _ENDS = (b"\n", b"\r\n", b"\r")
@@ -48,26 +46,6 @@ _LINES = (
     b'data: {"type": "text"}',
     b'data: {"type": "new_thing", "n": 1}',
 )
-
-
-def main() -> None:
-    """Fuzz for the time given; print how many streams were tried, and the seed to begin with again."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seconds", type=float, default=60.0)
-    parser.add_argument("--seed", type=int, default=None, help="of the first stream; the others follow")
-    parser.add_argument("--streams", type=int, default=None, help="stop after so many")
-    arguments = parser.parse_args()
-    first = random.randrange(10**9) if arguments.seed is None else arguments.seed
-    over = time.monotonic() + arguments.seconds
-    seed, size = first, 0
-    while time.monotonic() < over and (arguments.streams is None or seed - first < arguments.streams):
-        problem, length = trouble(seed)
-        size += length
-        if problem is not None:
-            print(f"seed {seed}: {problem}\nagain: python -m fuzz.stream_decoder --seed {seed} --streams 1")
-            sys.exit(1)
-        seed += 1
-    print(f"{seed - first:,} streams, {size:,} bytes, seeds {first} to {seed - 1}: no difference to the reference")
 
 
 def trouble(seed: int) -> tuple[str | None, int]:
@@ -197,4 +175,4 @@ def _kind(error: ProtocolError) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    run("stream_decoder", __doc__, trouble)
