@@ -81,7 +81,7 @@ WHOLE: dict[str, Script] = {
     "answer lost, finished": [LostAnswer("fin", finish_first=True)],
     "answer lost in its head": [LostAnswer(at_byte=40)],
     "landed, 504": [Refuse(504, landed=True)],
-    "refused for now": [Refuse(429, retry_after=0)],
+    "refused for now": [Refuse(429, retry_after=0.01)],
     "slow start": [SlowStart(0.01)],
     "slow": [Slow(0.001)],
     "no last blank line": [NoLastBlankLine()],

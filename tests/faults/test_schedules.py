@@ -79,7 +79,9 @@ BREAKS = st.one_of(
     st.builds(lambda how, at, first: LostAnswer(how, at, first), st.just("reset"), st.integers(0, 200), st.booleans()),
     st.builds(lambda at, refused: Restart(at, refused), st.integers(0, 3000), st.integers(0, 2)),
     st.builds(lambda place: Stall(**place, seconds=0.002), PLACES),
-    st.sampled_from([Fine(), LostRequest(), LostRequest("fin"), Refuse(409), Refuse(429, retry_after=0), Refuse(500)]),
+    st.sampled_from(
+        [Fine(), LostRequest(), LostRequest("fin"), Refuse(409), Refuse(429, retry_after=0.01), Refuse(500)]
+    ),
     st.sampled_from([Refuse(502, landed=True), HtmlPage(), HtmlPage(502), WrongContentType(), Compressed()]),
     st.sampled_from([HugeEvent(70_000, at_event=2), NotJson(at_event=3)]),
 )

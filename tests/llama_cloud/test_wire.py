@@ -53,6 +53,7 @@ def refused(retry_after: float | None) -> RateLimitError:
     ("error", "read", "create"),
     [
         (refused(None), True, True),
+        (refused(0.0), True, True),
         (refused(12.0), 12.0, 12.0),
         (refused(61.0), False, False),
         (error_for_status(500, None, request=""), True, False),

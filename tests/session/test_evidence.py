@@ -13,7 +13,18 @@ from chat_sessions.core.delivery import decide
 from chat_sessions.core.events import dump_event, parse_event
 from chat_sessions.core.turn import Turn
 from tests.faces import AnyChat, do, every
-from tests.session.test_turn_stream import HELLO, STOP, SUMMARY, both, break_off, client, history_of, service, stream_of
+from tests.session.test_turn_stream import (
+    HELLO,
+    STOP,
+    SUMMARY,
+    both,
+    break_off,
+    client,
+    history_of,
+    refuse,
+    service,
+    stream_of,
+)
 from tests.wire_server import Connection, Handler, Request, WireServer
 
 __all__ = ["service"]
@@ -50,6 +61,13 @@ async def test_the_head_of_an_answer_is_no_evidence_that_the_prompt_landed(wire:
             with pytest.raises(TurnOutcomeUnknown, match="whether the prompt landed is not known"):
                 await every(stream)
             assert stream.landed is None
+
+
+async def test_why_the_session_could_not_be_read_is_in_the_message(chat: AnyChat, wire: WireServer) -> None:
+    wire.on("POST", "/messages/stream", break_off)
+    wire.on("GET", "/ses-1", history_of(), refuse(401))
+    with pytest.raises(TurnOutcomeUnknown, match=r"could not be read \(GET .* answered 401: the API key was refused"):
+        await every(chat.stream("ses-1", "q", index_ids=["idx-1"]))
 
 
 @pytest.mark.parametrize("recovery", [0.3, 0])

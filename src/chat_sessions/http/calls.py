@@ -207,7 +207,8 @@ def retry_delay(call: Call, error: Exception) -> bool | float:
     of it left, or the service refused it with a 429.
     """
     if isinstance(error, RateLimitError):
-        if error.retry_after is None:
+        if not error.retry_after:
+            # Zero says no time either: at once would be three posts in one moment to a service that is busy.
             return True
         return error.retry_after if error.retry_after <= _LONGEST_RETRY_AFTER else False
     if isinstance(error, APIStatusError):

@@ -88,6 +88,7 @@ class Recovery:
         self._wait = 0.0
         self._outcome: Outcome | Literal["unread"] = "unread"
         self._gone = False
+        self._not_read: APIError | ProtocolError | None = None
 
     @property
     def is_over(self) -> bool:
@@ -136,6 +137,7 @@ class Recovery:
 
     def failed(self, error: APIError | ProtocolError) -> None:
         """Take in that the session could not be read; a refusal is final, anything else is not."""
+        self._not_read = error
         if isinstance(error, APIStatusError) and error.status_code < 500 and error.status_code not in (408, 429):
             self._gone = True
 
@@ -149,6 +151,7 @@ class Recovery:
     def verdict(self) -> ChatSessionsError:
         """The one error that is true, the turn so far on it."""
         turn, session_id, why = self._fold.turn, self._session_id, str(self.cause)
+        unread = "could not be read" if self._not_read is None else f"could not be read ({self._not_read})"
         if (said := _reason(turn)) is not None:
             why = f"{why}; the service said: {said}"
         if isinstance(self.cause, EventUnreadable):
@@ -161,7 +164,7 @@ class Recovery:
             shows = {
                 "not_shown": "has not shown the prompt",
                 "unknown": "shows turns that may or may not be this one",
-                "unread": "was not looked up (timeouts.recovery is 0)" if self._budget == 0 else "could not be read",
+                "unread": "was not looked up (timeouts.recovery is 0)" if self._budget == 0 else unread,
             }[self._outcome]
             return TurnOutcomeUnknown(
                 f"{why}; session {session_id} {shows}, so whether the prompt landed is not known: look at the session "
@@ -170,7 +173,7 @@ class Recovery:
                 session_id=session_id,
             )
         shows = {
-            "unread": "could not be read",
+            "unread": unread,
             "unknown": "shows an answer to the same words, which may be an earlier one",
         }.get(self._outcome, "shows no end of the turn yet")
         if self._budget == 0:
