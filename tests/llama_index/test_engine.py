@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from llama_index.core import Settings
-from llama_index.core.base.llms.types import ChatMessage, MessageRole
+from llama_index.core.base.llms.types import AudioBlock, ChatMessage, ImageBlock, MessageRole, TextBlock
 from llama_index.core.callbacks import CallbackManager
 from llama_index.core.chat_engine.types import AgentChatResponse, BaseChatEngine, StreamingAgentChatResponse
 
@@ -347,3 +347,18 @@ async def test_a_final_that_corrects_its_deltas_is_what_is_stored(wired: Wired, 
 
 def test_the_answer_of_the_tests_is_one_turn() -> None:
     assert isinstance(ANSWER[-1], Stop)
+
+
+@pytest.mark.parametrize(
+    ("block", "said"),
+    [
+        (ImageBlock(), "an image of the message cannot be read: No valid source"),
+        (AudioBlock(audio=b"x"), "the message holds audio too"),
+        (ImageBlock(image=b"\x89PNG\r\n\x1a\n"), "takes text only, and the prompt has an image"),
+    ],
+)
+def test_a_message_whose_blocks_cannot_be_sent_is_refused(engine: SessionChatEngine, block: Any, said: str) -> None:
+    message = ChatMessage(role="user", blocks=[TextBlock(text="How much?"), block])
+    with pytest.raises(ConfigurationError, match=said):
+        engine.stream_chat(message)
+    assert engine.session_id is None

@@ -60,11 +60,13 @@ class _Step:
 def prompt_of(message: str | ChatMessage) -> tuple[str, tuple[str, ...]]:
     """Return the words of the user's message, and the addresses of its images.
 
-    Raises `ConfigurationError` for a block that is neither text nor an image, and `OSError` for the file of an image
+    Raises `ConfigurationError` for what is no message, for a block that is neither text nor an image, and for an image
     that cannot be read.
     """
     if isinstance(message, str):
         return message, ()
+    if not isinstance(message, ChatMessage):
+        raise ConfigurationError(f"the prompt must be a str or a ChatMessage, not {type(message).__name__}")
     others = sorted({block.block_type for block in message.blocks if not isinstance(block, TextBlock | ImageBlock)})
     if others:
         raise ConfigurationError(
@@ -77,7 +79,11 @@ def prompt_of(message: str | ChatMessage) -> tuple[str, tuple[str, ...]]:
 def _url(block: ImageBlock) -> str:
     if block.url is not None:
         return str(block.url)
-    return data_url(block.resolve_image().read(), block.image_mimetype)
+    try:
+        content = block.resolve_image().read()
+    except (OSError, ValueError) as error:
+        raise ConfigurationError(f"an image of the message cannot be read: {error}") from error
+    return data_url(content, block.image_mimetype)
 
 
 def messages_of(turns: Iterable[Turn]) -> list[ChatMessage]:
