@@ -91,17 +91,18 @@ def test_loops_in_threads_have_connections_of_their_own(
     chat = AsyncLlamaCloudChat(api_key="k", base_url=wire.url)
     meeting = threading.Barrier(4)
 
-    async def twice() -> None:
+    async def often() -> None:
         await chat.get_summary("ses-1")
         await asyncio.to_thread(meeting.wait, 30)
-        await chat.get_summary("ses-1")
+        for _ in range(50):
+            await chat.get_summary("ses-1")
 
-    threads = [threading.Thread(target=asyncio.run, args=(twice(),)) for _ in range(4)]
+    threads = [threading.Thread(target=asyncio.run, args=(often(),)) for _ in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert len(ports.seen) == 8
+    assert len(ports.seen) == 4 * 51
     assert len(set(ports.seen)) == 4
     asyncio.run(chat.close())
     assert wire.was_left()

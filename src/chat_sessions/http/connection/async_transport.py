@@ -85,18 +85,20 @@ class AsyncTransport(httpx.AsyncBaseTransport):
             self._streams.clear()
             self._idle.clear()
         here = async_owner()
-        elsewhere: list[_AsyncIdle] = []
-        found = None
-        while found is None and self._idle:
-            idle = self._idle.pop()
-            if not idle.is_usable:
-                idle.drop()
-            elif idle.owner is here:
-                found = idle.connection
-            else:
-                elsewhere.append(idle)
-        self._idle.extendleft(elsewhere)
-        return found
+        # The others stay where they are: their threads may look for them in this moment.
+        for idle in reversed(list(self._idle)):
+            is_usable = idle.is_usable
+            if is_usable and idle.owner is not here:
+                continue
+            try:
+                self._idle.remove(idle)
+            except ValueError:
+                # Another thread was first.
+                continue
+            if is_usable:
+                return idle.connection
+            idle.drop()
+        return None
 
     def close_all(self) -> None:
         """Close the sockets of all connections, at once and without an event loop."""
