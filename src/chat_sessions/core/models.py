@@ -7,7 +7,7 @@ Fields that a service adds later are kept on the object.
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Annotated, Literal
+from typing import Annotated, Literal, cast
 
 from pydantic import (
     AfterValidator,
@@ -15,9 +15,12 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
+    GetJsonSchemaHandler,
     SerializerFunctionWrapHandler,
     model_serializer,
 )
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
 
 __all__ = [
     "ImageAttachment",
@@ -43,6 +46,12 @@ class WireModel(BaseModel):
     """A frozen value that keeps the fields it does not know."""
 
     model_config = ConfigDict(frozen=True, extra="allow", serialize_by_alias=True, validate_by_name=True)
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        # A serializer that leaves a field out would otherwise turn the schema into that of any object.
+        fields = {name: value for name, value in schema.items() if name != "serialization"}
+        return handler(cast("CoreSchema", fields))
 
 
 _DETAILS = frozenset(("cache_read_tokens", "cache_write_tokens", "reasoning_tokens", "cost"))
