@@ -52,6 +52,7 @@ def test_a_turn_has_the_fields_of_the_python_objects() -> None:
             "result": {"content": "text", "file_name": "a.pdf", "page": 3},
             "image_attachment": image,
             "status": "completed",
+            "image_urls": [],
         }
     ]
     # What the service did not tell has no field, so that a sum over turns does not read it as nothing.
