@@ -48,7 +48,7 @@ def test_a_client_that_sends_a_turn_again_is_caught(monkeypatch: pytest.MonkeyPa
 def test_a_client_that_takes_the_end_of_a_stream_for_the_end_of_the_turn_is_caught(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def believe(stream: Any, cause: Exception, *, accepted: bool) -> None:
+    def believe(stream: Any, cause: Exception) -> None:
         stream._is_closed = True
 
     monkeypatch.setattr(turn_state.TurnState, "_recover", believe)

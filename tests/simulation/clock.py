@@ -9,6 +9,7 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from unittest import mock
 
+from chat_sessions.session.busy import Busy
 from chat_sessions.session.deadlines import EventClock
 from chat_sessions.session.recovery import Recovery
 
@@ -62,12 +63,16 @@ class VirtualLoop(asyncio.SelectorEventLoop):
 @contextmanager
 def virtual_time(clock: VirtualClock) -> Generator[None]:
     """Within this block the package, its libraries and `VirtualLoop` live by this clock. One thread only."""
-    defaults, keywords = EventClock.__init__.__defaults__, Recovery.__init__.__kwdefaults__
+    defaults = EventClock.__init__.__defaults__
+    keywords = {made: made.__init__.__kwdefaults__ for made in (Recovery, Busy)}
     with mock.patch.object(time, "monotonic", clock.read), mock.patch.object(time, "sleep", clock.advance):
-        # These two took hold of the real clock when they were defined.
+        # These took hold of the real clock when they were defined.
         EventClock.__init__.__defaults__ = (clock.read,)
-        Recovery.__init__.__kwdefaults__ = {**(keywords or {}), "now": clock.read}
+        for made, known in keywords.items():
+            made.__init__.__kwdefaults__ = {**(known or {}), "now": clock.read}
         try:
             yield
         finally:
-            EventClock.__init__.__defaults__, Recovery.__init__.__kwdefaults__ = defaults, keywords
+            EventClock.__init__.__defaults__ = defaults
+            for made, known in keywords.items():
+                made.__init__.__kwdefaults__ = known

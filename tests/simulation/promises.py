@@ -29,6 +29,7 @@ from chat_sessions import (
     TurnStalled,
 )
 from chat_sessions.core.events import Event, TextDelta, ThinkingDelta
+from chat_sessions.session.turn_queue import LONGEST_WAIT
 from chat_sessions.testing import (
     ErrorWith200,
     Fault,
@@ -171,6 +172,7 @@ async def _ask(network: Network, chat: AnyChat, session: AnySession, asking: Ask
     if asking.written_before:
         service.write(session_id, "Somebody else's words", clock.now, is_ours=False)
     before = list(held)
+    refused_before = service.busy_refusals
     network.faults.clear()
     network.faults.script(*asking.faults, *asking.history)
     network.unreachable = asking.unreachable
@@ -198,7 +200,8 @@ async def _ask(network: Network, chat: AnyChat, session: AnySession, asking: Ask
         left = True
     except (ChatSessionsError, ExceptionGroup) as raised:
         error = raised
-    posts = len(network.faults.prompts)
+    # What a busy session refuses is sent again when its turn has ended.
+    posts = len(network.faults.prompts) - (service.busy_refusals - refused_before)
     network.faults.clear()
     network.unreachable = network.refused = 0
     if not stream.is_closed:
@@ -236,7 +239,7 @@ def _problems(outcome: Outcome, schedule: Schedule) -> Iterator[None]:
     told = f"{outcome.name} {error or ''} for {asking}"
 
     # Once, but for refusals that were answered.
-    refused = sum(isinstance(together[-1], Refuse) and together[-1].status == 429 for together in asking.faults)
+    refused = sum(isinstance(together[-1], Refuse) and together[-1].status in (409, 429) for together in asking.faults)
     if outcome.posts > 1 + refused or len(landed) > 1:
         raise Broken("duplicate prompts", f"{outcome.posts} posts, {len(landed)} landed: {told}")
     yield
@@ -273,6 +276,9 @@ def _problems(outcome: Outcome, schedule: Schedule) -> Iterator[None]:
     yield
     timeouts = schedule.timeouts
     patience = max(timeouts.first_event or 0, timeouts.idle or 0) + (timeouts.recovery or 0) + _SLACK
+    if outcome.session_was_busy or any(isinstance(fault, Refuse) and fault.status == 409 for fault in faults):
+        # The end of the earlier turn is waited for.
+        patience += timeouts.total or LONGEST_WAIT
     if outcome.ended - outcome.last_event > patience:
         raise Broken("late errors", f"{outcome.ended - outcome.last_event:.1f} s of silence: {told}")
 
@@ -304,7 +310,7 @@ def _check_error(outcome: Outcome, schedule: Schedule, faults: list[Fault], told
             is_true = not landed and (answered(404, 403) or met(Redirect))
         case APIConnectionError():
             is_true = not landed and outcome.posts == sum(
-                isinstance(fault, Refuse) and fault.status == 429 for fault in faults[: outcome.posts]
+                isinstance(fault, Refuse) and fault.status in (409, 429) for fault in faults[: outcome.posts]
             )
         case ProtocolError():
             is_glued = met(NoLastBlankLine) and met(TrailAfterStop)

@@ -100,6 +100,7 @@ class Service:
         self.sessions: dict[str, list[ServedTurn]] = {}
         self._speeches = speeches
         self._landed = 0
+        self.busy_refusals = 0
 
     def ask(self, method: str, path: str, body: bytes, at: float) -> Answered:
         """What the service does with a request that reaches it."""
@@ -141,6 +142,7 @@ class Service:
     def _post(self, session_id: str, prompt: str, at: float) -> Answered:
         free = self.busy_until(session_id, at)
         if free > at and self.behaviour.concurrent_turns == "conflict":
+            self.busy_refusals += 1
             return _json(409, {"detail": "the session is answering another message"}, at)
         begins = max(at, free) if self.behaviour.concurrent_turns == "queue" else at
         if begins == math.inf:
