@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import cast
 
 from llama_index.core.base.llms.types import (
     ChatMessage,
@@ -65,7 +66,7 @@ def prompt_of(message: str | ChatMessage) -> tuple[str, tuple[str, ...]]:
     """
     if isinstance(message, str):
         return message, ()
-    if not isinstance(message, ChatMessage):
+    if not isinstance(cast("object", message), ChatMessage):
         raise ConfigurationError(f"the prompt must be a str or a ChatMessage, not {type(message).__name__}")
     others = sorted({block.block_type for block in message.blocks if not isinstance(block, TextBlock | ImageBlock)})
     if others:
