@@ -16,14 +16,17 @@ from chat_sessions import (
     LlamaCloudChat,
     NotFoundError,
     Stop,
+    Text,
     TextDelta,
     Timeouts,
     TurnFailed,
     TurnInterrupted,
     Usage,
+    UserInput,
 )
 from chat_sessions.llama_index import SessionAgent
-from tests.llama_index.conftest import ANSWER, KEY, Gate, ScriptedAgent, Serve
+from chat_sessions.llama_index.agent.sent_prompt import SentPrompt
+from tests.llama_index.conftest import ANSWER, KEY, Gate, ScriptedAgent, Serve, Wired
 
 pytestmark = pytest.mark.filterwarnings("ignore::pydantic.warnings.PydanticDeprecationWarning")
 
@@ -47,6 +50,14 @@ SAME_OR_STORED = pytest.mark.parametrize("again", [same, stored])
 def prompts(chat: LlamaCloudChat) -> list[str | None]:
     (summary,) = chat.list()
     return [turn.prompt for turn in chat.session(summary.session_id).turns()]
+
+
+async def test_a_prompt_that_the_service_normalised_and_escaped_is_found(wired: Wired) -> None:
+    history = [UserInput(content="\u00e9 &lt; b").model_dump(), Text(content="yes").model_dump()]
+    client = wired(lambda _, connection: connection.reset(), history=history).client
+    found = await SentPrompt(prompt="e\u0301 < b", turns=0).turn_in(client.aio.session("ses-1"))
+    assert found is not None
+    assert found.turn.text == "yes"
 
 
 async def cancelled(agent: SessionAgent, ctx: Context[Any], question: str = "How much?") -> None:

@@ -17,7 +17,7 @@ from chat_sessions.core.alignment import align
 from chat_sessions.core.events import Event
 from chat_sessions.core.turn import Turn, replay
 
-__all__ = ["Delivery", "Outcome", "decide", "missing_events"]
+__all__ = ["Delivery", "Outcome", "decide", "missing_events", "plain_words"]
 
 Outcome: TypeAlias = Literal["finished", "running", "not_shown", "unknown"]
 
@@ -84,7 +84,7 @@ def _found(live: Turn, position: int, mine: Turn) -> Delivery:
 
 def _may_be(live: Turn, stored: Turn) -> bool:
     """Whether what the stream brought can be the beginning of this turn, or the turn the beginning of it."""
-    if stored.prompt is None or _bare(live.prompt or "") != _bare(stored.prompt):
+    if stored.prompt is None or plain_words(live.prompt or "") != plain_words(stored.prompt):
         return False
     if live.image_urls != stored.image_urls:
         # The same words about another image are another question.
@@ -105,10 +105,10 @@ def _is_proof(live: Turn, stored: Turn) -> bool:
     calls = {run.call_id for run in stored.tool_runs}
     if live.tool_runs and calls:
         return any(run.call_id in calls for run in live.tool_runs)
-    return bool(_bare(live.text)) and bool(_bare(stored.text))
+    return bool(plain_words(live.text)) and bool(plain_words(stored.text))
 
 
-def _bare(words: str) -> str:
+def plain_words(words: str) -> str:
     """The words as every service stores them: some trim, change line ends, normalise, or escape them for HTML."""
     while (plain := unescape(words)) != words:
         words = plain

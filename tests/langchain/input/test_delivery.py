@@ -39,6 +39,8 @@ def _turns(*told: tuple[str, str]) -> list[Turn]:
         (["b"], [("a", "A"), ("b", "B")], [("a, redacted", "A")], Sent(1, 1)),
         # Services trim.
         ([" b\n"], [("a", "A"), ("b", "B")], [("a", "A ")], Sent(1, 1)),
+        # Services normalise, and escape for HTML.
+        (["e\u0301 < b"], [("a", "A"), ("\u00e9 &lt; b", "B")], [("a", "A")], Sent(1, 1)),
         # Nothing of the session is known to the reader.
         (["b"], [("b", "B")], [], Sent(1, 0)),
     ],

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from chat_sessions.core.delivery import plain_words
 from chat_sessions.core.turn import Turn
 from chat_sessions.langchain.input.prompt import Exchange
 
@@ -52,13 +53,13 @@ def sent(
     lasts = range(start, len(turns)) if counted else range(len(turns) - 1, len(turns))
     for last in lasts:
         for first in range(last, max(start, last - _MOST_TURNS) - 1, -1):
-            shown = _bare("".join(turn.prompt or "" for turn in turns[first : last + 1]))
+            shown = plain_words("".join(turn.prompt or "" for turn in turns[first : last + 1]))
             pictures = [url for turn in turns[first : last + 1] for url in turn.image_urls]
             for count in range(best.count + 1, len(messages) + 1):
-                words = _bare("".join(messages[:count]))
+                words = plain_words("".join(messages[:count]))
                 if pictures != [url for one in images[:count] for url in one]:
                     continue
-                if shown in (words, _bare(system or "") + words):
+                if shown in (words, plain_words(system or "") + words):
                     best = Sent(count, last)
     return best
 
@@ -76,17 +77,14 @@ def _after(exchanges: Sequence[Exchange], turns: Sequence[Turn]) -> int | None:
     """
     if not exchanges:
         return None
-    asked, answer = _bare(exchanges[-1].asked), _bare(exchanges[-1].answer)
-    alike = [position for position, turn in enumerate(turns) if _bare(turn.text) == answer]
+    asked, answer = plain_words(exchanges[-1].asked), plain_words(exchanges[-1].answer)
+    alike = [position for position, turn in enumerate(turns) if plain_words(turn.text) == answer]
     # The user's words may have been rewritten before they got here.
-    same = [position for position in alike if _bare(turns[position].prompt or "").endswith(asked)]
+    same = [position for position in alike if plain_words(turns[position].prompt or "").endswith(asked)]
     if not alike:
         return None
-    count = sum(_bare(each.answer) == answer and (not same or _bare(each.asked) == asked) for each in exchanges)
+    count = sum(
+        plain_words(each.answer) == answer and (not same or plain_words(each.asked) == asked) for each in exchanges
+    )
     alike = same or alike
     return alike[min(count, len(alike)) - 1] + 1
-
-
-def _bare(words: str) -> str:
-    """Return the words without white space, which services trim."""
-    return "".join(words.split())

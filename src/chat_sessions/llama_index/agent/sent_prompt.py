@@ -6,8 +6,8 @@ import time
 
 from pydantic import BaseModel
 
+from chat_sessions.core.delivery import plain_words
 from chat_sessions.core.errors import TurnOutcomeUnknown
-from chat_sessions.core.segments import bare
 from chat_sessions.core.turn import Turn
 from chat_sessions.session.async_chat_session import AsyncChatSession
 from chat_sessions.session.stored.async_stored_turn import AsyncStoredTurn
@@ -50,7 +50,7 @@ class SentPrompt(BaseModel):
         while True:
             turns = await session.turns()
             for position in range(self.turns, len(turns)):
-                if bare(turns[position].prompt or "") == bare(self.prompt):
+                if plain_words(turns[position].prompt or "") == plain_words(self.prompt):
                     return AsyncStoredTurn(session, turns[position], position)
             left = _WAIT if deadline is None else deadline - time.monotonic()
             if left > 0:
