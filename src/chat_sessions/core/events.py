@@ -16,14 +16,13 @@ from pydantic import (
     BeforeValidator,
     Field,
     JsonValue,
-    SerializerFunctionWrapHandler,
     TypeAdapter,
     ValidationError,
     model_serializer,
 )
 
 from chat_sessions.core.errors import ProtocolError
-from chat_sessions.core.models import ImageAttachment, SessionSummary, Usage, WireModel
+from chat_sessions.core.models import ImageAttachment, SessionSummary, SparseModel, Usage, WireModel
 
 __all__ = [
     "Event",
@@ -52,17 +51,12 @@ def _addresses(value: object) -> object:
     return tuple(items) if all(isinstance(item, str) for item in items) else ()
 
 
-class _Pictured(WireModel):
-    """What may come with images: see `core.images`. Without any, the field is not on the wire."""
+class _Pictured(SparseModel):
+    """What may come with images: see `core.images`."""
+
+    sparse = frozenset(("image_urls",))
 
     image_urls: Annotated[tuple[str, ...], BeforeValidator(_addresses)] = Field(default=(), repr=False)
-
-    @model_serializer(mode="wrap")
-    def _serialize(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        fields: dict[str, Any] = serialize(self)
-        if not self.image_urls:
-            del fields["image_urls"]
-        return fields
 
 
 class UserInput(_Pictured):

@@ -7,7 +7,7 @@ Fields that a service adds later are kept on the object.
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Annotated, Literal, cast
+from typing import Annotated, ClassVar, Literal, cast
 
 from pydantic import (
     AfterValidator,
@@ -28,6 +28,7 @@ __all__ = [
     "PresignedUrl",
     "SessionPage",
     "SessionSummary",
+    "SparseModel",
     "TitledSummary",
     "Usage",
     "WireModel",
@@ -39,6 +40,8 @@ def _in_utc(value: datetime) -> datetime:
     return value.replace(tzinfo=UTC) if value.tzinfo is None else value
 
 
+# What a field without anything in it holds. Not 0: a turn that cost nothing has been told so.
+_NOTHING: tuple[object, ...] = (None, (), [])
 Timestamp = Annotated[datetime, AfterValidator(_in_utc)]
 
 
@@ -47,23 +50,33 @@ class WireModel(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="allow", serialize_by_alias=True, validate_by_name=True)
 
+
+class SparseModel(WireModel):
+    """One some of whose fields the Chat API does not have: they are written only where they hold something."""
+
+    sparse: ClassVar[frozenset[str]]
+
+    @model_serializer(mode="wrap")
+    def _as_the_api_has_it(self, write: SerializerFunctionWrapHandler) -> dict[str, object]:
+        written: dict[str, object] = write(self)
+        return {name: value for name, value in written.items() if name not in self.sparse or value not in _NOTHING}
+
     @classmethod
     def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
-        # A serializer that leaves a field out would otherwise turn the schema into that of any object.
+        # The serializer would otherwise turn the schema into that of any object.
         fields = {name: value for name, value in schema.items() if name != "serialization"}
         return handler(cast("CoreSchema", fields))
 
 
-_DETAILS = frozenset(("cache_read_tokens", "cache_write_tokens", "reasoning_tokens", "cost"))
-
-
-class Usage(WireModel):
+class Usage(SparseModel):
     """What one turn cost. A value that the service does not report is None, never 0.
 
     `duration_ms` is in milliseconds; `turns` counts the agent's own rounds within the turn. Of the input tokens,
     `cache_read_tokens` came from the model's cache and `cache_write_tokens` went into it; of the output tokens,
     `reasoning_tokens` are not in the answer. `cost` is in US dollars, as the service reckons it.
     """
+
+    sparse = frozenset(("cache_read_tokens", "cache_write_tokens", "reasoning_tokens", "cost"))
 
     input_tokens: int | None = Field(
         default=None,
@@ -81,12 +94,6 @@ class Usage(WireModel):
     cache_write_tokens: int | None = None
     reasoning_tokens: int | None = None
     cost: float | None = None
-
-    @model_serializer(mode="wrap")
-    def _as_the_api_has_it(self, write: SerializerFunctionWrapHandler) -> dict[str, object]:
-        # The Chat API has none of these: they are written only where a service told them.
-        written: dict[str, object] = write(self)
-        return {name: value for name, value in written.items() if value is not None or name not in _DETAILS}
 
 
 class JobMetadata(Usage):
