@@ -96,8 +96,7 @@ def show(
 ) -> None:
     """Show a session: every question, tool run, answer and source."""
     with _opened(Where(api_key, base_url, region, local, backend), quiet=as_json) as (service, terminal):
-        with service.looking_up(session):
-            session = service.full_id(session)
+        with service.looking_up(session) as session:
             found = service.client.retrieve(session)
         turns = replay(found.events)
         if as_json:
@@ -132,8 +131,7 @@ def export(
     from chat_sessions.web import export as export_session
 
     with _opened(Where(api_key, base_url, region, local, backend), quiet=output is None) as (service, terminal):
-        with service.looking_up(session):
-            session = service.full_id(session)
+        with service.looking_up(session) as session:
             found = service.client.retrieve(session)
         content = asyncio.run(export_session(service.client.aio, found, as_format))
         if output is None:
@@ -170,8 +168,7 @@ def title(
         raise ConfigurationError(
             "--message cannot be combined with --backend openhands, which makes titles from the conversation"
         )
-    with _opened(where) as (service, terminal), service.looking_up(session):
-        session = service.full_id(session)
+    with _opened(where) as (service, terminal), service.looking_up(session) as session:
         if service.openhands is not None:
             generated = service.openhands.generate_title(session, max_length=max_length or 50)
             terminal.note(f"The title is {_TITLE_ORIGINS[generated.origin]}.")
@@ -209,8 +206,8 @@ def delete(
         # All of them are looked up before the first is deleted.
         summaries: list[SessionSummary] = []
         for name in session:
-            with service.looking_up(name):
-                summaries.append(service.client.get_summary(service.full_id(name)))
+            with service.looking_up(name) as session_id:
+                summaries.append(service.client.get_summary(session_id))
         summaries = list({summary.session_id: summary for summary in summaries}.values())
         if not yes:
             if not terminal.is_interactive:
@@ -239,8 +236,7 @@ def interrupt(
     Actions that wait for permission are refused.
     """
     with _opened(Where(api_key, base_url, backend=backend)) as (service, terminal):
-        with service.looking_up(session):
-            session = service.full_id(session)
+        with service.looking_up(session) as session:
             how = _openhands(service).interrupt(session)
         terminal.note("Interrupted" if how == "interrupted" else "Interrupted, once the model had answered")
 
@@ -265,8 +261,7 @@ def confirm(
         raise ConfigurationError("--yes and --refuse cannot be combined")
     with _opened(Where(api_key, base_url, backend=backend)) as (service, terminal):
         client = _openhands(service)
-        with service.looking_up(session):
-            session = service.full_id(session)
+        with service.looking_up(session) as session:
             waiting = waiting_runs(client, session)
         if not waiting:
             raise ConfigurationError(f"the agent of session {session} does not wait for permission")

@@ -85,13 +85,16 @@ class Service:
             raise
 
     @contextmanager
-    def looking_up(self, session_id: str) -> Generator[None]:
-        """Raise `UnknownName` with the session's id where the service says 404: a command may take several ids."""
+    def looking_up(self, name: str) -> Generator[str]:
+        """Give the id of the session that a name means.
+
+        Raises `UnknownName` with the name where the service says 404: a command may take several.
+        """
         try:
-            yield
+            yield self.full_id(name)
         except NotFoundError:
             place = "on this machine" if self.is_local else f"at {self.name}"
-            raise unknown_session(session_id, place, self.options) from None
+            raise unknown_session(name, place, self.options) from None
 
 
 def unknown_session(session_id: str, place: str, options: str) -> UnknownName:
