@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from chat_sessions.llama_cloud import LlamaCloudChat
+from chat_sessions.llama_cloud.settings import MOST_INDEXES
 from chat_sessions.server import ServerThread
 from chat_sessions.session import Timeouts
 
@@ -30,7 +31,7 @@ class LocalServer(ServerThread):
         return LlamaCloudChat(
             api_key=self.api_key,
             base_url=self.url,
-            index_ids=self.index_ids if len(self.index_ids) <= 10 else None,
+            index_ids=self.index_ids if len(self.index_ids) <= MOST_INDEXES else None,
             timeouts=timeouts,
             max_retries=max_retries,
             max_event_bytes=max_event_bytes,

@@ -26,7 +26,7 @@ from chat_sessions.http.settings import (
 )
 from chat_sessions.session.deadlines import Timeouts
 
-__all__ = ["REGIONS", "Region", "Settings"]
+__all__ = ["MOST_INDEXES", "REGIONS", "Region", "Settings"]
 
 Region = Literal["us", "eu"]
 REGIONS: Mapping[str, str] = {
@@ -34,7 +34,8 @@ REGIONS: Mapping[str, str] = {
     "eu": "https://api.cloud.eu.llamaindex.ai",
 }
 _KEY_NAMES = ("LLAMA_CLOUD_API_KEY", "LLAMA_PARSE_API_KEY")
-_MOST_INDEXES = 10
+# How many indexes a session has, and a turn asks, at the most.
+MOST_INDEXES = 10
 # Shorter words are not secrets, and masking them would make an error unreadable.
 _SHORTEST_KEY = 4
 _SHORTEST_HEADER_SECRET = 8
@@ -164,8 +165,8 @@ class Settings:
             raise ConfigurationError(f"index_ids must be a list of ids; got the string {index_ids!r}")
         if not index_ids or not all(index_ids):
             raise ConfigurationError("index_ids is empty, or holds an empty id; pass None to use the session's own")
-        if len(index_ids) > _MOST_INDEXES:
-            raise ConfigurationError(f"a session takes {_MOST_INDEXES} indexes at most; got {len(index_ids)}")
+        if len(index_ids) > MOST_INDEXES:
+            raise ConfigurationError(f"a session takes {MOST_INDEXES} indexes at most; got {len(index_ids)}")
 
 
 def _key_from_environment() -> SecretStr | None:

@@ -22,14 +22,12 @@ from chat_sessions.cli.where.choice import Where
 from chat_sessions.cli.where.folders import Folders, data_folder, shortest
 from chat_sessions.cli.where.opening import open_service
 from chat_sessions.cli.where.service import Service
+from chat_sessions.llama_cloud.settings import MOST_INDEXES
 
 if TYPE_CHECKING:
     from chat_sessions.openhands import ConfirmationRequest
 
 __all__ = ["ui"]
-
-# The most that a turn may ask.
-_MOST_INDEXES = 10
 
 
 @handle_errors
@@ -75,7 +73,7 @@ def ui(
 
     if not folder and not where.is_openhands and where.is_local:
         # The sessions that there are can be continued where their documents are known.
-        where = replace(where, indexes=Folders(data_folder()).known()[:_MOST_INDEXES])
+        where = replace(where, indexes=Folders(data_folder()).known()[:MOST_INDEXES])
     documents = bool(where.indexes) and not where.is_openhands
     opened = open_service(where, terminal, documents=documents, on_confirmation=on_confirmation)
     with listener.socket, opened as service:

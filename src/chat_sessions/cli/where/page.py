@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from chat_sessions.cli.show.frameworks import turn_views
 from chat_sessions.llama_cloud import LlamaCloudChat
+from chat_sessions.llama_cloud.settings import MOST_INDEXES
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -23,9 +24,6 @@ if TYPE_CHECKING:
     from chat_sessions.web.hosting import Listener
 
 __all__ = ["page_over"]
-
-# The most that a turn may ask.
-_MOST_INDEXES = 10
 
 
 @contextmanager
@@ -39,7 +37,7 @@ def page_over(url: str, api_key: str, listener: Listener, indexes: Mapping[str, 
     with LlamaCloudChat(
         api_key=api_key,
         base_url=url,
-        index_ids=list(indexes) if len(indexes) <= _MOST_INDEXES else None,
+        index_ids=list(indexes) if len(indexes) <= MOST_INDEXES else None,
         # A proxy from the environment would get this machine's address, and the key.
         trust_env=False,
     ) as client:
