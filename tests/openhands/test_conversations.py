@@ -145,11 +145,17 @@ async def test_the_policy_and_the_secrets_of_a_conversation_can_be_changed(serve
             await do(session.ask("SHELL two"))
         await do(chat.set_confirmation_policy(session.id, {"kind": "NeverConfirm"}))
         await do(chat.respond_to_confirmation(session.id, accept=True))
-        # The command reads a secret that it is not shown.
-        run = (await do(session.ask("SECRET three"))).tool_runs[0]
-        assert run.status == "completed"
-        assert "length 14" in str(run.result)
-        assert "tk-never-shown" not in str(run.result)
+        # The command reads a secret that it is not shown. The terminal of 1.18.1 may take the setting of the secret for
+        # the command, and gives its output with the next one.
+        shown = ""
+        for _ in range(3):
+            run = (await do(session.ask("SECRET three"))).tool_runs[0]
+            assert run.status == "completed"
+            shown += str(run.result)
+            if "length 14" in shown:
+                break
+        assert "length 14" in shown
+        assert "tk-never-shown" not in shown
         await do(chat.close())
 
 
