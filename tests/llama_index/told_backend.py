@@ -24,6 +24,9 @@ class ToldConnection:
     def __next__(self) -> Event:
         return next(self._events)
 
+    def ready_event(self) -> Event | None:
+        return None
+
     def finish(self) -> None: ...
 
     def close(self) -> None: ...
@@ -40,6 +43,9 @@ class AsyncToldConnection:
             return next(self._events)
         except StopIteration:
             raise StopAsyncIteration from None
+
+    def ready_event(self) -> Event | None:
+        return None
 
     async def finish(self) -> None: ...
 

@@ -1017,6 +1017,9 @@ class SlowToClose:
     async def __anext__(self) -> Event:
         return STOP if self.posted[-1] == "two" else HELLO[0]
 
+    def ready_event(self) -> Event | None:
+        return None
+
     async def finish(self) -> None:
         pass
 

@@ -41,6 +41,7 @@ class EventResponse:
         self._chunks = response.iter_bytes() if is_encoded else response.iter_raw()
         stream = self._lease.stream
         self._direct = stream if stream is not None and stream.can_read_body and not is_encoded else None
+        self._unreadable: ProtocolError | None = None
 
     def __next__(self) -> Event:
         while (event := self._next_event()) is None:
@@ -54,14 +55,24 @@ class EventResponse:
                 raise DeadlinePassed(self._clock.describe())
         return event
 
+    def ready_event(self) -> Event | None:
+        """The next event if it has come already; None if there is none, or if it cannot be read."""
+        if self._unreadable is None:
+            try:
+                return self._decoder.next_event()
+            except ProtocolError as error:
+                self._unreadable = error
+        return None
+
     def _next_event(self) -> Event | None:
-        try:
-            return self._decoder.next_event()
-        except ProtocolError as error:
-            if self._decoder.is_over_limit:
-                # Reading the session back would return the same oversized event.
-                raise
-            raise EventUnreadable(error) from error
+        event = self.ready_event()
+        error, self._unreadable = self._unreadable, None
+        if error is None:
+            return event
+        if self._decoder.is_over_limit:
+            # Reading the session back would return the same oversized event.
+            raise error
+        raise EventUnreadable(error) from error
 
     def _read(self, limit: float | None) -> bytes:
         """Return more of the body; empty at its end."""

@@ -1,10 +1,10 @@
 r"""The event stream's bytes, decoded as they arrive.
 
 The rules are those of the standard (WHATWG HTML, 9.2.5 and 9.2.6), and httpx-sse knows them: it decodes every
-event but those of the one plain shape that chat services send, `data: {json}` and a blank line, which are read
-straight off the bytes. What httpx-sse does late or without bounds is done here, before it: the stream is split at its
-blank lines, a CR at the end of a chunk ends its line at once, an event without an end does not fill the memory, and a
-keep-alive after an `id:` is not an event.
+event but those of the plain shape that chat services send, `data: {json}` and a blank line, with or without an
+`event: name` before it, which are read straight off the bytes. What httpx-sse does late or without bounds is done
+here, before it: the stream is split at its blank lines, a CR at the end of a chunk ends its line at once, an event
+without an end does not fill the memory, and a keep-alive after an `id:` is not an event.
 """
 
 from __future__ import annotations
@@ -101,13 +101,16 @@ class EventDecoder:
     def _take(self, blocks: list[bytes]) -> None:
         others: list[bytes] = []
         for block in blocks:
-            if self._check(len(block)):
+            if len(block) > self._limit:
+                self._check(len(block))
                 break
-            is_line = b"\n" not in block
-            if is_line and block.startswith(b"data: "):
-                self._decode(others)
-                self._ready.append(block[6:])
-            elif not is_line or not block.startswith(b":"):
+            # The name says nothing that the JSON does not.
+            line = block.partition(b"\n")[2] if block.startswith(b"event: ") else block
+            if b"\n" not in line and line.startswith(b"data: "):
+                if others:
+                    self._decode(others)
+                self._ready.append(line[6:])
+            elif b"\n" in block or not block.startswith(b":"):
                 others.append(block)
         self._decode(others)
 

@@ -125,6 +125,10 @@ class AsyncConversationEvents:
                 await self._read()
         return reading.ready.popleft()
 
+    def ready_event(self) -> Event | None:
+        """The next event if it has come already; None if there is none."""
+        return self._reading.ready.popleft() if self._reading.ready else None
+
     async def _read(self) -> None:
         reading = self._reading
         try:

@@ -92,8 +92,10 @@ class AsyncTurnStream(TurnState):
         self._still_open()
         try:
             self._connection = await self._post(request, clock)
+            self._live = self._connection
             if self._is_closed:
                 # Just now, by another thread or task.
+                self._live = None
                 await self._connection.close()
             clock.pause()
             return
@@ -190,7 +192,7 @@ class AsyncTurnStream(TurnState):
             self._recover(error)
             return
         self._clock.event_arrived()
-        self._ready.extend(self._fold.updates(event))
+        self._ready.extend(self._updates(event))
 
     async def _look(self, recovery: Recovery) -> None:
         """Read the session back once more, or raise what is then known to be true."""
@@ -209,6 +211,7 @@ class AsyncTurnStream(TurnState):
         """Close the socket and let the session's next turn begin. Idempotent. The service may finish the turn."""
         # First: a reader elsewhere must not take this for a broken stream.
         self._is_closed = True
+        self._live = None
         self.abandon()
         try:
             if self._connection is not None:

@@ -23,7 +23,7 @@ from collections.abc import Callable, Hashable, Iterator
 from contextlib import suppress
 
 from chat_sessions.core.errors import APITimeoutError, ConfigurationError
-from chat_sessions.session.waiting import Flow, current_flow, current_task, running_loop
+from chat_sessions.session.waiting import Flow, current_flow, current_task, known_flow, running_loop
 
 __all__ = ["LONGEST_WAIT", "TurnSlot", "async_wait_for_turn", "wait_for_turn"]
 
@@ -100,6 +100,16 @@ class TurnSlot:
         if not self._readers or self._readers[-1]() is not flow:
             self._readers = [known for known in self._readers if (one := known()) is not None and one is not flow]
             self._readers.append(weakref.ref(flow))
+
+    def note_read(self) -> None:
+        """Note that an event was taken that needed no wait.
+
+        Whose context this is says enough: to look for the task would cost more than the event. A task that its
+        reader began registers with the first event that it has to wait for.
+        """
+        self._last_read = time.monotonic()
+        if not self._readers or self._readers[-1]() is not known_flow():
+            self.read_by(current_flow())
 
     def begin_read(self) -> None:
         """Note that the calling code waits for the turn's next event."""

@@ -10,15 +10,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from chat_sessions.core.errors import ConfigurationError, ConflictError, TurnFailed
-from chat_sessions.core.events import Event
+from chat_sessions.core.events import Event, Stop
 from chat_sessions.core.turn import RunBegan, RunEnded, Turn, TurnFold, Update, replay
-from chat_sessions.session.backend import TurnRequest
+from chat_sessions.session.backend import AsyncEventConnection, EventConnection, TurnRequest
 from chat_sessions.session.busy import Busy, described
 from chat_sessions.session.deadlines import EventClock, Timeouts
 from chat_sessions.session.recovery import Recovery, is_evidence
 from chat_sessions.session.turn_count import TurnCount
 from chat_sessions.session.turn_queue import LONGEST_WAIT, TurnSlot
-from chat_sessions.session.waiting import current_flow
 
 __all__ = ["PreparedTurn", "TurnState", "closed_before_sent", "event_of"]
 
@@ -26,6 +25,7 @@ _log = logging.getLogger("chat_sessions.session")
 # Without a logging configuration, Python would print it.
 _log.addHandler(logging.NullHandler())
 _PACKAGE = str(Path(__file__).parent.parent)
+_RUNS = (RunBegan, RunEnded)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +50,8 @@ class TurnState:
         self._where = _caller()
         self._fold = TurnFold(prompt, image_urls)
         self._ready: deque[Update] = deque()
+        # What live events can be taken from without a wait.
+        self._live: EventConnection | AsyncEventConnection | None = None
         self._prepared: PreparedTurn | None = None
         self._turns_before: int | None = None
         # Whether the session holds the prompt; None if that is not known.
@@ -92,11 +94,20 @@ class TurnState:
 
     def take(self) -> Update | None:
         """What is ready to be given out, without waiting; None if nothing is."""
-        if not self._ready:
-            return None
+        while not self._ready:
+            # Several events arrive with one read: most tokens need no more than this.
+            if self._live is None or (event := self._live.ready_event()) is None:
+                return None
+            self._ready += self._updates(event)
         if (slot := self._slot) is not None:
-            slot.read_by(current_flow())
+            slot.note_read()
         return self._ready.popleft()
+
+    def _updates(self, event: Event) -> tuple[Update, ...]:
+        """What a live event adds."""
+        if type(event) is Stop:
+            self._live = None
+        return self._fold.updates(event)
 
     def end_runs(self) -> tuple[RunEnded, ...]:
         """End the tool runs that are still open, the last one first, because the turn is left or has ended badly."""
@@ -160,6 +171,7 @@ class TurnState:
 
     def _recover(self, cause: Exception) -> None:
         """Read the session instead of the stream from now on."""
+        self._live = None
         if (budget := self._timeouts.recovery) != 0:
             limit = "" if budget is None else f", for up to {budget:g} s"
             _log.warning("the answer in session %s broke (%s): looking it up there%s", self.session_id, cause, limit)
@@ -180,6 +192,7 @@ class TurnState:
 
     def _release(self) -> None:
         self._is_closed = True
+        self._live = None
         slot, self._slot = self._slot, None
         if slot is not None and self._prepared is not None:
             # The next turn begins with the release, and must find this one counted.
@@ -200,7 +213,7 @@ def closed_before_sent() -> ConfigurationError:
 
 def event_of(update: Update) -> Event | None:
     """The event that this update comes from; None for a tool run that began or ended without one."""
-    return update.event if isinstance(update, RunBegan | RunEnded) else update
+    return update.event if isinstance(update, _RUNS) else update
 
 
 def _caller() -> str:

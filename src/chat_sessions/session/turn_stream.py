@@ -93,8 +93,10 @@ class TurnStream(TurnState):
         self._still_open()
         try:
             self._connection = self._post(request, clock)
+            self._live = self._connection
             if self._is_closed:
                 # Just now, by another thread or task.
+                self._live = None
                 self._connection.close()
             clock.pause()
             return
@@ -191,7 +193,7 @@ class TurnStream(TurnState):
             self._recover(error)
             return
         self._clock.event_arrived()
-        self._ready.extend(self._fold.updates(event))
+        self._ready.extend(self._updates(event))
 
     def _look(self, recovery: Recovery) -> None:
         """Read the session back once more, or raise what is then known to be true."""
@@ -210,6 +212,7 @@ class TurnStream(TurnState):
         """Close the socket and let the session's next turn begin. Idempotent. The service may finish the turn."""
         # First: a reader elsewhere must not take this for a broken stream.
         self._is_closed = True
+        self._live = None
         self.abandon()
         try:
             if self._connection is not None:

@@ -15,7 +15,7 @@ from contextvars import ContextVar
 
 from chat_sessions.core.errors import ConfigurationError
 
-__all__ = ["Flow", "async_sleep", "current_flow", "current_task", "running_loop", "sleep"]
+__all__ = ["Flow", "async_sleep", "current_flow", "current_task", "known_flow", "running_loop", "sleep"]
 
 
 def running_loop() -> asyncio.AbstractEventLoop:
@@ -78,6 +78,11 @@ class Flow:
 
 
 _current: ContextVar[Flow | None] = ContextVar("chat_sessions_flow", default=None)
+
+
+def known_flow() -> Flow | None:
+    """The flow that the calling context was last known to belong to."""
+    return _current.get()
 
 
 def current_flow() -> Flow:

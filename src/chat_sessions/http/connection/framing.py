@@ -20,7 +20,7 @@ _STATUS = re.compile(rb"HTTP/1\.1 (\d\d\d)[ \r]")
 _CHUNKED = re.compile(rb"\r\ntransfer-encoding:[ \t]*chunked[ \t]*\r\n", re.IGNORECASE)
 _LENGTH = re.compile(rb"\r\ncontent-length:", re.IGNORECASE)
 _END_OF_HEAD = re.compile(rb"\n\r?\n")
-_SIZE = re.compile(rb"([0-9A-Fa-f]{1,16})(?:;[^\r\n]*)?[ \t]*\Z")
+_SIZE = re.compile(rb"([0-9A-Fa-f]{1,16})(?:;[^\r\n]*)?[ \t]*\r\n")
 _PASS, _HEAD, _BODY = range(3)
 
 
@@ -102,18 +102,17 @@ class Framing:
                 self._left -= 1
                 at += 1
             else:
-                line_end = data.find(b"\r\n", at)
-                if line_end < 0 and end - at <= _LONGEST_SIZE_LINE:
+                size = _SIZE.match(data, at)
+                if size is None and end - at <= _LONGEST_SIZE_LINE and data.find(b"\r\n", at) < 0:
                     self._line = data[at:]
                     break
-                size = _SIZE.match(data, at, max(line_end, at))
                 if size is None or not (length := int(size[1], 16)):
                     # The end with its trailers, or not a chunk: the parser decides.
                     self._at, self._kept = _PASS, data[at:]
                     break
-                at = line_end + 2
+                at = size.end()
                 stop = at + length
-                if data[stop : stop + 2] == b"\r\n":
+                if data.startswith(b"\r\n", stop):
                     parts.append(data[at:stop])
                     at = stop + 2
                 else:
