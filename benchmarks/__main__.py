@@ -22,11 +22,14 @@ from benchmarks import (
     local_server,
     long_turns,
     memory,
+    opening,
     page,
     peers,
     picture,
     silence,
     tokens,
+    tool_runs,
+    wakeups,
 )
 from benchmarks.measure import Costs, measure
 from benchmarks.replay import Replay
@@ -37,8 +40,11 @@ _GROUPS = (
     *tokens.GROUPS,
     "memory",
     "first_token",
+    "wakeups",
     "silence",
     "concurrency",
+    "opening",
+    "tool_runs",
     "long",
     "history",
     "server",
@@ -129,12 +135,12 @@ def _measured(run: _Run) -> _Result:
     with Replay() as replay, asyncio.Runner() as runner:
         bench = Bench(replay.url)
         try:
-            return _rows(bench, runner, run)
+            return _rows(replay, bench, runner, run)
         finally:
             runner.run(bench.aclose())
 
 
-def _rows(bench: Bench, runner: asyncio.Runner, run: _Run) -> _Result:
+def _rows(replay: Replay, bench: Bench, runner: asyncio.Runner, run: _Run) -> _Result:
     found: list[Row] = []
     costs, beside = Costs(), Costs()
     if run.groups & set(tokens.GROUPS):
@@ -148,8 +154,11 @@ def _rows(bench: Bench, runner: asyncio.Runner, run: _Run) -> _Result:
     others: dict[str, Callable[[], list[Row]]] = {
         "memory": lambda: memory.rows(bench, with_peers=run.with_peers),
         "first_token": lambda: first_token.rows(bench, runner, with_peers=run.with_peers),
+        "wakeups": lambda: wakeups.rows(replay.url, replay.tls_url, replay.authority),
         "silence": lambda: silence.rows(bench, runner, with_peers=run.with_peers),
         "concurrency": lambda: concurrency.rows(bench),
+        "opening": lambda: opening.rows(bench, runner),
+        "tool_runs": lambda: tool_runs.rows(bench, runner),
         "long": lambda: long_turns.rows(bench, runner),
         "history": history.rows,
         "server": local_server.rows,

@@ -4,6 +4,7 @@ The session, or the first part of the path, says what is sent (`Plan`):
 
 - `chunk-10000`, `co16-...`, `write-...`, `mixed-...`: that many deltas, framed so, as fast as the socket takes them;
 - `silence-1.0`: a delta, a second of nothing, a delta;
+- `tools-100`: a turn of that many tool runs, with a delta after each;
 - `paced-50-6.0`: 50 deltas a second for 6 seconds; the text of each is the time at which it was written.
 
 What stands behind a `~` only tells sessions apart.
@@ -15,6 +16,7 @@ import asyncio
 import heapq
 import os
 import re
+import ssl
 import subprocess
 import sys
 import threading
@@ -23,8 +25,11 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import TracebackType
 from typing import Self
+
+import trustme
 
 from benchmarks.wires import END, HEAD, WIRES, answer, chunk
 
@@ -39,20 +44,31 @@ _ROUTES = (
 _TICK = 0.001
 # Spreads the starts of paced streams over their interval.
 _GOLDEN = 0.618033988749895
+_SERVER = "server.pem"
 
 
 class Replay:
-    """The running server; `url` is its address. Leaving the block ends it, and so does the end of this process."""
+    """The running server. Leaving the block ends it, and so does the end of this process.
+
+    `url` is its address, `tls_url` the one over TLS, for which the authority in the file `authority` vouches.
+    """
 
     def __enter__(self) -> Self:
+        self._folder = TemporaryDirectory()
+        folder = Path(self._folder.name)
+        self.authority = str(folder / "authority.pem")
+        made = trustme.CA()
+        made.cert_pem.write_to_path(self.authority)
+        made.issue_cert("127.0.0.1").private_key_and_cert_chain_pem.write_to_path(folder / _SERVER)
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "benchmarks.replay"],
+            [sys.executable, "-m", "benchmarks.replay", str(folder / _SERVER)],
             cwd=Path(__file__).parents[1],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
         )
         assert self._process.stdout is not None
-        self.url = f"http://127.0.0.1:{int(self._process.stdout.readline())}"
+        plain, tls = map(int, self._process.stdout.readline().split())
+        self.url, self.tls_url = f"http://127.0.0.1:{plain}", f"https://127.0.0.1:{tls}"
         return self
 
     def __exit__(
@@ -60,6 +76,7 @@ class Replay:
     ) -> None:
         # It ends with its standard input.
         self._process.communicate()
+        self._folder.cleanup()
 
 
 @dataclass(order=True)
@@ -180,12 +197,17 @@ class _Connection(asyncio.Protocol):
             await self._may_write.wait()
 
 
-async def _serve() -> None:
+async def _serve(certificate: str) -> None:
     pacer = _Pacer()
     loop = asyncio.get_running_loop()
-    server = await loop.create_server(lambda: _Connection(pacer), "127.0.0.1", 0, backlog=1024)
-    print(server.sockets[0].getsockname()[1], flush=True)
-    await server.serve_forever()
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(certificate)
+    servers = [
+        await loop.create_server(lambda: _Connection(pacer), "127.0.0.1", 0, backlog=1024, ssl=tls)
+        for tls in (None, context)
+    ]
+    print(*(server.sockets[0].getsockname()[1] for server in servers), flush=True)
+    await asyncio.gather(*(server.serve_forever() for server in servers))
 
 
 def _end_with_parent() -> None:
@@ -196,4 +218,4 @@ def _end_with_parent() -> None:
 if __name__ == "__main__":
     threading.Thread(target=_end_with_parent, daemon=True).start()
     with suppress(KeyboardInterrupt):
-        asyncio.run(_serve())
+        asyncio.run(_serve(sys.argv[1]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -18,22 +19,30 @@ _Made = TypeVar("_Made")
 
 @dataclass
 class Bench:
-    """The replay server's address, and clients of it that keep their connections."""
+    """The replay server's address, and clients of it that keep their connections.
+
+    `authority` is the file with the certificate of the authority that vouches for an `https` address.
+    """
 
     url: str
+    authority: str | None = None
     _made: dict[object, object] = field(default_factory=dict[object, object])
 
     @cached_property
     def http(self) -> httpx.Client:
-        return httpx.Client()
+        return httpx.Client(verify=self._verify)
 
     @cached_property
     def async_http(self) -> httpx.AsyncClient:
-        return httpx.AsyncClient(limits=httpx.Limits(max_connections=None))
+        return httpx.AsyncClient(limits=httpx.Limits(max_connections=None), verify=self._verify)
 
     @cached_property
     def chat(self) -> LlamaCloudChat:
-        return LlamaCloudChat(api_key="benchmark", base_url=self.url)
+        return LlamaCloudChat(api_key="benchmark", base_url=self.url, verify=self._verify)
+
+    @cached_property
+    def _verify(self) -> ssl.SSLContext | bool:
+        return True if self.authority is None else ssl.create_default_context(cafile=self.authority)
 
     def turn_url(self, plan: str) -> str:
         """Where the Chat API takes a turn of the session `plan`."""

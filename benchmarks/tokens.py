@@ -28,14 +28,13 @@ Extent: TypeAlias = Literal["short", "goals", "all"]
 
 @dataclass(frozen=True)
 class _Goal:
-    """At most so many times the costs of other subjects, added, and so many microseconds more."""
+    """At most so many times the costs of other subjects, added."""
 
     group: str
     subject: Subject
     text: str
     framing: str
     of: tuple[tuple[Subject, float], ...]
-    more: float = 0.0
 
     @property
     def bases(self) -> tuple[Subject, ...]:
@@ -54,18 +53,17 @@ _PEERS = (peers.SDK, peers.CHAT_OPENAI, peers.REMOTE_GRAPH, peers.SIMPLE_ENGINE,
 def _goals() -> Iterator[_Goal]:
     t, l_ = floors.T, langchain.L
     model, heard = langchain.CHAT_MODEL, langchain.CHAT_MODEL_HANDLER
-    yield _Goal("client", ours.CLIENT, "≤ 1.25 T", "chunk", ((t, 1.25),))
-    yield _Goal("client", ours.CLIENT, "≤ 1.5 T", "co16", ((t, 1.5),))
-    for framing in _JUDGED:
-        yield _Goal("langchain", model, "≤ T + 0.5 L", framing, ((t, 1), (l_, 0.5)))
+    for framing, of_client, of_model in (("chunk", 0.3, 0.5), ("co16", 0.7, 1.2)):
+        yield _Goal("client", ours.CLIENT, f"≤ {of_client} T", framing, ((t, of_client),))
+        yield _Goal("langchain", model, f"≤ {of_model} T", framing, ((t, of_model),))
         yield _Goal("langchain", heard, "≤ T + 0.75 L", framing, ((t, 1), (l_, 0.75)))
     yield _Goal("langchain", model, "≤ ChatOpenAI / 6", "chunk", ((peers.CHAT_OPENAI, 1 / 6),))
     for framing in _JUDGED:
         stock = ((langchain.STOCK_EVENTS, 1.1),)
         yield _Goal("events", langchain.CHAT_MODEL_EVENTS, "≤ 1.1 stock", framing, stock)
     engine, heard = llama_index.ENGINE, llama_index.ENGINE_HANDLER
-    for framing in _JUDGED:
-        yield _Goal("llama_index", engine, "≤ T + 5 µs", framing, ((t, 1),), more=5)
+    for framing, of_engine in (("chunk", 0.4), ("co16", 0.9)):
+        yield _Goal("llama_index", engine, f"≤ {of_engine} T", framing, ((t, of_engine),))
     yield _Goal("llama_index", engine, "≤ SimpleChatEngine / 10", "chunk", ((peers.SIMPLE_ENGINE, 1 / 10),))
     yield _Goal(
         "llama_index", heard, "≤ the same of SimpleChatEngine / 6", "chunk", ((peers.SIMPLE_ENGINE_HANDLER, 1 / 6),)
@@ -163,7 +161,7 @@ def rows(costs: Costs, beside: Costs, groups: AbstractSet[str], count: int, *, e
                 continue
             run = beside if goal.is_beside else costs
             figure = run.of(goal.subject, goal.framing, count, is_async=is_async)
-            limit: float | None = goal.more
+            limit: float | None = 0.0
             for base, times in goal.of:
                 cost = run.of(base, _framing(base, goal.framing), count, is_async=is_async)
                 limit = None if limit is None or cost is None else limit + times * cost

@@ -130,6 +130,18 @@ def _mixed(count: int) -> list[bytes]:
     return [*events, *WIRES["llama_cloud"].end()]
 
 
+def _tools(count: int) -> list[bytes]:
+    """A turn of so many tool runs, with a delta after each."""
+    events: list[bytes] = []
+    for number, piece in enumerate(words(count)):
+        call = {"call_id": f"call-{number}", "name": "search"}
+        passage = {"file_name": f"report-{number}.pdf", "page": 1, "text": "The margin rose. " * 6, "score": 0.9}
+        events.append(_message({"type": "tool_call", **call, "arguments": {"query": f"margin {number}"}}))
+        events.append(_message({"type": "tool_result", **call, "result": {"results": [passage]}}))
+        events.append(WIRES["llama_cloud"].delta(piece))
+    return [*events, *WIRES["llama_cloud"].end()]
+
+
 def chunk(data: bytes) -> bytes:
     """One HTTP chunk."""
     return f"{len(data):x}\r\n".encode() + data + b"\r\n"
@@ -141,6 +153,9 @@ _FRAMINGS: dict[str, Callable[[list[bytes]], list[bytes]]] = {
 }
 
 
+_TURNS = {"mixed": _mixed, "tools": _tools}
+
+
 def _parts(data: bytes) -> list[bytes]:
     return [data[start : start + _BLOCK] for start in range(0, len(data), _BLOCK)]
 
@@ -150,10 +165,10 @@ def answer(wire: str, framing: str, count: int) -> tuple[bytes, ...]:
     """The answer to a request, in the pieces in which it is written: one, but for "write", which is one per event.
 
     Framings: "co16" is HTTP chunks of 16 KiB, "chunk" one chunk per event, "write" one chunk and one write per event,
-    "mixed" as "chunk" with reasoning and tools.
+    "mixed" as "chunk" with reasoning and tools, "tools" a turn of `count` tool runs.
     """
-    if framing == "mixed":
-        events = _mixed(count)
+    if framing in _TURNS:
+        events = _TURNS[framing](count)
     else:
         events = [WIRES[wire].delta(word) for word in words(count)] + WIRES[wire].end()
     chunks = _FRAMINGS["co16" if framing == "co16" else "chunk"](events)

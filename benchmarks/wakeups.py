@@ -1,0 +1,74 @@
+"""Microseconds of CPU per event where each comes by itself, as a model writes them: one wake-up for each."""
+
+from __future__ import annotations
+
+import asyncio
+import statistics
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from importlib import import_module
+from importlib.util import find_spec
+
+from benchmarks import ours
+from benchmarks.floors import T
+from benchmarks.row import Row, at_most
+from benchmarks.subject import Bench, Subject
+
+__all__ = ["rows"]
+
+_RATE, _SECONDS = 400, 2.0
+_PLAN = f"paced-{_RATE}-{_SECONDS}"
+_Loop = Callable[[], asyncio.AbstractEventLoop]
+
+
+def rows(url: str, tls_url: str, authority: str, *, repeats: int = 3) -> list[Row]:
+    """The client beside the floor: sync, on asyncio and on uvloop where it is installed, plain and over TLS."""
+    uvloop: _Loop | None = import_module("uvloop").new_event_loop if find_spec("uvloop") else None
+    found: list[Row] = []
+    for where, bench in (("plain", Bench(url)), ("TLS", Bench(tls_url, authority))):
+        loops: list[tuple[str, _Loop | None]] = [("asyncio", asyncio.new_event_loop)]
+        loops += [("uvloop", uvloop)] if uvloop else []
+        found += _compared(f"sync, {where}", 0.8, lambda subject, of=bench: _read(of, subject), repeats)
+        for name, loop in loops:
+            goal = 0.45 if where == "TLS" and name == "asyncio" else None
+            with asyncio.Runner(loop_factory=loop) as runner:
+                found += _compared(
+                    f"async, {where}, {name}",
+                    goal,
+                    lambda subject, of=bench, by=runner: by.run(_aread(of, subject)),
+                    repeats,
+                )
+                runner.run(bench.aclose())
+            bench = Bench(bench.url, bench.authority)
+    return found
+
+
+def _compared(where: str, goal: float | None, read: Callable[[Subject], float], repeats: int) -> list[Row]:
+    floors, figures = zip(*((read(T), read(ours.CLIENT)) for _ in range(repeats)), strict=True)
+    floor, figure = statistics.median(floors), statistics.median(figures)
+    said = "" if goal is None else f"≤ {goal} T"
+    limit = None if goal is None else goal * floor
+    return [
+        at_most("wakeups", f"{T.title}, one event per wake-up, {where}", "", floor, None, "µs"),
+        at_most("wakeups", f"{ours.CLIENT.title}, one event per wake-up, {where}", said, figure, limit, "µs"),
+    ]
+
+
+def _read(bench: Bench, subject: Subject) -> float:
+    assert subject.sync is not None
+    pieces: Iterator[str] = subject.sync(bench, _PLAN)
+    next(pieces)
+    began = time.process_time()
+    count = sum(1 for _ in pieces)
+    return (time.process_time() - began) / count * 1e6
+
+
+async def _aread(bench: Bench, subject: Subject) -> float:
+    assert subject.aio is not None
+    pieces: AsyncIterator[str] = subject.aio(bench, _PLAN)
+    await anext(pieces)
+    began = time.process_time()
+    count = 0
+    async for _ in pieces:
+        count += 1
+    return (time.process_time() - began) / count * 1e6
