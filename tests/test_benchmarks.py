@@ -109,8 +109,7 @@ def test_the_short_form_fails_on_a_gross_regression_alone(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def measured(bench: Bench, runner: asyncio.Runner, jobs: dict[Job, int]) -> Costs:
-        slow = {ours.CLIENT: 41.0}
-        return Costs({job: [slow.get(job.subject, 10.0)] for job in jobs})
+        return Costs({job: [10.0] for job in jobs})
 
     monkeypatch.setattr("benchmarks.__main__.measure", measured)
 
@@ -118,7 +117,8 @@ def test_the_short_form_fails_on_a_gross_regression_alone(
     told = capsys.readouterr()
     assert told.err.count("gross regression") == 2
     assert "client stream(), sync, one chunk per event is 3.3 times its limit" in told.err
-    # SessionChatEngine's limit is 15, the chat model's is 15 too: over it a little is a miss, and no more.
+    # The engine's limit is 4, the chat model's 5: over it a little is a miss, and no more.
+    assert "MISS" in told.out
     assert "pass" in told.out
 
 
@@ -132,13 +132,13 @@ def test_each_job_runs_as_often_as_it_says(bench: Bench, runner: asyncio.Runner)
 
 def test_a_goal_on_several_floors_adds_them_up() -> None:
     def cost(subject: Subject) -> float:
-        return {floors.T: 10.0, langchain.L: 20.0, langchain.CHAT_MODEL: 20.5}.get(subject, 1.0)
+        return {floors.T: 10.0, langchain.L: 20.0, langchain.CHAT_MODEL_HANDLER: 25.5}.get(subject, 1.0)
 
     jobs = tokens.jobs({"langchain"}, COUNT, 1, extent="goals")
     rows = tokens.rows(Costs({job: [cost(job.subject)] for job in jobs}), Costs(), {"langchain"}, COUNT, extent="goals")
 
-    row = next(row for row in rows if row.goal == "≤ T + 0.5 L")
-    assert (row.limit, row.figure, row.verdict) == (20.0, 20.5, "MISS")
+    row = next(row for row in rows if row.goal == "≤ T + 0.75 L")
+    assert (row.limit, row.figure, row.verdict) == (25.0, 25.5, "MISS")
     beside = next(row for row in rows if row.goal == "≤ ChatOpenAI / 6")
     assert (beside.figure, beside.limit, beside.verdict, beside.note) == (None, None, "-", "peer not run")
 

@@ -369,6 +369,53 @@ async def test_an_event_that_cannot_be_read_is_made_good_from_the_session(chat: 
     assert len(wire.posts()) == 1
 
 
+def in_one_read(*events: Event | bytes) -> bytes:
+    """These events as bytes that arrive together."""
+    bodies = (event if isinstance(event, bytes) else json.dumps(dump_event(event)).encode() for event in events)
+    return b"".join(b"event: message\ndata: " + body + b"\n\n" for body in bodies)
+
+
+async def test_events_that_come_together_are_shown_up_to_the_one_that_cannot_be_read(
+    chat: AnyChat, wire: WireServer
+) -> None:
+    def handle(_: Request, connection: Connection) -> None:
+        connection.start_stream()
+        pieces = [TextDelta(content="H"), TextDelta(content="el")]
+        connection.chunk(in_one_read(*pieces, b"{nope", TextDelta(content="never read"), STOP))
+        connection.wait_until_closed()
+
+    wire.on("POST", "/messages/stream", handle)
+    wire.on("GET", "/ses-1", history_of(UserInput(content="q"), Text(content="Hello"), STOP))
+    shown = await every(chat.stream("ses-1", "q", index_ids=["idx-1"], baseline=False))
+    assert [event.content for event in shown if isinstance(event, TextDelta)] == ["H", "el", "lo"]
+    assert len(wire.posts()) == 1
+
+
+async def test_thousands_of_events_that_add_nothing_cost_no_stack(chat: AnyChat, wire: WireServer) -> None:
+    def handle(_: Request, connection: Connection) -> None:
+        connection.start_stream()
+        connection.chunk(in_one_read(*[TextDelta(content="")] * 5_000, *HELLO))
+        connection.wait_until_closed()
+
+    wire.on("POST", "/messages/stream", handle)
+    assert (await every(chat.stream("ses-1", "q", index_ids=["idx-1"], baseline=False)))[-1] == STOP
+
+
+async def test_a_stream_that_is_closed_gives_out_nothing_of_what_has_come(chat: AnyChat, wire: WireServer) -> None:
+    def handle(_: Request, connection: Connection) -> None:
+        connection.start_stream()
+        connection.chunk(in_one_read(*HELLO))
+        connection.wait_until_closed()
+
+    wire.on("POST", "/messages/stream", handle)
+    async with entered(chat.stream("ses-1", "q", index_ids=["idx-1"], baseline=False)) as stream:
+        assert await do(stream.next_update()) == HELLO[0]
+        await do(stream.close())
+        assert stream.take() is None
+        assert await do(stream.next_update()) is None
+        assert stream.turn.text == "Hel"
+
+
 @pytest.mark.usefixtures("no_waiting")
 async def test_a_turn_refused_for_now_is_posted_again_because_it_was_not_taken(chat: AnyChat, wire: WireServer) -> None:
     wire.on("POST", "/messages/stream", refuse(429, retry_after="1"), stream_of(*HELLO))
