@@ -28,18 +28,13 @@ def rows(url: str, tls_url: str, authority: str, *, repeats: int = 3) -> list[Ro
     for where, bench in (("plain", Bench(url)), ("TLS", Bench(tls_url, authority))):
         loops: list[tuple[str, _Loop | None]] = [("asyncio", asyncio.new_event_loop)]
         loops += [("uvloop", uvloop)] if uvloop else []
-        found += _compared(f"sync, {where}", 0.8, lambda subject, of=bench: _read(of, subject), repeats)
+        found += _compared(f"sync, {where}", 0.8, _reads(bench, None), repeats)
         for name, loop in loops:
             goal = 0.45 if where == "TLS" and name == "asyncio" else None
             with asyncio.Runner(loop_factory=loop) as runner:
-                found += _compared(
-                    f"async, {where}, {name}",
-                    goal,
-                    lambda subject, of=bench, by=runner: by.run(_aread(of, subject)),
-                    repeats,
-                )
-                runner.run(bench.aclose())
-            bench = Bench(bench.url, bench.authority)
+                made = Bench(bench.url, bench.authority)
+                found += _compared(f"async, {where}, {name}", goal, _reads(made, runner), repeats)
+                runner.run(made.aclose())
     return found
 
 
@@ -52,6 +47,11 @@ def _compared(where: str, goal: float | None, read: Callable[[Subject], float], 
         at_most("wakeups", f"{T.title}, one event per wake-up, {where}", "", floor, None, "µs"),
         at_most("wakeups", f"{ours.CLIENT.title}, one event per wake-up, {where}", said, figure, limit, "µs"),
     ]
+
+
+def _reads(bench: Bench, runner: asyncio.Runner | None) -> Callable[[Subject], float]:
+    """What reads a subject: sync without a runner."""
+    return lambda subject: _read(bench, subject) if runner is None else runner.run(_aread(bench, subject))
 
 
 def _read(bench: Bench, subject: Subject) -> float:

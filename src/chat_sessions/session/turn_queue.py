@@ -97,9 +97,13 @@ class TurnSlot:
 
     def read_by(self, flow: Flow) -> None:
         """Note that this flow reads the turn now."""
-        if not self._readers or self._readers[-1]() is not flow:
+        if self._last_reader is not flow:
             self._readers = [known for known in self._readers if (one := known()) is not None and one is not flow]
             self._readers.append(weakref.ref(flow))
+
+    @property
+    def _last_reader(self) -> Flow | None:
+        return self._readers[-1]() if self._readers else None
 
     def note_read(self) -> None:
         """Note that an event was taken that needed no wait.
@@ -108,12 +112,15 @@ class TurnSlot:
         reader began registers with the first event that it has to wait for.
         """
         self._last_read = time.monotonic()
-        if not self._readers or self._readers[-1]() is not known_flow():
+        if self._last_reader is not known_flow():
             self.read_by(current_flow())
 
     def begin_read(self) -> None:
         """Note that the calling code waits for the turn's next event."""
-        self.read_by(current_flow())
+        # In a thread, to look for a task costs an exception, and a task that it runs would descend from its flow.
+        flow = known_flow()
+        if flow is None or flow is not self._last_reader or not flow.is_this_thread:
+            self.read_by(current_flow())
         self.is_reading = True
 
     def end_read(self) -> None:

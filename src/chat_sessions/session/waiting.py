@@ -64,8 +64,13 @@ class Flow:
     def is_of(self, task: asyncio.Task[object] | None) -> bool:
         """Whether code in this task, or outside of any, that has the flow in its context is part of it."""
         if self._task is None:
-            return task is None and self.thread == threading.get_ident()
+            return task is None and self.is_this_thread
         return task is None or self._task() is task
+
+    @property
+    def is_this_thread(self) -> bool:
+        """Whether it is the calling thread's, and not a task's."""
+        return self._task is None and self.thread == threading.get_ident()
 
     def descends_from(self, other: Flow) -> bool:
         """Whether the other flow, or one that it began, began this one."""

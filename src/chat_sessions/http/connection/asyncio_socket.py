@@ -75,7 +75,8 @@ class Socket:
 
     async def receive(self, timeout: float | None) -> bytes:
         """Return what has come, one byte at least; nothing at the end."""
-        if not self._unread and not self._has_ended:
+        if not self._unread and not self._has_ended and self._loop is not asyncio.get_running_loop():
+            # Nobody has looked yet; later on the loop has.
             self._on_readable()
         while not self._unread:
             if self._end is not None:
@@ -204,6 +205,8 @@ class TLS:
     def __init__(self, pipe: Pipe, context: ssl.SSLContext, server_hostname: str | None) -> None:
         self._pipe = pipe
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        # Whether all that has come was read: to ask the library costs more than to know.
+        self._is_drained = False
         self.object = context.wrap_bio(self._incoming, self._outgoing, server_hostname=server_hostname)
 
     @property
@@ -228,10 +231,11 @@ class TLS:
         while True:
             parts: list[bytes] = []
             try:
-                while part := self.object.read(_READ_SIZE):
+                while not self._is_drained and (part := self.object.read(_READ_SIZE)):
                     parts.append(part)
+                    self._is_drained = not self._incoming.pending and not self.object.pending()
             except ssl.SSLWantReadError:
-                pass
+                self._is_drained = True
             except (ssl.SSLZeroReturnError, ssl.SSLEOFError):
                 return b"".join(parts)
             except ssl.SSLError as error:
@@ -254,6 +258,7 @@ class TLS:
         await self._flush(timeout)
 
     def _feed(self, data: bytes) -> None:
+        self._is_drained = False
         if data:
             self._incoming.write(data)
         else:
