@@ -416,6 +416,31 @@ async def test_a_stream_that_is_closed_gives_out_nothing_of_what_has_come(chat: 
         assert stream.turn.text == "Hel"
 
 
+async def test_a_task_that_took_what_had_come_already_may_not_wait_for_the_turn(
+    sync_chat: LlamaCloudChat, wire: WireServer
+) -> None:
+    def handle(_: Request, connection: Connection) -> None:
+        connection.start_stream()
+        connection.chunk(in_one_read(*HELLO[:2]))
+        connection.wait_until_closed()
+
+    wire.on("POST", "/messages/stream", handle)
+    stream = sync_chat.session("ses-1", index_ids=["idx-1"], baseline=False).stream("one")
+
+    async def begins() -> None:
+        stream.open()
+        next(stream)
+
+    async def goes_on() -> None:
+        next(stream)
+        await sync_chat.aio.session("ses-1", index_ids=["idx-1"], baseline=False).ask("two")
+
+    await asyncio.create_task(begins())
+    with pytest.raises(ConfigurationError, match="the code that reads it is the code that asks"):
+        await asyncio.wait_for(goes_on(), 5)
+    stream.close()
+
+
 @pytest.mark.usefixtures("no_waiting")
 async def test_a_turn_refused_for_now_is_posted_again_because_it_was_not_taken(chat: AnyChat, wire: WireServer) -> None:
     wire.on("POST", "/messages/stream", refuse(429, retry_after="1"), stream_of(*HELLO))

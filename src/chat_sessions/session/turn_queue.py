@@ -112,7 +112,8 @@ class TurnSlot:
         reader began registers with the first event that it has to wait for.
         """
         self._last_read = time.monotonic()
-        if self._last_reader is not known_flow():
+        flow = known_flow()
+        if flow is None or flow is not self._last_reader:
             self.read_by(current_flow())
 
     def begin_read(self) -> None:
