@@ -11,7 +11,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from chat_sessions.cli.commands import sessions
+from chat_sessions.cli.commands import config, sessions
 from chat_sessions.cli.commands.ask import ask
 from chat_sessions.cli.commands.chat import chat
 from chat_sessions.cli.commands.demo import demo
@@ -54,6 +54,7 @@ _COMMANDS: dict[Callable[..., Any], str] = {
 for _command, _examples in _COMMANDS.items():
     app.command(cls=GroupedCommand, epilog=_examples)(_command)
 app.add_typer(sessions.app, name="sessions")
+app.add_typer(config.app, name="config")
 
 
 def _print_version(wanted: bool) -> None:

@@ -88,6 +88,7 @@ def list_(
 def show(
     session: options.SessionArgument,
     as_json: options.AsJson = False,
+    plain: options.Plain = False,
     api_key: options.ApiKey = None,
     base_url: options.BaseUrl = None,
     region: options.Region = None,
@@ -95,7 +96,8 @@ def show(
     backend: options.Backend = None,
 ) -> None:
     """Show a session: every question, tool run, answer and source."""
-    with _opened(Where(api_key, base_url, region, local, backend), quiet=as_json) as (service, terminal):
+    where = Where(api_key, base_url, region, local, backend)
+    with _opened(where, quiet=as_json, plain=plain) as (service, terminal):
         with service.looking_up(session) as session:
             found = service.client.retrieve(session)
         turns = replay(found.events)
@@ -161,7 +163,7 @@ def title(
     backend: options.Backend = None,
 ) -> None:
     """Generate a session title, and print it."""
-    where = Where(api_key, base_url, region, local, backend, AgentOptions(llm))
+    where = Where(api_key, base_url, region, local, backend, AgentOptions(llm)).configured()
     if max_length is not None and not where.is_openhands:
         raise ConfigurationError("--max-length is for OpenHands: add --backend openhands")
     if message is not None and where.is_openhands:
@@ -279,10 +281,10 @@ def confirm(
 
 
 @contextmanager
-def _opened(where: Where, *, quiet: bool = False) -> Generator[tuple[Service, Terminal]]:
+def _opened(where: Where, *, quiet: bool = False, plain: bool = False) -> Generator[tuple[Service, Terminal]]:
     """Open the service to look at its sessions, not to ask."""
-    terminal = Terminal(quiet=quiet)
-    with open_service(where, terminal, documents=False) as service:
+    terminal = Terminal(quiet=quiet, plain=plain)
+    with open_service(where.configured(), terminal, documents=False) as service:
         yield service, terminal
 
 
