@@ -82,8 +82,8 @@ class Program:
         """Run the program from Python code of its own."""
         return self.finish(self.start_python(code), "")
 
-    def start_python(self, code: str) -> subprocess.Popen[str]:
-        return self._start([sys.executable, "-c", code], None)
+    def start_python(self, code: str, env: dict[str, str] | None = None) -> subprocess.Popen[str]:
+        return self._start([sys.executable, "-c", code], env)
 
     def start(self, *arguments: str, env: dict[str, str] | None = None) -> subprocess.Popen[str]:
         return self._start([*COMMAND, *arguments], env)

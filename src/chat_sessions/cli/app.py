@@ -19,12 +19,13 @@ from chat_sessions.cli.commands.doctor import doctor
 from chat_sessions.cli.commands.serve import serve
 from chat_sessions.cli.commands.ui import ui
 from chat_sessions.cli.errors import HELP, ExitCode
-from chat_sessions.cli.help import GroupedCommand, examples
+from chat_sessions.cli.help import CommandGroup, GroupedCommand, examples
 
 __all__ = ["app", "run"]
 
 app = typer.Typer(
     name="chat-sessions",
+    cls=CommandGroup,
     help="Chat with your documents in sessions of the LlamaCloud Chat API, or of the same API on this machine.\n\n"
     "With LLAMA_CLOUD_API_KEY set, or --api-key, questions go to LlamaCloud; without a key, to a local server over "
     "your own files, which needs no key and no network. With --backend openhands, sessions are the conversations of "

@@ -11,7 +11,7 @@ import typer
 
 from chat_sessions.cli import options
 from chat_sessions.cli.errors import handle_errors
-from chat_sessions.cli.help import GroupedCommand, examples
+from chat_sessions.cli.help import CommandGroup, GroupedCommand, examples
 from chat_sessions.cli.show.json import dump
 from chat_sessions.cli.show.terminal import Terminal
 from chat_sessions.cli.show.text import one_line
@@ -21,7 +21,8 @@ from chat_sessions.core.errors import ConfigurationError
 __all__ = ["app"]
 
 app = typer.Typer(
-    help="Show and change the config file: the address, the backend and the indexes that commands use.\n\n"
+    cls=CommandGroup,
+    help="Show and change the config file.\n\nIt names the address, the backend and the indexes that commands use. "
     "Options and environment variables win.",
     no_args_is_help=True,
     rich_markup_mode=None,
@@ -60,7 +61,7 @@ def set_(
     name: _Name,
     value: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[VALUE]...", help="The value; for index several: ids, folders or files."),
+        typer.Argument(metavar="VALUE", help="The value; for index several: ids, folders or files."),
     ] = None,
     in_clear: Annotated[
         bool,
