@@ -10,7 +10,7 @@ import os
 import streamlit as st
 
 from chat_sessions import LlamaCloudChat
-from chat_sessions.langchain import SessionChatModel
+from chat_sessions.langchain import SessionChatModel, events_to_messages
 
 
 @st.cache_resource
@@ -23,13 +23,12 @@ if "session" not in st.session_state:
 session = st.session_state.session
 
 # Streamlit runs the file again for each question, so the history is read from where it is kept.
-for turn in session.turns() if session.id else []:
-    st.chat_message("user").write(turn.prompt)
-    st.chat_message("assistant").write(turn.text)
+for message in events_to_messages(client().retrieve(session.id).events) if session.id else []:
+    st.chat_message(message.type).write(message.text)
 
 if question := st.chat_input("Ask your documents"):
-    st.chat_message("user").write(question)
+    st.chat_message("human").write(question)
     # As text: blocks of tools and thoughts would be shown as JSON.
     model = SessionChatModel.from_session(session, output="text")
-    with st.chat_message("assistant"):
+    with st.chat_message("ai"):
         st.write_stream(model.stream(question))
