@@ -24,7 +24,7 @@ README: list[tuple[str, str]] = [
     ("opens [a page](docs/web.md) over your files", "tests/cli/commands/test_ui.py::*"),
     ("Tokens arrive as the service writes them", f"{STREAM}::test_the_first_event_is_here_before_the_second_is_sent"),
     ("in every surface, sync and async", "tests/faults/test_adapters.py::test_a_turn_cut_around_each_event_is_whole_through_each_entry_point"),
-    ("Each tool run is a trace in your framework's callbacks", "tests/llama_index/test_trace_contents.py::*"),
+    ("**You see the remote tools.** Each tool run is a trace in your framework's callbacks", "tests/llama_index/test_trace_contents.py::*"),
     ("file, page, score, page image", "tests/test_local_server.py::test_a_question_about_page_3_of_a_pdf_has_that_page_as_its_source_and_a_screenshot_that_opens"),
     ("A prompt is sent once", HANDLED),
     ("A stream that breaks is looked up in its session", f"{STREAM}::test_a_stream_that_ends_without_stop_is_finished_from_the_session"),
