@@ -1,4 +1,4 @@
-"""A web application around hosted sessions: create one, stream a turn, stop it, get a whole answer, say what went wrong.
+"""A web application around hosted sessions: create one, stream a turn, stop it, get a whole answer, report errors.
 
 Run it with `uvicorn examples.web_application:app`. It asks LlamaCloud, or the server that LLAMA_CLOUD_BASE_URL names.
 """

@@ -1,6 +1,7 @@
 """A turn as a trace in Langfuse: a generation, its tools, and what they retrieved.
 
-Set LANGFUSE_PUBLIC_KEY, LANGFUSE_SECRET_KEY and LANGFUSE_BASE_URL, then run `python -m examples.recipes.langfuse_traces`.
+Set LANGFUSE_PUBLIC_KEY, LANGFUSE_SECRET_KEY and LANGFUSE_BASE_URL, then run
+`python -m examples.recipes.langfuse_traces`.
 """
 
 from __future__ import annotations

@@ -4,6 +4,7 @@ A claim is quoted as far as it is needed to find it. `test_claims` checks that t
 and that no row and no rule of the pages is left out.
 """
 
+# ruff: noqa: E501 (a row is a line)
 from __future__ import annotations
 
 STREAM = "tests/session/test_turn_stream.py"

@@ -34,5 +34,5 @@ def test_every_row_rule_and_promise_of_the_pages_has_a_test() -> None:
     held = [plain(quoted) for _, quoted, _ in CLAIMS]
     assert (len(rows), len(rules), len(promises)) == (14, 4, 4)
     left_out = [text for text in rows + rules if not any(quoted in text for quoted in held)]
-    left_out += [text for text in promises if not any(quoted in text or text.rstrip('.') in quoted for quoted in held)]
+    left_out += [text for text in promises if not any(quoted in text or text.rstrip(".") in quoted for quoted in held)]
     assert left_out == []

@@ -98,5 +98,5 @@ def test_every_file_of_a_recipe_is_on_the_list_and_on_its_page() -> None:
 
 def test_every_file_of_a_recipe_is_run_by_a_test() -> None:
     tests = "".join(file.read_text() for file in (ROOT / "tests").rglob("test_*.py"))
-    names = [file for file in (EXAMPLES / "recipes").rglob("*.py")]
+    names = list((EXAMPLES / "recipes").rglob("*.py"))
     assert [file.name for file in names if file.name not in tests and file.parent.name not in tests] == []

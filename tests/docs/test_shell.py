@@ -14,6 +14,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 FENCE = re.compile(r"^```bash\n(.*?)^```", re.MULTILINE | re.DOTALL)
+MODEL = "it needs a model; tests/cli/commands/test_models.py has one"
 # By how a command begins; the first that fits is why it is not run here.
 NOT_RUN = {
     "make ": "`make check` and `make release-check` run it",
@@ -21,8 +22,8 @@ NOT_RUN = {
     "uv ": "it needs an OpenHands Agent Server, as `make openhands` has it",
     "OH_SESSION_API_KEYS_0": "it needs an OpenHands Agent Server, as `make openhands` has it",
     "chat-sessions chat --tool": "it needs an OpenHands Agent Server, as `make openhands` has it",
-    "chat-sessions chat --index docs/ --llm": "it needs a model; tests/cli/commands/test_models.py has one",
-    "chat-sessions chat --index examples/documents --llm": "it needs a model; tests/cli/commands/test_models.py has one",
+    "chat-sessions chat --index docs/ --llm": MODEL,
+    "chat-sessions chat --index examples/documents --llm": MODEL,
     "chat-sessions serve": "it serves until it is interrupted; tests/cli/commands/test_serve.py does",
     "nohup chat-sessions serve": "it serves until it is interrupted; tests/cli/commands/test_serve.py does",
     "chat-sessions ui": "it serves until it is interrupted; tests/cli/commands/test_ui.py does",
@@ -37,7 +38,7 @@ NOT_RUN = {
     "sqlite3 ": "it is the database's own tool",
     "echo $! ": "it manages a process of the lines before it",
     "kill ": "it manages a process of the lines before it",
-    "chat-sessions sessions export ses-0123": "it names a session of the reader's; tests/cli/commands/test_sessions.py has one",
+    "chat-sessions sessions export ses-0123": "it names a session; tests/cli/commands/test_sessions.py has one",
     "python -m benchmarks": "tests/test_benchmarks.py runs what is short",
     "pytest examples/": "tests/docs/test_recipes.py runs it",
 }

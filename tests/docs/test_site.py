@@ -23,7 +23,12 @@ ROOT = Path(__file__).parents[2]
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("site")
     command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(folder)]
-    environment = {**os.environ, "NO_MKDOCS_2_WARNING": "1", "SITE_URL": "https://docs.example/", "REPO_URL": "https://git.example/chat-sessions"}
+    environment = {
+        **os.environ,
+        "NO_MKDOCS_2_WARNING": "1",
+        "SITE_URL": "https://docs.example/",
+        "REPO_URL": "https://git.example/chat-sessions",
+    }
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     return folder
@@ -113,7 +118,9 @@ def test_the_search_finds_a_class_first(address: str, browser: Browser, name: st
     # The page that the class is on, and the class on it.
     expect(results.nth(1)).to_be_attached(timeout=30_000)
     found = [str(results.nth(number).get_attribute("href")).partition("?") for number in range(2)]
-    addresses = [before.removeprefix(address) + after.partition("#")[1] + after.partition("#")[2] for before, _, after in found]
+    addresses = [
+        before.removeprefix(address) + after.partition("#")[1] + after.partition("#")[2] for before, _, after in found
+    ]
     assert addresses == [entry.partition("#")[0], entry]
     page.close()
 

@@ -164,7 +164,7 @@ def test_options_win_over_the_environment_and_the_environment_over_the_file(
 
 
 @pytest.mark.parametrize("given", [{"base_url": "http://127.0.0.1:1"}, {"region": "us"}])
-def test_the_key_of_the_file_goes_to_no_other_address(config_file: Path, given: dict[str, str]) -> None:
+def test_the_key_of_the_file_goes_to_no_other_address(config_file: Path, given: dict[str, Any]) -> None:
     written(config_file, region="eu", api_key=KEY)
     assert Where(region="eu").configured().api_key == KEY
     assert Where(base_url=f"{EU}/").configured().api_key == KEY

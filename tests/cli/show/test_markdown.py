@@ -96,7 +96,9 @@ def test_text_shows_before_its_block_is_complete() -> None:
         "pip install 'chat-sessions[llama-index,langchain]' --index-url https://example.com/simple",
     ],
 )
-@pytest.mark.parametrize("frame", ["Run `{}` now.", "- first\n- run `{}`", "> `{}`", "```\n{}\n```", "- a\n\n  ```\n  {}\n  ```"])
+@pytest.mark.parametrize(
+    "frame", ["Run `{}` now.", "- first\n- run `{}`", "> `{}`", "```\n{}\n```", "- a\n\n  ```\n  {}\n  ```"]
+)
 def test_code_and_addresses_that_do_not_fit_are_not_broken(whole: str, frame: str) -> None:
     assert whole in shown([frame.format(whole)], width=40)
 

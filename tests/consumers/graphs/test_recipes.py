@@ -56,7 +56,7 @@ def test_langgraph_dev_serves_the_graph_of_the_folder(service: Service, tmp_path
             with get_sync_client(url=f"http://127.0.0.1:{port}") as client:
                 thread = client.threads.create()["thread_id"]
                 for question in QUESTIONS:
-                    given = {"messages": [{"role": "user", "content": question}]}
+                    given: Any = {"messages": [{"role": "user", "content": question}]}
                     state: Any = client.runs.wait(thread, "ask", input=given)
                     assert state["session_id"] == service.session_id
         finally:

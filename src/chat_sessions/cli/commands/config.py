@@ -53,7 +53,10 @@ def show(as_json: options.AsJson = False) -> None:
     "set",
     cls=GroupedCommand,
     epilog=examples(
-        "config set backend openhands", "config set index docs/", "config set region eu", "config set api-key --in-clear"
+        "config set backend openhands",
+        "config set index docs/",
+        "config set region eu",
+        "config set api-key --in-clear",
     ),
 )
 @handle_errors

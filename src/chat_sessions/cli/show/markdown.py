@@ -1,7 +1,7 @@
 """Render the Markdown of an answer on a terminal while it comes.
 
-Blocks that are complete are printed once and for all; the last one is drawn again as it grows. What a user may copy stays
-whole: a block whose words, code or URLs the layout would break is printed as it came.
+Blocks that are complete are printed once and for all; the last one is drawn again as it grows. What a user may copy
+stays whole: a block whose words, code or URLs the layout would break is printed as it came.
 """
 
 from __future__ import annotations
@@ -132,7 +132,9 @@ def _blocks(text: str) -> list[str]:
     lines = text.split("\n")
     starts = [token.map[0] for token in _PARSER.parse(text) if token.level == 0 and token.map and token.nesting >= 0]
     ends = [*starts[1:], len(lines)]
-    return ["\n".join(lines[start:end]) for start, end in zip([0, *starts[1:]], ends, strict=True)] if starts else [text]
+    return (
+        ["\n".join(lines[start:end]) for start, end in zip([0, *starts[1:]], ends, strict=True)] if starts else [text]
+    )
 
 
 def _rendered(block: str, console: Console) -> list[list[Segment]]:

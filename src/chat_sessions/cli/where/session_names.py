@@ -93,8 +93,14 @@ def complete_session(ctx: typer.Context, incomplete: str) -> list[tuple[str, str
 
 def _where(ctx: typer.Context) -> Where:
     given = ctx.params
-    options = (given.get(name) for name in ("api_key", "base_url", "region", "local", "backend"))
-    return Where(*options, indexes=given.get("index") or ()).configured()
+    return Where(
+        api_key=given.get("api_key"),
+        base_url=given.get("base_url"),
+        region=given.get("region"),
+        local=given.get("local"),
+        backend=given.get("backend"),
+        indexes=given.get("index") or (),
+    ).configured()
 
 
 def _local() -> list[tuple[str, str | None]]:
@@ -108,7 +114,9 @@ def _hosted(where: Where) -> list[tuple[str, str | None]]:
     if where.is_openhands:
         from chat_sessions.openhands import OpenHandsChat
 
-        opened = OpenHandsChat(base_url=where.base_url, api_key=where.api_key, timeouts=timeouts, max_retries=0)
+        opened: OpenHandsChat | LlamaCloudChat = OpenHandsChat(
+            base_url=where.base_url, api_key=where.api_key, timeouts=timeouts, max_retries=0
+        )
     else:
         url = where.base_url or (REGIONS[where.region] if where.region else None)
         opened = LlamaCloudChat(api_key=where.api_key, base_url=url, timeouts=timeouts, max_retries=0)
