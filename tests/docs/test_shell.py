@@ -18,6 +18,7 @@ MODEL = "it needs a model; tests/cli/commands/test_models.py has one"
 # By how a command begins; the first that fits is why it is not run here.
 NOT_RUN = {
     "make ": "`make check` and `make release-check` run it",
+    "python3 -m venv": "`make release-check` installs wheel and sdist",
     "pip install": "`make release-check` installs wheel and sdist",
     "uv ": "it needs an OpenHands Agent Server, as `make openhands` has it",
     "OH_SESSION_API_KEYS_0": "it needs an OpenHands Agent Server, as `make openhands` has it",
