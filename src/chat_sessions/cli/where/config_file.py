@@ -89,7 +89,7 @@ class Config(BaseModel):
     @property
     def values(self) -> dict[str, str]:
         """What is set, as text; keys are masked."""
-        shown = self.model_dump(by_alias=True, exclude_none=True)
+        shown: dict[str, str | SecretStr | tuple[str, ...]] = self.model_dump(by_alias=True, exclude_none=True)
         return {name: ", ".join(value) if isinstance(value, tuple) else str(value) for name, value in shown.items()}
 
     @property
