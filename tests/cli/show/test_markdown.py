@@ -40,7 +40,7 @@ Delivery
 Freight takes nine days, see freight.md.
 
  route  days
- ━━━━━━━━━━━━
+ ━
  north  9
  south  12
 
@@ -71,7 +71,7 @@ def tokens(text: str) -> list[str]:
 
 def test_every_kind_of_block_is_rendered() -> None:
     # Rich draws the line below a table's head in one way or the other, by its version.
-    assert shown([ANSWER]).replace("─", "━") == RENDERED
+    assert re.sub("[─━]+", "━", shown([ANSWER])) == RENDERED
 
 
 @pytest.mark.parametrize("height", [4, 25])
