@@ -1,6 +1,6 @@
 # Needs Python 3.11 or later and make; everything else is set up here, inside this folder.
 .DEFAULT_GOAL := help
-.PHONY: help demo test openhands consumers check lint format types layers coverage lowest beside fuzz docs docs-serve build bench bench-short picture comparison load release-check clean
+.PHONY: help demo test openhands consumers check lint format types layers coverage lowest beside fuzz docs docs-serve docs-release build bench bench-short picture comparison load release-check clean
 
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python3.14 python; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
@@ -100,6 +100,12 @@ beside: | $(UV)  ## The LlamaIndex adapter beside LlamaIndex's own package for L
 
 docs: .venv/.dev  ## Build the documentation into site/.
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
+# On the branch gh-pages, in a folder for each minor version; the site's menu of versions lists them.
+docs-release: .venv/.dev  ## Add the site of this version to the branch of sites (SITE_URL, REPO_URL; nothing is pushed).
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mike deploy --update-aliases \
+		$$($(BIN)/python -c 'from importlib.metadata import version; print(".".join(version("chat-sessions").split(".")[:2]))') latest
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mike set-default latest
 
 docs-serve: .venv/.dev
 	$(BIN)/mkdocs serve

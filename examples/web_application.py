@@ -1,4 +1,4 @@
-"""A web application around hosted sessions: create one, stream a turn, get a whole answer, and say what went wrong.
+"""A web application around hosted sessions: create one, stream a turn, stop it, get a whole answer, report errors.
 
 Run it with `uvicorn examples.web_application:app`. It asks LlamaCloud, or the server that LLAMA_CLOUD_BASE_URL names.
 """
@@ -17,6 +17,8 @@ from chat_sessions.llama_index import SessionChatEngine, StreamingSessionRespons
 
 chat = LlamaCloudChat(index_ids=[os.environ.get("LLAMA_CLOUD_INDEX_ID", "idx-docs")])
 app = FastAPI()
+# What streams now, by session. With several processes, stop a turn in the process that streams it.
+streaming: dict[str, StreamingSessionResponse] = {}
 Question = Annotated[str, Body(embed=True)]
 
 
@@ -25,15 +27,21 @@ async def create() -> dict[str, str]:
     return {"session_id": (await chat.aio.create()).session_id}
 
 
+@app.get("/sessions/{session_id}")
+async def history(session_id: str) -> list[dict[str, str | None]]:
+    return [{"question": turn.prompt, "answer": turn.text} for turn in await chat.aio.session(session_id).turns()]
+
+
 @app.post("/sessions/{session_id}/stream")
 async def stream(session_id: str, question: Question) -> StreamingResponse:
     engine = SessionChatEngine(client=chat, session_id=session_id)
     # The prompt is sent here, so a refusal is still a status.
     response = await engine.astream_chat(question)
-    return StreamingResponse(pieces(response), media_type="text/plain")
+    return StreamingResponse(pieces(session_id, response), media_type="text/plain")
 
 
-async def pieces(response: StreamingSessionResponse) -> AsyncIterator[str]:
+async def pieces(session_id: str, response: StreamingSessionResponse) -> AsyncIterator[str]:
+    streaming[session_id] = response
     # When the reader leaves, the generator is cancelled, and the block closes the socket to the service.
     async with response:
         try:
@@ -41,6 +49,14 @@ async def pieces(response: StreamingSessionResponse) -> AsyncIterator[str]:
                 yield piece
         except TurnError as error:
             yield f"\n\n[{type(error).__name__}: this answer is not complete]"
+        finally:
+            streaming.pop(session_id, None)
+
+
+@app.post("/sessions/{session_id}/stop", status_code=204)
+async def stop(session_id: str) -> None:
+    if response := streaming.pop(session_id, None):
+        await response.aclose()
 
 
 @app.post("/sessions/{session_id}/answer")

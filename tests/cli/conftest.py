@@ -71,7 +71,8 @@ class Program:
         self.env = {name: value for name, value in os.environ.items() if not name.startswith(others)}
         if "PYTHONPATH" in os.environ:
             self.env["PYTHONPATH"] = os.environ["PYTHONPATH"]
-        self.env |= {"CHAT_SESSIONS_DATA": str(data), "PYTHONUTF8": "1", "COLUMNS": "80"}
+        self.env |= {"CHAT_SESSIONS_DATA": str(data), "CHAT_SESSIONS_CONFIG": str(data.with_name("config.json"))}
+        self.env |= {"PYTHONUTF8": "1", "COLUMNS": "80"}
 
     def __call__(self, *arguments: str, stdin: str = "", env: dict[str, str] | None = None) -> Result:
         process = self.start(*arguments, env=env)
@@ -81,8 +82,8 @@ class Program:
         """Run the program from Python code of its own."""
         return self.finish(self.start_python(code), "")
 
-    def start_python(self, code: str) -> subprocess.Popen[str]:
-        return self._start([sys.executable, "-c", code], None)
+    def start_python(self, code: str, env: dict[str, str] | None = None) -> subprocess.Popen[str]:
+        return self._start([sys.executable, "-c", code], env)
 
     def start(self, *arguments: str, env: dict[str, str] | None = None) -> subprocess.Popen[str]:
         return self._start([*COMMAND, *arguments], env)
@@ -157,6 +158,14 @@ def no_openhands_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("OPENHANDS_BASE_URL", "OPENHANDS_API_KEY", "LLM_MODEL", "LLM_API_KEY", "LLM_BASE_URL"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.delenv("CHAT_SESSIONS_BACKEND", raising=False)
+
+
+@pytest.fixture(autouse=True)
+def config_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The config file of the test, which does not exist yet."""
+    path = tmp_path / "config.json"
+    monkeypatch.setenv("CHAT_SESSIONS_CONFIG", str(path))
+    return path
 
 
 @pytest.fixture

@@ -2,12 +2,58 @@
 
 from __future__ import annotations
 
+import re
+import shlex
+from collections.abc import Iterator
 from importlib.metadata import version
+from typing import Any
 
 import pytest
+from typer.main import get_command
 
+from chat_sessions.cli.app import app
 from chat_sessions.cli.errors import ExitCode
+from tests.cli.conftest import Commands
 from tests.cli.help_page import PAGE, help_of, rewritten, written_with
+
+
+def commands_in(command: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    """The path of each command and group of commands."""
+    yield path
+    for name, below in getattr(command, "commands", {}).items():
+        yield from commands_in(below, (*path, name))
+
+
+COMMANDS = list(commands_in(get_command(app)))
+GROUPS = [(), ("sessions",), ("config",)]
+
+
+@pytest.mark.parametrize("path", COMMANDS, ids=" ".join)
+def test_the_help_of_every_command_fits_60_columns(command: Commands, path: tuple[str, ...]) -> None:
+    shown = command(*path, "--help", env={"COLUMNS": "60"}).out
+    assert [line for line in shown.splitlines() if len(line) > 60] == []
+    # A line that ends so was cut.
+    assert re.findall(r"[a-z]\.\.\.$", shown, re.MULTILINE) == []
+    assert shown == command(*path, "-h", env={"COLUMNS": "60"}).out
+
+
+@pytest.mark.parametrize("path", [path for path in COMMANDS if path not in GROUPS], ids=" ".join)
+def test_the_help_of_every_command_ends_with_examples_that_it_understands(
+    command: Commands, path: tuple[str, ...]
+) -> None:
+    examples = command(*path, "--help").out.partition("Examples:\n")[2].replace("\\\n", "")
+    lines = [shlex.split(line.partition(" < ")[0]) for line in examples.splitlines()]
+    assert lines
+    for words in lines:
+        assert words[: len(path) + 1] == ["chat-sessions", *path]
+        # Nothing is run, as the help comes first; but options that do not exist are an error.
+        assert command(*words[1:], "--help").code == 0
+        get_command(app).make_context("chat-sessions", words[1:], resilient_parsing=True)
+
+
+def test_there_are_no_other_groups() -> None:
+    assert len(COMMANDS) == 20
+    assert set(GROUPS) < set(COMMANDS)
 
 
 def test_the_page_has_the_help_as_it_is() -> None:

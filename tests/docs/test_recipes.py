@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import re
 import runpy
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from chat_sessions import LlamaCloudChat, LocalServer
+from tests.server.agents.openai_endpoint import DONE, chunk, endpoint
+from tests.server.postgresql import has_postgresql, new_database
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "examples"
@@ -30,8 +37,66 @@ def test_a_local_agent_hands_over_to_the_hosted_one(capsys: pytest.CaptureFixtur
     assert "36 months" in printed
 
 
-def test_every_example_is_on_a_page() -> None:
+def test_what_a_llama_cloud_index_did_is_done_by_a_session(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with LocalServer(indexes={"idx-docs": EXAMPLES / "documents"}) as server:
+        monkeypatch.setenv("LLAMA_CLOUD_API_KEY", server.api_key)
+        monkeypatch.setenv("LLAMA_CLOUD_BASE_URL", server.url)
+        runpy.run_path(str(EXAMPLES / "recipes" / "from_llama_cloud_index.py"))["main"]()
+        with server.client() as chat:
+            (summary,) = chat.list()
+            assert len(chat.session(summary.session_id).turns()) == 2
+    assert re.search(r"annual-report-2025.pdf \d+ \d", capsys.readouterr().out)
+
+
+def test_a_model_of_your_own_answers_from_your_files(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(ROOT)
+    with endpoint(chunk("36 months [1]."), chunk(finish="stop"), DONE) as at:
+        monkeypatch.setenv("OPENAI_BASE_URL", at.url)
+        runpy.run_path(str(EXAMPLES / "recipes" / "own_model.py"))["main"]()
+    assert at.requests[0]["model"] == "qwen3:4b"
+    assert capsys.readouterr().out.startswith("36 months [")
+
+
+@pytest.mark.skipif(not has_postgresql(), reason="needs PostgreSQL")
+def test_the_server_of_a_team_answers_from_postgresql() -> None:
+    with new_database() as database:
+        settings = {"CHAT_SESSIONS_STORE": database, "CHAT_SESSIONS_SERVE_KEY": "llx-of-the-team", "PORT": "0"}
+        process = subprocess.Popen(
+            [sys.executable, "-m", "examples.recipes.team_server"],
+            cwd=ROOT,
+            env={**os.environ, **settings},
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        try:
+            assert process.stdout is not None
+            url = process.stdout.readline().strip().partition("=")[2]
+            with LlamaCloudChat(base_url=url, api_key="llx-of-the-team", index_ids=["idx-docs"]) as chat:
+                assert "36 months" in chat.session().ask("How long is the warranty?").text
+        finally:
+            process.send_signal(signal.SIGINT)
+            process.communicate()
+
+
+def test_every_file_of_a_recipe_is_on_the_list_and_on_its_page() -> None:
+    files = {
+        file.relative_to(ROOT).as_posix()
+        for file in [*(EXAMPLES / "recipes").rglob("*.py"), *EXAMPLES.glob("*.py"), *EXAMPLES.rglob("*.ipynb")]
+        # Shorter forms of what the pages of each framework say, which tests of the frameworks run.
+        if not file.name.startswith(("langchain_", "llama_index", "openhands_"))
+    }
+    listed = set(re.findall(r"`(examples/\S+)`", (ROOT / "docs" / "recipes" / "index.md").read_text()))
+    assert listed >= files - {"examples/notebooks/llama_index.ipynb"}
+    assert [name for name in listed if not (ROOT / name).exists()] == []
     pages = "".join(page.read_text() for page in (ROOT / "docs").rglob("*.md"))
-    assert [
-        name for name in ("test_support_bot", "own_agents", "hand_off") if f'"examples/{name}.py"' not in pages
-    ] == []
+    assert [name for name in listed if f'--8<-- "{name}"' not in pages and not name.endswith(".ipynb")] == []
+
+
+def test_every_file_of_a_recipe_is_run_by_a_test() -> None:
+    tests = "".join(file.read_text() for file in (ROOT / "tests").rglob("test_*.py"))
+    names = list((EXAMPLES / "recipes").rglob("*.py"))
+    assert [file.name for file in names if file.name not in tests and file.parent.name not in tests] == []

@@ -11,7 +11,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from chat_sessions.cli.commands import sessions
+from chat_sessions.cli.commands import config, sessions
 from chat_sessions.cli.commands.ask import ask
 from chat_sessions.cli.commands.chat import chat
 from chat_sessions.cli.commands.demo import demo
@@ -19,12 +19,13 @@ from chat_sessions.cli.commands.doctor import doctor
 from chat_sessions.cli.commands.serve import serve
 from chat_sessions.cli.commands.ui import ui
 from chat_sessions.cli.errors import HELP, ExitCode
-from chat_sessions.cli.help import GroupedCommand, examples
+from chat_sessions.cli.help import CommandGroup, GroupedCommand, examples
 
 __all__ = ["app", "run"]
 
 app = typer.Typer(
     name="chat-sessions",
+    cls=CommandGroup,
     help="Chat with your documents in sessions of the LlamaCloud Chat API, or of the same API on this machine.\n\n"
     "With LLAMA_CLOUD_API_KEY set, or --api-key, questions go to LlamaCloud; without a key, to a local server over "
     "your own files, which needs no key and no network. With --backend openhands, sessions are the conversations of "
@@ -54,6 +55,7 @@ _COMMANDS: dict[Callable[..., Any], str] = {
 for _command, _examples in _COMMANDS.items():
     app.command(cls=GroupedCommand, epilog=_examples)(_command)
 app.add_typer(sessions.app, name="sessions")
+app.add_typer(config.app, name="config")
 
 
 def _print_version(wanted: bool) -> None:

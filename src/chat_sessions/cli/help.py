@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from typer.core import TyperCommand
+from typer.core import TyperCommand, TyperGroup
 
-__all__ = ["GroupedCommand", "examples"]
+__all__ = ["CommandGroup", "GroupedCommand", "examples"]
 
 
 class GroupedCommand(TyperCommand):
@@ -25,6 +25,18 @@ class GroupedCommand(TyperCommand):
             if records:
                 with formatter.section(heading):
                     formatter.write_dl(records, col_max=24)
+
+
+class CommandGroup(TyperGroup):
+    """A group that says what each of its commands does, in full."""
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        """Write each command with the first sentence of its help."""
+        found = [(name, self.get_command(ctx, name)) for name in self.list_commands(ctx)]
+        # Without a limit, click would cut it to fit on one line.
+        records = [(name, command.get_short_help_str(limit=500)) for name, command in found if command is not None]
+        with formatter.section("Commands"):
+            formatter.write_dl(records)
 
 
 def examples(*commands: str) -> str:

@@ -23,6 +23,7 @@ __all__ = [
     "LlmKey",
     "Local",
     "LocalLlm",
+    "Plain",
     "Quiet",
     "Region",
     "SessionArgument",
@@ -96,6 +97,9 @@ SessionArgument = Annotated[
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print only the answer and its sources.")]
+Plain = Annotated[
+    bool, typer.Option("--plain", help="Print answers as they come, also on a terminal, where Markdown is rendered.")
+]
 Timeout = Annotated[
     float | None,
     typer.Option(

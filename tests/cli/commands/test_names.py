@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import socket
+from pathlib import Path
+
 import pytest
 
 from chat_sessions.cli.errors import UnknownName
-from chat_sessions.cli.where.session_names import complete_session, full_id
-from tests.cli.conftest import DOCUMENTS, Commands, Serving, at
+from chat_sessions.cli.where.session_names import full_id
+from tests.cli.conftest import DOCUMENTS, KEY, Commands, Program, Serving, at
 
 MARGIN = "What was the operating margin in Q3 2025?"
 IDS = ["ses-abc1", "ses-abd2", "ses-b"]
@@ -72,11 +75,59 @@ def test_there_is_nothing_to_continue_on_a_new_machine(command: Commands) -> Non
     assert "cannot be combined" in command("chat", "-c", "-s", "ses-a").err
 
 
-def test_tab_offers_the_sessions_of_this_machine(
-    command: Commands, monkeypatch: pytest.MonkeyPatch, tmp_path: object
-) -> None:
-    monkeypatch.setenv("CHAT_SESSIONS_DATA", f"{tmp_path}/data")
-    assert complete_session("") == []
+class Tab:
+    """Presses TAB at the end of a command line, as the completion of bash does."""
+
+    def __init__(self, program: Program) -> None:
+        self._program = program
+
+    def __call__(self, *words: str, env: dict[str, str] | None = None) -> list[str]:
+        line = {"COMP_WORDS": " ".join(["chat-sessions", *words]), "COMP_CWORD": str(len(words))}
+        code = "from chat_sessions.cli.app import app; app(prog_name='chat-sessions')"
+        process = self._program.start_python(code, {"_CHAT_SESSIONS_COMPLETE": "complete_bash", **line, **(env or {})})
+        done = self._program.finish(process)
+        assert done.err == ""
+        return done.out.split()
+
+
+@pytest.fixture
+def tab(program: Program) -> Tab:
+    return Tab(program)
+
+
+def test_tab_offers_the_sessions_of_this_machine(command: Commands, tab: Tab) -> None:
+    assert tab("chat", "-s", "ses-") == []
     session_id = command("ask", MARGIN, "-i", str(DOCUMENTS)).session_id
-    assert complete_session(session_id[:6]) == [(session_id, MARGIN)]
-    assert complete_session("other") == []
+    assert tab("chat", "-s", session_id[:6]) == [session_id]
+    assert tab("sessions", "show", "ses-") == [session_id]
+    assert tab("chat", "-s", "other") == []
+
+
+def test_tab_offers_the_sessions_of_the_service_that_the_line_the_environment_or_the_file_names(
+    command: Commands, tab: Tab, serving: Serving
+) -> None:
+    server = serving()
+    with server.client() as chat:
+        session_id = chat.create(index_ids=["idx-docs"]).session_id
+    assert tab("sessions", "show", *at(server), "ses-") == [session_id]
+    environment = {"LLAMA_CLOUD_BASE_URL": server.url, "LLAMA_CLOUD_API_KEY": server.api_key}
+    assert tab("ask", "Hi", "-s", "ses-", env=environment) == [session_id]
+    command("config", "set", "base-url", server.url)
+    assert tab("chat", "-s", "ses-", env={"LLAMA_CLOUD_API_KEY": server.api_key}) == [session_id]
+    # Without a key it is an error, which a shell has no place for.
+    assert tab("chat", "-s", "ses-") == []
+    assert tab("chat", "--local", "-s", "ses-", env=environment) == []
+
+
+def test_a_service_that_does_not_answer_offers_nothing(tab: Tab, serving: Serving) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        assert tab("chat", "--api-key", KEY, "--base-url", url, "-s", "ses-") == []
+        assert tab("chat", "--backend", "openhands", "--base-url", url, "-s", "0") == []
+    assert tab("chat", "--api-key", KEY, "--base-url", url, "-s", "ses-") == []
+    assert tab("chat", *at(serving(), key="llx-wrong-key"), "-s", "ses-") == []
+
+
+def test_a_config_file_that_is_broken_offers_nothing(tab: Tab, config_file: Path) -> None:
+    config_file.write_text("{")
+    assert tab("chat", "-s", "ses-") == []

@@ -39,6 +39,7 @@ def ask(
         bool, typer.Option("--json-events", help="Print each event of the turn as a line of JSON when it comes.")
     ] = False,
     quiet: options.Quiet = False,
+    plain: options.Plain = False,
     require_all: Annotated[
         bool, typer.Option("--require-all", help="Fail if an index cannot be queried, instead of leaving it out.")
     ] = False,
@@ -64,9 +65,9 @@ def ask(
     session = session_name(session, newest=continue_)
     if as_json and json_events:
         raise ConfigurationError("--json and --json-events cannot be combined")
-    terminal = Terminal(quiet=quiet or as_json or json_events)
+    terminal = Terminal(quiet=quiet or as_json or json_events, plain=plain)
     agent_options = AgentOptions(llm, agent, tool, workspace, conversation, confirm, llm_base_url, llm_key)
-    where = Where(api_key, base_url, region, local, backend, agent_options, timeout, index or (), session)
+    where = Where(api_key, base_url, region, local, backend, agent_options, timeout, index or (), session).configured()
     where.check(require_all=require_all)
     question = check_question(sys.stdin.read() if question == "-" else question, where.prompt_limit)
     with open_service(where, terminal) as service:

@@ -39,6 +39,7 @@ def chat(
     session: options.SessionId = None,
     continue_: options.Continue = False,
     quiet: options.Quiet = False,
+    plain: options.Plain = False,
     timeout: options.Timeout = None,
     api_key: options.ApiKey = None,
     base_url: options.BaseUrl = None,
@@ -60,9 +61,9 @@ def chat(
     you are asked.
     """
     session = session_name(session, newest=continue_)
-    terminal = Terminal(quiet=quiet)
+    terminal = Terminal(quiet=quiet, plain=plain)
     agent_options = AgentOptions(llm, agent, tool, workspace, conversation, confirm, llm_base_url, llm_key)
-    where = Where(api_key, base_url, region, local, backend, agent_options, timeout, index or (), session)
+    where = Where(api_key, base_url, region, local, backend, agent_options, timeout, index or (), session).configured()
     with open_service(where, terminal) as service:
         running = _Chat(service, service.session(session), terminal, where.prompt_limit)
         running.run()

@@ -20,6 +20,7 @@ from chat_sessions.cli.show.terminal import Terminal
 from chat_sessions.cli.show.text import one_line
 from chat_sessions.cli.where.agent import AgentOptions
 from chat_sessions.cli.where.choice import Where
+from chat_sessions.cli.where.config_file import config_path
 from chat_sessions.cli.where.opening import open_service
 from chat_sessions.cli.where.service import Service
 from chat_sessions.core.errors import (
@@ -88,7 +89,7 @@ def doctor(
     """
     terminal = Terminal(quiet=True)
     agent_options = AgentOptions(llm, agent, tool, workspace, conversation)
-    where = Where(api_key, base_url, region, local, backend, agent_options, indexes=index or ())
+    where = Where(api_key, base_url, region, local, backend, agent_options, indexes=index or ()).configured()
     shown: list[Check] = []
     with closing(_checks(where, terminal)) as checks:
         for check in checks:
@@ -123,6 +124,8 @@ def judge_flow(*, first: float, last: float, events: int, worked: float | None, 
 def _checks(where: Where, terminal: Terminal) -> Generator[Check]:
     """Run the checks in order. Nothing after a failure is worth checking."""
     yield from _installed()
+    if settings := where.config.values:
+        yield Check("config", "ok", f"{config_path()} sets {', '.join(settings)}")
     name = "options"
     try:
         where.check(asks=False)
@@ -278,4 +281,4 @@ def _show(check: Check, terminal: Terminal) -> None:
     style = {"ok": "green", "warn": "yellow", "fail": "red"}[check.status]
     terminal.labelled(f"{check.status:<6}{check.name:<12}", style, check.finding)
     if check.remedy:
-        terminal.labelled(" " * 18, "", check.remedy)
+        terminal.labelled(" " * 18, "", check.remedy, wrap=False)

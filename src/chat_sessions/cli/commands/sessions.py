@@ -14,7 +14,7 @@ import typer
 
 from chat_sessions.cli import options
 from chat_sessions.cli.errors import handle_errors
-from chat_sessions.cli.help import GroupedCommand
+from chat_sessions.cli.help import CommandGroup, GroupedCommand, examples
 from chat_sessions.cli.show.actions import ask_permission
 from chat_sessions.cli.show.answer import AnswerPrinter, show_outcome
 from chat_sessions.cli.show.json import dump, summary_report, turn_report
@@ -37,7 +37,10 @@ if TYPE_CHECKING:
 __all__ = ["app"]
 
 app = typer.Typer(
-    help="List, show, export, title, interrupt and delete sessions.", no_args_is_help=True, rich_markup_mode=None
+    cls=CommandGroup,
+    help="List, show, export, title, interrupt and delete sessions.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
 )
 
 _TITLE_ORIGINS = {
@@ -48,7 +51,7 @@ _TITLE_ORIGINS = {
 }
 
 
-@app.command("list", cls=GroupedCommand)
+@app.command("list", cls=GroupedCommand, epilog=examples("sessions list", "sessions list -n 5 --json"))
 @handle_errors
 def list_(
     limit: Annotated[int, typer.Option("--limit", "-n", metavar="N", min=1, help="How many to list at most.")] = 20,
@@ -83,11 +86,12 @@ def list_(
                 terminal.line(f"  {one_line(about)}", "dim")
 
 
-@app.command(cls=GroupedCommand)
+@app.command(cls=GroupedCommand, epilog=examples("sessions show last", "sessions show ses-d7fc --json"))
 @handle_errors
 def show(
     session: options.SessionArgument,
     as_json: options.AsJson = False,
+    plain: options.Plain = False,
     api_key: options.ApiKey = None,
     base_url: options.BaseUrl = None,
     region: options.Region = None,
@@ -95,7 +99,8 @@ def show(
     backend: options.Backend = None,
 ) -> None:
     """Show a session: every question, tool run, answer and source."""
-    with _opened(Where(api_key, base_url, region, local, backend), quiet=as_json) as (service, terminal):
+    where = Where(api_key, base_url, region, local, backend)
+    with _opened(where, quiet=as_json, plain=plain) as (service, terminal):
         with service.looking_up(session) as session:
             found = service.client.retrieve(session)
         turns = replay(found.events)
@@ -111,7 +116,7 @@ def show(
             terminal.line("Nothing has been asked yet.")
 
 
-@app.command(cls=GroupedCommand)
+@app.command(cls=GroupedCommand, epilog=examples("sessions export last -f html -o a.html"))
 @handle_errors
 def export(
     session: options.SessionArgument,
@@ -127,7 +132,10 @@ def export(
     local: options.Local = None,
     backend: options.Backend = None,
 ) -> None:
-    """Export a session as Markdown, JSON or one self-contained HTML file."""
+    """Export a session as Markdown, JSON or HTML.
+
+    HTML is one file with everything in it.
+    """
     from chat_sessions.web import export as export_session
 
     with _opened(Where(api_key, base_url, region, local, backend), quiet=output is None) as (service, terminal):
@@ -141,7 +149,7 @@ def export(
         terminal.note(f"Wrote {output}")
 
 
-@app.command(cls=GroupedCommand)
+@app.command(cls=GroupedCommand, epilog=examples("sessions title last", 'sessions title ses-d7fc -m "Warranty"'))
 @handle_errors
 def title(
     session: options.SessionArgument,
@@ -161,7 +169,7 @@ def title(
     backend: options.Backend = None,
 ) -> None:
     """Generate a session title, and print it."""
-    where = Where(api_key, base_url, region, local, backend, AgentOptions(llm))
+    where = Where(api_key, base_url, region, local, backend, AgentOptions(llm)).configured()
     if max_length is not None and not where.is_openhands:
         raise ConfigurationError("--max-length is for OpenHands: add --backend openhands")
     if message is not None and where.is_openhands:
@@ -185,7 +193,7 @@ def title(
         terminal.line(_title_of(summary))
 
 
-@app.command(cls=GroupedCommand)
+@app.command(cls=GroupedCommand, epilog=examples("sessions delete ses-d7fc ses-0a1b", "sessions delete last --yes"))
 @handle_errors
 def delete(
     session: Annotated[
@@ -223,7 +231,7 @@ def delete(
             terminal.note(f"Deleted {summary.session_id}")
 
 
-@app.command(cls=GroupedCommand)
+@app.command(cls=GroupedCommand, epilog=examples("sessions interrupt last \\\n    --backend openhands"))
 @handle_errors
 def interrupt(
     session: options.SessionArgument,
@@ -241,7 +249,7 @@ def interrupt(
         terminal.note("Interrupted" if how == "interrupted" else "Interrupted, once the model had answered")
 
 
-@app.command(cls=GroupedCommand)
+@app.command(cls=GroupedCommand, epilog=examples("sessions confirm last --backend openhands"))
 @handle_errors
 def confirm(
     session: options.SessionArgument,
@@ -253,7 +261,7 @@ def confirm(
     base_url: options.BaseUrl = None,
     backend: options.Backend = None,
 ) -> None:
-    """OpenHands: allow or refuse the actions that a session's agent waits to take.
+    """OpenHands: allow or refuse what an agent waits to do.
 
     The agent then continues.
     """
@@ -279,10 +287,10 @@ def confirm(
 
 
 @contextmanager
-def _opened(where: Where, *, quiet: bool = False) -> Generator[tuple[Service, Terminal]]:
+def _opened(where: Where, *, quiet: bool = False, plain: bool = False) -> Generator[tuple[Service, Terminal]]:
     """Open the service to look at its sessions, not to ask."""
-    terminal = Terminal(quiet=quiet)
-    with open_service(where, terminal, documents=False) as service:
+    terminal = Terminal(quiet=quiet, plain=plain)
+    with open_service(where.configured(), terminal, documents=False) as service:
         yield service, terminal
 
 

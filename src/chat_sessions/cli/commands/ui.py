@@ -64,14 +64,14 @@ def ui(
 
     terminal = Terminal()
     agent_options = AgentOptions(llm, agent, tool, workspace, conversation, confirm)
-    where = Where(api_key, base_url, region, local, backend, agent_options, timeout, folder or ())
+    where = Where(api_key, base_url, region, local, backend, agent_options, timeout, folder or ()).configured()
     listener = Listener(port)
     confirmations = Confirmations()
 
     async def on_confirmation(request: ConfirmationRequest) -> bool | str:
         return await confirmations.ask(request.session_id, request.actions)
 
-    if not folder and not where.is_openhands and where.is_local:
+    if not where.indexes and not where.is_openhands and where.is_local:
         # The sessions that there are can be continued where their documents are known.
         where = replace(where, indexes=Folders(data_folder()).known()[:MOST_INDEXES])
     documents = bool(where.indexes) and not where.is_openhands

@@ -17,6 +17,7 @@ from rich.cells import cell_len
 from rich.console import Console
 from rich.text import Text
 
+from chat_sessions.cli.show.markdown import MarkdownStream
 from chat_sessions.cli.show.text import clean
 
 __all__ = ["Terminal"]
@@ -30,9 +31,12 @@ class _Cursor:
     def __init__(self) -> None:
         self.column = 0
         self.console: Console | None = None
+        self.markdown: MarkdownStream | None = None
 
     def end_line(self) -> None:
-        """Finish the line if one has begun."""
+        """Finish the line, or the Markdown, if one has begun."""
+        if self.markdown is not None and self.markdown.is_open:
+            self.markdown.finish()
         if self.column and self.console is not None:
             self.console.print()
         self.column = 0
@@ -41,11 +45,11 @@ class _Cursor:
 class Terminal:
     """The two outputs of a command: stdout for the answer, stderr for everything about it.
 
-    On a terminal, lines break between words; in a pipe or a file, text stays as it came.
+    On a terminal, an answer is rendered as Markdown; with `plain`, and in a pipe or a file, it stays as it came.
     `quiet` drops everything about the answer except warnings and errors; `merged` writes it to stdout.
     """
 
-    def __init__(self, *, quiet: bool = False, merged: bool = False) -> None:
+    def __init__(self, *, quiet: bool = False, merged: bool = False, plain: bool = False) -> None:
         for stream in (sys.stdin, sys.stdout, sys.stderr):
             # An answer may contain characters that the terminal's encoding lacks.
             if isinstance(stream, io.TextIOWrapper):
@@ -57,6 +61,8 @@ class Terminal:
         self._out_cursor = _Cursor()
         self._err_cursor = self._out_cursor if self._shares_line else _Cursor()
         self._gap_due = False
+        if self._out.is_terminal and not plain and not self._out.is_dumb_terminal:
+            self._out_cursor.markdown = MarkdownStream(self._out)
 
     @property
     def is_interactive(self) -> bool:
@@ -85,7 +91,13 @@ class Terminal:
         """Show a piece of the answer at once, set off from the notes before it."""
         if self._gap_due:
             self.line()
-        self._stream(self._out, self._out_cursor, clean(text), "")
+        cursor = self._out_cursor
+        if cursor.markdown is None:
+            self._stream(self._out, cursor, clean(text), "", wrap=False)
+            return
+        if cursor.column:
+            cursor.end_line()
+        cursor.markdown.feed(clean(text))
 
     def aside(self, text: str) -> None:
         """Show a piece of the agent's thinking at once, dimmed."""
@@ -98,10 +110,10 @@ class Terminal:
         self._gap_due = False
         self._line(self._out, self._out_cursor, text, style, wrap=wrap)
 
-    def labelled(self, label: str, style: str, text: str) -> None:
+    def labelled(self, label: str, style: str, text: str, *, wrap: bool = True) -> None:
         """Print a line of the result after a coloured label; a long text continues below its own start."""
         text = clean(text)
-        if self._out.is_terminal:
+        if self._out.is_terminal and wrap:
             room = max(20, self._out.width - len(label) - 1)
             text = ("\n" + " " * len(label)).join(textwrap.wrap(text, room, break_on_hyphens=False))
         self._gap_due = False
@@ -119,11 +131,12 @@ class Terminal:
 
     def notice(self, text: str) -> None:
         """Print a line that the user must see, `quiet` or not."""
-        self._line(self._err, self._err_cursor, text, "yellow")
+        # It may hold a command to copy, as an error does.
+        self._line(self._err, self._err_cursor, text, "yellow", wrap=False)
 
     def error(self, text: str) -> None:
         """Print why the command failed."""
-        self._line(self._err, self._err_cursor, f"Error: {text}", "red")
+        self._line(self._err, self._err_cursor, f"Error: {text}", "red", wrap=False)
 
     @contextmanager
     def working(self, text: str) -> Generator[Callable[[str], None]]:
@@ -158,11 +171,11 @@ class Terminal:
         cursor.end_line()
         _print(console, clean(text), style, end="\n", wrap=wrap)
 
-    def _stream(self, console: Console, cursor: _Cursor, text: str, style: str) -> None:
-        if cursor.console is not console:
+    def _stream(self, console: Console, cursor: _Cursor, text: str, style: str, *, wrap: bool = True) -> None:
+        if cursor.console is not console or (cursor.markdown is not None and cursor.markdown.is_open):
             cursor.end_line()
         cursor.console = console
-        if console.is_terminal:
+        if console.is_terminal and wrap:
             text = _wrapped(text, cursor, console.width)
         elif text:
             cursor.column = 0 if text.endswith("\n") else 1

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from pydantic import SecretStr
+
 from chat_sessions.cli.where.agent import AgentOptions
+from chat_sessions.cli.where.config_file import Config, config_path
 from chat_sessions.core.errors import ConfigurationError
+from chat_sessions.llama_cloud.settings import REGIONS
 from chat_sessions.session import Timeouts
 
 __all__ = ["Where"]
@@ -25,6 +29,7 @@ class Where:
     - `timeout`: how many seconds to wait for an event, and to look up a turn whose stream broke.
     - `agent`: a new session's agent, for OpenHands; of the local server, its model alone.
     - `indexes`, `session_id`: what to ask.
+    - `config`: what `configured` found in the config file.
     """
 
     api_key: str | None = field(default=None, repr=False)
@@ -36,6 +41,56 @@ class Where:
     timeout: float | None = None
     indexes: Sequence[str] = ()
     session_id: str | None = None
+    config: Config = field(default_factory=Config)
+
+    def configured(self) -> Where:
+        """Return this with what the config file adds where options and environment say nothing.
+
+        Raises `ConfigurationError` for a file that cannot be understood.
+        """
+        config = Config.read(config_path())
+        found = replace(self, config=config, backend=self.backend or self._configured_backend(config))
+        if found.is_openhands:
+            url = found.base_url or os.environ.get("OPENHANDS_BASE_URL", "").strip() or config.openhands_base_url
+            is_own = config.openhands_base_url is not None and url == config.openhands_base_url
+            key = config.openhands_api_key if is_own and not found.key_name else None
+            return replace(found, base_url=url or None, api_key=_secret(key) or found.api_key)
+        return found._with_folders(config) or found._with_address(config)
+
+    def _configured_backend(self, config: Config) -> str | None:
+        # An option that OpenHands does not have means the other backend.
+        is_other = self.local is not None or self.region is not None or bool(self.indexes)
+        return "llama-cloud" if is_other and config.backend == "openhands" else config.backend
+
+    def _with_folders(self, config: Config) -> Where | None:
+        """Return this over a server on this machine if options or file name folders alone, else None."""
+        is_typed = bool(self.api_key or self.base_url or self.region)
+        if self.local is False or is_typed or (_environment_url() and not self.local):
+            return None
+        stored = [name for name in config.index or () if not self.local or Path(name).exists()]
+        given = self.indexes or stored
+        if not self.local and not (given and all(Path(name).exists() for name in given)):
+            return None
+        if self.session_id is not None and not self.indexes:
+            given = ()  # a session has indexes of its own
+        is_chosen_by_file = not self.indexes or config.names_a_service
+        return replace(self, indexes=given, local=True if is_chosen_by_file else self.local)
+
+    def _with_address(self, config: Config) -> Where:
+        """Return this with the address, the key and the indexes of a hosted service that the file names."""
+        has_address = bool(self.base_url or self.region or _environment_url())
+        url = self.base_url or REGIONS.get(self.region or "") or _environment_url() or config.llama_cloud_url
+        key = config.api_key if url.rstrip("/") == config.llama_cloud_url and not self.key_name else None
+        indexes = self.indexes
+        if not indexes and self.session_id is None:
+            indexes = [name for name in config.index or () if not Path(name).exists()]
+        return replace(
+            self,
+            api_key=_secret(key) or self.api_key,
+            base_url=self.base_url if has_address else config.base_url,
+            region=self.region if has_address else config.region,
+            indexes=indexes,
+        )
 
     @property
     def is_openhands(self) -> bool:
@@ -46,10 +101,13 @@ class Where:
 
     @property
     def key_name(self) -> str | None:
-        """Where the API key comes from: "--api-key" or the name of a variable; None without a key."""
+        """Where the API key comes from: "--api-key", a variable's name or "the config file"; None without a key."""
         variables = ("OPENHANDS_API_KEY",) if self.is_openhands else _CLOUD_KEYS
         found = [name for name in variables if os.environ.get(name, "").strip()]
-        return "--api-key" if self.api_key else next(iter(found), None)
+        stored = self.config.openhands_api_key if self.is_openhands else self.config.api_key
+        if self.api_key:
+            return "the config file" if self.api_key == _secret(stored) else "--api-key"
+        return next(iter(found), None)
 
     @property
     def is_local(self) -> bool:
@@ -74,6 +132,18 @@ class Where:
                 "without a key"
             )
         return False
+
+    def options_to(self, url: str) -> str:
+        """The options that lead another command to the hosted service at this address, each with a space before it."""
+        if self.is_openhands:
+            known = os.environ.get("OPENHANDS_BASE_URL", "").strip() or self.config.openhands_base_url or ""
+            return " --backend openhands" + ("" if known.rstrip("/") == url else f" --base-url {url}")
+        usual = os.environ.get("CHAT_SESSIONS_BACKEND", "").strip() or self.config.backend
+        backend = " --backend llama-cloud" if usual == "openhands" else ""
+        region = next((region for region, known in REGIONS.items() if known == url), None)
+        if (_environment_url() or self.config.llama_cloud_url).rstrip("/") == url and (region or self.config.base_url):
+            return backend
+        return backend + (f" --region {region}" if region else f" --base-url {url}")
 
     @property
     def prompt_limit(self) -> int | None:
@@ -119,3 +189,11 @@ class Where:
             raise ConfigurationError(
                 f"{given[0]} cannot be combined with --session: it describes the agent of a new session"
             )
+
+
+def _environment_url() -> str:
+    return os.environ.get("LLAMA_CLOUD_BASE_URL", "").strip()
+
+
+def _secret(key: SecretStr | None) -> str | None:
+    return None if key is None else key.get_secret_value()

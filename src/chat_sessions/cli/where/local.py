@@ -38,7 +38,7 @@ def open_local(where: Where, terminal: Terminal, *, documents: bool) -> Generato
     from chat_sessions.server import Behaviour
 
     store = data_folder() / "sessions.db"
-    options = " --local" if where.key_name else ""
+    options = " --local" if where.key_name or where.config.names_a_service else ""
     if documents:
         agent = where.agent.local_agent
         named, paths = _folders(where, store, options)

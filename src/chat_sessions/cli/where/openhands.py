@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Generator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -50,11 +49,10 @@ def open_openhands(
         timeouts=where.timeouts,
     ) as client:
         url = client.base_url
-        is_known = os.environ.get("OPENHANDS_BASE_URL", "").strip().rstrip("/") == url
         yield Service(
             client,
             f"OpenHands Agent Server at {url}",
-            " --backend openhands" + ("" if is_known else f" --base-url {url}"),
+            where.options_to(url),
             interrupt=lambda session_id: _interrupt(client, session_id, terminal),
         )
 

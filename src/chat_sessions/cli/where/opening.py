@@ -63,7 +63,7 @@ def _open_cloud(where: Where) -> Generator[Service]:
         url = client.base_url
         region = next((region for region, known in REGIONS.items() if known == url), None)
         name = f"LlamaCloud ({region}), {url}" if region else f"Chat API at {url}"
-        yield Service(client, name, "" if region else f" --base-url {url}", index_ids=client.index_ids)
+        yield Service(client, name, where.options_to(url), index_ids=client.index_ids)
 
 
 def _region(name: str | None) -> Region | None:

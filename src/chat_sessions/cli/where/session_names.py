@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Iterable
 from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import typer
+
 from chat_sessions.cli.errors import UnknownName
 from chat_sessions.cli.show.text import one_line
+from chat_sessions.cli.where.choice import Where
 from chat_sessions.cli.where.folders import data_folder
+from chat_sessions.llama_cloud import LlamaCloudChat
+from chat_sessions.llama_cloud.settings import REGIONS
+from chat_sessions.session import Timeouts
 
 if TYPE_CHECKING:
     from chat_sessions.server.store.records import SessionRecord
@@ -22,6 +29,9 @@ LAST = "last"
 # A name that is longer is an id, and not looked for: that would cost a request.
 _LONGEST_BEGINNING = 20
 _SEARCHED = 1000
+# Whoever pressed TAB waits so many seconds for a hosted service, and is offered so many sessions.
+_PATIENCE = 2.0
+_OFFERED = 100
 
 
 def full_id(name: str, ids: Iterable[str]) -> str:
@@ -57,15 +67,59 @@ def stored_sessions(store: Path, limit: int = _SEARCHED) -> list[SessionRecord]:
     return asyncio.run(read())
 
 
-def complete_session(incomplete: str) -> list[tuple[str, str]]:
-    """List the sessions of this machine that begin so, with their titles, for the shell's TAB key."""
-    # A shell has no place for an error.
+def complete_session(ctx: typer.Context, incomplete: str) -> list[tuple[str, str]]:
+    """List the sessions that begin so, with their titles, for the shell's TAB key.
+
+    They are those of the service that the options before the cursor, the environment and the config file mean. What
+    fails offers nothing, nor does a hosted service that takes long: a shell has no place for an error.
+    """
+    found: list[tuple[str, str | None]] = []
+
+    def look() -> None:
+        with suppress(Exception):
+            found.extend(_hosted(where))
+
     with suppress(Exception):
-        store = data_folder() / "sessions.db"
-        if store.exists():
-            return [
-                (record.session_id, one_line(record.generated_title or "", 60))
-                for record in stored_sessions(store)
-                if record.session_id.startswith(incomplete)
-            ]
-    return []
+        where = _where(ctx)
+        if not where.is_openhands and where.is_local:
+            found.extend(_local())
+        else:
+            # The look-up of an address has no deadline of its own.
+            looking = threading.Thread(target=look, daemon=True)
+            looking.start()
+            looking.join(_PATIENCE)
+    return [(session_id, one_line(title or "", 60)) for session_id, title in found if session_id.startswith(incomplete)]
+
+
+def _where(ctx: typer.Context) -> Where:
+    given = ctx.params
+    return Where(
+        api_key=given.get("api_key"),
+        base_url=given.get("base_url"),
+        region=given.get("region"),
+        local=given.get("local"),
+        backend=given.get("backend"),
+        indexes=given.get("index") or (),
+    ).configured()
+
+
+def _local() -> list[tuple[str, str | None]]:
+    store = data_folder() / "sessions.db"
+    records = stored_sessions(store) if store.exists() else []
+    return [(record.session_id, record.generated_title) for record in records]
+
+
+def _hosted(where: Where) -> list[tuple[str, str | None]]:
+    timeouts = Timeouts(connect=_PATIENCE, first_event=_PATIENCE)
+    if where.is_openhands:
+        from chat_sessions.openhands import OpenHandsChat
+
+        opened: OpenHandsChat | LlamaCloudChat = OpenHandsChat(
+            base_url=where.base_url, api_key=where.api_key, timeouts=timeouts, max_retries=0
+        )
+    else:
+        url = where.base_url or (REGIONS[where.region] if where.region else None)
+        opened = LlamaCloudChat(api_key=where.api_key, base_url=url, timeouts=timeouts, max_retries=0)
+    with opened as client:
+        summaries = islice(client.list(page_size=_OFFERED), _OFFERED)
+        return [(summary.session_id, summary.generated_title) for summary in summaries]

@@ -1,0 +1,96 @@
+"""The tracers of `examples/recipes`: what each one's own tests read of a turn is there after its recipe has run."""
+
+from __future__ import annotations
+
+import gzip
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import pytest
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+
+from tests.consumers.recipes import load
+from tests.consumers.service import ANSWER, Service
+
+
+class Collector:
+    """An address on loopback that takes OpenTelemetry's spans."""
+
+    def __init__(self) -> None:
+        self.names: set[str] = set()
+        collector = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def log_message(self, format: str, *args: Any) -> None:
+                """Prints nothing."""
+
+            def do_POST(self) -> None:
+                body = self.rfile.read(int(self.headers["content-length"]))
+                if self.path.endswith("/v1/traces"):
+                    if self.headers["content-encoding"] == "gzip":
+                        body = gzip.decompress(body)
+                    for resource in ExportTraceServiceRequest.FromString(body).resource_spans:
+                        collector.names |= {span.name for scope in resource.scope_spans for span in scope.spans}
+                self.send_response(200)
+                self.send_header("content-length", "0")
+                self.end_headers()
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.server.server_port}"
+
+
+@pytest.fixture
+def collector() -> Iterator[Collector]:
+    made = Collector()
+    thread = threading.Thread(target=made.server.serve_forever)
+    thread.start()
+    yield made
+    made.server.shutdown()
+    thread.join()
+    made.server.server_close()
+
+
+def test_phoenix_is_sent_a_turn_of_each_framework(
+    service: Service, collector: Collector, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("PHOENIX_COLLECTOR_ENDPOINT", collector.url)
+    load("phoenix_traces.py")["main"]()
+    assert capsys.readouterr().out.count(ANSWER) == 2
+    assert {"SessionChatEngine.chat", "SessionChatModel", "search"} <= collector.names
+    assert service.session_id
+
+
+def test_langfuse_is_sent_a_turn(
+    service: Service, collector: Collector, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("LANGFUSE_PUBLIC_KEY", "pk-lf-recipe")
+    monkeypatch.setenv("LANGFUSE_SECRET_KEY", "sk-lf-recipe")
+    monkeypatch.setenv("LANGFUSE_BASE_URL", collector.url)
+    load("langfuse_traces.py")["main"]()
+    assert ANSWER in capsys.readouterr().out
+    assert {"SessionChatModel", "search"} <= collector.names
+
+
+def test_mlflow_keeps_a_turn_of_each_framework(
+    service: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'mlflow.db'}")
+    # Without it, MLflow asks the network what the tokens of a model cost.
+    monkeypatch.setenv("MLFLOW_MODEL_CATALOG_URI", "")
+    monkeypatch.chdir(tmp_path)
+    before = mlflow.get_tracking_uri()
+    try:
+        load("mlflow_traces.py")["main"]()
+        assert capsys.readouterr().out.count(ANSWER) == 2
+        traces = mlflow.search_traces(return_type="list")
+        roots = {span.name for trace in traces for span in trace.data.spans if span.parent_id is None}
+        assert roots == {"SessionChatEngine.chat", "SessionChatModel"}
+    finally:
+        mlflow.langchain.autolog(disable=True)
+        mlflow.llama_index.autolog(disable=True)
+        mlflow.set_tracking_uri(before)
+    assert service.session_id
