@@ -8,7 +8,8 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from playwright.sync_api import Browser, expect
 
-from chat_sessions import LlamaCloudChat
+from chat_sessions import LlamaCloudChat, Stop, Text, Usage, UserInput
+from chat_sessions.core.events import dump_event
 from tests.web.browser import page_server
 from tests.web.conftest import Site
 from tests.wire_server import Connection, Request, WireServer
@@ -27,11 +28,28 @@ def answer(request: Request, connection: Connection) -> None:
     connection.respond(200, {"items": items, "next_page_token": str(end) if end < 1000 else None})
 
 
+def one(request: Request, connection: Connection) -> None:
+    number = int(request.target.rpartition("-")[2].partition("?")[0])
+    stop = Stop(usage=Usage(), is_error=number == 1, error="no" if number == 1 else None)
+    told = [UserInput(content="a"), Text(content="b"), *([] if number == 2 else [stop])]
+    events = [dump_event(event) for event in told * (number == 0) + told]
+    connection.respond(
+        200, {"session_id": f"ses-{number}", "last_updated_at": "2026-01-02T03:04:05Z", "events": events}
+    )
+
+
 @pytest.fixture
 def service() -> Iterator[WireServer]:
     with WireServer() as server:
         server.on("GET", "/chat", answer)
+        for number in range(1000):
+            server.on("GET", f"/ses-{number}", one)
+        server.on("GET", "/ses-3", lambda _request, connection: connection.respond(500, {}))
         yield server
+
+
+def asked(service: WireServer, words: str) -> list[str]:
+    return [request.target for request in service.requests if words in request.target]
 
 
 @pytest.fixture
@@ -46,13 +64,32 @@ def test_one_page_is_shown_at_a_time_and_back_goes_back(site: Site, service: Wir
     tab = site.tab()
     rows = tab.get_by_role("region", name="Sessions").get_by_role("listitem")
     expect(rows).to_have_count(50)
-    assert len(service.requests) <= 2
+    assert len(asked(service, "page_size")) <= 2
     tab.get_by_role("link", name="Older").click()
     expect(rows.first).to_contain_text("Session number 50")
     tab.go_back()
     expect(rows.first).to_contain_text("Session number 0")
     tab.go_forward()
     expect(rows.first).to_contain_text("Session number 50")
+
+
+def test_the_turns_and_the_last_state_are_read_of_the_sessions_that_are_in_view(
+    site: Site, service: WireServer
+) -> None:
+    tab = site.tab(viewport={"width": 1280, "height": 700})
+    rows = tab.get_by_role("region", name="Sessions").get_by_role("listitem")
+    for number, words in {0: "2 turns", 1: "1 turn failed", 2: "1 turn not ended", 4: "1 turn"}.items():
+        expect(rows.nth(number)).to_contain_text(words)
+    expect(rows.nth(3)).not_to_contain_text("turn")
+    expect(rows.last).not_to_contain_text("turn")
+    assert len(service.requests) < 25
+    rows.last.scroll_into_view_if_needed()
+    expect(rows.last).to_contain_text("1 turn")
+    before = asked(service, "/ses-0")
+    tab.reload()
+    expect(rows.first).to_contain_text("2 turns")
+    assert asked(service, "/ses-0") == before
+    assert site.seen[-1].errors == []
 
 
 def test_a_search_reaches_the_last_of_them_and_has_an_address(site: Site) -> None:
