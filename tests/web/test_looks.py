@@ -13,7 +13,8 @@ from tests.server.scripted import ScriptedAgent
 from tests.web.conftest import Opening, ask
 
 LONG = "a" * 300
-ANSWER = f"### Heading\n\n###### Deep\n\n# Again\n\n#### And deeper\n\nThis is [a link](https://example.com).\n\n| a | b |\n|---|---|\n| {LONG} | 2 |\n\n`code`"
+HEADINGS = "### Heading\n\n###### Deep\n\n# Again\n\n#### And deeper"
+ANSWER = f"{HEADINGS}\n\nThis is [a link](https://example.com).\n\n| a | b |\n|---|---|\n| {LONG} | 2 |\n\n`code`"
 AGENT = ScriptedAgent(
     ToolCall(call_id="1", name="look", arguments={"where": LONG}),
     ToolResult(call_id="1", name="look", result=[{"text": LONG, "file_name": f"{LONG}.pdf", "page": 1, "score": 1}]),

@@ -8,7 +8,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from playwright.sync_api import Browser, expect
 
-from chat_sessions import LlamaCloudChat, Stop, Text, Usage, UserInput
+from chat_sessions import Event, LlamaCloudChat, Stop, Text, Usage, UserInput
 from chat_sessions.core.events import dump_event
 from tests.web.browser import page_server
 from tests.web.conftest import Site
@@ -31,7 +31,7 @@ def answer(request: Request, connection: Connection) -> None:
 def one(request: Request, connection: Connection) -> None:
     number = int(request.target.rpartition("-")[2].partition("?")[0])
     stop = Stop(usage=Usage(), is_error=number == 1, error="no" if number == 1 else None)
-    told = [UserInput(content="a"), Text(content="b"), *([] if number == 2 else [stop])]
+    told: list[Event] = [UserInput(content="a"), Text(content="b"), *([] if number == 2 else [stop])]
     events = [dump_event(event) for event in told * (number == 0) + told]
     connection.respond(
         200, {"session_id": f"ses-{number}", "last_updated_at": "2026-01-02T03:04:05Z", "events": events}
@@ -65,7 +65,7 @@ def test_one_page_is_shown_at_a_time_and_back_goes_back(site: Site, service: Wir
     rows = tab.get_by_role("region", name="Sessions").get_by_role("listitem")
     expect(rows).to_have_count(50)
     assert len(asked(service, "page_size")) <= 2
-    tab.get_by_role("link", name="Older").click()
+    tab.get_by_role("link", name="Next").click()
     expect(rows.first).to_contain_text("Session number 50")
     tab.go_back()
     expect(rows.first).to_contain_text("Session number 0")

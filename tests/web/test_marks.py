@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from PIL import Image, ImageChops
 from playwright.sync_api import Locator, Page, expect
+from pydantic import JsonValue
 
 from chat_sessions import Text, ToolCall, ToolResult
 from chat_sessions.core.models import ImageAttachment
@@ -20,7 +21,7 @@ from tests.web.test_looks import overflow, violations
 
 IMAGE = ImageAttachment(attachment_name="page_1.jpg", source_id="f")
 PAGE: dict[str, Any] = {"width": 600, "height": 800}
-PLACED = "(rect, image) => [rect.getBoundingClientRect(), image.getBoundingClientRect()].map(b => [b.x, b.y, b.width, b.height])"
+PLACED = "(...both) => both.map(one => one.getBoundingClientRect()).map(b => [b.x, b.y, b.width, b.height])"
 
 
 def cited(tab: Page, number: int) -> Locator:
@@ -51,7 +52,7 @@ def printed(picture: Image.Image, area: tuple[float, float, float, float]) -> tu
     width, height = picture.size
     left, top = round(area[0] * width), round(area[1] * height)
     part = picture.crop((left, top, round(area[2] * width), round(area[3] * height))).convert("L")
-    box = ImageChops.invert(part).point(lambda value: 255 if value > 60 else 0).getbbox()  # type: ignore[operator]
+    box = ImageChops.invert(part).point(lambda value: 255 if value > 60 else 0).getbbox()
     assert box is not None
     return (box[0] + left) / width, (box[1] + top) / height, (box[2] + left) / width, (box[3] + top) / height
 
@@ -88,6 +89,8 @@ def test_marks_have_numbers_from_the_top_of_the_page_that_lead_from_the_words_to
     tab = opened.tab("/sessions/new")
     ask(tab, "What is the revenue by product line?")
     large = opened_large(opened, cited(tab, 0))
+    large.set_viewport_size({"width": 390, "height": 800})
+    assert overflow(large) == 0
     marks = large.locator(".marks g")
     expect(marks).to_have_count(2)
     tops = [one["y"] for mark in marks.all() if (one := mark.locator("rect").first.bounding_box())]
@@ -101,15 +104,19 @@ def test_marks_have_numbers_from_the_top_of_the_page_that_lead_from_the_words_to
 
 
 def test_a_passage_whose_place_is_not_known_is_shown_without_a_mark_and_the_page_says_so(site: Opening) -> None:
-    report = {"attachment_name": "screenshots/page_3.jpg", "type": "screenshot"}
+    report: dict[str, JsonValue] = {"attachment_name": "screenshots/page_3.jpg", "type": "screenshot"}
     opened = site()
     file_id = next(
         source.file_id
         for source in opened.client.session(index_ids=["idx-docs"]).ask("What is the revenue by product line?").sources
         if source.image is not None
     )
-    fields = {"attachments": [{**report, "source_id": file_id}], "page_range_start": 3}
-    passage = {"content": "Without a place", "metadata": {"file_name": "annual-report-2025.pdf"}, "static_fields": fields}
+    fields: dict[str, JsonValue] = {"attachments": [{**report, "source_id": file_id}], "page_range_start": 3}
+    passage: dict[str, JsonValue] = {
+        "content": "Without a place",
+        "file_name": "annual-report-2025.pdf",
+        "static_fields": fields,
+    }
     agent = ScriptedAgent(
         ToolCall(call_id="1", name="retrieve", arguments={}),
         ToolResult(call_id="1", name="retrieve", result={"results": [passage]}),

@@ -42,7 +42,11 @@ class Listener:
     @property
     def address(self) -> str:
         """The address that opens the page, with its token."""
-        return f"http://{_LOOPBACK}:{self.port}/?token={self.token}"
+        return self.address_of("/")
+
+    def address_of(self, path: str) -> str:
+        """Return the address that opens a view of the page, with its token."""
+        return f"http://{_LOOPBACK}:{self.port}{path}?token={self.token}"
 
 
 async def serve(app: ASGIApp, listener: Listener, *, on_listening: Callable[[], None] = lambda: None) -> None:

@@ -26,7 +26,9 @@ FOOT = 790.0
 
 def pages(data: bytes) -> tuple[list[Passage], list[Sheet]]:
     parts = list(read(data, "a.pdf"))
-    return [passage for part in parts for passage, _ in part.passages], [sheet for part in parts for sheet in part.sheets]
+    return [passage for part in parts for passage, _ in part.passages], [
+        sheet for part in parts for sheet in part.sheets
+    ]
 
 
 def drawn(data: bytes, sheet: Sheet) -> Image.Image:

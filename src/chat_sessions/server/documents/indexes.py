@@ -80,7 +80,6 @@ class Hit:
             },
         }
 
-
     def _place(self) -> dict[str, JsonValue]:
         if not self.size or not self.passage.boxes:
             return {}

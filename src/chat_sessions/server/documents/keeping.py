@@ -198,8 +198,8 @@ class IndexStore:
             row = opened.execute(
                 "SELECT page, section, text, boxes FROM passages WHERE document = ? AND chunk = ?", (document, chunk)
             ).fetchone()
-        *known, boxes = row
-        return Passage(*known, "", json.loads(boxes))
+        page, section, text, boxes = row
+        return Passage(page, section, text, "", json.loads(boxes))
 
     def terms(self, documents: Sequence[int]) -> Mapping[int, list[str]]:
         """Return the terms of all passages of documents, in order, each with spaces between them."""

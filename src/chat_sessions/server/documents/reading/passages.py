@@ -89,7 +89,9 @@ class Chunker:
 
     def _passage(self, parts: list[str], page: int | None, places: Iterable[tuple[Box, ...]]) -> Passage:
         path = tuple(self._headings.values())
-        return Passage("\n\n".join(parts), page, path[-1] if path else "", path, _joined(box for boxes in places for box in boxes))
+        return Passage(
+            "\n\n".join(parts), page, path[-1] if path else "", path, _joined(box for boxes in places for box in boxes)
+        )
 
 
 def _joined(boxes: Iterable[Box]) -> tuple[Box, ...]:
@@ -106,9 +108,7 @@ def _joined(boxes: Iterable[Box]) -> tuple[Box, ...]:
 def _follows(above: Box, below: Box) -> bool:
     shared = min(above[0] + above[2], below[0] + below[2]) - max(above[0], below[0])
     return (
-        shared >= min(above[2], below[2]) / 2
-        and above[1] <= below[1] + 1
-        and below[1] - above[1] - above[3] <= _CLOSE
+        shared >= min(above[2], below[2]) / 2 and above[1] <= below[1] + 1 and below[1] - above[1] - above[3] <= _CLOSE
     )
 
 
