@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from playwright.sync_api import Browser, expect
 
-from chat_sessions import Event, LlamaCloudChat, Stop, Text, Usage, UserInput
+from chat_sessions import Event, LlamaCloudChat, Stop, Text, TextDelta, Usage, UserInput
 from chat_sessions.core.events import dump_event
 from tests.web.browser import page_server
-from tests.web.conftest import Site
+from tests.web.conftest import Site, ask
 from tests.wire_server import Connection, Request, WireServer
 
 TITLES = [f"Session number {n}" for n in range(1000)]
@@ -54,7 +55,10 @@ def asked(service: WireServer, words: str) -> list[str]:
 
 @pytest.fixture
 def site(browser: Browser, service: WireServer) -> Iterator[Site]:
-    with LlamaCloudChat(base_url=service.url, api_key="k") as client, page_server(client.aio) as served:
+    with (
+        LlamaCloudChat(base_url=service.url, api_key="k", index_ids=["idx-1"]) as client,
+        page_server(client.aio) as served,
+    ):
         yield Site(client, served, browser)
         for context in browser.contexts:
             context.close()
@@ -90,6 +94,29 @@ def test_the_turns_and_the_last_state_are_read_of_the_sessions_that_are_in_view(
     expect(rows.first).to_contain_text("2 turns")
     assert asked(service, "/ses-0") == before
     assert site.seen[-1].errors == []
+
+
+def test_10_000_deltas_change_the_page_in_a_few_hundred_steps(site: Site, service: WireServer) -> None:
+    def stream(_request: Request, connection: Connection) -> None:
+        connection.start_stream()
+        for number in range(10_000):
+            end = "\n\n" if number % 50 == 49 else " "
+            connection.events(TextDelta(content=f"word{number}{end}"))
+        connection.events(Stop(usage=Usage(), is_error=False))
+
+    service.on("POST", "/messages/stream", stream)
+    tab = site.tab("/sessions/ses-0")
+    tab.evaluate(
+        """() => {
+            window.steps = 0;
+            new MutationObserver(() => { window.steps++; })
+                .observe(document.getElementById("turns"), {childList: true, subtree: true, characterData: true});
+        }"""
+    )
+    ask(tab, "Tell me")
+    expect(tab.get_by_role("article").last).to_contain_text("word9999", timeout=60_000)
+    assert 1 < tab.evaluate("window.steps") < 500
+    assert len(set(re.findall(r"word\d+", tab.get_by_role("article").last.inner_text()))) == 10_000
 
 
 def test_a_search_reaches_the_last_of_them_and_has_an_address(site: Site) -> None:

@@ -52,7 +52,7 @@ def printed(picture: Image.Image, area: tuple[float, float, float, float]) -> tu
     width, height = picture.size
     left, top = round(area[0] * width), round(area[1] * height)
     part = picture.crop((left, top, round(area[2] * width), round(area[3] * height))).convert("L")
-    box = ImageChops.invert(part).point(lambda value: 255 if value > 60 else 0).getbbox()
+    box = ImageChops.invert(part).point([255 * (value > 60) for value in range(256)]).getbbox()
     assert box is not None
     return (box[0] + left) / width, (box[1] + top) / height, (box[2] + left) / width, (box[3] + top) / height
 

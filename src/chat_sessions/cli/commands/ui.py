@@ -35,6 +35,10 @@ def ui(
         ),
     ] = None,
     port: Annotated[int, typer.Option(metavar="N", min=0, max=65535, help="The port; 0 picks a free one.")] = 8770,
+    host: Annotated[
+        str,
+        typer.Option(metavar="ADDRESS", help="The address to listen on; any but 127.0.0.1 lets other machines in."),
+    ] = "127.0.0.1",
     no_open: Annotated[bool, typer.Option("--no-open", help="Do not open the page in a browser.")] = False,
     timeout: options.Timeout = None,
     api_key: options.ApiKey = None,
@@ -51,7 +55,8 @@ def ui(
 ) -> None:
     """Open a page to look at sessions and ask in them.
 
-    Prints the page's address. Only this machine can open it, and only with the token in the address. Ctrl-C ends it.
+    Prints the page's address. Only this machine can open it, unless you name another --host, and only with the token in
+    the address. Ctrl-C ends it.
     """
     from chat_sessions.web import run
     from chat_sessions.web.hosting import Listener
@@ -60,7 +65,7 @@ def ui(
     terminal = Terminal()
     agent_options = AgentOptions(llm, agent, tool, workspace, conversation, confirm)
     where = Where(api_key, base_url, region, local, backend, agent_options, timeout, folder or ())
-    listener = Listener(port)
+    listener = Listener(port, host=host)
     confirmations = Confirmations()
 
     async def on_confirmation(request: ConfirmationRequest) -> bool | str:
@@ -76,6 +81,8 @@ def ui(
 
         def listening() -> None:
             terminal.line(listener.address)
+            if not listener.is_private:
+                terminal.warn("other machines reach this page, unencrypted: whoever has the address can use it")
             terminal.note("Ctrl-C ends the page.")
             if not no_open:
                 webbrowser.open(listener.address)

@@ -84,7 +84,10 @@ class Hit:
         if not self.size or not self.passage.boxes:
             return {}
         boxes: list[JsonValue] = [dict(zip("xywh", box, strict=True)) for box in self.passage.boxes]
-        return {"bounding_boxes": boxes, "page_dimensions": {"width": self.size[0], "height": self.size[1]}}
+        return {
+            "bounding_boxes": boxes,
+            "page_dimensions": {"width": round(self.size[0], 1), "height": round(self.size[1], 1)},
+        }
 
 
 @dataclass(frozen=True, slots=True)
