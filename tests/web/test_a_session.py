@@ -213,4 +213,34 @@ def test_the_timeline_of_a_turn_says_when_what_came(site: Opening) -> None:
     )
     assert tab.locator("svg text").evaluate_all(f"all => ({cut_off})(all).length") == 0
     expect(tab.get_by_role("region", name="As Somebody sees it")).to_contain_text("36 months")
-    expect(tab.get_by_role("region", name="As JSON")).to_contain_text('"moments": [')
+    as_json = tab.get_by_role("region", name="As JSON")
+    expect(as_json).to_contain_text('"moments": [')
+    tab.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    as_json.get_by_role("button", name="Copy").click()
+    expect(as_json.get_by_role("button", name="Copied")).to_be_visible()
+    copied = json.loads(tab.evaluate("navigator.clipboard.readText()"))
+    assert copied["prompt"] == "How long is the warranty?"
+    assert [one["kind"] for one in copied["moments"]][-2:] == ["text", "stop"]
+
+
+def test_a_timeline_shows_the_first_words_and_the_gaps_before_them(site: Opening) -> None:
+    tab = site(
+        ScriptedAgent(
+            ToolCall(call_id="1", name="look", arguments={}),
+            ToolResult(call_id="1", name="look", result="seen"),
+            Text(content="Done."),
+        )
+    ).tab("/sessions/new", viewport={"width": 390, "height": 800})
+    ask(tab, "Look")
+    expect(tab.locator("#status")).to_have_text("Ready")
+    tab.get_by_role("link", name="Timeline").click()
+    expect(tab.locator("line.first")).to_have_count(1)
+    # Before the first event, the service is waited for; that is most of so short a turn.
+    assert tab.locator("line.gap").count() >= 1
+    expect(tab.get_by_role("listitem").first).to_have_text(re.compile(r"^look at .*after a gap of "))
+    frame = tab.get_by_role("group", name="Timeline").bounding_box()
+    assert frame is not None
+    for bar in tab.locator("rect.bar").all():
+        box = bar.bounding_box()
+        assert box is not None
+        assert frame["x"] - 1 <= box["x"] <= box["x"] + box["width"] <= frame["x"] + frame["width"] + 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from importlib import resources
+from pathlib import Path
 
 import pytest
 from playwright.sync_api import Page, expect
@@ -12,7 +13,8 @@ from tests.server.scripted import ScriptedAgent
 from tests.web.conftest import Opening, ask
 
 LONG = "a" * 300
-ANSWER = f"# Heading\n\nThis is [a link](https://example.com).\n\n| a | b |\n|---|---|\n| {LONG} | 2 |\n\n`code`"
+HEADINGS = "### Heading\n\n###### Deep\n\n# Again\n\n#### And deeper"
+ANSWER = f"{HEADINGS}\n\nThis is [a link](https://example.com).\n\n| a | b |\n|---|---|\n| {LONG} | 2 |\n\n`code`"
 AGENT = ScriptedAgent(
     ToolCall(call_id="1", name="look", arguments={"where": LONG}),
     ToolResult(call_id="1", name="look", result=[{"text": LONG, "file_name": f"{LONG}.pdf", "page": 1, "score": 1}]),
@@ -60,6 +62,23 @@ def test_axe_finds_no_violation(site: Opening, scheme: str) -> None:
             tab.get_by_role("button", name="Delete").first.click()
         assert violations(tab) == []
     opened.seen[-1].errors.clear()  # the page that is not there
+
+
+def test_axe_finds_no_violation_in_an_exported_file(site: Opening, tmp_path: Path) -> None:
+    opened = site(AGENT)
+    session = opened.client.session(index_ids=["idx-docs"])
+    session.ask("Look")
+    tab = opened.tab(f"/sessions/{session.id}")
+    tab.get_by_role("button", name="Export").click()
+    with tab.expect_download() as download:
+        tab.get_by_role("link", name="HTML").click()
+    download.value.save_as(tmp_path / "session.html")
+    exported = tab.context.new_page()
+    exported.goto((tmp_path / "session.html").as_uri())
+    for summary in exported.locator("summary").all():
+        summary.click()
+    expect(exported.get_by_role("article").get_by_role("heading", level=4)).to_have_text(["Deep", "And deeper"])
+    assert violations(exported) == []
 
 
 def test_a_session_is_begun_and_read_with_the_keyboard_alone(site: Opening) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from pathlib import Path
 
 import pytest
@@ -12,8 +13,9 @@ from chat_sessions.core import errors
 from chat_sessions.web.live.feed import Pace
 from chat_sessions.web.live.session import shown
 from chat_sessions.web.live.turn import LiveTurn
-from chat_sessions.web.render.markdown import render_markdown, stable_end
+from chat_sessions.web.render.markdown import open_headings, render_markdown, stable_end
 from chat_sessions.web.render.remedies import remedy_for
+from tests.server.scripted import Gate
 
 STOP = Stop(usage=Usage(), is_error=False)
 
@@ -63,6 +65,42 @@ def test_stable_blocks_and_the_rest_render_like_the_whole() -> None:
     text = "# Title\n\nSome *text*.\n\n```\ncode\n\nmore\n```\n\n| a |\n|---|\n| 1 |\n\nEnd"
     end = stable_end(text)
     assert render_markdown(text[:end]) + render_markdown(text[end:]) == render_markdown(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "levels"),
+    [
+        ("# A\n\n### B\n\n## C\n\n### D", "3 4 4 5"),
+        ("#### A\n\n###### B\n\n# C", "3 4 3"),
+        ("# A\n\n## B\n\n### C\n\n#### D\n\n##### E", "3 4 5 6 6"),
+        ("Title\n===\n\n> ### Quoted\n\nB\n---", "3 4 4"),
+    ],
+)
+def test_headings_of_an_answer_skip_no_level_wherever_it_is_cut(text: str, levels: str) -> None:
+    assert re.findall(r"<h(\d)", render_markdown(text)) == levels.split()
+    for cut in (match.end() for match in re.finditer(r"\n\n", text)):
+        before, after = text[:cut], text[cut:]
+        html = render_markdown(before) + render_markdown(after, above=open_headings(before))
+        assert re.findall(r"<h(\d)", html) == levels.split()
+
+
+async def test_headings_that_come_piece_by_piece_skip_no_level() -> None:
+    from tests.web.telling import followed
+
+    text = "# A\n\none two\n\n### B\n\nthree\n\n## C\n\nfour\n\n### D\n\nfive"
+    pieces = [TextDelta(content=piece) for piece in re.split(r"(?<=\s)", text)]
+    gates = [Gate() for _ in pieces]
+    closed = iter(gates)
+    shown: set[tuple[str, str]] = set()
+
+    def on_update(message: str) -> None:
+        shown.update(re.findall(r"<h(\d)[^>]*>([A-D])<", message))
+        next(closed, Gate()).open()
+
+    events = [event for pair in zip(pieces, gates, strict=True) for event in pair]
+    updates, _ = await asyncio.wait_for(followed([*events, STOP], on_update, pace=10_000), 50)
+    assert updates >= len(pieces)
+    assert shown == {("3", "A"), ("4", "B"), ("4", "C"), ("5", "D")}
 
 
 @pytest.mark.parametrize(

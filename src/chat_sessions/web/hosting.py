@@ -6,6 +6,7 @@ import asyncio
 import secrets
 import socket
 from collections.abc import Callable
+from ipaddress import ip_address
 
 import uvicorn
 from starlette.types import ASGIApp
@@ -15,34 +16,63 @@ from chat_sessions.core.errors import ConfigurationError
 __all__ = ["Listener", "run", "serve"]
 
 _LOOPBACK = "127.0.0.1"
+_EVERYWHERE = ("0.0.0.0", "::")  # noqa: S104 (asked for by name)
 
 
 class Listener:
-    """A port on this machine and the token of its page.
+    """A port on this machine and the token of its page. `host` is the address or name that it listens on.
 
-    Raises `ConfigurationError` for a port that is in use; `option` is what chooses another.
+    Raises `ConfigurationError` for a port that is in use and a host that is not this machine's. It advises to choose
+    another port with `option`.
     """
 
-    def __init__(self, port: int = 0, *, option: str = "--port") -> None:
-        self.socket = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    def __init__(self, port: int = 0, *, host: str = _LOOPBACK, option: str = "--port") -> None:
+        try:
+            family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        except (OSError, OverflowError, UnicodeError) as error:
+            raise ConfigurationError(f"{host} is no address of this machine ({error})") from error
+        self.socket = socket.socket(family, socket.SOCK_STREAM)
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            self.socket.bind((_LOOPBACK, port))
+            self.socket.bind(address)
         except (OSError, OverflowError) as error:
             self.socket.close()
             raise ConfigurationError(f"port {port} cannot be used ({error}); {option} 0 takes a free one") from error
         self.port: int = self.socket.getsockname()[1]
         self.token = secrets.token_urlsafe(24)
+        self._host = host
+        self.is_private = ip_address(self.socket.getsockname()[0]).is_loopback
 
     @property
     def hosts(self) -> tuple[str, ...]:
         """The names under which the page is served."""
-        return f"{_LOOPBACK}:{self.port}", f"localhost:{self.port}"
+        names = [self._host]
+        if self.is_private or self._host in _EVERYWHERE:
+            names += [_LOOPBACK, "localhost"]
+        if self._host in _EVERYWHERE:
+            names += [socket.gethostname(), *_own_addresses()]
+        return tuple(dict.fromkeys(f"{_in_url(name)}:{self.port}" for name in names))
 
     @property
     def address(self) -> str:
         """The address that opens the page, with its token."""
-        return f"http://{_LOOPBACK}:{self.port}/?token={self.token}"
+        return self.address_of("/")
+
+    def address_of(self, path: str) -> str:
+        """Return the address that opens a view of the page, with its token."""
+        host = _LOOPBACK if self._host in _EVERYWHERE else self._host
+        return f"http://{_in_url(host)}:{self.port}{path}?token={self.token}"
+
+
+def _in_url(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
+
+
+def _own_addresses() -> list[str]:
+    try:
+        return [str(found[4][0]) for found in socket.getaddrinfo(socket.gethostname(), None, type=socket.SOCK_STREAM)]
+    except OSError:
+        return []
 
 
 async def serve(app: ASGIApp, listener: Listener, *, on_listening: Callable[[], None] = lambda: None) -> None:

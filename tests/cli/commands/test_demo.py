@@ -12,6 +12,7 @@ import pytest
 
 import chat_sessions
 from tests.cli.conftest import DOCUMENTS, Commands, Program
+from tests.cli.pseudo_terminal import PseudoTerminal
 
 QUESTIONS = ["What was the operating margin in Q3 2025?", "And in Q4?"]
 DEMO = ["demo", str(DOCUMENTS), "-q", QUESTIONS[0], "-q", QUESTIONS[1]]
@@ -46,6 +47,23 @@ def test_it_ends_with_the_command_that_opens_its_session_on_a_page(program: Prog
     assert QUESTIONS[0] in httpx.get(address, follow_redirects=True, trust_env=False).text
     program.interrupt(process)
     assert program.finish(process).code == 0
+
+
+def test_on_a_terminal_it_ends_with_the_address_of_its_session_on_a_page(program: Program) -> None:
+    terminal = PseudoTerminal(program)
+    terminal.start(*DEMO)
+    try:
+        terminal.wait_for("Ctrl-C ends the page.\r\n")
+        terminal.wait_for("\r\n")
+        address = re.findall(
+            r"^http://127\.0\.0\.1:\d+/sessions/ses-[0-9a-f]+\?token=[\w-]{32}\r$", terminal.seen, re.MULTILINE
+        )
+        page = httpx.get(address[0].strip(), follow_redirects=True, trust_env=False)
+        assert page.text.count("<article") == 2
+        terminal.interrupt("^C")
+        assert terminal.end() == 0
+    finally:
+        terminal.close()
 
 
 @pytest.mark.skipif(

@@ -57,6 +57,25 @@ def test_a_port_that_is_in_use_is_an_error_that_says_what_to_do(program: Program
     assert "--port 0" in result.err
 
 
+def test_another_host_is_listened_on_if_it_is_named_with_a_warning(program: Program) -> None:
+    process = program.start("ui", str(DOCUMENTS), "--port", "0", "--no-open", "--host", "0.0.0.0")
+    assert process.stdout is not None
+    address = process.stdout.readline().strip()
+    assert re.fullmatch(r"http://127\.0\.0\.1:\d+/\?token=[\w-]{32}", address)
+    for host, status in (("127.0.0.1", 200), (socket.gethostname(), 200), ("evil.example", 421)):
+        with httpx.Client(follow_redirects=True, trust_env=False) as browser:
+            port = address.rpartition(":")[2].partition("/")[0]
+            assert browser.get(address, headers={"host": f"{host}:{port}"}).status_code == status
+    program.interrupt(process)
+    assert "other machines reach this page" in program.finish(process).err
+
+
+def test_a_host_that_is_not_this_machine_is_an_error(program: Program) -> None:
+    result = program("ui", str(DOCUMENTS), "--no-open", "--host", "192.0.2.1")
+    assert result.code == 2
+    assert "cannot be used" in result.err
+
+
 def test_a_session_is_exported_in_each_format(command: Commands, serving: Serving, tmp_path: Path) -> None:
     server = serving()
     asked = command("ask", MARGIN, "-i", "idx-docs", *at(server))

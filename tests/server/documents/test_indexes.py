@@ -216,6 +216,8 @@ class TestSearch:
             "chunk_index": hit.chunk_index,
             "parsed_directory_file_id": report,
             "attachments": [{"attachment_name": "screenshots/page_3.jpg", "source_id": report, "type": "screenshot"}],
+            "bounding_boxes": [{"x": 62.4, "y": 63.5, "w": 464.7, "h": 478.6}],
+            "page_dimensions": {"width": pytest.approx(595.3, abs=0.1), "height": pytest.approx(841.9, abs=0.1)},
         }
 
     def test_a_hit_in_a_text_has_a_section_and_no_page(self, examples: Index) -> None:
@@ -223,6 +225,7 @@ class TestSearch:
         assert result["metadata"]["section"] == "Holiday and leave"
         assert result["static_fields"]["page_range_start"] is None
         assert result["static_fields"]["attachments"] == []
+        assert "bounding_boxes" not in result["static_fields"]
 
 
 class TestScreenshots:

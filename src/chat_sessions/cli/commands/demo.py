@@ -184,4 +184,23 @@ def _show_session(service: Service, session_id: str, path: Path, terminal: Termi
     terminal.line(f"To continue: {program} chat --local --session {session_id}", wrap=False)
     with suppress(ConfigurationError):
         importlib.import_module("chat_sessions.web")
-        terminal.line(f"To see it on a page: {program} ui --local {shlex.quote(shortest(path))}", wrap=False)
+        if sys.stdin.isatty() and terminal.is_terminal:
+            _show_page(service, session_id, terminal)
+        else:
+            terminal.line(f"To see it on a page: {program} ui --local {shlex.quote(shortest(path))}", wrap=False)
+
+
+def _show_page(service: Service, session_id: str, terminal: Terminal) -> None:
+    """Serve the page until Ctrl-C: whoever sits at a terminal can look at once."""
+    from chat_sessions.cli.where.page import page_app
+    from chat_sessions.web import run
+    from chat_sessions.web.hosting import Listener
+
+    listener = Listener()
+
+    def listening() -> None:
+        terminal.line("To see it on a page, open this address; Ctrl-C ends the page.")
+        terminal.line(listener.address_of(f"/sessions/{session_id}"), wrap=False)
+
+    with listener.socket, suppress(KeyboardInterrupt):
+        run(page_app(service, listener), listener, on_listening=listening)

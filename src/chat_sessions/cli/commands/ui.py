@@ -2,26 +2,21 @@
 
 from __future__ import annotations
 
-import asyncio
 import webbrowser
-from collections.abc import AsyncGenerator, Callable
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, asynccontextmanager, suppress
+from contextlib import suppress
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from chat_sessions.cli import options
 from chat_sessions.cli.errors import handle_errors
-from chat_sessions.cli.show.frameworks import turn_views
 from chat_sessions.cli.show.terminal import Terminal
 from chat_sessions.cli.where.agent import AgentOptions
 from chat_sessions.cli.where.choice import Where
-from chat_sessions.cli.where.folders import Folders, data_folder, shortest
+from chat_sessions.cli.where.folders import Folders, data_folder
 from chat_sessions.cli.where.opening import open_service
-from chat_sessions.cli.where.service import Service
+from chat_sessions.cli.where.page import page_app
 from chat_sessions.llama_cloud.settings import MOST_INDEXES
 
 if TYPE_CHECKING:
@@ -40,6 +35,10 @@ def ui(
         ),
     ] = None,
     port: Annotated[int, typer.Option(metavar="N", min=0, max=65535, help="The port; 0 picks a free one.")] = 8770,
+    host: Annotated[
+        str,
+        typer.Option(metavar="ADDRESS", help="The address to listen on; any but 127.0.0.1 lets other machines in."),
+    ] = "127.0.0.1",
     no_open: Annotated[bool, typer.Option("--no-open", help="Do not open the page in a browser.")] = False,
     timeout: options.Timeout = None,
     api_key: options.ApiKey = None,
@@ -56,16 +55,17 @@ def ui(
 ) -> None:
     """Open a page to look at sessions and ask in them.
 
-    Prints the page's address. Only this machine can open it, and only with the token in the address. Ctrl-C ends it.
+    Prints the page's address. Only this machine can open it, unless you name another --host, and only with the token in
+    the address. Ctrl-C ends it.
     """
-    from chat_sessions.web import create_app, run
+    from chat_sessions.web import run
     from chat_sessions.web.hosting import Listener
     from chat_sessions.web.live.sessions import Confirmations
 
     terminal = Terminal()
     agent_options = AgentOptions(llm, agent, tool, workspace, conversation, confirm)
     where = Where(api_key, base_url, region, local, backend, agent_options, timeout, folder or ()).configured()
-    listener = Listener(port)
+    listener = Listener(port, host=host)
     confirmations = Confirmations()
 
     async def on_confirmation(request: ConfirmationRequest) -> bool | str:
@@ -77,20 +77,12 @@ def ui(
     documents = bool(where.indexes) and not where.is_openhands
     opened = open_service(where, terminal, documents=documents, on_confirmation=on_confirmation)
     with listener.socket, opened as service:
-        app = create_app(
-            service.client.aio,
-            token=listener.token,
-            hosts=listener.hosts,
-            name=service.name,
-            indexes=_index_names(service),
-            confirmations=confirmations,
-            turn_views=turn_views(),
-            turn_lock=lambda: _held(service.lock),
-            interrupt=service.openhands.aio.interrupt if service.openhands is not None else None,
-        )
+        app = page_app(service, listener, confirmations)
 
         def listening() -> None:
             terminal.line(listener.address)
+            if not listener.is_private:
+                terminal.warn("other machines reach this page, unencrypted: whoever has the address can use it")
             terminal.note("Ctrl-C ends the page.")
             if not no_open:
                 webbrowser.open(listener.address)
@@ -98,27 +90,3 @@ def ui(
         with suppress(KeyboardInterrupt):
             run(app, listener, on_listening=listening)
         terminal.note("Stopped")
-
-
-def _index_names(service: Service) -> dict[str, str]:
-    """The indexes that a new session may ask, with the names that people know them by."""
-    index_ids = service.index_ids or ()
-    if not service.is_local:
-        return {index_id: index_id for index_id in index_ids}
-    folders = Folders(data_folder())
-    return {index_id: shortest(Path(folders.name_of(index_id))) for index_id in index_ids}
-
-
-@asynccontextmanager
-async def _held(lock: Callable[[], AbstractContextManager[None]]) -> AsyncGenerator[None]:
-    """Hold a lock that waits and belongs to a thread, in a thread of its own."""
-    manager = lock()
-    thread = ThreadPoolExecutor(1, thread_name_prefix="turn-lock")
-    try:
-        entering = asyncio.get_running_loop().run_in_executor(thread, manager.__enter__)
-        await asyncio.shield(entering)
-        yield
-    finally:
-        # Behind the entry, which may still wait if the turn was stopped meanwhile.
-        thread.submit(manager.__exit__, None, None, None)
-        thread.shutdown(wait=False)

@@ -1,20 +1,23 @@
-"""The page beside a server that this process runs: on a port of its own, in a thread of its own.
+"""The page over a service, and the page beside a server that this process runs: on a port and in a thread of its own.
 
-It is not mounted among the API's routes. The API listens where it is told, answers under any name and to a key alone;
-the page is for one browser on this machine, and its guard knows one host and one port. The page is a client like any
-other, so what it can do, the key can.
+The second is not mounted among the API's routes. The API listens where it is told, answers under any name and to a key
+alone; the page is for one browser on this machine, and its guard knows one host and one port. The page is a client like
+any other, so what it can do, the key can.
 """
 
 from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Generator, Mapping
-from concurrent.futures import Future
-from contextlib import contextmanager, suppress
+from collections.abc import AsyncGenerator, Callable, Generator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager, asynccontextmanager, contextmanager, suppress
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from chat_sessions.cli.show.frameworks import turn_views
+from chat_sessions.cli.where.folders import Folders, data_folder, shortest
+from chat_sessions.cli.where.service import Service
 from chat_sessions.llama_cloud import LlamaCloudChat
 from chat_sessions.llama_cloud.settings import MOST_INDEXES
 
@@ -22,8 +25,26 @@ if TYPE_CHECKING:
     from fastapi import FastAPI
 
     from chat_sessions.web.hosting import Listener
+    from chat_sessions.web.live.sessions import Confirmations
 
-__all__ = ["page_over"]
+__all__ = ["page_app", "page_over"]
+
+
+def page_app(service: Service, listener: Listener, confirmations: Confirmations | None = None) -> FastAPI:
+    """Make the page over a service. `confirmations` is where its client asks for permission."""
+    from chat_sessions.web import create_app
+
+    return create_app(
+        service.client.aio,
+        token=listener.token,
+        hosts=listener.hosts,
+        name=service.name,
+        indexes=_index_names(service),
+        confirmations=confirmations,
+        turn_views=turn_views(),
+        turn_lock=lambda: _held(service.lock),
+        interrupt=service.openhands.aio.interrupt if service.openhands is not None else None,
+    )
 
 
 @contextmanager
@@ -75,3 +96,27 @@ def _served(app: FastAPI, listener: Listener) -> Generator[None]:
             # The loop is closed if the page ended by itself.
             loop.call_soon_threadsafe(serving.cancel)
         thread.join()
+
+
+def _index_names(service: Service) -> dict[str, str]:
+    """The indexes that a new session may ask, with the names that people know them by."""
+    index_ids = service.index_ids or ()
+    if not service.is_local:
+        return {index_id: index_id for index_id in index_ids}
+    folders = Folders(data_folder())
+    return {index_id: shortest(Path(folders.name_of(index_id))) for index_id in index_ids}
+
+
+@asynccontextmanager
+async def _held(lock: Callable[[], AbstractContextManager[None]]) -> AsyncGenerator[None]:
+    """Hold a lock that waits and belongs to a thread, in a thread of its own."""
+    manager = lock()
+    thread = ThreadPoolExecutor(1, thread_name_prefix="turn-lock")
+    try:
+        entering = asyncio.get_running_loop().run_in_executor(thread, manager.__enter__)
+        await asyncio.shield(entering)
+        yield
+    finally:
+        # Behind the entry, which may still wait if the turn was stopped meanwhile.
+        thread.submit(manager.__exit__, None, None, None)
+        thread.shutdown(wait=False)

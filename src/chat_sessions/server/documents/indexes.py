@@ -38,7 +38,7 @@ class Document:
 class Hit:
     """A passage that a search found, with its BM25 score. Higher is better; scores compare only within a search.
 
-    `has_image` tells that its page can be drawn.
+    `size` is the width and height of its page in points, None if the page cannot be drawn.
     """
 
     index_id: str
@@ -46,17 +46,18 @@ class Hit:
     passage: Passage
     chunk_index: int
     score: float
-    has_image: bool
+    size: tuple[float, float] | None
 
     @property
     def attachment_name(self) -> str | None:
         """The name of its page's image, None without one."""
-        return screenshot_name(self.passage.page) if self.has_image and self.passage.page is not None else None
+        return screenshot_name(self.passage.page) if self.size and self.passage.page is not None else None
 
     def as_result(self) -> dict[str, JsonValue]:
         """Return the hit as an item of `results` in the platform's retrieval API.
 
-        A text file has no pages: its `page_range_*` are None, and it has no screenshots.
+        A text file has no pages: its `page_range_*` are None, and it has no screenshots. A passage whose place on its
+        page is known has two fields more, named as the platform's extraction names them.
         """
         page, document = self.passage.page, self.document
         name = self.attachment_name
@@ -75,7 +76,17 @@ class Hit:
                 ]
                 if name
                 else [],
+                **self._place(),
             },
+        }
+
+    def _place(self) -> dict[str, JsonValue]:
+        if not self.size or not self.passage.boxes:
+            return {}
+        boxes: list[JsonValue] = [dict(zip("xywh", box, strict=True)) for box in self.passage.boxes]
+        return {
+            "bounding_boxes": boxes,
+            "page_dimensions": {"width": round(self.size[0], 1), "height": round(self.size[1], 1)},
         }
 
 
@@ -172,9 +183,10 @@ class Index:
         hits: list[Hit] = []
         for found in content.ranking.best(weights, limit):
             passage = self._store.passage(found.file.document, found.chunk)
-            has_image = passage.page is not None and self._side(found.file.document, passage.page) > 0
+            sheet = None if passage.page is None else self._store.sheet(found.file.document, passage.page)
+            size = (sheet.width, sheet.height) if sheet and sheet.side else None
             document = Document(file_id(self.index_id, found.file.name), found.file.name)
-            hits.append(Hit(self.index_id, document, passage, found.chunk, found.score, has_image))
+            hits.append(Hit(self.index_id, document, passage, found.chunk, found.score, size))
         return hits
 
     def frequency(self, term: str) -> int:

@@ -32,7 +32,7 @@ MEMORY = ":memory:"
 
 _log = logging.getLogger(__name__)
 # Whatever changes what is read of the same bytes, or how it is kept, changes this.
-_FORMAT = 2
+_FORMAT = 3
 _READ_BY = ("liteparse", "kreuzberg", "charset-normalizer", "markdown-it-py", "PyStemmer", "bm25s")
 _TABLES = """
 CREATE TABLE IF NOT EXISTS documents (
@@ -40,9 +40,9 @@ CREATE TABLE IF NOT EXISTS documents (
   notes TEXT NOT NULL, failure TEXT, read_at REAL NOT NULL);
 CREATE TABLE IF NOT EXISTS passages (
   document INTEGER NOT NULL, chunk INTEGER NOT NULL, page INTEGER, section TEXT NOT NULL, text TEXT NOT NULL,
-  terms BLOB NOT NULL, PRIMARY KEY (document, chunk)) WITHOUT ROWID;
+  terms BLOB NOT NULL, boxes TEXT NOT NULL, PRIMARY KEY (document, chunk)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS sheets (
-  document INTEGER NOT NULL, number INTEGER NOT NULL, side REAL NOT NULL, text TEXT NOT NULL,
+  document INTEGER NOT NULL, number INTEGER NOT NULL, width REAL NOT NULL, height REAL NOT NULL, text TEXT NOT NULL,
   PRIMARY KEY (document, number)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS files (
   root TEXT NOT NULL, name TEXT NOT NULL, size INTEGER NOT NULL, modified_ns INTEGER NOT NULL,
@@ -142,15 +142,26 @@ class IndexStore:
             ).fetchone()
             if row is not None:
                 opened.executemany(
-                    "INSERT INTO passages VALUES (?, ?, ?, ?, ?, ?)",
+                    "INSERT INTO passages VALUES (?, ?, ?, ?, ?, ?, ?)",
                     (
-                        (row[0], chunk, one.page, _storable(one.section), _storable(one.text), _packed(one.terms))
+                        (
+                            row[0],
+                            chunk,
+                            one.page,
+                            _storable(one.section),
+                            _storable(one.text),
+                            _packed(one.terms),
+                            json.dumps(one.boxes),
+                        )
                         for chunk, one in enumerate(reading.passages)
                     ),
                 )
                 opened.executemany(
-                    "INSERT INTO sheets VALUES (?, ?, ?, ?)",
-                    ((row[0], sheet.number, sheet.side, _storable(sheet.text)) for sheet in reading.sheets),
+                    "INSERT INTO sheets VALUES (?, ?, ?, ?, ?)",
+                    (
+                        (row[0], sheet.number, sheet.width, sheet.height, _storable(sheet.text))
+                        for sheet in reading.sheets
+                    ),
                 )
         kept = self.find(key)
         if kept is None:
@@ -185,9 +196,10 @@ class IndexStore:
         """Return a passage, without its terms."""
         with self._connection() as opened:
             row = opened.execute(
-                "SELECT page, section, text, '' FROM passages WHERE document = ? AND chunk = ?", (document, chunk)
+                "SELECT page, section, text, boxes FROM passages WHERE document = ? AND chunk = ?", (document, chunk)
             ).fetchone()
-        return Passage(*row)
+        page, section, text, boxes = row
+        return Passage(page, section, text, "", json.loads(boxes))
 
     def terms(self, documents: Sequence[int]) -> Mapping[int, list[str]]:
         """Return the terms of all passages of documents, in order, each with spaces between them."""
@@ -208,7 +220,7 @@ class IndexStore:
         """Return a page of a document, or None if it has no page with this number."""
         with self._connection() as opened:
             row = opened.execute(
-                "SELECT number, text, side FROM sheets WHERE document = ? AND number = ?", (document, number)
+                "SELECT number, text, width, height FROM sheets WHERE document = ? AND number = ?", (document, number)
             ).fetchone()
         return Sheet(*row) if row else None
 
@@ -216,7 +228,7 @@ class IndexStore:
         """Return the numbers of the pages of a document that can be drawn."""
         with self._connection() as opened:
             rows = opened.execute(
-                "SELECT number FROM sheets WHERE document = ? AND side > 0 ORDER BY number", (document,)
+                "SELECT number FROM sheets WHERE document = ? AND width > 0 ORDER BY number", (document,)
             ).fetchall()
         return [number for (number,) in rows]
 

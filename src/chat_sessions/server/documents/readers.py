@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -53,21 +53,32 @@ class Stopped(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Passage:
-    """A passage as it was read: its page, if the document has pages, its section, and the terms that find it."""
+    """A passage as it was read: its page, if the document has pages, its section, and the terms that find it.
+
+    `boxes` are where it is on its page, in points from the top left corner: x, y, width, height. Empty if that is not
+    known.
+    """
 
     page: int | None
     section: str
     text: str
     terms: str
+    boxes: Sequence[Sequence[float]] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Sheet:
-    """A page with a number: its text, and its longer side in points, 0 if it cannot be drawn."""
+    """A page with a number: its text, and its size in points, 0 if it cannot be drawn."""
 
     number: int
     text: str
-    side: float
+    width: float
+    height: float
+
+    @property
+    def side(self) -> float:
+        """Its longer side."""
+        return max(self.width, self.height)
 
 
 @dataclass(slots=True)

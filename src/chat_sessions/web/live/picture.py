@@ -13,7 +13,7 @@ from chat_sessions.web.live.confirmation import Confirmation
 from chat_sessions.web.live.session import LiveSession, Shown
 from chat_sessions.web.live.turn import LiveTurn
 from chat_sessions.web.render.blocks import Block, Blocks, Run, Words
-from chat_sessions.web.render.markdown import render_markdown, stable_end
+from chat_sessions.web.render.markdown import open_headings, render_markdown, stable_end
 from chat_sessions.web.render.pages import template_part
 from chat_sessions.web.render.remedies import remedy_for
 from chat_sessions.web.render.views import TurnView, block_view
@@ -46,13 +46,15 @@ def turn_view(item: Shown) -> TurnView:
 class _Sent:
     """What a page has of a running turn: so many blocks, and so much of the last one's words.
 
-    Of those, `stable` characters will not be changed by more text. `ended` are the places of the tool runs that ended.
+    Of those, `stable` characters will not be changed by more text, and `above` are the headings that are open after
+    them. `ended` are the places of the tool runs that ended.
     """
 
     state: str
     blocks: int
     length: int
     stable: int
+    above: tuple[int, ...]
     ended: frozenset[int]
 
     @classmethod
@@ -61,11 +63,14 @@ class _Sent:
         items = live.blocks.items
         last = items[-1] if items else None
         length = stable = 0
+        above: tuple[int, ...] = ()
         if isinstance(last, Words):
-            start = before.stable if before is not None and before.blocks == len(items) else 0
+            known = before if before is not None and before.blocks == len(items) else None
+            start = known.stable if known else 0
             length, stable = last.length, stable_end(last.text, start)
+            above = open_headings(last.text[start:stable], known.above if known else ())
         ended = (place for place, block in enumerate(items) if isinstance(block, Run) and block.run.status != "running")
-        return cls(live.state, len(items), length, stable, frozenset(ended))
+        return cls(live.state, len(items), length, stable, above, frozenset(ended))
 
 
 class Picture:
@@ -162,7 +167,7 @@ class Picture:
                 if place in now.ended - sent.ended:
                     parts.append(part(f"#{view_id}", "outerMorph", self._block(item.number, place, block)))
             elif place == sent.blocks - 1 and block.length != sent.length:
-                parts += _words_changes(view_id, block.text, sent.stable)
+                parts += _words_changes(view_id, block.text, sent)
         return parts
 
     def _block(self, turn: int, place: int, block: Block) -> str:
@@ -170,11 +175,13 @@ class Picture:
         return template_part("turn.html", "block", view, self._session.session_id)
 
 
-def _words_changes(view_id: str, text: str, stable: int) -> list[str]:
-    end = stable_end(text, stable)
-    parts = [part(f"#{view_id}-tail", "innerHTML", render_markdown(text[end:]) or "<span></span>")]
-    if end > stable:
-        parts.insert(0, part(f"#{view_id}-stable", "beforeend", render_markdown(text[stable:end])))
+def _words_changes(view_id: str, text: str, sent: _Sent) -> list[str]:
+    end = stable_end(text, sent.stable)
+    settled = text[sent.stable : end]
+    tail = render_markdown(text[end:], above=open_headings(settled, sent.above))
+    parts = [part(f"#{view_id}-tail", "innerHTML", tail or "<span></span>")]
+    if settled:
+        parts.insert(0, part(f"#{view_id}-stable", "beforeend", render_markdown(settled, above=sent.above)))
     return parts
 
 

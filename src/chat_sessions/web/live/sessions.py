@@ -7,9 +7,11 @@ from collections import OrderedDict
 from collections.abc import Iterable
 from contextlib import nullcontext, suppress
 
+from chat_sessions.core.models import SessionSummary
 from chat_sessions.session.backend import AsyncBackend
 from chat_sessions.web.live.confirmation import Action, Answer
 from chat_sessions.web.live.session import LiveSession, TurnLock
+from chat_sessions.web.live.tallies import Tallies, Tally
 
 __all__ = ["Confirmations", "LiveSessions"]
 
@@ -42,6 +44,7 @@ class LiveSessions:
         self._look_every = look_every
         self._sessions: OrderedDict[str, LiveSession] = OrderedDict()
         self._looking: asyncio.Task[None] | None = None
+        self.tallies = Tallies(backend)
 
     def get(self, session_id: str) -> LiveSession:
         """Return the session; it is not read yet."""
@@ -58,15 +61,14 @@ class LiveSessions:
             self._looking = asyncio.create_task(self._look())
         return session
 
-    def is_running(self, session_id: str) -> bool:
-        """Whether a turn of this session runs here."""
-        session = self._sessions.get(session_id)
-        return session is not None and bool(session.running)
-
-    def turns_of(self, session_id: str) -> int | None:
-        """How many turns a session has; None if it has not been read yet: the service's list does not say."""
-        session = self._sessions.get(session_id)
-        return len(session.shown) if session is not None and session.stored is not None else None
+    def tally(self, summary: SessionSummary) -> Tally | None:
+        """Count the turns of a session; None if it has not been read as it is now: the service's list does not say."""
+        session = self._sessions.get(summary.session_id)
+        if session is not None and session.stored is not None:
+            is_running = bool(session.running)
+            if is_running or session.stored.last_updated_at == summary.last_updated_at:
+                return Tally.of([item.turn for item in session.shown], is_running=is_running)
+        return self.tallies.known(summary.session_id, summary.last_updated_at)
 
     async def forget(self, session_id: str) -> None:
         """Stop the turns of a session that is about to be deleted."""

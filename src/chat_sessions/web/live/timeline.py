@@ -14,15 +14,17 @@ __all__ = ["Bar", "Timeline", "moments_json"]
 
 _LABELS = 160
 _WIDTH = 780
-_NOTES = 260
+_NOTES = 370
 _ROW = 26
 # A bar that is shorter could not be seen.
 _SHORTEST = 3
+# Less than this share of the turn is no gap to look into.
+_GAP = 0.02
 
 
 @dataclass(frozen=True)
 class Bar:
-    """A row: what it is, when, and where its bar is drawn."""
+    """A row: what it is, when, and where its bar is drawn. `gap_x` is where a gap before it begins."""
 
     kind: str
     label: str
@@ -30,6 +32,7 @@ class Bar:
     x: float
     width: float
     y: int
+    gap_x: float | None = None
 
 
 @dataclass(frozen=True)
@@ -46,19 +49,30 @@ class Timeline:
         total = max((moment.ended for moment in moments), default=0.0)
         scale = _WIDTH / total if total else 0.0
         names = {number: run.name for number, run in enumerate(turn.tool_runs)}
-        bars = [
-            Bar(
-                moment.kind,
-                names.get(moment.run, "tool") if moment.run is not None else moment.kind.replace("_", " "),
-                _note(moment),
-                _LABELS + moment.began * scale,
-                max(_SHORTEST, (moment.ended - moment.began) * scale),
-                row * _ROW,
+        bars: list[Bar] = []
+        quiet_since = 0.0
+        for row, moment in enumerate(moments):
+            gap = moment.began - quiet_since
+            has_gap = gap > _GAP * total
+            bars.append(
+                Bar(
+                    moment.kind,
+                    names.get(moment.run, "tool") if moment.run is not None else moment.kind.replace("_", " "),
+                    _note(moment, gap if has_gap else None),
+                    _LABELS + moment.began * scale,
+                    max(_SHORTEST, (moment.ended - moment.began) * scale),
+                    row * _ROW,
+                    _LABELS + quiet_since * scale if has_gap else None,
+                )
             )
-            for row, moment in enumerate(moments)
-        ]
+            quiet_since = max(quiet_since, moment.ended)
         first = next((moment.began for moment in moments if moment.kind == "text"), None)
         return cls(bars, total, first)
+
+    @property
+    def first_token_x(self) -> float | None:
+        """Where the first words of the answer are drawn."""
+        return None if self.first_token is None else _LABELS + self.first_token * _WIDTH / (self.total or 1)
 
     @property
     def notes_at(self) -> int:
@@ -84,8 +98,10 @@ def moments_json(moments: Sequence[Moment]) -> list[dict[str, Any]]:
     ]
 
 
-def _note(moment: Moment) -> str:
+def _note(moment: Moment, gap: float | None) -> str:
     parts = [f"at {duration_text(moment.began)}"]
+    if gap is not None:
+        parts.append(f"after a gap of {duration_text(gap)}")
     if moment.ended > moment.began:
         parts.append(f"{duration_text(moment.ended - moment.began)} long")
     if moment.count > 1:

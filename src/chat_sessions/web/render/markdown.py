@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import nh3
 from markdown_it import MarkdownIt
+from markdown_it.token import Token
 
-__all__ = ["render_markdown", "stable_end"]
+__all__ = ["open_headings", "render_markdown", "stable_end"]
 
 # An image in an answer would be fetched from wherever the answer says.
 _parser = MarkdownIt("commonmark", {"html": False}).enable(["table", "strikethrough"]).disable("image")
@@ -37,6 +40,8 @@ _TAGS = {
     "tr",
     "ul",
 }
+# A page has a title, and each answer the message above it.
+_PAGE_LEVELS = 2
 _DIRECTED = ("p", "li", "h1", "h2", "h3", "h4", "h5", "h6", "td", "th", "blockquote")
 _cleaner = nh3.Cleaner(
     tags=_TAGS,
@@ -54,13 +59,30 @@ _cleaner = nh3.Cleaner(
 )
 
 
-def render_markdown(text: str, *, is_quoted: bool = False) -> str:
-    """Return the text as HTML. Headings begin below those of the page; those of a quoted text are not the page's."""
+def render_markdown(text: str, *, is_quoted: bool = False, above: tuple[int, ...] = ()) -> str:
+    """Return the text as HTML.
+
+    Its headings go on where those of the page end, and skip no level, whatever levels the text uses; `above` are those
+    that are open where the text begins. The headings of a quoted text are none of the page's.
+    """
     tokens = _parser.parse(text)
-    for token in tokens:
-        if token.type in ("heading_open", "heading_close"):
-            token.tag = "strong" if is_quoted else f"h{min(6, int(token.tag[1]) + 2)}"
+    _nest(tokens, above, is_quoted=is_quoted)
     return _cleaner.clean(_parser.renderer.render(tokens, _parser.options, {}))
+
+
+def open_headings(text: str, above: tuple[int, ...] = ()) -> tuple[int, ...]:
+    """Return the levels of the headings that what follows the text is under."""
+    return _nest(_parser.parse(text), above)
+
+
+def _nest(tokens: Iterable[Token], above: tuple[int, ...], *, is_quoted: bool = False) -> tuple[int, ...]:
+    for token in tokens:
+        if token.type == "heading_open":
+            level = int(token.tag[1])
+            above = (*(one for one in above if one < level), level)
+        if token.type in ("heading_open", "heading_close"):
+            token.tag = "strong" if is_quoted else f"h{min(6, len(above) + _PAGE_LEVELS)}"
+    return above
 
 
 def stable_end(text: str, start: int = 0) -> int:

@@ -17,7 +17,8 @@ from chat_sessions.core.models import ImageAttachment, Usage
 from chat_sessions.core.sources import Source
 from chat_sessions.core.turn import Turn
 from chat_sessions.web.render.blocks import Block, Blocks, Words
-from chat_sessions.web.render.markdown import render_markdown, stable_end
+from chat_sessions.web.render.markdown import open_headings, render_markdown, stable_end
+from chat_sessions.web.render.marks import Marks, marks_of
 from chat_sessions.web.render.remedies import FAILED, remedy_for
 
 __all__ = [
@@ -35,7 +36,7 @@ __all__ = [
 # More of a result than this is in the export; a browser would stutter over a megabyte of it.
 _LONGEST_RESULT = 20_000
 _NOTHING = Markup()
-_TABLE = re.compile(r"^\|[ :|-]+\|$", re.MULTILINE)
+_FORMATTED = re.compile(r"\A#{1,6} |^\|[ :|-]+\|$", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -59,12 +60,17 @@ class BlockView:
 
 @dataclass(frozen=True)
 class SourceView:
-    """A passage: where it is from, its score, its text, and the key of its page's image."""
+    """A passage: where it is from, its score, its text, the key of its page's image, and its marks there.
+
+    `key` is the same for the same text.
+    """
 
     place: str
     score: str
     text: Markup
     image: str | None
+    marks: Marks | None
+    key: str
 
 
 @dataclass(frozen=True)
@@ -119,7 +125,7 @@ def block_view(turn: int, place: int, block: Block, *, is_running: bool = False)
         if not is_running:
             return BlockView(name, kind, _safe(text))
         end = stable_end(text)
-        return BlockView(name, kind, _safe(text[:end]), _safe(text[end:]))
+        return BlockView(name, kind, _safe(text[:end]), _safe(text[end:], above=open_headings(text[:end])))
     run = block.run
     result = "" if run.status in ("running", "unanswered") else _readable(run.result)
     if len(result) > _LONGEST_RESULT:
@@ -144,6 +150,8 @@ def source_views(sources: Iterable[Source]) -> list[SourceView]:
             "" if source.score is None else f"{source.score:.2f}",
             _passage(source.text.strip()),
             image_key(source.image) if source.image else None,
+            marks_of(source),
+            hashlib.sha256(source.text.encode("utf-8", "replace")).hexdigest()[:12],
         )
         for source in sources
     ]
@@ -181,12 +189,12 @@ def usage_text(usage: Usage | None) -> str:
 
 
 def _passage(text: str) -> Markup:
-    """A passage as it is in its file, but a table of Markdown as a table."""
-    return _safe(text, is_quoted=True) if _TABLE.search(text) else Markup('<p class="plain">{}</p>').format(text)
+    """A passage as it is in its file, but one with a heading or a table of Markdown as that."""
+    return _safe(text, is_quoted=True) if _FORMATTED.search(text) else Markup('<p class="plain">{}</p>').format(text)
 
 
-def _safe(text: str, *, is_quoted: bool = False) -> Markup:
-    return Markup(render_markdown(text, is_quoted=is_quoted))  # noqa: S704 (cleaned by nh3)
+def _safe(text: str, *, is_quoted: bool = False, above: tuple[int, ...] = ()) -> Markup:
+    return Markup(render_markdown(text, is_quoted=is_quoted, above=above))  # noqa: S704 (cleaned by nh3)
 
 
 def _pages(source: Source) -> str:

@@ -14,7 +14,7 @@ from chat_sessions.core.models import ImageAttachment
 from chat_sessions.core.turn import Turn
 from chat_sessions.web.context import Context, PageContext
 from chat_sessions.web.images import fetch_image, media_type_of
-from chat_sessions.web.render.views import attachments_of, source_views
+from chat_sessions.web.render.views import SourceView, attachments_of, source_views
 
 __all__ = ["router"]
 
@@ -32,12 +32,24 @@ async def send_image(page: Context, session_id: str, key: str) -> Response:
 
 @router.get("/sessions/{session_id}/images/{key}/large")
 async def show_image(page: Context, session_id: str, key: str) -> Response:
-    """Show the image as large as the window, with what is cited from its page."""
+    """Show the image as large as the window, with what is cited from its page, marked where that is known."""
     _, turns = await _cited(page, session_id, key)
     views = [view for turn in turns for view in source_views(turn.sources) if view.image == key]
     place = views[0].place if views else "A page"
-    passages = list(dict.fromkeys(view.text for view in views))
-    return page.page("image.html", session_id=session_id, key=key, place=place, passages=passages)
+    passages = {view.key: view for view in views}.values()
+    return page.page(
+        "image.html",
+        session_id=session_id,
+        key=key,
+        place=place,
+        marked=sorted((view for view in passages if view.marks), key=_height),
+        unmarked=[view for view in passages if not view.marks],
+    )
+
+
+def _height(view: SourceView) -> tuple[float, float]:
+    first = view.marks.boxes[0] if view.marks else None
+    return (first.y, first.x) if first else (0.0, 0.0)
 
 
 async def _cited(page: PageContext, session_id: str, key: str) -> tuple[ImageAttachment, list[Turn]]:

@@ -7,11 +7,12 @@ from typing import Annotated
 from urllib.parse import quote, urlencode
 
 from fastapi import APIRouter, Form, Query
-from fastapi.responses import RedirectResponse, Response
+from fastapi.responses import HTMLResponse, RedirectResponse, Response
 
 from chat_sessions.core.errors import ChatSessionsError, NotFoundError
 from chat_sessions.core.models import SessionSummary
 from chat_sessions.web.context import Context, PageContext
+from chat_sessions.web.render.pages import template_part
 from chat_sessions.web.render.remedies import remedy_for, status_for
 
 __all__ = ["address_of", "router"]
@@ -56,9 +57,18 @@ async def list_sessions(
         query=query,
         number=number,
         address=address,
-        turns={one.session_id: page.live.turns_of(one.session_id) for one in found},
-        running={one.session_id for one in found if page.live.is_running(one.session_id)},
+        tallies={one.session_id: page.live.tally(one) for one in found},
     )
+
+
+@router.get("/sessions/{session_id}/tally")
+async def count_turns(page: Context, session_id: str) -> Response:
+    """Say how many turns a session has, for its line in the list; nothing if it cannot be read."""
+    try:
+        tally = await page.live.tallies.read(session_id)
+    except ChatSessionsError:
+        return Response(status_code=204)
+    return HTMLResponse(template_part("parts.html", "tally", tally))
 
 
 @router.get("/sessions/new")

@@ -28,8 +28,15 @@
   document.addEventListener("click", async (event) => {
     const button = event.target.closest?.("[data-copy]");
     if (!button) return;
-    await navigator.clipboard.writeText(document.querySelector(button.dataset.copy).textContent);
-    button.textContent = "Copied";
+    const source = document.querySelector(button.dataset.copy);
+    try {
+      await navigator.clipboard.writeText(source.textContent);
+      button.textContent = "Copied";
+    } catch {
+      // The browser keeps the clipboard from this page.
+      getSelection().selectAllChildren(source);
+      button.textContent = "Selected";
+    }
   });
 
   const turns = document.getElementById("turns");

@@ -9,7 +9,10 @@ from dataclasses import dataclass
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
-__all__ = ["Block", "blocks_of", "pieces", "sentences", "table"]
+__all__ = ["Block", "Box", "around", "blocks_of", "pieces", "sentences", "table"]
+
+Box = tuple[float, float, float, float]
+"""Where something is on its page, in points from the top left corner: x, y, width, height."""
 
 _FRONT_MATTER = re.compile(r"\A---\n(.{0,20000}?)\n---\n", re.DOTALL)
 _UNDERLINE = re.compile(r"\n[=-]+\s*\Z")
@@ -24,13 +27,15 @@ _SENTENCE_END = re.compile(
 class Block:
     """A heading (`level` 1 to 6), a table (`rows` under the `head`), or any other text.
 
-    `text` is the block in Markdown; a table's is empty, since its rows and head have it.
+    `text` is the block in Markdown; a table's is empty, since its rows and head have it. `boxes` are where it is on its
+    page, if that is known.
     """
 
     text: str = ""
     level: int = 0
     head: str = ""
     rows: tuple[str, ...] = ()
+    boxes: tuple[Box, ...] = ()
 
     @property
     def is_table(self) -> bool:
@@ -66,6 +71,12 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> Block:
         head=f"{_row(head)}\n{'|' + ' --- |' * len(head)}",
         rows=tuple(_row(row) for row in rows if any(row)),
     )
+
+
+def around(*boxes: Box) -> Box:
+    """Return the box around boxes, of which there is at least one."""
+    left, top = min(box[0] for box in boxes), min(box[1] for box in boxes)
+    return left, top, max(box[0] + box[2] for box in boxes) - left, max(box[1] + box[3] for box in boxes) - top
 
 
 def sentences(text: str) -> Iterator[str]:

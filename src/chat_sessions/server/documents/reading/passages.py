@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
-from chat_sessions.server.documents.reading.blocks import Block, pieces
+from chat_sessions.server.documents.reading.blocks import Block, Box, around, pieces
 
 __all__ = ["Chunker", "Passage", "Sheet"]
 
@@ -14,28 +14,33 @@ _MOST = 900
 _MOST_OF_A_TABLE = 1800
 _LONGEST_CAPTION = 200
 _LONGEST_TITLE = 300
+# Blocks that are this close in one column, in points, are marked as one.
+_CLOSE = 40.0
 
 
 @dataclass(frozen=True, slots=True)
 class Passage:
     """A passage of a document. `page` is None for a document without pages, `section` "" without a heading above.
 
-    `path` has all headings above it, the nearest last: they find it, too.
+    `path` has all headings above it, the nearest last: they find it, too. `boxes` are where it is on its page, empty if
+    that is not known.
     """
 
     text: str
     page: int | None
     section: str
     path: tuple[str, ...]
+    boxes: tuple[Box, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Sheet:
-    """A page with a number. `side` is its longer side in points, 0 if it cannot be drawn."""
+    """A page with a number. Its size is in points, 0 if it cannot be drawn."""
 
     number: int
     text: str
-    side: float = 0.0
+    width: float = 0.0
+    height: float = 0.0
 
 
 @dataclass
@@ -47,14 +52,16 @@ class Chunker:
     def passages(self, blocks: Iterable[Block], page: int | None = None) -> Iterator[Passage]:
         """Yield the passages of one page, or of a whole document without pages."""
         parts: list[str] = []
+        places: list[tuple[Box, ...]] = []
         size = 0
         for block in blocks:
             if block.level:
                 if size:
-                    yield self._passage(parts, page)
-                    parts, size = [], 0
+                    yield self._passage(parts, page, places)
+                    parts, places, size = [], [], 0
                 self._enter(block)
                 parts.append(f"{'#' * block.level} {block.text}")
+                places.append(block.boxes)
                 continue
             caption = (
                 parts[-1] if parts and size and len(parts[-1]) <= _LONGEST_CAPTION and "\n" not in parts[-1] else ""
@@ -62,24 +69,47 @@ class Chunker:
             for text in _texts(block, caption):
                 limit = _MOST_OF_A_TABLE if block.is_table else _MOST
                 if size >= _FULL and size + len(text) > limit:
+                    moved: tuple[Box, ...] = ()
                     if block.is_table and caption and parts[-1] == caption:
                         parts.pop()
+                        moved = places.pop()
                         text = f"{caption}\n\n{text}"
                     if parts:
-                        yield self._passage(parts, page)
-                    parts, size = [], 0
+                        yield self._passage(parts, page, places)
+                    parts, places, size = [], [moved], 0
                 parts.append(text)
+                places.append(block.boxes)
                 size += len(text)
         if parts:
-            yield self._passage(parts, page)
+            yield self._passage(parts, page, places)
 
     def _enter(self, heading: Block) -> None:
         self._headings = {level: text for level, text in self._headings.items() if level < heading.level}
         self._headings[heading.level] = heading.text[:_LONGEST_TITLE]
 
-    def _passage(self, parts: list[str], page: int | None) -> Passage:
+    def _passage(self, parts: list[str], page: int | None, places: Iterable[tuple[Box, ...]]) -> Passage:
         path = tuple(self._headings.values())
-        return Passage("\n\n".join(parts), page, path[-1] if path else "", path)
+        return Passage(
+            "\n\n".join(parts), page, path[-1] if path else "", path, _joined(box for boxes in places for box in boxes)
+        )
+
+
+def _joined(boxes: Iterable[Box]) -> tuple[Box, ...]:
+    """Return the boxes with those that follow each other down a column as one."""
+    joined: list[Box] = []
+    for box in boxes:
+        if joined and _follows(joined[-1], box):
+            joined[-1] = around(joined[-1], box)
+        else:
+            joined.append(box)
+    return tuple((round(x, 1), round(y, 1), round(width, 1), round(height, 1)) for x, y, width, height in joined)
+
+
+def _follows(above: Box, below: Box) -> bool:
+    shared = min(above[0] + above[2], below[0] + below[2]) - max(above[0], below[0])
+    return (
+        shared >= min(above[2], below[2]) / 2 and above[1] <= below[1] + 1 and below[1] - above[1] - above[3] <= _CLOSE
+    )
 
 
 def _texts(block: Block, caption: str) -> Iterator[str]:

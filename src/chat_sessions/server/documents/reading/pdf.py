@@ -9,13 +9,13 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from liteparse.parser import LiteParse
-from liteparse.types import LayoutBlock, LayoutCell, ParsedPage, ParseError, ParseResult
+from liteparse.types import AnnotationRect, LayoutBlock, LayoutCell, ParsedPage, ParseError, ParseResult
 
-from chat_sessions.server.documents.reading.blocks import Block, table
+from chat_sessions.server.documents.reading.blocks import Block, Box, around, table
 from chat_sessions.server.documents.reading.content import Unreadable
 from chat_sessions.server.documents.reading.ocr import data_folder, ocr_languages
 from chat_sessions.server.documents.reading.passages import Sheet
@@ -157,7 +157,7 @@ def _leaves(result: ParseResult, done: int, total: int) -> tuple[Leaves, list[in
         blocks = _blocks(page)
         if blocks:
             text = "\n\n".join(filter(None, map(_written, blocks)))
-            pages.append((Sheet(page.page_num, text, max(page.width, page.height)), blocks))
+            pages.append((Sheet(page.page_num, text, page.width, page.height), blocks))
         else:
             blank.append(page.page_num)
     return Leaves(pages, [], done, total), blank
@@ -173,8 +173,8 @@ def _written(block: Block) -> str:
 
 def _blocks(page: ParsedPage) -> list[Block]:
     blocks: list[Block] = []
-    for block in _joined(_whole(page)):
-        blocks += _block(block)
+    for block, boxes in _joined(_whole(page)):
+        blocks += [replace(made, boxes=boxes) for made in _block(block)]
     if not blocks and page.text.strip():
         blocks.append(Block(page.text.strip()))
     return blocks
@@ -251,7 +251,9 @@ def _labelled(page: ParsedPage) -> list[LayoutBlock]:
         if len(labels) < _FEWEST_LABELS or not all(label in cut_off for label in labels):
             continue
         frame.header = [LayoutCell(head), *(frame.header or [])]
-        frame.rows = [[LayoutCell(label), *row] for label, row in zip(labels, frame.rows or [], strict=True)]
+        frame.rows = [
+            [LayoutCell(label, cut_off[label].bbox), *row] for label, row in zip(labels, frame.rows or [], strict=True)
+        ]
         gone = {id(cut_off[label]) for label in labels}
         for block in cut_off.values():
             if head and block.text and block.text.endswith(f" {head}"):
@@ -299,20 +301,36 @@ def _rows_on_lines(frame: LayoutBlock, lines: Sequence[str]) -> list[list[str]]:
     return []
 
 
-def _joined(blocks: Iterable[LayoutBlock]) -> Iterator[LayoutBlock]:
-    """Join paragraphs that a column cut in two: one without an end, and one that begins in the middle of a sentence."""
+def _joined(blocks: Iterable[LayoutBlock]) -> Iterator[tuple[LayoutBlock, tuple[Box, ...]]]:
+    """Join paragraphs that a column cut in two: one without an end, and one that begins in the middle of a sentence.
+
+    Each block comes with where it is; one that was joined is in several places.
+    """
     above: LayoutBlock | None = None
+    boxes: tuple[Box, ...] = ()
     for block in blocks:
         if block.kind == "rule":
             continue
         if above is not None and _continues(above, block):
             above = LayoutBlock(kind="paragraph", text=f"{above.text} {block.text}", bbox=above.bbox)
+            boxes += _places(block)
             continue
         if above is not None:
-            yield above
-        above = block
+            yield above, boxes
+        above, boxes = block, _places(block)
     if above is not None:
-        yield above
+        yield above, boxes
+
+
+def _places(block: LayoutBlock) -> tuple[Box, ...]:
+    """Return where a block is, with the cells that were cut off from it; nothing if that is not known."""
+    cells = [cell for row in [block.header or [], *(block.rows or [])] for cell in row]
+    found = [_box(area) for area in (block.bbox, *(cell.bbox for cell in cells)) if area is not None]
+    return (around(*found),) if found else ()
+
+
+def _box(area: AnnotationRect) -> Box:
+    return area.x, area.y, area.width, area.height
 
 
 def _continues(above: LayoutBlock, block: LayoutBlock) -> bool:

@@ -55,7 +55,8 @@ def _serve(request: dict[str, Any], data: bytes, answers: BinaryIO) -> None:
             answers,
             {
                 "passages": [
-                    [passage.page, passage.section, passage.text, " ".join(found)] for passage, found in part.passages
+                    [passage.page, passage.section, passage.text, " ".join(found), passage.boxes]
+                    for passage, found in part.passages
                 ],
                 "sheets": [dataclasses.astuple(sheet) for sheet in part.sheets],
                 "notes": part.notes,
