@@ -14,9 +14,9 @@ from contextlib import ExitStack
 import pytest
 
 from chat_sessions.openhands import AsyncOpenHandsChat, OpenHandsChat
-from tests.openhands.agent_server import AgentServer
-from tests.openhands.environments import Unavailable, interpreter_of
-from tests.openhands.model_server import ModelServer
+from tests.openhands.servers.agent_server import AgentServer
+from tests.openhands.servers.environments import Unavailable, interpreter_of
+from tests.openhands.servers.model_server import ModelServer
 
 VERSIONS = ("1.18.1", "1.58.0")
 

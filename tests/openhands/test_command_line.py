@@ -11,8 +11,8 @@ import pytest
 
 from tests.cli.conftest import Commands, Program
 from tests.cli.pseudo_terminal import PseudoTerminal
-from tests.openhands.agent_server import API_KEY, AgentServer
-from tests.openhands.model_server import TITLE, ModelServer
+from tests.openhands.servers.agent_server import API_KEY, AgentServer
+from tests.openhands.servers.model_server import TITLE, ModelServer
 
 pytestmark = pytest.mark.openhands
 

@@ -24,9 +24,9 @@ from chat_sessions.llama_index import SessionChatEngine
 from chat_sessions.server import AgentTurn
 from chat_sessions.session import Timeouts
 from tests.faces import do, entered, every, first, some
-from tests.openhands.agent_server import AgentServer
-from tests.openhands.model_server import ModelServer
-from tests.openhands.proxy import Proxy
+from tests.openhands.servers.agent_server import AgentServer
+from tests.openhands.servers.model_server import ModelServer
+from tests.openhands.servers.proxy import Proxy
 
 pytestmark = pytest.mark.openhands
 

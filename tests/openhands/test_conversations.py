@@ -14,8 +14,8 @@ from chat_sessions.core.errors import (
     TurnFailed,
 )
 from tests.faces import do, entered, every
-from tests.openhands.agent_server import AgentServer
-from tests.openhands.model_server import INPUT_TOKENS, OUTPUT_TOKENS, TITLE, ModelServer
+from tests.openhands.servers.agent_server import AgentServer
+from tests.openhands.servers.model_server import INPUT_TOKENS, OUTPUT_TOKENS, TITLE, ModelServer
 
 pytestmark = pytest.mark.openhands
 

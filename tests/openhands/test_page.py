@@ -13,9 +13,9 @@ from types import ModuleType
 
 import pytest
 
-from tests.openhands import model_server
-from tests.openhands.agent_server import API_KEY, AgentServer
-from tests.openhands.test_images import picture
+from tests.openhands.frameworks.test_images import picture
+from tests.openhands.servers import model_server
+from tests.openhands.servers.agent_server import API_KEY, AgentServer
 
 pytestmark = pytest.mark.openhands
 

@@ -18,8 +18,8 @@ from chat_sessions.core.errors import (
 )
 from chat_sessions.openhands import OpenHandsChat
 from tests.faces import do, first
-from tests.openhands.agent_server import API_KEY, AgentServer
-from tests.openhands.model_server import TITLE, ModelServer
+from tests.openhands.servers.agent_server import API_KEY, AgentServer
+from tests.openhands.servers.model_server import TITLE, ModelServer
 
 pytestmark = pytest.mark.openhands
 

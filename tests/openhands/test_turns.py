@@ -21,9 +21,9 @@ from chat_sessions.core.events import TextDelta, UnknownEvent
 from chat_sessions.openhands import ConfirmationRequest
 from chat_sessions.session import Timeouts
 from tests.faces import do, entered, every
-from tests.openhands.agent_server import AgentServer
-from tests.openhands.model_server import ModelServer
-from tests.openhands.proxy import Proxy
+from tests.openhands.servers.agent_server import AgentServer
+from tests.openhands.servers.model_server import ModelServer
+from tests.openhands.servers.proxy import Proxy
 
 pytestmark = pytest.mark.openhands
 

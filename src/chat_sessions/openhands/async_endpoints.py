@@ -14,7 +14,7 @@ from chat_sessions.http.secrets import concealed
 from chat_sessions.http.settings import checked_prompt
 from chat_sessions.openhands.confirmation import waits_for_confirmation
 from chat_sessions.openhands.conversation.async_turns import AsyncTurns
-from chat_sessions.openhands.json_values import JsonObject
+from chat_sessions.openhands.events.json_values import JsonObject
 from chat_sessions.openhands.profiles import profile_id, profile_name
 from chat_sessions.openhands.settings import check_id, check_indexes
 from chat_sessions.openhands.titles import (

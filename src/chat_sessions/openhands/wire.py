@@ -16,8 +16,8 @@ from pydantic import JsonValue, SecretStr, TypeAdapter, ValidationError
 from chat_sessions.core.errors import APIStatusError, ProtocolError
 from chat_sessions.core.models import SessionSummary
 from chat_sessions.http.calls import Call, check_page_size, quoted, read_error
-from chat_sessions.openhands.history import summary_of
-from chat_sessions.openhands.json_values import JsonObject, as_list, as_object, as_text
+from chat_sessions.openhands.events.history import summary_of
+from chat_sessions.openhands.events.json_values import JsonObject, as_list, as_object, as_text
 
 __all__ = [
     "PAGE_SIZE",

@@ -27,7 +27,7 @@ from chat_sessions.openhands.conversation.calls import (
     tags_call,
 )
 from chat_sessions.openhands.conversation.workspace import Workspace
-from chat_sessions.openhands.json_values import JsonObject, as_object, as_text
+from chat_sessions.openhands.events.json_values import JsonObject, as_object, as_text
 from chat_sessions.openhands.settings import Settings, check_id
 from chat_sessions.openhands.wire import (
     ask_call,

@@ -10,7 +10,7 @@ from chat_sessions.core.errors import ConfigurationError
 from chat_sessions.http.calls import Call
 from chat_sessions.http.client import HTTPClient
 from chat_sessions.openhands.conversation.calls import command_call, download_call, upload_call
-from chat_sessions.openhands.json_values import JsonObject, as_object, as_text
+from chat_sessions.openhands.events.json_values import JsonObject, as_object, as_text
 from chat_sessions.openhands.settings import Settings
 from chat_sessions.openhands.wire import info_call, read_object
 

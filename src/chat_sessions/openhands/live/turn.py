@@ -13,9 +13,9 @@ state at the end: there the conversation has to be asked (`needs_look`).
 from __future__ import annotations
 
 from chat_sessions.core.events import Event, TextDelta, ThinkingDelta
-from chat_sessions.openhands.json_values import JsonObject, as_object, as_text
-from chat_sessions.openhands.mapping import is_user_message, message_text
-from chat_sessions.openhands.turn_facts import ENDED, TurnFacts, status_of
+from chat_sessions.openhands.events.json_values import JsonObject, as_object, as_text
+from chat_sessions.openhands.events.mapping import is_user_message, message_text
+from chat_sessions.openhands.events.turn_facts import ENDED, TurnFacts, status_of
 
 __all__ = ["LiveTurn"]
 

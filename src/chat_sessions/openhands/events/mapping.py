@@ -21,7 +21,14 @@ from collections.abc import Callable, Mapping
 from pydantic import JsonValue
 
 from chat_sessions.core.events import Event, Text, Thinking, ToolCall, ToolResult, UnknownEvent, UserInput
-from chat_sessions.openhands.json_values import JsonObject, as_list, as_object, as_text, image_urls_in, joined_text
+from chat_sessions.openhands.events.json_values import (
+    JsonObject,
+    as_list,
+    as_object,
+    as_text,
+    image_urls_in,
+    joined_text,
+)
 
 __all__ = ["events_of", "is_user_message", "message_text"]
 

@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 
-from chat_sessions.openhands.reading import Reading
+from chat_sessions.openhands.live.reading import Reading
 from chat_sessions.session import Timeouts
 from chat_sessions.session.backend import TurnRequest
 from chat_sessions.session.deadlines import EventClock
 from tests.faces import do
-from tests.openhands.agent_server import AgentServer
-from tests.openhands.proxy import Proxy
+from tests.openhands.servers.agent_server import AgentServer
+from tests.openhands.servers.proxy import Proxy
 from tests.openhands.test_settings import settings
 
 

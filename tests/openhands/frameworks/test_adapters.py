@@ -21,9 +21,9 @@ from chat_sessions.core.models import SessionSummary
 from chat_sessions.langchain import SessionChatModel, events_to_messages
 from chat_sessions.llama_index import SessionChatEngine
 from chat_sessions.openhands import ConfirmationRequest, OpenHandsChat
-from tests.openhands.agent_server import AgentServer
-from tests.openhands.model_server import ModelServer
-from tests.openhands.proxy import Proxy
+from tests.openhands.servers.agent_server import AgentServer
+from tests.openhands.servers.model_server import ModelServer
+from tests.openhands.servers.proxy import Proxy
 
 pytestmark = pytest.mark.openhands
 

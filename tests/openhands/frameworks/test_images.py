@@ -19,9 +19,9 @@ from chat_sessions.langchain import SessionChatModel, events_to_messages, image_
 from chat_sessions.llama_index import SessionChatEngine
 from chat_sessions.openhands import OpenHandsChat
 from tests.faces import do
-from tests.openhands.agent_server import AgentServer
-from tests.openhands.model_server import ModelServer
-from tests.openhands.proxy import Proxy
+from tests.openhands.servers.agent_server import AgentServer
+from tests.openhands.servers.model_server import ModelServer
+from tests.openhands.servers.proxy import Proxy
 
 real = pytest.mark.openhands
 LINK = "https://images.example.com/chart.png"

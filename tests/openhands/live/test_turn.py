@@ -10,14 +10,14 @@ import pytest
 from chat_sessions.core.events import Event, TextDelta, ThinkingDelta, ToolCall, ToolResult, UnknownEvent
 from chat_sessions.core.turn import TurnFold
 from chat_sessions.openhands import OpenHandsChat
-from chat_sessions.openhands.history import history_of
-from chat_sessions.openhands.live_turn import LiveTurn
-from chat_sessions.openhands.mapping import events_of
-from chat_sessions.openhands.reading import Reading
+from chat_sessions.openhands.events.history import history_of
+from chat_sessions.openhands.events.mapping import events_of
+from chat_sessions.openhands.live.reading import Reading
+from chat_sessions.openhands.live.turn import LiveTurn
 from chat_sessions.openhands.settings import Settings
 from chat_sessions.session.backend import ConnectionLost, TurnRequest
 from chat_sessions.session.deadlines import EventClock, Timeouts
-from tests.openhands.captured import Frame, folded
+from tests.openhands.live.captured import Frame, folded
 
 
 def message(text: str, source: str = "user", event_id: str = "m", **more: Any) -> Frame:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 __all__ = ["Unavailable", "interpreter_of"]
 
-_ROOT = Path(__file__).parents[2]
+_ROOT = Path(__file__).parents[3]
 _PYTHON = "3.12"
 _TIMEOUT = 420
 # The server's packages do not pin their own dependencies: an old release starts only with those of its day.

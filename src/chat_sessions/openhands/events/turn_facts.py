@@ -8,8 +8,8 @@ from pydantic import JsonValue
 
 from chat_sessions.core.events import Event, Stop
 from chat_sessions.core.models import Usage
-from chat_sessions.openhands.json_values import JsonObject, as_list, as_object, as_text
-from chat_sessions.openhands.mapping import events_of
+from chat_sessions.openhands.events.json_values import JsonObject, as_list, as_object, as_text
+from chat_sessions.openhands.events.mapping import events_of
 
 __all__ = ["ENDED", "TurnFacts", "status_of", "token_usages"]
 
