@@ -18,7 +18,7 @@ from tests.openhands.servers.agent_server import AgentServer
 from tests.openhands.servers.environments import Unavailable, interpreter_of
 from tests.openhands.servers.model_server import ModelServer
 
-VERSIONS = ("1.18.1", "1.58.0")
+VERSIONS = ("1.18.1", "1.58.2")
 
 
 def pytest_configure(config: pytest.Config) -> None:

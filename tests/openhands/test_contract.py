@@ -121,7 +121,7 @@ async def backend(place: Service, face: str) -> AsyncIterator[Any]:
 
 every_service = pytest.mark.parametrize(
     ("service", "version"),
-    [("llama_cloud", ""), ("openhands", "1.18.1"), ("openhands", "1.58.0")],
+    [("llama_cloud", ""), ("openhands", "1.18.1"), ("openhands", "1.58.2")],
     ids=lambda value: value or "local",
 )
 

@@ -41,7 +41,7 @@ def environment(server: AgentServer, monkeypatch: pytest.MonkeyPatch) -> None:
 
 # LlamaIndex's own workflow agents, from pydantic 2.14 on.
 @pytest.mark.filterwarnings("ignore::pydantic.warnings.PydanticDeprecationWarning")
-@pytest.mark.parametrize("version", ["1.58.0"])
+@pytest.mark.parametrize("version", ["1.58.2"])
 @pytest.mark.parametrize(
     ("page", "said"),
     [

@@ -86,9 +86,9 @@ class AsyncEndpoints(AsyncTurns):
         """Return what makes a session the same one for every client of this process."""
         return (self.service, self.base_url, session_id)
 
-    def check_turn(self, prompt: str, index_ids: Sequence[str] | None) -> None:
-        """Raise `ConfigurationError` for a turn that cannot be sent."""
-        checked_prompt(prompt)
+    def check_turn(self, prompt: str, index_ids: Sequence[str] | None, *, has_images: bool = False) -> None:
+        """Raise `ConfigurationError` for a turn that cannot be sent. Images may go without words."""
+        checked_prompt(prompt, may_be_empty=has_images)
         check_indexes(index_ids)
 
     async def close(self) -> None:

@@ -95,7 +95,7 @@ def events_call(session_id: str, page_id: str | None) -> Call:
 
 def send_call(session_id: str, prompt: str, image_urls: Sequence[str] = ()) -> Call:
     """Send a message and run the agent. No id comes back, and none can be sent: a second post is a second message."""
-    content: list[JsonValue] = [{"type": "text", "text": prompt}]
+    content: list[JsonValue] = [{"type": "text", "text": prompt}] if prompt.strip() or not image_urls else []
     if image_urls:
         content.append({"type": "image", "image_urls": list(image_urls)})
     body: dict[str, JsonValue] = {"role": "user", "content": content, "run": True}

@@ -29,7 +29,7 @@ from tests.openhands.servers.model_server import ModelServer
 
 pytestmark = pytest.mark.openhands
 
-_NEW = pytest.mark.parametrize("version", ["1.58.0"])
+_NEW = pytest.mark.parametrize("version", ["1.58.2"])
 _ACP = {
     "kind": "ACPAgent",
     "acp_command": [sys.executable, str(Path(__file__).parents[1] / "servers" / "acp_agent.py")],

@@ -131,7 +131,7 @@ class ModelServer:
         last = next(message for message in reversed(messages) if message["role"] == "user")["content"]
         # Images follow the text.
         texts = [last] if isinstance(last, str) else [str(part["text"]) for part in last if part["type"] == "text"]
-        words = texts[-1].split()
+        words = texts[-1].split() if texts else ["TEXT"]
         answer = SCRIPT.get(words[0], _PLAIN)
         if words[0] in ("VIEW", "WRITE"):
             # A file of the workspace, whose place the prompt tells.

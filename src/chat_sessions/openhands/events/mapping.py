@@ -30,7 +30,7 @@ from chat_sessions.openhands.events.json_values import (
     joined_text,
 )
 
-__all__ = ["events_of", "is_user_message", "message_text"]
+__all__ = ["events_of", "is_user_message", "message_images", "message_text"]
 
 _FINISH = "finish"
 
@@ -52,14 +52,18 @@ def message_text(event: JsonObject) -> str:
     return joined_text(as_object(event.get("llm_message")).get("content"))
 
 
+def message_images(event: JsonObject) -> tuple[str, ...]:
+    """The addresses of the images of a message."""
+    return image_urls_in(as_object(event.get("llm_message")).get("content"))
+
+
 def _unknown(event: JsonObject) -> UnknownEvent:
     return UnknownEvent(raw={"type": as_text(event.get("kind")) or "unknown", **event})
 
 
 def _message(event: JsonObject) -> list[Event]:
     if is_user_message(event):
-        content = as_object(event.get("llm_message")).get("content")
-        return [UserInput(content=joined_text(content), image_urls=image_urls_in(content))]
+        return [UserInput(content=message_text(event), image_urls=message_images(event))]
     if event.get("source") != "agent":
         return [_unknown(event)]
     message = as_object(event.get("llm_message"))

@@ -53,7 +53,7 @@ class Reading:
         self._settings = settings
         self._secrets = settings.secrets
         self.session_id = request.session_id
-        self.turn = LiveTurn(request.prompt)
+        self.turn = LiveTurn(request.prompt, request.image_urls)
         self.ready: deque[Event] = deque()
         self.kind: SocketKind = "session"
         self.is_closed = False
