@@ -14,6 +14,7 @@ from chat_sessions.core.models import ImageAttachment, PresignedUrl, SessionSumm
 from chat_sessions.http.secrets import concealed
 from chat_sessions.http.settings import checked_prompt
 from chat_sessions.openhands.confirmation import waits_for_confirmation
+from chat_sessions.openhands.conversation.session import OpenHandsSession
 from chat_sessions.openhands.conversation.turns import Turns
 from chat_sessions.openhands.events.json_values import JsonObject
 from chat_sessions.openhands.profiles import profile_id, profile_name
@@ -47,7 +48,6 @@ from chat_sessions.openhands.wire import (
     switch_call,
     title_call,
 )
-from chat_sessions.session.chat_session import ChatSession
 from chat_sessions.session.turn_stream import TurnStream
 from chat_sessions.session.waiting import sleep
 
@@ -154,9 +154,7 @@ class Endpoints(Turns):
         if not title.strip():
             raise ConfigurationError("the title is empty")
         session_id = check_id(session_id)
-        if (self._object(rename_call(session_id, title))).get("success") is False:
-            # 1.18.1 says no more of a conversation that it does not have.
-            self.read_info(session_id)
+        self._asked(rename_call(session_id, title), session_id, "names to give")
 
     def generate_title(
         self, session_id: str, max_length: int = 50, llm: Mapping[str, JsonValue] | str | None = None
@@ -263,7 +261,7 @@ class Endpoints(Turns):
         index_ids: Sequence[str] | None = None,
         baseline: bool = True,
         wait_if_busy: bool | float = True,
-    ) -> ChatSession:
+    ) -> OpenHandsSession:
         """A session to hold: an existing one, or, with None, one that is created at the first send.
 
         The turns of an existing session are counted before the first one that is sent here, which is one read of its
@@ -274,7 +272,7 @@ class Endpoints(Turns):
         """
         check_indexes(index_ids)
         known = None if session_id is None else check_id(session_id)
-        return ChatSession(self, known, baseline=baseline, wait_if_busy=wait_if_busy)
+        return OpenHandsSession(self, known, baseline=baseline, wait_if_busy=wait_if_busy)
 
     def stream(
         self,

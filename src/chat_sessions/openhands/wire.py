@@ -33,6 +33,7 @@ __all__ = [
     "interrupt_call",
     "is_absence",
     "is_route_gone",
+    "is_route_missing",
     "list_call",
     "pause_call",
     "read_conversations",
@@ -169,6 +170,11 @@ def hint_for(status_code: int) -> str | None:
 def is_route_gone(error: APIStatusError) -> bool:
     """Whether the server may not have this route at all: an unknown conversation looks the same."""
     return error.status_code in (404, 405)
+
+
+def is_route_missing(error: APIStatusError) -> bool:
+    """Whether the server has no such route, or an unknown conversation there: it says no more of either."""
+    return is_route_gone(error) and error.body in ({"detail": "Not Found"}, {"detail": "Method Not Allowed"})
 
 
 def is_absence(error: APIStatusError) -> bool:

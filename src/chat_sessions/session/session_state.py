@@ -172,9 +172,7 @@ class SessionState(_State):
     @property
     def aio(self) -> AsyncChatSession:
         """The same session for async code. What either side learns, its id above all, the other knows."""
-        from chat_sessions.session.async_chat_session import AsyncChatSession
-
-        twin = AsyncChatSession(self.client.aio)
+        twin = self.client.aio.session()
         twin._facts = self._facts
         return twin
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from abc import abstractmethod
 from collections.abc import Sequence
 
 from chat_sessions.core.errors import APIError, ConflictError, RateLimitError
@@ -35,10 +34,6 @@ class AsyncTurns(AsyncConversations):
     def timeouts(self) -> Timeouts:
         """The deadlines of this client's turns and requests."""
         return self._settings.timeouts
-
-    @abstractmethod
-    async def respond_to_confirmation(self, session_id: str, *, accept: bool, reason: str | None = None) -> None:
-        """See `AsyncEndpoints.respond_to_confirmation`."""
 
     async def open_turn(self, request: TurnRequest, clock: EventClock) -> AsyncConversationEvents:
         """Listen, and send the message. For `TurnStream`; see `TurnTransport`."""

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-from abc import abstractmethod
 from collections.abc import Sequence
 
 from chat_sessions.core.errors import APIError, ConflictError, RateLimitError
@@ -36,10 +35,6 @@ class Turns(Conversations):
     def timeouts(self) -> Timeouts:
         """The deadlines of this client's turns and requests."""
         return self._settings.timeouts
-
-    @abstractmethod
-    def respond_to_confirmation(self, session_id: str, *, accept: bool, reason: str | None = None) -> None:
-        """See `Endpoints.respond_to_confirmation`."""
 
     def open_turn(self, request: TurnRequest, clock: EventClock) -> ConversationEvents:
         """Listen, and send the message. For `TurnStream`; see `TurnTransport`."""
