@@ -138,6 +138,15 @@ def at_a_terminal(environment: dict[str, str], tmp_path: Path) -> Iterator[Pseud
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="pseudo-terminals are POSIX")
+def test_a_list_at_a_terminal_shows_tags(at_a_terminal: PseudoTerminal, server: AgentServer) -> None:
+    with server.client() as chat:
+        chat.set_tags(chat.create().session_id, {"team": "docs"})
+    at_a_terminal.start("sessions", "list", "--limit", "1")
+    at_a_terminal.wait_for("team=docs")
+    assert at_a_terminal.end() == 0
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="pseudo-terminals are POSIX")
 def test_someone_at_a_terminal_allows_and_refuses_actions_and_ctrl_c_ends_the_run(
     at_a_terminal: PseudoTerminal, server: AgentServer, model: ModelServer
 ) -> None:
