@@ -16,8 +16,9 @@ from chat_sessions.core.errors import (
     NotFoundError,
     TurnFailed,
 )
-from chat_sessions.langchain import SessionChatModel
+from chat_sessions.langchain import SessionChatModel, SessionMemory
 from chat_sessions.llama_index import SessionChatEngine
+from chat_sessions.llama_index import SessionMemory as ChatMemory
 from chat_sessions.openhands import AsyncOpenHandsSession, OpenHandsChat, OpenHandsSession
 from tests.faces import do, entered, every
 from tests.openhands.servers.agent_server import AgentServer
@@ -279,12 +280,16 @@ async def test_the_policy_and_the_secrets_of_a_conversation_can_be_changed(serve
         await do(chat.close())
 
 
-async def test_tags_are_in_the_list(chat: Any) -> None:
+async def test_tags_are_in_the_list(chat: Any, server: AgentServer) -> None:
     made = await do(chat.create())
     assert made.tags == {}
     await do(chat.set_tags(made.session_id, {"team": "docs"}))
     (found,) = [item for item in await every(chat.list()) if item.session_id == made.session_id]
     assert found.tags == {"team": "docs"}
+    with server.client() as client:
+        (hosted,) = [one for one in ChatMemory.list(client) if one.session_id == made.session_id]
+        assert hosted.tags == found.tags
+        assert SessionMemory.from_session_id(made.session_id, client=client).tags == found.tags
 
 
 async def test_files_go_to_the_agents_folder_and_come_back(chat: Any, tmp_path: Any) -> None:

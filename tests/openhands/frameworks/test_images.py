@@ -140,7 +140,7 @@ async def test_an_image_block_reaches_the_model_through_an_agent_of_a_workflow(
         context = Context(agent)
         message = ChatMessage(role="user", blocks=[TextBlock(text="TEXT What is this?"), block])
         for given in (message, "TEXT And now?"):
-            output = await agent.run(user_msg=given, ctx=context)
+            output: Any = await agent.run(user_msg=given, ctx=context)
             assert str(output) == "Plain answer in pieces."
         url = data_url(picture(3)) if block.url is None else LINK
         assert seen() == [url]

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, cast
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -300,9 +300,8 @@ def _columns(summary: SessionSummary, index_name: Callable[[str], str]) -> tuple
 
 def _state_of(summary: SessionSummary) -> str:
     """What an agent server says of a conversation beside its title: its state, and its tags."""
-    more = summary.model_extra or {}
-    tags = cast("dict[str, str]", more.get("tags") or {})
-    return "  ".join(filter(None, (str(more.get("execution_status") or ""), *map("=".join, tags.items()))))
+    status = str((summary.model_extra or {}).get("execution_status") or "")
+    return "  ".join(filter(None, (status, *map("=".join, summary.tags.items()))))
 
 
 def _title_of(summary: SessionSummary) -> str:
