@@ -146,3 +146,14 @@ def test_a_tool_result_may_point_to_a_page_screenshot() -> None:
     event = parse_event({"type": "tool_result", "call_id": "1", "name": "t", "result": 1, "image_attachment": image})  # type: ignore[dict-item]
     assert isinstance(event, ToolResult)
     assert event.image_attachment == ImageAttachment(attachment_name="screenshots/page_7.jpg", source_id="dfl-1")
+
+
+@pytest.mark.parametrize(
+    ("told", "tags"),
+    [({}, {}), ({"tags": {"team": "docs", "size": 3}}, {"team": "docs"}), ({"tags": ["a"]}, {}), ({"tags": None}, {})],
+)
+def test_a_summary_has_tags_where_its_service_has_them(told: dict[str, object], tags: dict[str, str]) -> None:
+    summary = SessionSummary.model_validate({"session_id": "s", "last_updated_at": "2026-01-01T00:00:00Z", **told})
+    assert summary.tags == tags
+    # What a service says is kept as it is.
+    assert summary.model_dump().get("tags") == told.get("tags")

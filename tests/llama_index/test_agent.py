@@ -268,7 +268,7 @@ async def test_a_run_without_words_is_refused(serve: Serve) -> None:
         role=MessageRole.USER,
         blocks=[TextBlock(text="What is this?"), ImageBlock(url="https://example.com/a.png")],
     )
-    with pytest.raises(ConfigurationError, match="text only, and the user's message holds image too"):
+    with pytest.raises(ConfigurationError, match="text only, and the prompt has an image"):
         await SessionAgent(client=serve()).run(user_msg=picture)
 
 

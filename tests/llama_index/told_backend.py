@@ -65,7 +65,7 @@ class Told:
     def queue_key(self, session_id: str) -> tuple[str, ...]:
         return (str(id(self)), session_id)
 
-    def check_turn(self, prompt: str, index_ids: Sequence[str] | None) -> None: ...
+    def check_turn(self, prompt: str, index_ids: Sequence[str] | None, *, has_images: bool = False) -> None: ...
 
     def _summary(self) -> SessionSummary:
         return SessionSummary(session_id="ses-1", last_updated_at=datetime.now(UTC), index_ids=list(self.index_ids))

@@ -14,11 +14,11 @@ from contextlib import ExitStack
 import pytest
 
 from chat_sessions.openhands import AsyncOpenHandsChat, OpenHandsChat
-from tests.openhands.agent_server import AgentServer
-from tests.openhands.environments import Unavailable, interpreter_of
-from tests.openhands.model_server import ModelServer
+from tests.openhands.servers.agent_server import AgentServer
+from tests.openhands.servers.environments import Unavailable, interpreter_of
+from tests.openhands.servers.model_server import ModelServer
 
-VERSIONS = ("1.18.1", "1.58.0")
+VERSIONS = ("1.18.1", "1.58.2")
 
 
 def pytest_configure(config: pytest.Config) -> None:

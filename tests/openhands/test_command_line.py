@@ -11,8 +11,8 @@ import pytest
 
 from tests.cli.conftest import Commands, Program
 from tests.cli.pseudo_terminal import PseudoTerminal
-from tests.openhands.agent_server import API_KEY, AgentServer
-from tests.openhands.model_server import TITLE, ModelServer
+from tests.openhands.servers.agent_server import API_KEY, AgentServer
+from tests.openhands.servers.model_server import TITLE, ModelServer
 
 pytestmark = pytest.mark.openhands
 
@@ -135,6 +135,15 @@ def at_a_terminal(environment: dict[str, str], tmp_path: Path) -> Iterator[Pseud
     terminal = PseudoTerminal(program)
     yield terminal
     terminal.close()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="pseudo-terminals are POSIX")
+def test_a_list_at_a_terminal_shows_tags(at_a_terminal: PseudoTerminal, server: AgentServer) -> None:
+    with server.client() as chat:
+        chat.set_tags(chat.create().session_id, {"team": "docs"})
+    at_a_terminal.start("sessions", "list", "--limit", "1")
+    at_a_terminal.wait_for("team=docs")
+    assert at_a_terminal.end() == 0
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="pseudo-terminals are POSIX")

@@ -24,9 +24,9 @@ from chat_sessions.llama_index import SessionChatEngine
 from chat_sessions.server import AgentTurn
 from chat_sessions.session import Timeouts
 from tests.faces import do, entered, every, first, some
-from tests.openhands.agent_server import AgentServer
-from tests.openhands.model_server import ModelServer
-from tests.openhands.proxy import Proxy
+from tests.openhands.servers.agent_server import AgentServer
+from tests.openhands.servers.model_server import ModelServer
+from tests.openhands.servers.proxy import Proxy
 
 pytestmark = pytest.mark.openhands
 
@@ -121,7 +121,7 @@ async def backend(place: Service, face: str) -> AsyncIterator[Any]:
 
 every_service = pytest.mark.parametrize(
     ("service", "version"),
-    [("llama_cloud", ""), ("openhands", "1.18.1"), ("openhands", "1.58.0")],
+    [("llama_cloud", ""), ("openhands", "1.18.1"), ("openhands", "1.58.2")],
     ids=lambda value: value or "local",
 )
 
@@ -256,6 +256,46 @@ async def test_a_stream_that_is_cut_loses_nothing_and_repeats_nothing(
                 shown += "".join(event.content for event in await every(stream) if isinstance(event, TextDelta))
             assert shown == "Half of it, and the rest."
             assert [turn.text for turn in await do(session.turns())] == [shown]
+
+
+@every_service
+async def test_a_new_turn_of_the_same_words_is_never_taken_for_the_one_before(place: Service, face: str) -> None:
+    words = "TEXT the same"
+    async with opened(place, face) as backend:
+        session = backend.session()
+        before = await do(session.ask(words))
+    with Proxy(place.port) as proxy:
+        async with opened(place, face, proxy.url) as backend:
+            again = backend.session(session.id)
+            # The first look at the session passes; then nothing of what the server says of the new turn arrives.
+            answers = iter([True])
+            proxy.loses = lambda data: _says_of_a_turn(data) and next(answers, False)
+            turn = await do(again.ask(words))
+            assert next(answers, None) is None
+            turns = await do(again.turns())
+    assert [one.prompt for one in turns] == [words, words]
+    assert (before.text, turn.text) == ("Plain answer in pieces.",) * 2
+    assert turns[1] == turn
+
+
+def _says_of_a_turn(data: bytes) -> bool:
+    """Whether this is the answer to a prompt that was posted: of the Chat API, or of an agent server."""
+    return b"text/event-stream" in data or b'{"success":true}' in data
+
+
+@every_service
+async def test_a_session_that_still_answers_is_waited_for(backend: Any, model: ModelServer) -> None:
+    model.hold()
+    session = backend.session()
+    async with entered(session.stream("HELD")) as stream:
+        await _half_of(stream)
+    waiting = asyncio.create_task(_asked(session, "TEXT next"))
+    model.release()
+    assert (await waiting).text == "Plain answer in pieces."
+    assert [turn.text for turn in await do(session.turns())] == [
+        "Half of it, and the rest.",
+        "Plain answer in pieces.",
+    ]
 
 
 @every_service

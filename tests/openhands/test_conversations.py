@@ -4,18 +4,27 @@ from __future__ import annotations
 
 import asyncio
 import uuid
+from collections.abc import Callable
+from datetime import datetime
 from typing import Any
 
 import pytest
 
 from chat_sessions.core.errors import (
+    APIStatusError,
     ConfigurationError,
     NotFoundError,
     TurnFailed,
 )
+from chat_sessions.langchain import SessionChatModel, SessionMemory
+from chat_sessions.llama_index import SessionChatEngine
+from chat_sessions.llama_index import SessionMemory as ChatMemory
+from chat_sessions.openhands import AsyncOpenHandsSession, OpenHandsChat, OpenHandsSession
 from tests.faces import do, entered, every
-from tests.openhands.agent_server import AgentServer
-from tests.openhands.model_server import INPUT_TOKENS, OUTPUT_TOKENS, TITLE, ModelServer
+from tests.openhands.servers.agent_server import AgentServer
+from tests.openhands.servers.model_server import INPUT_TOKENS, OUTPUT_TOKENS, TITLE, ModelServer
+from tests.openhands.servers.proxy import Proxy
+from tests.wire_server import WireServer
 
 pytestmark = pytest.mark.openhands
 
@@ -99,6 +108,110 @@ async def test_a_session_that_went_back_shows_the_branch_it_is_on(chat: Any, ser
     assert await do(chat.session(session.id).turns()) == []
 
 
+@pytest.mark.parametrize("version", ["1.58.2"])
+async def test_a_prompt_after_going_back_is_sent_once_though_its_connection_breaks(
+    server: AgentServer, face: str
+) -> None:
+    lost: list[bytes] = []
+
+    def loses(data: bytes) -> bool:
+        is_answer = not lost and b'{"success":true}' in data
+        if is_answer:
+            lost.append(data)
+        return is_answer
+
+    with Proxy(server.port) as proxy, server.client(base_url=proxy.url) as made:
+        chat: Any = made if face == "sync" else made.aio
+        session = chat.session()
+        for prompt in ("TEXT one", "TEXT two"):
+            await do(session.ask(prompt))
+        answers = await every(session.events(kind="MessageEvent", source="agent"))
+        await do(session.navigate(answers[0]["id"]))
+        # The answer to the post is lost, and with it the stream. What was counted before would hide the turn.
+        proxy.loses = loses
+        turn = await do(session.ask("TEXT three"))
+        assert lost
+        assert turn.text == _PLAIN
+        assert [turn.prompt for turn in await do(session.turns())] == ["TEXT one", "TEXT three"]
+        assert len(await every(session.events(source="user", text="three"))) == 1
+        await do(chat.close())
+
+
+async def test_a_session_that_is_held_does_what_the_client_does(server: AgentServer, face: str) -> None:
+    with server.client(llm={**server.llm, "stream": False}) as made:
+        chat: Any = made if face == "sync" else made.aio
+        session = chat.session()
+        for call in (session.run, session.pause, session.interrupt, lambda: session.workspace):
+            with pytest.raises(ConfigurationError, match="does not exist yet"):
+                await do(call())
+        await do(session.set_tags({"team": "docs"}))
+        await do(session.set_confirmation_policy("NeverConfirm"))
+        await do(session.update_secrets({"TOKEN": "tk"}))
+        assert (await do(session.summary())).tags == {"team": "docs"}
+        await do(session.ask("TEXT one"))
+        assert await do(session.ask_agent("How far are you?")) in (TITLE, _PLAIN)
+        assert len(await every(session.events(source="user"))) == 1
+        fork = await do(session.fork(title="Another way"))
+        assert isinstance(fork, OpenHandsSession if face == "sync" else AsyncOpenHandsSession)
+        assert [turn.prompt for turn in await do(fork.turns())] == ["TEXT one"]
+        await do(session.rename("My own"))
+        assert (await do(session.summary())).generated_title == "My own"
+        assert (await do(session.generate_title(20))).title
+        name = f"note-{uuid.uuid4().hex}.txt"
+        await do(session.workspace.upload(name, "held"))
+        assert await do(session.workspace.download(name)) == b"held"
+        await do(session.pause())
+        assert await do(session.interrupt()) in ("interrupted", "paused")
+        await do(session.run())
+        await do(chat.close())
+
+
+async def test_a_session_and_its_twin_are_of_one_kind(server: AgentServer, version: str) -> None:
+    with server.client() as chat:
+        session = chat.session()
+        assert isinstance(session.aio, AsyncOpenHandsSession)
+        await session.aio.set_tags({"team": "docs"})
+        assert session.summary().tags == {"team": "docs"}
+        await chat.aio.close()
+
+
+_ROUTES: list[tuple[str, Callable[[Any, str], Any]]] = [
+    ("runs", lambda chat, one: chat.run(one)),
+    ("pause", lambda chat, one: chat.pause(one)),
+    ("side questions", lambda chat, one: chat.ask_agent(one, "Why?")),
+    ("confirmation policy", lambda chat, one: chat.set_confirmation_policy(one, "NeverConfirm")),
+    ("secrets", lambda chat, one: chat.update_secrets(one, {"A": "b"})),
+    ("tags", lambda chat, one: chat.set_tags(one, {"a": "b"})),
+    ("forks", lambda chat, one: chat.fork(one)),
+    ("branches", lambda chat, one: chat.navigate(one, None)),
+    ("names", lambda chat, one: chat.rename(one, "Mine")),
+    ("files", lambda chat, one: chat.workspace(one).upload("a", b"")),
+    ("files", lambda chat, one: chat.workspace(one).download("a")),
+    ("files", lambda chat, one: chat.workspace(one).list()),
+]
+
+
+@pytest.mark.parametrize(("what", "call"), _ROUTES)
+@pytest.mark.parametrize("status", [404, 405])
+async def test_a_route_that_a_server_lacks_is_an_error_that_names_its_version(
+    face: str, what: str, call: Callable[[Any, str], Any], status: int
+) -> None:
+    one = str(uuid.uuid4())
+    info = {"id": one, "execution_status": "idle", "workspace": {"working_dir": "/w"}}
+    with WireServer() as wire:
+        lacking = {"detail": "Not Found" if status == 404 else "Method Not Allowed"}
+        for method in ("POST", "PATCH", "GET"):
+            wire.on(method, "", lambda _, connection: connection.respond(status, lacking))
+        wire.on("GET", f"/api/conversations/{one}", lambda _, connection: connection.respond(200, info))
+        wire.on("GET", "/server_info", lambda _, connection: connection.respond(200, {"version": "0.9.7"}))
+        with OpenHandsChat(base_url=wire.url, llm="m", max_retries=0) as made:
+            chat: Any = made if face == "sync" else made.aio
+            with pytest.raises(ConfigurationError, match=rf"0\.9\.7 has no .*{what}") as caught:
+                await do(call(chat, one))
+            assert isinstance(caught.value.__cause__, APIStatusError)
+            await do(chat.close())
+
+
 async def test_events_are_filtered_and_paged(chat: Any) -> None:
     session = chat.session()
     await do(session.ask("TOOL please"))
@@ -111,6 +224,14 @@ async def test_events_are_filtered_and_paged(chat: Any) -> None:
     assert kinds == {"ActionEvent"}
     (asked,) = await every(chat.events(session.id, source="user"))
     assert asked["llm_message"]["content"][0]["text"] == "TOOL please"
+    moment = datetime.fromisoformat(asked["timestamp"])
+    before, since = [
+        {event["id"] for event in await every(chat.events(session.id, **limit))}
+        for limit in ({"until": moment}, {"since": moment})
+    ]
+    assert asked["id"] in since
+    assert before | since == {event["id"] for event in events}
+    assert not before & since
 
 
 async def test_a_pause_ends_the_turn_and_a_run_goes_on(chat: Any, server: AgentServer, model: ModelServer) -> None:
@@ -159,12 +280,16 @@ async def test_the_policy_and_the_secrets_of_a_conversation_can_be_changed(serve
         await do(chat.close())
 
 
-async def test_tags_are_in_the_list(chat: Any) -> None:
+async def test_tags_are_in_the_list(chat: Any, server: AgentServer) -> None:
     made = await do(chat.create())
     assert made.tags == {}
     await do(chat.set_tags(made.session_id, {"team": "docs"}))
     (found,) = [item for item in await every(chat.list()) if item.session_id == made.session_id]
     assert found.tags == {"team": "docs"}
+    with server.client() as client:
+        (hosted,) = [one for one in ChatMemory.list(client) if one.session_id == made.session_id]
+        assert hosted.tags == found.tags
+        assert SessionMemory.from_session_id(made.session_id, client=client).tags == found.tags
 
 
 async def test_files_go_to_the_agents_folder_and_come_back(chat: Any, tmp_path: Any) -> None:
@@ -180,6 +305,31 @@ async def test_files_go_to_the_agents_folder_and_come_back(chat: Any, tmp_path: 
         await do(workspace.download("no/such/file"))
     with pytest.raises(ConfigurationError, match="cannot be listed"):
         await do(workspace.list("no/such/folder"))
+
+
+async def test_tokens_of_caches_and_of_reasoning_are_in_both_frameworks(server: AgentServer, face: str) -> None:
+    with server.client(llm={**server.llm, **_PRICED}) as chat:
+        model, engine = SessionChatModel(client=chat), SessionChatEngine(client=chat)
+        if face == "sync":
+            answer, response = model.invoke("CACHED"), engine.chat("CACHED")
+        else:
+            answer, response = await model.ainvoke("CACHED"), await engine.achat("CACHED")
+        assert answer.usage_metadata == {
+            "input_tokens": INPUT_TOKENS,
+            "output_tokens": OUTPUT_TOKENS,
+            "total_tokens": INPUT_TOKENS + OUTPUT_TOKENS,
+            "input_token_details": {"cache_read": 60, "cache_creation": 0},
+            "output_token_details": {"reasoning": 15},
+        }
+        assert answer.response_metadata["turn_usage"]["cost"] > 0
+        usage = (response.metadata or {})["usage"]
+        assert (usage["cache_read_tokens"], usage["cache_write_tokens"], usage["reasoning_tokens"]) == (60, 0, 15)
+        assert usage["cost"] > 0
+        chunks = [*model.stream("CACHED")]
+        assert chunks[0].usage_metadata is None
+        (last,) = [chunk.usage_metadata for chunk in chunks if chunk.usage_metadata]
+        assert last["output_token_details"] == {"reasoning": 15}
+        await chat.aio.close()
 
 
 async def test_a_turn_says_its_cost_and_what_its_tokens_were(server: AgentServer, face: str) -> None:

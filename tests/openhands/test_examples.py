@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.openhands.agent_server import API_KEY, AgentServer
-from tests.openhands.model_server import ModelServer
-from tests.openhands.test_images import picture
+from tests.openhands.frameworks.test_images import picture
+from tests.openhands.servers.agent_server import API_KEY, AgentServer
+from tests.openhands.servers.model_server import ModelServer
 
 pytestmark = pytest.mark.openhands
 

@@ -13,9 +13,9 @@ from types import ModuleType
 
 import pytest
 
-from tests.openhands import model_server
-from tests.openhands.agent_server import API_KEY, AgentServer
-from tests.openhands.test_images import picture
+from tests.openhands.frameworks.test_images import picture
+from tests.openhands.servers import model_server
+from tests.openhands.servers.agent_server import API_KEY, AgentServer
 
 pytestmark = pytest.mark.openhands
 
@@ -41,7 +41,7 @@ def environment(server: AgentServer, monkeypatch: pytest.MonkeyPatch) -> None:
 
 # LlamaIndex's own workflow agents, from pydantic 2.14 on.
 @pytest.mark.filterwarnings("ignore::pydantic.warnings.PydanticDeprecationWarning")
-@pytest.mark.parametrize("version", ["1.58.0"])
+@pytest.mark.parametrize("version", ["1.58.2"])
 @pytest.mark.parametrize(
     ("page", "said"),
     [

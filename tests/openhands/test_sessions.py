@@ -6,6 +6,7 @@ import pickle
 import uuid
 from typing import Any
 
+import httpx
 import pytest
 
 from chat_sessions.core.errors import (
@@ -17,9 +18,9 @@ from chat_sessions.core.errors import (
     UnprocessableEntityError,
 )
 from chat_sessions.openhands import OpenHandsChat
-from tests.faces import do, first
-from tests.openhands.agent_server import API_KEY, AgentServer
-from tests.openhands.model_server import TITLE, ModelServer
+from tests.faces import do, every, first
+from tests.openhands.servers.agent_server import API_KEY, AgentServer
+from tests.openhands.servers.model_server import TITLE, ModelServer
 
 pytestmark = pytest.mark.openhands
 
@@ -141,13 +142,15 @@ async def test_a_title_is_made_by_the_model_that_was_named_last(
 ) -> None:
     session = chat.session()
     await do(session.ask("TEXT please"))
-    for name, key in (("one", "sk-bad"), ("one", "sk-good"), ("two", "sk-good")):
-        await do(chat.generate_title(session.id, llm={**server.llm, "model": f"openai/{name}", "api_key": key}))
+    # Without a model that answers, the server takes the beginning of the first message.
+    for name, key, made in (("one", "sk-bad", "TEXT please"), ("one", "sk-good", TITLE), ("two", "sk-good", TITLE)):
+        llm = {**server.llm, "model": f"openai/{name}", "api_key": key}
+        assert (await do(chat.generate_title(session.id, llm=llm))).title == made
         assert model.requests[-1]["model"] == name
         assert model.headers[-1]["authorization"] == f"Bearer {key}"
 
 
-@pytest.mark.parametrize("version", ["1.58.0"])
+@pytest.mark.parametrize("version", ["1.58.2"])
 async def test_a_title_that_is_too_long_is_cut_where_it_is_kept_too(chat: Any) -> None:
     session_id = (await do(chat.create())).session_id
     await do(chat.rename(session_id, "A title of my own"))
@@ -159,6 +162,57 @@ async def test_a_title_that_is_too_long_is_cut_where_it_is_kept_too(chat: Any) -
 async def test_a_title_of_an_unknown_conversation_is_a_404(chat: Any) -> None:
     with pytest.raises(NotFoundError):
         await do(chat.generate_title(str(uuid.uuid4())))
+
+
+async def test_an_unknown_conversation_is_a_404_at_once_in_every_call(server: AgentServer, face: str) -> None:
+    unknown = str(uuid.uuid4())
+    count = 0
+
+    def counted(_: httpx.Request) -> None:
+        nonlocal count
+        count += 1
+
+    async def acounted(request: httpx.Request) -> None:
+        counted(request)
+
+    headers = {"X-Session-API-Key": API_KEY}
+    with httpx.Client(event_hooks={"request": [counted]}, headers=headers) as sync:
+        async with httpx.AsyncClient(event_hooks={"request": [acounted]}, headers=headers) as twin:
+            with server.client(http_client=sync, async_http_client=twin) as made:
+                chat: Any = made if face == "sync" else made.aio
+                for call in (
+                    lambda: chat.retrieve(unknown),
+                    lambda: chat.get_summary(unknown),
+                    lambda: chat.delete(unknown),
+                    lambda: chat.rename(unknown, "Mine"),
+                    lambda: chat.set_tags(unknown, {"a": "b"}),
+                    lambda: chat.generate_title(unknown),
+                    lambda: chat.run(unknown),
+                    lambda: chat.pause(unknown),
+                    lambda: chat.interrupt(unknown),
+                    lambda: chat.ask_agent(unknown, "Why?"),
+                    lambda: chat.set_confirmation_policy(unknown, "NeverConfirm"),
+                    lambda: chat.update_secrets(unknown, {"A": "b"}),
+                    lambda: chat.fork(unknown),
+                    lambda: chat.navigate(unknown, None),
+                    lambda: every(chat.events(unknown)),
+                    lambda: chat.workspace(unknown).list(),
+                ):
+                    count = 0
+                    with pytest.raises(NotFoundError):
+                        await do(call())
+                    # Nothing is tried again, which would take seconds.
+                    assert count <= 3
+                await do(chat.close())
+
+
+async def test_a_uuid_is_an_id(chat: Any) -> None:
+    made = uuid.UUID((await do(chat.create())).session_id)
+    assert (await do(chat.get_summary(made))).session_id == str(made)
+    session = chat.session(made)
+    await do(session.ask("TEXT please"))
+    assert session.id == str(made)
+    assert (await do(chat.generate_title(made, 30))).title
 
 
 async def test_a_session_can_be_renamed(chat: Any) -> None:

@@ -15,9 +15,9 @@ from chat_sessions.core.errors import AuthenticationError, ConfigurationError, N
 from chat_sessions.core.models import ImageAttachment
 from chat_sessions.http.calls import Call
 from chat_sessions.openhands import AsyncOpenHandsChat, OpenHandsChat
-from chat_sessions.openhands.live_turn import LiveTurn
+from chat_sessions.openhands.live.sockets import address, check_host, closing_error, decode
+from chat_sessions.openhands.live.turn import LiveTurn
 from chat_sessions.openhands.settings import Settings, check_id
-from chat_sessions.openhands.sockets import address, check_host, closing_error, decode
 from chat_sessions.openhands.titles import found, generated, title_llm
 from chat_sessions.openhands.wire import read_object, read_summary, refusal
 from chat_sessions.session import AsyncBackend, Backend

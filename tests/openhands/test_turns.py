@@ -21,9 +21,9 @@ from chat_sessions.core.events import TextDelta, UnknownEvent
 from chat_sessions.openhands import ConfirmationRequest
 from chat_sessions.session import Timeouts
 from tests.faces import do, entered, every
-from tests.openhands.agent_server import AgentServer
-from tests.openhands.model_server import ModelServer
-from tests.openhands.proxy import Proxy
+from tests.openhands.servers.agent_server import AgentServer
+from tests.openhands.servers.model_server import ModelServer
+from tests.openhands.servers.proxy import Proxy
 
 pytestmark = pytest.mark.openhands
 
@@ -150,9 +150,11 @@ async def test_a_run_that_does_not_end_refuses_the_next_message(
     server: AgentServer, face: str, model: ModelServer
 ) -> None:
     model.hold()
+    with server.client() as patient:
+        session_id = patient.create().session_id
     with server.client(timeouts=Timeouts(first_event=3.0, recovery=1.0), max_retries=0) as made:
         chat: Any = made if face == "sync" else made.aio
-        session = chat.session()
+        session = chat.session(session_id, baseline=False)
         async with entered(session.stream("HELD")) as stream:
             await read_half(stream)
         for wait in (False, 0.5):

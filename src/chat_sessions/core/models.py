@@ -129,6 +129,13 @@ class SessionSummary(WireModel):
     job_metadata: JobMetadata | None = None
     shared_access: str | None = None
 
+    @property
+    def tags(self) -> dict[str, str]:
+        """The session's tags, where its service has them; else empty."""
+        found = (self.model_extra or {}).get("tags")
+        pairs = cast("dict[str, object]", found).items() if isinstance(found, dict) else ()
+        return {name: value for name, value in pairs if isinstance(value, str)}
+
 
 class TitledSummary(SessionSummary):
     """A summary that says how its title was made.

@@ -295,11 +295,11 @@ def checked_key(key: SecretStr) -> SecretStr:
     return key
 
 
-def checked_prompt(prompt: object) -> str:
+def checked_prompt(prompt: object, *, may_be_empty: bool = False) -> str:
     """Return the prompt if any service can take it. Raises `ConfigurationError`."""
     if not isinstance(prompt, str):
         raise ConfigurationError(f"the prompt must be a string; got {type(prompt).__name__}")
-    if not prompt.strip():
+    if not (prompt.strip() or may_be_empty):
         raise ConfigurationError("the prompt is empty")
     try:
         prompt.encode()

@@ -66,6 +66,11 @@ class SessionMemory(BaseModel):
         return self.summary.generated_title
 
     @property
+    def tags(self) -> dict[str, str]:
+        """Its tags, where the service has them; else empty."""
+        return self.summary.tags
+
+    @property
     def last_updated_at(self) -> datetime:
         """When it last changed, with a time zone."""
         return self.summary.last_updated_at

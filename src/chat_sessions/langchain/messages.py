@@ -44,7 +44,8 @@ def events_to_messages(
     for turn in replay(events):
         if turn.prompt is not None:
             shown = [*map(image_block, turn.image_urls)]
-            messages.append(HumanMessage([{"type": "text", "text": turn.prompt}, *shown] if shown else turn.prompt))
+            words = [{"type": "text", "text": turn.prompt}] if turn.prompt else []
+            messages.append(HumanMessage([*words, *shown] if shown else turn.prompt))
         if turn.events:
             messages.append(form.message(turn, session_id))
     return messages

@@ -81,8 +81,10 @@ class AsyncEndpoints(AsyncTwinned):
         """Return the key that identifies a session for every client of this process."""
         return (self.service, self.base_url, session_id)
 
-    def check_turn(self, prompt: str, index_ids: Sequence[str] | None) -> None:
+    def check_turn(self, prompt: str, index_ids: Sequence[str] | None, *, has_images: bool = False) -> None:
         """Raise `ConfigurationError` for a turn that the service would refuse."""
+        if has_images:
+            self.check_images()
         self._settings.check_prompt(prompt)
         self._settings.check_indexes(index_ids)
 

@@ -99,8 +99,9 @@ def messages_of(turns: Iterable[Turn]) -> list[ChatMessage]:
 
 def _messages(turn: Turn) -> Iterable[ChatMessage]:
     if turn.prompt is not None:
-        shown = map(image_block, turn.image_urls)
-        yield ChatMessage(role=MessageRole.USER, blocks=[TextBlock(text=turn.prompt), *shown])
+        shown = [*map(image_block, turn.image_urls)]
+        words = [TextBlock(text=turn.prompt)] if turn.prompt or not shown else []
+        yield ChatMessage(role=MessageRole.USER, blocks=[*words, *shown])
     for step in _steps(turn):
         yield ChatMessage(role=MessageRole.ASSISTANT, blocks=step.blocks)
         for number in step.runs:

@@ -9,13 +9,17 @@ if find_spec("websockets") is None:  # pragma: no cover - needs an environment w
 
 from chat_sessions.openhands.client import AsyncOpenHandsChat, OpenHandsChat
 from chat_sessions.openhands.confirmation import ConfirmAction, ConfirmationRequest, OnConfirmation
+from chat_sessions.openhands.conversation.async_session import AsyncOpenHandsSession
+from chat_sessions.openhands.conversation.session import OpenHandsSession
 from chat_sessions.openhands.titles import GeneratedTitle
 
 __all__ = [
     "AsyncOpenHandsChat",
+    "AsyncOpenHandsSession",
     "ConfirmAction",
     "ConfirmationRequest",
     "GeneratedTitle",
     "OnConfirmation",
     "OpenHandsChat",
+    "OpenHandsSession",
 ]

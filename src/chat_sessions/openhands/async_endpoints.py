@@ -13,8 +13,9 @@ from chat_sessions.core.models import ImageAttachment, PresignedUrl, SessionSumm
 from chat_sessions.http.secrets import concealed
 from chat_sessions.http.settings import checked_prompt
 from chat_sessions.openhands.confirmation import waits_for_confirmation
+from chat_sessions.openhands.conversation.async_session import AsyncOpenHandsSession
 from chat_sessions.openhands.conversation.async_turns import AsyncTurns
-from chat_sessions.openhands.json_values import JsonObject
+from chat_sessions.openhands.events.json_values import JsonObject
 from chat_sessions.openhands.profiles import profile_id, profile_name
 from chat_sessions.openhands.settings import check_id, check_indexes
 from chat_sessions.openhands.titles import (
@@ -46,7 +47,6 @@ from chat_sessions.openhands.wire import (
     switch_call,
     title_call,
 )
-from chat_sessions.session.async_chat_session import AsyncChatSession
 from chat_sessions.session.async_turn_stream import AsyncTurnStream
 from chat_sessions.session.waiting import async_sleep
 
@@ -86,9 +86,9 @@ class AsyncEndpoints(AsyncTurns):
         """Return what makes a session the same one for every client of this process."""
         return (self.service, self.base_url, session_id)
 
-    def check_turn(self, prompt: str, index_ids: Sequence[str] | None) -> None:
-        """Raise `ConfigurationError` for a turn that cannot be sent."""
-        checked_prompt(prompt)
+    def check_turn(self, prompt: str, index_ids: Sequence[str] | None, *, has_images: bool = False) -> None:
+        """Raise `ConfigurationError` for a turn that cannot be sent. Images may go without words."""
+        checked_prompt(prompt, may_be_empty=has_images)
         check_indexes(index_ids)
 
     async def close(self) -> None:
@@ -153,9 +153,7 @@ class AsyncEndpoints(AsyncTurns):
         if not title.strip():
             raise ConfigurationError("the title is empty")
         session_id = check_id(session_id)
-        if (await self._object(rename_call(session_id, title))).get("success") is False:
-            # 1.18.1 says no more of a conversation that it does not have.
-            await self.read_info(session_id)
+        await self._asked(rename_call(session_id, title), session_id, "names to give")
 
     async def generate_title(
         self, session_id: str, max_length: int = 50, llm: Mapping[str, JsonValue] | str | None = None
@@ -264,7 +262,7 @@ class AsyncEndpoints(AsyncTurns):
         index_ids: Sequence[str] | None = None,
         baseline: bool = True,
         wait_if_busy: bool | float = True,
-    ) -> AsyncChatSession:
+    ) -> AsyncOpenHandsSession:
         """A session to hold: an existing one, or, with None, one that is created at the first send.
 
         The turns of an existing session are counted before the first one that is sent here, which is one read of its
@@ -275,7 +273,7 @@ class AsyncEndpoints(AsyncTurns):
         """
         check_indexes(index_ids)
         known = None if session_id is None else check_id(session_id)
-        return AsyncChatSession(self, known, baseline=baseline, wait_if_busy=wait_if_busy)
+        return AsyncOpenHandsSession(self, known, baseline=baseline, wait_if_busy=wait_if_busy)
 
     def stream(
         self,

@@ -9,8 +9,8 @@ from typing import TypeAlias
 from pydantic import JsonValue
 
 from chat_sessions.core.events import ToolCall, UnknownEvent
-from chat_sessions.openhands.json_values import JsonObject, as_text
-from chat_sessions.openhands.mapping import events_of
+from chat_sessions.openhands.events.json_values import JsonObject, as_text
+from chat_sessions.openhands.events.mapping import events_of
 
 __all__ = [
     "ConfirmAction",

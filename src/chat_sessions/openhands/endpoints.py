@@ -14,8 +14,9 @@ from chat_sessions.core.models import ImageAttachment, PresignedUrl, SessionSumm
 from chat_sessions.http.secrets import concealed
 from chat_sessions.http.settings import checked_prompt
 from chat_sessions.openhands.confirmation import waits_for_confirmation
+from chat_sessions.openhands.conversation.session import OpenHandsSession
 from chat_sessions.openhands.conversation.turns import Turns
-from chat_sessions.openhands.json_values import JsonObject
+from chat_sessions.openhands.events.json_values import JsonObject
 from chat_sessions.openhands.profiles import profile_id, profile_name
 from chat_sessions.openhands.settings import check_id, check_indexes
 from chat_sessions.openhands.titles import (
@@ -47,7 +48,6 @@ from chat_sessions.openhands.wire import (
     switch_call,
     title_call,
 )
-from chat_sessions.session.chat_session import ChatSession
 from chat_sessions.session.turn_stream import TurnStream
 from chat_sessions.session.waiting import sleep
 
@@ -87,9 +87,9 @@ class Endpoints(Turns):
         """Return what makes a session the same one for every client of this process."""
         return (self.service, self.base_url, session_id)
 
-    def check_turn(self, prompt: str, index_ids: Sequence[str] | None) -> None:
-        """Raise `ConfigurationError` for a turn that cannot be sent."""
-        checked_prompt(prompt)
+    def check_turn(self, prompt: str, index_ids: Sequence[str] | None, *, has_images: bool = False) -> None:
+        """Raise `ConfigurationError` for a turn that cannot be sent. Images may go without words."""
+        checked_prompt(prompt, may_be_empty=has_images)
         check_indexes(index_ids)
 
     def close(self) -> None:
@@ -154,9 +154,7 @@ class Endpoints(Turns):
         if not title.strip():
             raise ConfigurationError("the title is empty")
         session_id = check_id(session_id)
-        if (self._object(rename_call(session_id, title))).get("success") is False:
-            # 1.18.1 says no more of a conversation that it does not have.
-            self.read_info(session_id)
+        self._asked(rename_call(session_id, title), session_id, "names to give")
 
     def generate_title(
         self, session_id: str, max_length: int = 50, llm: Mapping[str, JsonValue] | str | None = None
@@ -263,7 +261,7 @@ class Endpoints(Turns):
         index_ids: Sequence[str] | None = None,
         baseline: bool = True,
         wait_if_busy: bool | float = True,
-    ) -> ChatSession:
+    ) -> OpenHandsSession:
         """A session to hold: an existing one, or, with None, one that is created at the first send.
 
         The turns of an existing session are counted before the first one that is sent here, which is one read of its
@@ -274,7 +272,7 @@ class Endpoints(Turns):
         """
         check_indexes(index_ids)
         known = None if session_id is None else check_id(session_id)
-        return ChatSession(self, known, baseline=baseline, wait_if_busy=wait_if_busy)
+        return OpenHandsSession(self, known, baseline=baseline, wait_if_busy=wait_if_busy)
 
     def stream(
         self,

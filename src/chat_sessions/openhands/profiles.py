@@ -6,7 +6,7 @@ import uuid
 
 from chat_sessions.core.errors import ProtocolError
 from chat_sessions.http.calls import Call
-from chat_sessions.openhands.json_values import JsonObject, as_object, as_text
+from chat_sessions.openhands.events.json_values import JsonObject, as_object, as_text
 
 __all__ = ["profile_id", "profile_name"]
 

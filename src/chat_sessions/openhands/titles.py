@@ -12,7 +12,7 @@ from pydantic import JsonValue
 
 from chat_sessions.core.errors import ConfigurationError
 from chat_sessions.core.models import SessionSummary, TitledSummary, WireModel
-from chat_sessions.openhands.json_values import JsonObject, as_text
+from chat_sessions.openhands.events.json_values import JsonObject, as_text
 from chat_sessions.openhands.settings import llm_settings
 
 __all__ = ["TITLE_WAITS", "GeneratedTitle", "check_length", "found", "generated", "question", "title_llm", "titled"]

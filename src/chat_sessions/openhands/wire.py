@@ -16,8 +16,8 @@ from pydantic import JsonValue, SecretStr, TypeAdapter, ValidationError
 from chat_sessions.core.errors import APIStatusError, ProtocolError
 from chat_sessions.core.models import SessionSummary
 from chat_sessions.http.calls import Call, check_page_size, quoted, read_error
-from chat_sessions.openhands.history import summary_of
-from chat_sessions.openhands.json_values import JsonObject, as_list, as_object, as_text
+from chat_sessions.openhands.events.history import summary_of
+from chat_sessions.openhands.events.json_values import JsonObject, as_list, as_object, as_text
 
 __all__ = [
     "PAGE_SIZE",
@@ -33,6 +33,7 @@ __all__ = [
     "interrupt_call",
     "is_absence",
     "is_route_gone",
+    "is_route_missing",
     "list_call",
     "pause_call",
     "read_conversations",
@@ -95,7 +96,7 @@ def events_call(session_id: str, page_id: str | None) -> Call:
 
 def send_call(session_id: str, prompt: str, image_urls: Sequence[str] = ()) -> Call:
     """Send a message and run the agent. No id comes back, and none can be sent: a second post is a second message."""
-    content: list[JsonValue] = [{"type": "text", "text": prompt}]
+    content: list[JsonValue] = [{"type": "text", "text": prompt}] if prompt.strip() or not image_urls else []
     if image_urls:
         content.append({"type": "image", "image_urls": list(image_urls)})
     body: dict[str, JsonValue] = {"role": "user", "content": content, "run": True}
@@ -169,6 +170,11 @@ def hint_for(status_code: int) -> str | None:
 def is_route_gone(error: APIStatusError) -> bool:
     """Whether the server may not have this route at all: an unknown conversation looks the same."""
     return error.status_code in (404, 405)
+
+
+def is_route_missing(error: APIStatusError) -> bool:
+    """Whether the server has no such route, or an unknown conversation there: it says no more of either."""
+    return is_route_gone(error) and error.body in ({"detail": "Not Found"}, {"detail": "Method Not Allowed"})
 
 
 def is_absence(error: APIStatusError) -> bool:

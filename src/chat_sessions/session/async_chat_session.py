@@ -55,12 +55,12 @@ class AsyncChatSession(AsyncSessionState):
         `index_ids` of the call come before the session's own, and those before the client's. Raises
         `ConfigurationError` at once for a prompt that the service would refuse. `wait_if_busy` is as for `session`,
         for this turn alone. `images` go with the prompt, each an address (`https://`, `data:image/`) or bytes, where
-        the service takes images.
+        the service takes images; then the prompt may be "".
         """
-        self.client.check_turn(prompt, index_ids)
         pictures = image_urls(images)
         if pictures:
             self.client.check_images()
+        self.client.check_turn(prompt, index_ids, has_images=bool(pictures))
         wait = self._facts.wait_if_busy if wait_if_busy is None else wait_if_busy
         check_wait(wait)
         wanted = None if index_ids is None else tuple(index_ids)

@@ -120,7 +120,7 @@ class _State:
                 "no index to ask: the service needs index_ids with each turn; give them to the call, to the session or "
                 "to the client"
             )
-        backend.check_turn(prepared.request.prompt, index_ids)
+        backend.check_turn(prepared.request.prompt, index_ids, has_images=bool(prepared.request.image_urls))
         return replace(prepared, request=replace(prepared.request, index_ids=index_ids))
 
 
@@ -172,9 +172,7 @@ class SessionState(_State):
     @property
     def aio(self) -> AsyncChatSession:
         """The same session for async code. What either side learns, its id above all, the other knows."""
-        from chat_sessions.session.async_chat_session import AsyncChatSession
-
-        twin = AsyncChatSession(self.client.aio)
+        twin = self.client.aio.session()
         twin._facts = self._facts
         return twin
 

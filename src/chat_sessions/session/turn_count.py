@@ -74,6 +74,12 @@ class TurnCount:
         """The session has been created just now."""
         self._value, self.has_baseline = 0, True
 
+    def went_back(self) -> None:
+        """The session has gone back to an earlier turn: what was counted is no longer true, nor is what was left."""
+        self._changes += 1
+        self._value, self.has_baseline, self.is_unreadable = None, False, False
+        self._in_doubt, self.left = False, None
+
     def baseline(self, turns: int) -> int:
         """The session held so many turns when it was read before a turn of ours, in that turn's own time.
 

@@ -43,7 +43,10 @@ def test_messages_of_the_user_in_a_row_are_one_prompt(stage: Stage) -> None:
             [HumanMessage([{"type": "file", "url": "https://example.com/a.pdf"}])],
             "holds a block of type 'file'",
         ),
-        ([HumanMessage([{"type": "image", "url": "https://example.com/a.png"}])], "an image and no text"),
+        (
+            [HumanMessage([{"type": "image", "url": "https://example.com/a.png"}])],
+            "text only, and the prompt has an image",
+        ),
         (
             [HumanMessage(["What is this?", {"type": "image", "url": "https://example.com/a.png"}])],
             "text only, and the prompt has an image",

@@ -81,7 +81,7 @@ def list_(
                 continue
             terminal.line(f"{session_id}  {summary.last_updated_at.astimezone():%Y-%m-%d %H:%M}", "bold")
             terminal.line(f"  {title or '(no title)'}")
-            about = indexes or str((summary.model_extra or {}).get("execution_status") or "")
+            about = indexes or _state_of(summary)
             if about:
                 terminal.line(f"  {one_line(about)}", "dim")
 
@@ -304,6 +304,12 @@ def _columns(summary: SessionSummary, index_name: Callable[[str], str]) -> tuple
     indexes = ", ".join(one_line(index_name(index_id), 120) for index_id in summary.index_ids or ())
     updated = summary.last_updated_at.strftime("%Y-%m-%dT%H:%M:%SZ")
     return one_line(summary.session_id), updated, one_line(summary.generated_title or ""), indexes
+
+
+def _state_of(summary: SessionSummary) -> str:
+    """What an agent server says of a conversation beside its title: its state, and its tags."""
+    status = str((summary.model_extra or {}).get("execution_status") or "")
+    return "  ".join(filter(None, (status, *map("=".join, summary.tags.items()))))
 
 
 def _title_of(summary: SessionSummary) -> str:

@@ -103,7 +103,7 @@ class TurnPlan:
 
     def text(self, count: int, *, is_first: bool) -> str:
         """Return what is sent, without this many first messages."""
-        text = "\n\n".join(self.prompt.texts[count:])
+        text = "\n\n".join(filter(None, self.prompt.texts[count:]))
         return f"{self.prompt.system}\n\n{text}" if self.has_system and is_first else text
 
     def images(self, count: int) -> tuple[str, ...]:

@@ -90,17 +90,17 @@ class Prompt:
         new = tuple(others[start:end])
         texts = tuple(_text(message, takes_images=True).strip() for message in new)
         images = tuple(_images(message) for message in new)
-        if any(shown and not text for text, shown in zip(texts, images, strict=True)):
-            raise ConfigurationError("a HumanMessage has an image and no text: say in it what to do with the image")
-        if not any(texts):
+        said = [*zip(new, texts, images, strict=True)]
+        said = [one for one in said if any(one[1:])]
+        if not said:
             raise ConfigurationError("the prompt is empty: the last HumanMessage has no text")
         system = "\n\n".join(
             filter(None, (_text(message).strip() for message in messages if isinstance(message, SystemMessage)))
         )
         return cls(
-            tuple(message for message, text in zip(new, texts, strict=True) if text),
-            tuple(filter(None, texts)),
-            tuple(shown for shown, text in zip(images, texts, strict=True) if text),
+            tuple(message for message, _, _ in said),
+            tuple(text for _, text, _ in said),
+            tuple(shown for _, _, shown in said),
             system or None,
             tuple(others[:start]),
             tuple(after),

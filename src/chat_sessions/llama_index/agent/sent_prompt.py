@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
+from hashlib import sha256
 
 from pydantic import BaseModel
 
@@ -30,12 +32,19 @@ class SentPrompt(BaseModel):
     prompt: str
     turns: int
     accepted: bool = False
+    # A context keeps the images of its messages; here a mark of them is enough.
+    images: str = ""
 
     @classmethod
-    async def next_in(cls, session: AsyncChatSession, prompt: str) -> SentPrompt:
+    async def next_in(cls, session: AsyncChatSession, prompt: str, images: Sequence[str] = ()) -> SentPrompt:
         """Return the note on a prompt that is about to be sent. Raises `APIError`."""
         known = session.turn_count
-        return cls(prompt=prompt, turns=len(await session.turns()) if known is None else known)
+        turns = len(await session.turns()) if known is None else known
+        return cls(prompt=prompt, turns=turns, images=_mark(images))
+
+    def is_of(self, prompt: str, images: Sequence[str] = ()) -> bool:
+        """Whether this is the note on that prompt."""
+        return self.prompt == prompt and self.images == _mark(images)
 
     async def turn_in(self, session: AsyncChatSession) -> AsyncStoredTurn | None:
         """Return the turn as the session holds it; None if the prompt did not land.
@@ -50,7 +59,7 @@ class SentPrompt(BaseModel):
         while True:
             turns = await session.turns()
             for position in range(self.turns, len(turns)):
-                if plain_words(turns[position].prompt or "") == plain_words(self.prompt):
+                if self._is_turn(turns[position]):
                     return AsyncStoredTurn(session, turns[position], position)
             left = _WAIT if deadline is None else deadline - time.monotonic()
             if left > 0:
@@ -64,3 +73,11 @@ class SentPrompt(BaseModel):
                 )
             else:
                 return None
+
+    def _is_turn(self, turn: Turn) -> bool:
+        return plain_words(turn.prompt or "") == plain_words(self.prompt) and _mark(turn.image_urls) == self.images
+
+
+def _mark(images: Sequence[str]) -> str:
+    """Return what tells these images from others."""
+    return sha256("\n".join(images).encode()).hexdigest() if images else ""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, cast, get_args
 from llama_index.core import Settings
 from llama_index.core.agent.workflow import AgentInput, AgentOutput, AgentSetup, BaseWorkflowAgent, ToolCallResult
 from llama_index.core.agent.workflow.workflow_events import AgentWorkflowStartEvent
-from llama_index.core.base.llms.types import ChatMessage, MessageRole, TextBlock
+from llama_index.core.base.llms.types import ChatMessage, MessageRole
 from llama_index.core.bridge.pydantic import PrivateAttr
 from llama_index.core.callbacks import CallbackManager
 from llama_index.core.memory import BaseMemory
@@ -30,7 +30,7 @@ from chat_sessions.llama_index.arguments import client_or_default
 from chat_sessions.llama_index.hosted import HostedModel
 from chat_sessions.llama_index.memory.history import ChatHistoryPolicy, history_problem
 from chat_sessions.llama_index.memory.run_memory import RunMemory
-from chat_sessions.llama_index.messages import answer_message, chat_response, messages_of
+from chat_sessions.llama_index.messages import answer_message, chat_response, messages_of, prompt_of
 from chat_sessions.llama_index.traces.turn_trace import TurnTrace
 from chat_sessions.session.async_chat_session import AsyncChatSession
 from chat_sessions.session.backend import Backend
@@ -80,9 +80,10 @@ class SessionAgent(BaseWorkflowAgent):
     continue in that session, even after the context was stored; a run without one has a session of its own. With
     `session_id` every run goes to that session.
 
-    Only the user's last message is sent, even after a hand-off from another agent: the session has its own history, and
-    the rest of the workflow's memory stays in the workflow. The hosted agent cannot hand off to others. A
-    `chat_history=` that differs from the session's follows `on_chat_history`, as in `SessionChatEngine`.
+    Only the user's last message is sent, with its images where the service takes them, even after a hand-off from
+    another agent: the session has its own history, and the rest of the workflow's memory stays in the workflow. The
+    hosted agent cannot hand off to others. A `chat_history=` that differs from the session's follows
+    `on_chat_history`, as in `SessionChatEngine`.
 
     The run streams `ToolCall` and `ToolCallResult` for the tools on the service, and `AgentStream` with
     `delta` or `thinking_delta`; awaiting it gives an `AgentOutput` whose `raw` has `usage` and
@@ -189,13 +190,15 @@ class SessionAgent(BaseWorkflowAgent):
         memory: BaseMemory,  # noqa: ARG002 - the session is its memory
     ) -> AgentOutput:
         """Run one turn of the session. If this context has sent the prompt before, look for its turn first."""
-        prompt = _prompt_of(llm_input)
+        prompt, images = _asked(llm_input)
+        if images:
+            self._client.check_images()
         session = self._session(await ctx.store.get(self._store_key, default=None))
         report = Report(ctx, self.name, streams=self.streaming)
         if await ctx.store.get(MEMORY, default=None) is None:
             await ctx.store.set(MEMORY, RunMemory())
         try:
-            answer = await self._answer(ctx, session, prompt, _run_of(llm_input), report)
+            answer = await self._answer(ctx, session, prompt, images, _run_of(llm_input), report)
         except _AnotherRun:
             raise
         except BaseException as error:
@@ -216,7 +219,13 @@ class SessionAgent(BaseWorkflowAgent):
         )
 
     async def _answer(
-        self, ctx: AgentContext, session: AsyncChatSession, prompt: str, number: int | None, report: Report
+        self,
+        ctx: AgentContext,
+        session: AsyncChatSession,
+        prompt: str,
+        images: tuple[str, ...],
+        number: int | None,
+        report: Report,
     ) -> AsyncAnswer:
         """Read the whole answer to the prompt, sent now or before."""
 
@@ -225,16 +234,16 @@ class SessionAgent(BaseWorkflowAgent):
 
         note = await ctx.store.get(self._sent_key, default=None)
         sent = None if note is None else SentPrompt.model_validate(note)
-        stored = await sent.turn_in(session) if sent is not None and sent.prompt == prompt else None
+        stored = await sent.turn_in(session) if sent is not None and sent.is_of(prompt, images) else None
         await self._require_latest(ctx, number)
         if stored is not None:
             answer = AsyncAnswer(stored, trace(), report)
         else:
-            answer = await AsyncAnswer.prepare(session, prompt, trace, report)
+            answer = await AsyncAnswer.prepare(session, prompt, trace, report, images=images)
         try:
             if stored is None:
                 await ctx.store.set(self._store_key, session.id)
-                sent = await SentPrompt.next_in(session, prompt)
+                sent = await SentPrompt.next_in(session, prompt, images)
                 await self._require_latest(ctx, number)
                 # A dict: a store may take only the types that it knows.
                 await ctx.store.set(self._sent_key, sent.model_dump())
@@ -306,15 +315,10 @@ async def _drop_memory(ctx: AgentContext | Context[Any]) -> None:
         await ctx.store.set(MEMORY, None)
 
 
-def _prompt_of(messages: Sequence[ChatMessage]) -> str:
-    """The words of the user's last message."""
+def _asked(messages: Sequence[ChatMessage]) -> tuple[str, tuple[str, ...]]:
+    """Return the words and the images of the user's last message."""
     message = next((message for message in reversed(messages) if message.role is MessageRole.USER), None)
-    if message is None or not message.content:
+    prompt, images = ("", ()) if message is None else prompt_of(message)
+    if not (prompt or images):
         raise ConfigurationError("there is no user message to send: give run() a user_msg with text")
-    others = sorted({block.block_type for block in message.blocks if not isinstance(block, TextBlock)})
-    if others:
-        raise ConfigurationError(
-            f"a SessionAgent sends text only, and the user's message holds {', '.join(others)} too: leave it out, or "
-            "send images through SessionChatEngine"
-        )
-    return message.content
+    return prompt, images

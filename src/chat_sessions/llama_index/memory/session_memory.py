@@ -43,6 +43,7 @@ class SessionMemory(BaseMemory):
     session_id: str | None = Field(default=None, description="The session; None until it is created.")
     index_ids: tuple[str, ...] | None = Field(default=None, description="The indexes that its turns query.")
     generated_title: str | None = Field(default=None, description="The title that the service gave it.")
+    tags: dict[str, str] = Field(default_factory=dict, description="Its tags, where the service has them.")
     last_updated_at: datetime | None = Field(default=None, description="When it last changed.")
     job_metadata: JobMetadata | None = Field(default=None, description="Usage and status of its last run.")
     shared_access: str | None = Field(default=None, description="How it is shared.")
@@ -248,6 +249,7 @@ class SessionMemory(BaseMemory):
         self.session_id = summary.session_id if summary else None
         self.index_ids = tuple(summary.index_ids) if summary and summary.index_ids else None
         self.generated_title = summary.generated_title if summary else None
+        self.tags = summary.tags if summary else {}
         self.last_updated_at = summary.last_updated_at if summary else None
         self.job_metadata = summary.job_metadata if summary else None
         self.shared_access = summary.shared_access if summary else None

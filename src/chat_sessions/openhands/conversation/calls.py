@@ -10,7 +10,7 @@ from datetime import datetime
 from pydantic import JsonValue
 
 from chat_sessions.http.calls import Call, check_page_size
-from chat_sessions.openhands.json_values import JsonObject
+from chat_sessions.openhands.events.json_values import JsonObject
 from chat_sessions.openhands.wire import PAGE_SIZE
 
 __all__ = [

@@ -5,12 +5,14 @@ from __future__ import annotations
 
 import uuid
 from abc import abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 from pydantic import JsonValue
 
-from chat_sessions.core.errors import APIStatusError, ConfigurationError, ConflictError, InternalServerError
+from chat_sessions.core.errors import APIStatusError, ConfigurationError, ConflictError
 from chat_sessions.core.models import SessionSummary
 from chat_sessions.http.calls import Call
 from chat_sessions.http.client import HTTPClient
@@ -27,13 +29,16 @@ from chat_sessions.openhands.conversation.calls import (
     tags_call,
 )
 from chat_sessions.openhands.conversation.workspace import Workspace
-from chat_sessions.openhands.json_values import JsonObject, as_object, as_text
+from chat_sessions.openhands.events.json_values import JsonObject, as_object, as_text
 from chat_sessions.openhands.settings import Settings, check_id
+from chat_sessions.openhands.titles import GeneratedTitle
 from chat_sessions.openhands.wire import (
+    Interruption,
     ask_call,
     delete_call,
     info_call,
     is_route_gone,
+    is_route_missing,
     pause_call,
     read_events,
     read_object,
@@ -43,7 +48,10 @@ from chat_sessions.openhands.wire import (
     server_call,
 )
 from chat_sessions.session.backend import Twinned
-from chat_sessions.session.chat_session import ChatSession
+from chat_sessions.session.turn_count import TurnCount
+
+if TYPE_CHECKING:
+    from chat_sessions.openhands.conversation.session import OpenHandsSession
 
 __all__ = ["Conversations"]
 
@@ -55,8 +63,30 @@ class Conversations(Twinned):
     _http: HTTPClient
 
     @abstractmethod
-    def session(self, session_id: str | None = None, *, index_ids: Sequence[str] | None = None) -> ChatSession:
+    def session(self, session_id: str | None = None) -> OpenHandsSession:
         """See `Endpoints.session`."""
+
+    @abstractmethod
+    def queue_key(self, session_id: str) -> tuple[str, ...]:
+        """See `Endpoints.queue_key`."""
+
+    @abstractmethod
+    def interrupt(self, session_id: str) -> Interruption:
+        """See `Endpoints.interrupt`."""
+
+    @abstractmethod
+    def respond_to_confirmation(self, session_id: str, *, accept: bool, reason: str | None = None) -> None:
+        """See `Endpoints.respond_to_confirmation`."""
+
+    @abstractmethod
+    def rename(self, session_id: str, title: str) -> None:
+        """See `Endpoints.rename`."""
+
+    @abstractmethod
+    def generate_title(
+        self, session_id: str, max_length: int = 50, llm: Mapping[str, JsonValue] | str | None = None
+    ) -> GeneratedTitle:
+        """See `Endpoints.generate_title`."""
 
     def check_images(self) -> None:
         """Do nothing: a message takes images. The server leaves them out for a model that it takes for a blind one."""
@@ -67,10 +97,9 @@ class Conversations(Twinned):
         Returns at once; nothing happens where it runs already, or has nothing to do. Raises `RateLimitError` while
         the server is at its limit of runs.
         """
-        try:
-            self._object(run_call(check_id(session_id)))
-        except ConflictError:
-            return
+        session_id = check_id(session_id)
+        with suppress(ConflictError):
+            self._asked(run_call(session_id), session_id, "runs by request")
 
     def pause(self, session_id: str) -> None:
         """Have the agent stop when the model's call that is under way has ended; its turn ends as a failed one.
@@ -79,7 +108,7 @@ class Conversations(Twinned):
         """
         session_id = check_id(session_id)
         try:
-            self._object(pause_call(session_id))
+            self._asked(pause_call(session_id), session_id, "pause")
         except APIStatusError as error:
             if error.status_code == 400:
                 # 1.18.1 says no more of a conversation that it does not have.
@@ -99,7 +128,9 @@ class Conversations(Twinned):
         call = ask_call(session_id, question)
         try:
             answer = self._read_object(call, self._http.send(call))
-        except InternalServerError as error:
+        except APIStatusError as error:
+            if is_route_missing(error):
+                raise self._lacks("side questions", f"{call} needs a later one") from error
             if "on_token" not in str(error):
                 raise
             advice = 'make its conversation with llm={..., "stream": False}'
@@ -113,22 +144,24 @@ class Conversations(Twinned):
         `{"kind": "ConfirmRisky", "threshold": "HIGH"}`.
         """
         body = {"kind": policy} if isinstance(policy, str) else dict(policy)
-        self._object(policy_call(check_id(session_id), body))
+        session_id = check_id(session_id)
+        self._asked(policy_call(session_id, body), session_id, "confirmation policy to change")
 
     def update_secrets(self, session_id: str, secrets: Mapping[str, JsonValue]) -> None:
         """Add values that the agent's commands find in their environment, or change them.
 
         A value is a string, or the settings of one of the server's sources. The model is not shown them.
         """
-        secrets = concealed(secrets)
-        self._object(secrets_call(check_id(session_id), secrets))
+        session_id, secrets = check_id(session_id), concealed(secrets)
+        self._asked(secrets_call(session_id, secrets), session_id, "secrets to change")
 
     def set_tags(self, session_id: str, tags: Mapping[str, str]) -> None:
         """Set the conversation's tags, in place of those that it has. Keys are lower-case letters and digits.
 
         `list` and `get_summary` give them as the summary's `tags`.
         """
-        self._object(tags_call(check_id(session_id), tags))
+        session_id = check_id(session_id)
+        self._asked(tags_call(session_id, tags), session_id, "tags to change")
 
     def fork(
         self,
@@ -138,21 +171,18 @@ class Conversations(Twinned):
         tags: Mapping[str, str] | None = None,
         from_event_id: str | None = None,
         keep_usage: bool = False,
-    ) -> ChatSession:
+    ) -> OpenHandsSession:
         """Copy the conversation with its events into a new one; returns the new session.
 
         With `from_event_id` the copy ends with that event: a `ConfigurationError` on a server that copies whole
         conversations only. `keep_usage` lets it count on from what the original has cost.
         A server that does not copy the model's key is sent it again, if the model is this client's `llm`.
         """
-        fork_id = str(uuid.uuid4())
+        session_id, fork_id = check_id(session_id), str(uuid.uuid4())
         call = fork_call(
-            check_id(session_id), fork_id, title=title, tags=tags, from_event_id=from_event_id, keep_usage=keep_usage
+            session_id, fork_id, title=title, tags=tags, from_event_id=from_event_id, keep_usage=keep_usage
         )
-        try:
-            info = self._object(call)
-        except APIStatusError as error:
-            raise self._refused(call, error, session_id, "forks") from error
+        info = self._asked(call, session_id, "forks")
         if from_event_id is not None and info.get("leaf_event_id") != from_event_id:
             self._http.send(delete_call(fork_id))
             raise self._lacks("forks from an event", "fork the whole conversation")
@@ -180,11 +210,11 @@ class Conversations(Twinned):
 
         What came after it is kept as another branch. The ids are those of `events`.
         """
-        call = navigate_call(check_id(session_id), event_id)
-        try:
-            return read_summary(call, self._object(call))
-        except APIStatusError as error:
-            raise self._refused(call, error, session_id, "branches") from error
+        session_id = check_id(session_id)
+        call = navigate_call(session_id, event_id)
+        summary = read_summary(call, self._asked(call, session_id, "branches"))
+        TurnCount.of(self.queue_key(session_id), self).went_back()
+        return summary
 
     def events(
         self,
@@ -222,21 +252,26 @@ class Conversations(Twinned):
 
     def workspace(self, session_id: str) -> Workspace:
         """The files of the folder that the conversation's agent works in."""
-        return Workspace(self._http, self._settings, check_id(session_id))
+        return Workspace(self._http, self._settings, check_id(session_id), self._lacks)
 
     def server_info(self) -> JsonObject:
         """Return what the server says of itself (`GET /server_info`): `version`, and later ones `usable_tools`."""
         return self._object(server_call())
 
-    def _refused(self, call: Call, error: APIStatusError, session_id: str, what: str) -> Exception:
-        """Return the error for a route that the server may not have: `error` itself where it has."""
-        if not is_route_gone(error) or error.body != {"detail": "Not Found"}:
-            return error
+    def _asked(self, call: Call, session_id: str, what: str) -> JsonObject:
+        """Send a request on a route that a server may lack. Raises `ConfigurationError` where it does."""
         try:
-            self._object(info_call(check_id(session_id)))
-        except APIStatusError as unknown:
-            return unknown
-        return self._lacks(what, f"{call} needs a later one")
+            answer = self._object(call)
+        except APIStatusError as error:
+            if not is_route_missing(error):
+                raise
+            # An unknown conversation looks the same.
+            self._object(info_call(session_id))
+            raise self._lacks(what, f"{call} needs a later one") from error
+        if answer.get("success") is False:
+            # 1.18.1 says no more of a conversation that it does not have.
+            self._object(info_call(session_id))
+        return answer
 
     def _lacks(self, what: str, advice: str) -> ConfigurationError:
         """Return the error for something that the server cannot do."""

@@ -3,19 +3,18 @@
 
 from __future__ import annotations
 
-from abc import abstractmethod
 from collections.abc import Sequence
 
 from chat_sessions.core.errors import APIError, ConflictError, RateLimitError
 from chat_sessions.core.events import Event
 from chat_sessions.http.connection.exchange import Remaining, remaining
-from chat_sessions.openhands.capacity import not_run, slot_waits
 from chat_sessions.openhands.confirmation import OnConfirmation
-from chat_sessions.openhands.connection import ConversationEvents
+from chat_sessions.openhands.conversation.capacity import not_run, slot_waits
 from chat_sessions.openhands.conversation.conversations import Conversations
-from chat_sessions.openhands.history import branch_of, history_of, is_settled
-from chat_sessions.openhands.json_values import JsonObject
-from chat_sessions.openhands.sockets import SocketKind, was_not_opened
+from chat_sessions.openhands.events.history import branch_of, history_of, is_settled
+from chat_sessions.openhands.events.json_values import JsonObject
+from chat_sessions.openhands.live.connection import ConversationEvents
+from chat_sessions.openhands.live.sockets import SocketKind, was_not_opened
 from chat_sessions.openhands.wire import events_call, info_call, read_events, run_call, send_call
 from chat_sessions.session.backend import ConnectionLost, TurnRequest
 from chat_sessions.session.deadlines import EventClock, Timeouts
@@ -36,10 +35,6 @@ class Turns(Conversations):
     def timeouts(self) -> Timeouts:
         """The deadlines of this client's turns and requests."""
         return self._settings.timeouts
-
-    @abstractmethod
-    def respond_to_confirmation(self, session_id: str, *, accept: bool, reason: str | None = None) -> None:
-        """See `Endpoints.respond_to_confirmation`."""
 
     def open_turn(self, request: TurnRequest, clock: EventClock) -> ConversationEvents:
         """Listen, and send the message. For `TurnStream`; see `TurnTransport`."""

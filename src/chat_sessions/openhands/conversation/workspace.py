@@ -4,17 +4,21 @@
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import TypeVar
 
-from chat_sessions.core.errors import ConfigurationError
+from chat_sessions.core.errors import APIStatusError, ConfigurationError
 from chat_sessions.http.calls import Call
 from chat_sessions.http.client import HTTPClient
 from chat_sessions.openhands.conversation.calls import command_call, download_call, upload_call
-from chat_sessions.openhands.json_values import JsonObject, as_object, as_text
+from chat_sessions.openhands.events.json_values import JsonObject, as_object, as_text
 from chat_sessions.openhands.settings import Settings
-from chat_sessions.openhands.wire import info_call, read_object
+from chat_sessions.openhands.wire import info_call, is_route_missing, read_object
 
 __all__ = ["Workspace"]
+
+_Read = TypeVar("_Read")
+_ROUTES = ("/api/file/", "/api/bash/")
 
 
 class Workspace:
@@ -23,8 +27,16 @@ class Workspace:
     A path is relative to the folder, with "/" between its parts, or absolute. Files are held in memory whole.
     """
 
-    def __init__(self, http: HTTPClient, settings: Settings, session_id: str) -> None:
+    def __init__(
+        self,
+        http: HTTPClient,
+        settings: Settings,
+        session_id: str,
+        lacks: Callable[[str, str], ConfigurationError],
+    ) -> None:
         self._http = http
+        # Makes the error for what the server cannot do.
+        self._lacks = lacks
         self._settings = settings
         self._session_id = session_id
         self._folder: str | None = None
@@ -47,12 +59,12 @@ class Workspace:
         """Write a file, which may exist, and the folders above it. Returns its absolute path. Text is UTF-8."""
         target = self._path(path)
         data = content.encode() if isinstance(content, str) else content
-        self._http.read(upload_call(target, data), _content)
+        self._read(upload_call(target, data), _content)
         return target
 
     def download(self, path: str) -> bytes:
         """Return a file's content. Raises `NotFoundError` if there is none."""
-        return self._http.read(download_call(self._path(path)), _content)
+        return self._read(download_call(self._path(path)), _content)
 
     def list(self, path: str = ".") -> list[str]:
         """Return the names in a folder, sorted; a folder's own ends with "/". Raises `ConfigurationError`.
@@ -75,7 +87,16 @@ class Workspace:
         return as_text(answer.get("stdout"))
 
     def _object(self, call: Call) -> JsonObject:
-        return self._http.read(call, self._read_object)
+        return self._read(call, self._read_object)
+
+    def _read(self, call: Call, read: Callable[[Call, bytes], _Read]) -> _Read:
+        try:
+            return self._http.read(call, read)
+        except APIStatusError as error:
+            # A conversation that is not known is met by `folder`, before any of these.
+            if not (is_route_missing(error) and call.path.startswith(_ROUTES)):
+                raise
+            raise self._lacks("such files", f"{call} needs a later one") from error
 
     def _read_object(self, call: Call, content: bytes) -> JsonObject:
         return read_object(call, content, secrets=self._settings.secrets_of(call))

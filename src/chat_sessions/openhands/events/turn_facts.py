@@ -8,8 +8,8 @@ from pydantic import JsonValue
 
 from chat_sessions.core.events import Event, Stop
 from chat_sessions.core.models import Usage
-from chat_sessions.openhands.json_values import JsonObject, as_list, as_object, as_text
-from chat_sessions.openhands.mapping import events_of
+from chat_sessions.openhands.events.json_values import JsonObject, as_list, as_object, as_text
+from chat_sessions.openhands.events.mapping import events_of
 
 __all__ = ["ENDED", "TurnFacts", "status_of", "token_usages"]
 
@@ -58,6 +58,8 @@ class TurnFacts:
         self._last_call: str | None = None
         self._acp_calls: set[str] = set()
         self._unanswered: dict[str, JsonObject] = {}
+        # Calls whose result came first, as after a cut on the older socket.
+        self._answered_early: set[str] = set()
 
     @property
     def has_ended(self) -> bool:
@@ -92,8 +94,10 @@ class TurnFacts:
 
     def _note(self, event: JsonObject) -> None:
         self._began = self._began or _time(event)
-        if event.get("kind") in ("ObservationEvent", "AgentErrorEvent", "UserRejectObservation"):
-            self._unanswered.pop(as_text(event.get("tool_call_id")), None)
+        call_id = as_text(event.get("tool_call_id"))
+        is_result = event.get("kind") in ("ObservationEvent", "AgentErrorEvent", "UserRejectObservation")
+        if is_result and self._unanswered.pop(call_id, None) is None:
+            self._answered_early.add(call_id)
         if response_id := as_text(event.get("llm_response_id")):
             self._response_ids.add(response_id)
         match event.get("kind"):
@@ -102,7 +106,10 @@ class TurnFacts:
                 self._error = ": ".join(part for part in parts if part)
             case "ActionEvent":
                 self._last_call = as_text(event.get("tool_name"))
-                self._unanswered[as_text(event.get("tool_call_id"))] = event
+                if call_id in self._answered_early:
+                    self._answered_early.discard(call_id)
+                else:
+                    self._unanswered[call_id] = event
             case "UserRejectObservation" if self.waits_for_confirmation:
                 self.status = "rejected"
             case _:

@@ -15,8 +15,8 @@ import pytest
 from chat_sessions.core.errors import ConfigurationError
 from chat_sessions.openhands import OpenHandsChat
 from chat_sessions.session import Timeouts
-from tests.openhands.agent_server import AgentServer
-from tests.openhands.model_server import ModelServer
+from tests.openhands.servers.agent_server import AgentServer
+from tests.openhands.servers.model_server import ModelServer
 
 _ID = str(uuid.uuid4())
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from chat_sessions.openhands.json_values import JsonObject
+from chat_sessions.openhands.events.json_values import JsonObject
 
 __all__ = ["AsyncConversationPort", "ConversationPort"]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import random
 import struct
 import zlib
 from collections.abc import Callable
@@ -11,31 +12,42 @@ from typing import Any
 import pytest
 from langchain_core.messages import AIMessage, HumanMessage
 from llama_index.core.base.llms.types import AudioBlock, ChatMessage, ContentBlock, ImageBlock, TextBlock
+from llama_index.core.workflow import Context
 
 from chat_sessions import LlamaCloudChat
 from chat_sessions.core.errors import ConfigurationError
 from chat_sessions.core.images import data_url
 from chat_sessions.langchain import SessionChatModel, events_to_messages, image_blocks
-from chat_sessions.llama_index import SessionChatEngine
+from chat_sessions.llama_index import SessionAgent, SessionChatEngine
 from chat_sessions.openhands import OpenHandsChat
 from tests.faces import do
-from tests.openhands.agent_server import AgentServer
-from tests.openhands.model_server import ModelServer
-from tests.openhands.proxy import Proxy
+from tests.openhands.servers.agent_server import AgentServer
+from tests.openhands.servers.model_server import ModelServer
+from tests.openhands.servers.proxy import Proxy
 
 real = pytest.mark.openhands
+# LlamaIndex looks at every attribute of a workflow.
+workflow = pytest.mark.filterwarnings("ignore::pydantic.warnings.PydanticDeprecationWarning")
 LINK = "https://images.example.com/chart.png"
 
 
 def picture(red: int = 255) -> bytes:
     """A PNG of one pixel."""
+    return _png(1, bytes([0, red, 0, 0]))
 
+
+def large_picture() -> bytes:
+    """A PNG of noise, of over 4 MB."""
+    noise = random.Random(4)
+    return _png(1200, b"".join(b"\0" + noise.randbytes(3 * 1200) for _ in range(1200)))
+
+
+def _png(side: int, pixels: bytes) -> bytes:
     def chunk(kind: bytes, data: bytes) -> bytes:
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
-    head = struct.pack(">IIBBBBB", 1, 1, 8, 2, 0, 0, 0)
-    pixels = zlib.compress(bytes([0, red, 0, 0]))
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", pixels) + chunk(b"IEND", b"")
+    head = struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(pixels)) + chunk(b"IEND", b"")
 
 
 @pytest.fixture
@@ -114,6 +126,75 @@ async def test_an_image_block_of_llama_index_reaches_the_model(
         streamed = engine.stream_chat(message)
         assert "".join(streamed.response_gen) == "Plain answer in pieces."
         assert len(seen()) == 2
+        await chat.aio.close()
+
+
+@real
+@workflow
+@pytest.mark.parametrize("block", [ImageBlock(image=picture(3)), ImageBlock(url=LINK)], ids=["bytes", "url"])
+async def test_an_image_block_reaches_the_model_through_an_agent_of_a_workflow(
+    server: AgentServer, seen: Callable[[], list[str]], block: ImageBlock
+) -> None:
+    with server.client(llm=server.seeing_llm) as chat:
+        agent = SessionAgent(client=chat)
+        context = Context(agent)
+        message = ChatMessage(role="user", blocks=[TextBlock(text="TEXT What is this?"), block])
+        for given in (message, "TEXT And now?"):
+            output: Any = await agent.run(user_msg=given, ctx=context)
+            assert str(output) == "Plain answer in pieces."
+        url = data_url(picture(3)) if block.url is None else LINK
+        assert seen() == [url]
+        turns = await chat.aio.session(output.raw["session_id"]).turns()
+        assert [turn.image_urls for turn in turns] == [(url,), ()]
+        await chat.aio.close()
+
+
+@real
+async def test_an_image_needs_no_words(server: AgentServer, face: str, seen: Callable[[], list[str]]) -> None:
+    with server.client(llm=server.seeing_llm) as made:
+        chat: Any = made if face == "sync" else made.aio
+        session = chat.session()
+        turns = [await do(session.ask("", images=[picture(red)])) for red in (1, 2)]
+        assert [(turn.prompt, turn.image_urls) for turn in turns] == [
+            ("", (data_url(picture(1)),)),
+            ("", (data_url(picture(2)),)),
+        ]
+        assert seen() == [data_url(picture(1)), data_url(picture(2))]
+        assert await do(session.turns()) == turns
+        with pytest.raises(ConfigurationError, match="the prompt is empty"):
+            session.stream(" ")
+        await do(chat.close())
+
+
+@real
+@workflow
+async def test_an_image_needs_no_words_in_a_framework(
+    server: AgentServer, face: str, seen: Callable[[], list[str]]
+) -> None:
+    with server.client(llm=server.seeing_llm) as chat:
+        engine = SessionChatEngine(client=chat)
+        message = ChatMessage(role="user", blocks=[ImageBlock(image=picture(1))])
+        said = engine.chat(message) if face == "sync" else await engine.achat(message)
+        assert said.response == "Plain answer in pieces."
+        assert seen() == [data_url(picture(1))]
+        assert [part.block_type for part in engine.chat_history[0].blocks] == ["image"]
+
+        output = await SessionAgent(client=chat).run(user_msg=message)
+        assert str(output) == "Plain answer in pieces."
+        assert seen() == [data_url(picture(1))]
+
+        session_id = chat.create().session_id
+        model = SessionChatModel(client=chat, session_id=session_id)
+        alone = HumanMessage([{"type": "image", "url": LINK}])
+        given = [alone, HumanMessage("TEXT What is this?")]
+        for asked in ([alone], given):
+            answer = model.invoke(asked) if face == "sync" else await model.ainvoke(asked)
+            assert answer.text == "Plain answer in pieces."
+        assert seen() == [LINK, LINK]
+        turns = chat.session(session_id).turns()
+        assert [(turn.prompt, turn.image_urls) for turn in turns] == [("", (LINK,)), ("TEXT What is this?", (LINK,))]
+        asked_first = events_to_messages(chat.retrieve(session_id).events)[0]
+        assert [part["type"] for part in asked_first.content_blocks] == ["image"]
         await chat.aio.close()
 
 

@@ -24,13 +24,16 @@ from chat_sessions.core.errors import (
 from chat_sessions.openhands import OpenHandsChat
 from chat_sessions.session import Timeouts, TurnStream
 from tests.faces import do, first
-from tests.openhands.agent_server import API_KEY, MAX_RUNS, AgentServer
-from tests.openhands.model_server import ModelServer
+from tests.openhands.servers.agent_server import API_KEY, MAX_RUNS, AgentServer
+from tests.openhands.servers.model_server import ModelServer
 
 pytestmark = pytest.mark.openhands
 
-_NEW = pytest.mark.parametrize("version", ["1.58.0"])
-_ACP = {"kind": "ACPAgent", "acp_command": [sys.executable, str(Path(__file__).with_name("acp_agent.py"))]}
+_NEW = pytest.mark.parametrize("version", ["1.58.2"])
+_ACP = {
+    "kind": "ACPAgent",
+    "acp_command": [sys.executable, str(Path(__file__).parents[1] / "servers" / "acp_agent.py")],
+}
 
 
 @pytest.fixture

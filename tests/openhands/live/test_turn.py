@@ -10,14 +10,14 @@ import pytest
 from chat_sessions.core.events import Event, TextDelta, ThinkingDelta, ToolCall, ToolResult, UnknownEvent
 from chat_sessions.core.turn import TurnFold
 from chat_sessions.openhands import OpenHandsChat
-from chat_sessions.openhands.history import history_of
-from chat_sessions.openhands.live_turn import LiveTurn
-from chat_sessions.openhands.mapping import events_of
-from chat_sessions.openhands.reading import Reading
+from chat_sessions.openhands.events.history import history_of
+from chat_sessions.openhands.events.mapping import events_of
+from chat_sessions.openhands.live.reading import Reading
+from chat_sessions.openhands.live.turn import LiveTurn
 from chat_sessions.openhands.settings import Settings
 from chat_sessions.session.backend import ConnectionLost, TurnRequest
 from chat_sessions.session.deadlines import EventClock, Timeouts
-from tests.openhands.captured import Frame, folded
+from tests.openhands.live.captured import Frame, folded
 
 
 def message(text: str, source: str = "user", event_id: str = "m", **more: Any) -> Frame:
@@ -272,6 +272,27 @@ def test_a_confirmation_that_is_asked_for_after_a_cut_is_answered_live() -> None
         reading.take(json.dumps(frame))
     reading.check_whole()
     assert reading.confirmation is not None
+
+
+def test_what_the_older_socket_sends_again_in_any_order_is_shown_in_the_order_of_its_times() -> None:
+    reading = Reading(_settings(), TurnRequest("s", "Hi", ()), EventClock(Timeouts()))
+    reading.kind = "events"
+    reading.take(json.dumps(message("Hi")))
+    reading.reconnected()
+    reading.ready.clear()
+    named = {"source": "agent", "tool_name": "terminal", "tool_call_id": "c"}
+    action = {"kind": "ActionEvent", "id": "a", "timestamp": "2026-01-01T00:00:01.5", **named}
+    result = {"kind": "ObservationEvent", "id": "o", "timestamp": "2026-01-01T00:00:02", **named}
+    waits = {**action, "id": "b", "timestamp": "2026-01-01T00:00:03", "tool_call_id": "d"}
+    said = message("Done.", "agent", "n", timestamp="2026-01-01T00:00:02.000001")
+    # What happens meanwhile comes between, or before, what is sent again.
+    for frame in (waits, result, said, state("running", "full_state"), action, state("waiting_for_confirmation")):
+        reading.take(json.dumps(frame))
+    assert not reading.ready
+    assert reading.release()
+    assert [event.type for event in reading.ready] == ["tool_call", "tool_result", "text", "tool_call"]
+    # The call that has its result does not wait to be allowed.
+    assert [one["id"] for one in reading.turn.facts.unanswered] == ["b"]
 
 
 @pytest.mark.parametrize("source", ["environment", "hook"])

@@ -12,7 +12,7 @@ from typing import Any
 
 from chat_sessions.core.events import Event
 from chat_sessions.core.turn import Turn, TurnFold
-from chat_sessions.openhands.live_turn import LiveTurn
+from chat_sessions.openhands.live.turn import LiveTurn
 
 _FOLDER = Path(__file__).parent / "captures"
 Frame = dict[str, Any]

@@ -18,8 +18,8 @@ from websockets.sync.client import ClientConnection, connect
 from chat_sessions.core.errors import ConfigurationError
 from chat_sessions.http.secrets import Concealed
 from chat_sessions.openhands.confirmation import ConfirmationRequest, OnConfirmation
+from chat_sessions.openhands.live.sockets import CLOSE_TIMEOUT, LOGGER
 from chat_sessions.openhands.settings import Settings
-from chat_sessions.openhands.sockets import CLOSE_TIMEOUT, LOGGER
 
 __all__ = ["WebSocket", "answer_of"]
 

@@ -12,8 +12,8 @@ import pytest
 
 from chat_sessions.core.turn import Turn
 from tests.faces import do, entered, some
-from tests.openhands.agent_server import AgentServer
-from tests.openhands.proxy import FrameProxy
+from tests.openhands.servers.agent_server import AgentServer
+from tests.openhands.servers.proxy import FrameProxy
 
 pytestmark = pytest.mark.openhands
 

@@ -21,9 +21,16 @@ from collections.abc import Callable, Mapping
 from pydantic import JsonValue
 
 from chat_sessions.core.events import Event, Text, Thinking, ToolCall, ToolResult, UnknownEvent, UserInput
-from chat_sessions.openhands.json_values import JsonObject, as_list, as_object, as_text, image_urls_in, joined_text
+from chat_sessions.openhands.events.json_values import (
+    JsonObject,
+    as_list,
+    as_object,
+    as_text,
+    image_urls_in,
+    joined_text,
+)
 
-__all__ = ["events_of", "is_user_message", "message_text"]
+__all__ = ["events_of", "is_user_message", "message_images", "message_text"]
 
 _FINISH = "finish"
 
@@ -45,14 +52,18 @@ def message_text(event: JsonObject) -> str:
     return joined_text(as_object(event.get("llm_message")).get("content"))
 
 
+def message_images(event: JsonObject) -> tuple[str, ...]:
+    """The addresses of the images of a message."""
+    return image_urls_in(as_object(event.get("llm_message")).get("content"))
+
+
 def _unknown(event: JsonObject) -> UnknownEvent:
     return UnknownEvent(raw={"type": as_text(event.get("kind")) or "unknown", **event})
 
 
 def _message(event: JsonObject) -> list[Event]:
     if is_user_message(event):
-        content = as_object(event.get("llm_message")).get("content")
-        return [UserInput(content=joined_text(content), image_urls=image_urls_in(content))]
+        return [UserInput(content=message_text(event), image_urls=message_images(event))]
     if event.get("source") != "agent":
         return [_unknown(event)]
     message = as_object(event.get("llm_message"))

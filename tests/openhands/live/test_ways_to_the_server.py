@@ -17,9 +17,9 @@ import trustme
 
 from chat_sessions.core.errors import APIConnectionError, APIStatusError, AuthenticationError
 from tests.faces import do
-from tests.openhands.agent_server import AgentServer
-from tests.openhands.model_server import ModelServer
-from tests.openhands.proxy import Proxy
+from tests.openhands.servers.agent_server import AgentServer
+from tests.openhands.servers.model_server import ModelServer
+from tests.openhands.servers.proxy import Proxy
 from tests.proxy_server import ProxyServer
 
 pytestmark = pytest.mark.openhands

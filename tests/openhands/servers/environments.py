@@ -10,11 +10,11 @@ from pathlib import Path
 
 __all__ = ["Unavailable", "interpreter_of"]
 
-_ROOT = Path(__file__).parents[2]
+_ROOT = Path(__file__).parents[3]
 _PYTHON = "3.12"
 _TIMEOUT = 420
 # The server's packages do not pin their own dependencies: an old release starts only with those of its day.
-_NEWEST_DEPENDENCY = {"1.18.1": "2026-04-27", "1.58.0": None}
+_NEWEST_DEPENDENCY = {"1.18.1": "2026-04-27", "1.58.2": None}
 
 
 class Unavailable(Exception):

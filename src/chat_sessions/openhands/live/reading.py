@@ -9,11 +9,11 @@ from websockets.exceptions import ConnectionClosed
 from chat_sessions.core.errors import APIConnectionError, APIError, ConflictError, ProtocolError
 from chat_sessions.core.events import Event
 from chat_sessions.openhands.confirmation import ConfirmationRequest, request_of
-from chat_sessions.openhands.json_values import JsonObject, as_text
-from chat_sessions.openhands.live_turn import LiveTurn
+from chat_sessions.openhands.events.json_values import JsonObject, as_text
+from chat_sessions.openhands.events.turn_facts import ENDED, status_of
+from chat_sessions.openhands.live.sockets import SocketKind, closing_error, decode, is_frame_too_large
+from chat_sessions.openhands.live.turn import LiveTurn
 from chat_sessions.openhands.settings import Settings
-from chat_sessions.openhands.sockets import SocketKind, closing_error, decode, is_frame_too_large
-from chat_sessions.openhands.turn_facts import ENDED, status_of
 from chat_sessions.session.backend import ConnectionLost, EventUnreadable, TurnRequest
 from chat_sessions.session.deadlines import EventClock
 
@@ -53,7 +53,7 @@ class Reading:
         self._settings = settings
         self._secrets = settings.secrets
         self.session_id = request.session_id
-        self.turn = LiveTurn(request.prompt)
+        self.turn = LiveTurn(request.prompt, request.image_urls)
         self.ready: deque[Event] = deque()
         self.kind: SocketKind = "session"
         self.is_closed = False

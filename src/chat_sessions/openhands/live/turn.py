@@ -13,9 +13,9 @@ state at the end: there the conversation has to be asked (`needs_look`).
 from __future__ import annotations
 
 from chat_sessions.core.events import Event, TextDelta, ThinkingDelta
-from chat_sessions.openhands.json_values import JsonObject, as_object, as_text
-from chat_sessions.openhands.mapping import is_user_message, message_text
-from chat_sessions.openhands.turn_facts import ENDED, TurnFacts, status_of
+from chat_sessions.openhands.events.json_values import JsonObject, as_object, as_text
+from chat_sessions.openhands.events.mapping import is_user_message, message_images, message_text
+from chat_sessions.openhands.events.turn_facts import ENDED, TurnFacts, status_of
 
 __all__ = ["LiveTurn"]
 
@@ -66,8 +66,9 @@ class _Item:
 class LiveTurn:
     """One turn, read frame by frame."""
 
-    def __init__(self, prompt: str) -> None:
+    def __init__(self, prompt: str, image_urls: tuple[str, ...] = ()) -> None:
         self._prompt = prompt.strip()
+        self._image_urls = image_urls
         self._items: dict[str, _Item] = {}
         self._seen: set[str] = set()
         self._has_run = False
@@ -123,7 +124,7 @@ class LiveTurn:
         if not is_state and event.get("kind") != "StreamingDeltaEvent":
             self.last_time = as_text(event.get("timestamp")) or self.last_time
         if not self.has_landed:
-            if not (is_user_message(event) and message_text(event).strip() == self._prompt):
+            if not self._is_own(event):
                 return []
             self.has_landed = True
             # A message to a conversation that runs after all joins that run.
@@ -135,6 +136,14 @@ class LiveTurn:
             self._items.pop(event_id, None)
         self._follow(status, is_state=is_state)
         return self.facts.read(event)
+
+    def _is_own(self, event: JsonObject) -> bool:
+        return (
+            is_user_message(event)
+            and message_text(event).strip() == self._prompt
+            # Without words they tell one message from another.
+            and message_images(event) == self._image_urls
+        )
 
     def _follow(self, status: str | None, *, is_state: bool) -> None:
         """Decide from a status whether the turn is over."""

@@ -21,9 +21,10 @@ from chat_sessions.core.models import SessionSummary
 from chat_sessions.langchain import SessionChatModel, events_to_messages
 from chat_sessions.llama_index import SessionChatEngine
 from chat_sessions.openhands import ConfirmationRequest, OpenHandsChat
-from tests.openhands.agent_server import AgentServer
-from tests.openhands.model_server import ModelServer
-from tests.openhands.proxy import Proxy
+from chat_sessions.session import Timeouts
+from tests.openhands.servers.agent_server import AgentServer
+from tests.openhands.servers.model_server import ModelServer
+from tests.openhands.servers.proxy import Proxy
 
 pytestmark = pytest.mark.openhands
 
@@ -177,7 +178,9 @@ async def test_a_connection_cut_in_a_run_is_not_seen_through_an_adapter(
 async def test_a_server_killed_in_a_run_fails_the_turn_of_every_adapter_after_what_it_had(
     server: AgentServer, model: ModelServer
 ) -> None:
-    async with four_readers(server, model) as readers:
+    # It may take its time to start again.
+    timeouts = Timeouts(connect=5, first_event=20, idle=60, recovery=100)
+    async with four_readers(server, model, timeouts=timeouts) as readers:
         await asyncio.to_thread(server.kill)
         model.release()
         await asyncio.to_thread(server.start)

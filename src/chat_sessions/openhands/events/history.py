@@ -6,9 +6,9 @@ from collections.abc import Iterable, Sequence
 
 from chat_sessions.core.events import Event, UnknownEvent
 from chat_sessions.core.models import JobMetadata, SessionSummary
-from chat_sessions.openhands.json_values import JsonObject, as_object, as_text
-from chat_sessions.openhands.mapping import events_of, is_user_message
-from chat_sessions.openhands.turn_facts import ENDED, TurnFacts
+from chat_sessions.openhands.events.json_values import JsonObject, as_object, as_text
+from chat_sessions.openhands.events.mapping import events_of, is_user_message
+from chat_sessions.openhands.events.turn_facts import ENDED, TurnFacts
 
 __all__ = ["branch_of", "history_of", "is_settled", "summary_of"]
 

@@ -21,7 +21,7 @@ __all__ = ["API_KEY", "MAX_RUNS", "AgentServer"]
 API_KEY = "key-of-the-tests"
 # How many conversations of a server may run at once, as many as the readers of `four_readers`; 1.18.1 has no limit.
 MAX_RUNS = 4
-_READY_WITHIN = 60.0
+_READY_WITHIN = 100.0
 
 
 class AgentServer:

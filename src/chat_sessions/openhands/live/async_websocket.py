@@ -11,8 +11,8 @@ from websockets.asyncio.client import ClientConnection, connect
 
 from chat_sessions.http.secrets import Concealed
 from chat_sessions.openhands.confirmation import ConfirmationRequest, OnConfirmation
+from chat_sessions.openhands.live.sockets import CLOSE_TIMEOUT, LOGGER
 from chat_sessions.openhands.settings import Settings
-from chat_sessions.openhands.sockets import CLOSE_TIMEOUT, LOGGER
 from chat_sessions.session.waiting import running_loop
 
 __all__ = ["AsyncWebSocket", "async_answer_of"]

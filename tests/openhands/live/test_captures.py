@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 
 from chat_sessions.core.events import Event, Text, TextDelta, UnknownEvent
 from chat_sessions.core.turn import TurnFold, replay
-from chat_sessions.openhands.history import history_of, is_settled, summary_of
-from chat_sessions.openhands.live_turn import LiveTurn
-from tests.openhands.captured import body, feed, folded, frames, read, turn_in
+from chat_sessions.openhands.events.history import history_of, is_settled, summary_of
+from chat_sessions.openhands.live.turn import LiveTurn
+from tests.openhands.live.captured import body, feed, folded, frames, read, turn_in
 
 _PROMPTS = ("Please run a command.", "TEXT please", "FINISH now")
 

@@ -15,8 +15,8 @@ from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidSta
 from chat_sessions.core.errors import APIConnectionError, APIError, APITimeoutError, ProtocolError, error_for_status
 from chat_sessions.http.calls import frameless
 from chat_sessions.http.secrets import told
-from chat_sessions.openhands.json_values import JsonObject
-from chat_sessions.openhands.live_turn import LiveTurn
+from chat_sessions.openhands.events.json_values import JsonObject
+from chat_sessions.openhands.live.turn import LiveTurn
 from chat_sessions.openhands.settings import Settings
 from chat_sessions.openhands.wire import hint_for
 

@@ -29,6 +29,9 @@ class Answer:
     status: int = 200
     # After this many pieces of text the answer waits until the test lets it go on.
     held_after: int | None = None
+    # What else the usage says: tokens read from a cache, and tokens of reasoning.
+    cached: int = 0
+    reasoned: int = 0
     # Whether it answers its own tool's result with the same again.
     repeats: bool = False
 
@@ -37,6 +40,7 @@ _PLAIN = Answer(("Plain ", "answer ", "in ", "pieces."), ("No ", "tool ", "neede
 _AFTER_TOOL = Answer(("The ", "tool ", "has ", "answered."), ("It ", "worked."))
 SCRIPT = {
     "TEXT": _PLAIN,
+    "CACHED": Answer(("Thought ", "through."), ("At ", "length."), cached=60, reasoned=15),
     "TOOL": Answer(("I ", "will ", "think."), ("A ", "thought."), (("think", {"thought": "one"}),)),
     "SHELL": Answer(("I ", "will ", "look."), ("A ", "command."), (("terminal", {"command": "echo from-the-shell"}),)),
     "SECRET": Answer((), (), (("terminal", {"command": "echo length ${#TOKEN}"}),)),
@@ -47,6 +51,8 @@ SCRIPT = {
     "HELD": Answer(("Half ", "of ", "it, ", "and ", "the ", "rest."), (), (), 200, 2),
     # More than the newer server puts in one frame of its socket.
     "LARGE": Answer(("large " * 1_700_000,)),
+    # Of which 1.18.1 writes all to its log, slowly, if its reader hangs up before the end.
+    "OVER": Answer(("over " * 300_000,)),
     "REPEAT": Answer((), (), (("think", {"thought": "again"}),), repeats=True),
     "FAIL500": Answer(status=500),
     "FAIL401": Answer(status=401),
@@ -59,6 +65,9 @@ class ModelServer:
 
     requests: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
     headers: list[dict[str, str]] = field(default_factory=list[dict[str, str]])
+    paths: list[str] = field(default_factory=list[str])
+    # Keys that it refuses.
+    bad_keys: frozenset[str] = frozenset(("sk-bad",))
     held: threading.Event = field(default_factory=threading.Event)
     _go_on: threading.Event = field(default_factory=threading.Event)
 
@@ -69,7 +78,14 @@ class ModelServer:
             def do_POST(self) -> None:
                 body: dict[str, Any] = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
                 model.requests.append(body)
+                model.paths.append(self.path)
                 model.headers.append({name.lower(): value for name, value in self.headers.items()})
+                if self.headers.get("Authorization", "").removeprefix("Bearer ") in model.bad_keys:
+                    self._send(401, {"error": {"message": "scripted: a bad key", "type": "scripted"}})
+                    return
+                if "messages" not in body:
+                    self._send(404, {"error": {"message": "scripted: no such API", "type": "scripted"}})
+                    return
                 answer = model.answer(body)
                 if answer.status != 200:
                     self._send(answer.status, {"error": {"message": "scripted failure", "type": "scripted"}})
@@ -131,7 +147,7 @@ class ModelServer:
         last = next(message for message in reversed(messages) if message["role"] == "user")["content"]
         # Images follow the text.
         texts = [last] if isinstance(last, str) else [str(part["text"]) for part in last if part["type"] == "text"]
-        words = texts[-1].split()
+        words = texts[-1].split() if texts else ["TEXT"]
         answer = SCRIPT.get(words[0], _PLAIN)
         if words[0] in ("VIEW", "WRITE"):
             # A file of the workspace, whose place the prompt tells.
@@ -173,7 +189,7 @@ class ModelServer:
             call = {"index": position, "id": f"call_{number}_{position}", "type": "function", "function": function}
             yield chunk({"tool_calls": [call]})
         yield chunk({}, "tool_calls" if answer.calls else "stop")
-        yield chunk({}) | {"choices": [], "usage": _USAGE}
+        yield chunk({}) | {"choices": [], "usage": _usage(answer)}
 
     def whole(self, answer: Answer, number: int) -> dict[str, Any]:
         message: dict[str, Any] = {"role": "assistant", "content": "".join(answer.text) or None}
@@ -190,11 +206,14 @@ class ModelServer:
             ]
         choice = {"index": 0, "message": message, "finish_reason": "tool_calls" if answer.calls else "stop"}
         base = {"id": f"scripted-{number}", "object": "chat.completion", "created": 1, "model": "scripted"}
-        return {**base, "choices": [choice], "usage": _USAGE}
+        return {**base, "choices": [choice], "usage": _usage(answer)}
 
 
-_USAGE = {
-    "prompt_tokens": INPUT_TOKENS,
-    "completion_tokens": OUTPUT_TOKENS,
-    "total_tokens": INPUT_TOKENS + OUTPUT_TOKENS,
-}
+def _usage(answer: Answer) -> dict[str, Any]:
+    return {
+        "prompt_tokens": INPUT_TOKENS,
+        "completion_tokens": OUTPUT_TOKENS,
+        "total_tokens": INPUT_TOKENS + OUTPUT_TOKENS,
+        "prompt_tokens_details": {"cached_tokens": answer.cached},
+        "completion_tokens_details": {"reasoning_tokens": answer.reasoned},
+    }

@@ -1,0 +1,1 @@
+"""What the server's events are in a turn, and in a history. No I/O."""
