@@ -49,7 +49,7 @@ openhands: .venv/.dev  ## The tests against two released OpenHands Agent Servers
 # One environment could not hold all of them: they pin each other's dependencies. What consumers leave open is theirs.
 CONSUMERS := graphs pages traces
 
-.node/consumers/.done: tests/consumers/graphs/package.json tests/consumers/graphs/package-lock.json
+.node/consumers/.done: tests/consumers/graphs/javascript/package.json tests/consumers/graphs/javascript/package-lock.json
 	@rm -rf $(@D) && mkdir -p $(@D) && cp $^ $(@D)
 	npm ci --prefix $(@D) --ignore-scripts --no-audit --no-fund --silent
 	@touch $@

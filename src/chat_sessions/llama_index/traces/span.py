@@ -18,7 +18,7 @@ __all__ = ["SESSION_ID", "Span", "dispatcher", "mark_first_token", "mark_session
 SESSION_ID = "session.id"
 """The name of a session's id in traces: OpenInference's and OpenTelemetry's."""
 
-_FIRST_TOKEN = "First Token Stream Event"  # OpenInference's name
+_FIRST_TOKEN = "First Token Stream Event"  # noqa: S105 - OpenInference's name of an event
 
 dispatcher = get_dispatcher(__name__)
 

@@ -36,8 +36,8 @@ from pydantic import ValidationError
 
 from chat_sessions.core.turn import RunBegan, RunEnded, ToolRun
 from chat_sessions.llama_index._compat import call_tags, enclosing_span_id, is_heard, tag
-from chat_sessions.llama_index.hosted import HostedModel, HostedRetriever, HostedTool, model_dict
 from chat_sessions.llama_index.outputs import query_of
+from chat_sessions.llama_index.traces.hosted import HostedModel, HostedRetriever, HostedTool, model_dict
 from chat_sessions.llama_index.traces.span import SESSION_ID, Span, dispatcher, mark_first_token, mark_session
 
 __all__ = ["TurnSpans", "span_name"]

@@ -19,7 +19,7 @@ from tests.consumers.ports import free_port, serving
 from tests.consumers.service import ANSWER, PASSAGE, QUERY, THOUGHT, Service
 
 _HERE = Path(__file__).parent
-_PACKAGES = _HERE.parents[2] / ".node" / "consumers"
+_PACKAGES = _HERE.parents[3] / ".node" / "consumers"
 
 
 def _run(script: str, argument: str) -> Any:
