@@ -23,6 +23,8 @@ from langgraph.graph import START, MessagesState, StateGraph
 
 from chat_sessions.langchain import SessionChatModel, session_node
 
+pytestmark = pytest.mark.heavy
+
 
 class State(MessagesState):
     session_id: NotRequired[str]

@@ -16,7 +16,7 @@ from tests.consumers.ports import free_port, wait_until_open
 from tests.consumers.service import ANSWER, PASSAGE, QUERY, Service
 from tests.web.browser import chromium
 
-_TIMEOUT = 60_000
+_TIMEOUT = 120_000
 _ENGINE = """
 import chainlit as cl
 from llama_index.core.callbacks import CallbackManager
@@ -43,6 +43,8 @@ import chainlit as cl
 
 from chat_sessions import LlamaCloudChat
 from chat_sessions.langchain import SessionChatModel
+
+pytestmark = pytest.mark.heavy
 
 
 @cl.on_chat_start

@@ -26,7 +26,7 @@ def _run(script: str, argument: str) -> Any:
     # Node.js looks for packages beside the script.
     copy = shutil.copy(_HERE / script, _PACKAGES)
     done = subprocess.run(
-        ["node", str(copy), argument], capture_output=True, text=True, encoding="utf-8", timeout=60, check=False
+        ["node", str(copy), argument], capture_output=True, text=True, encoding="utf-8", timeout=300, check=False
     )
     assert done.returncode == 0, done.stderr[-3000:]
     return json.loads(done.stdout)
