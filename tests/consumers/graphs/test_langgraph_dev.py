@@ -16,14 +16,14 @@ from langgraph_sdk import get_sync_client
 from tests.consumers.ports import free_port, wait_until_open
 from tests.consumers.service import ANSWER, QUERY, Service
 
+pytestmark = pytest.mark.heavy
+
 _GRAPH = """
 from typing import NotRequired
 
 from langgraph.graph import START, MessagesState, StateGraph
 
 from chat_sessions.langchain import SessionChatModel, session_node
-
-pytestmark = pytest.mark.heavy
 
 
 class State(MessagesState):

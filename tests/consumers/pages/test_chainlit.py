@@ -16,6 +16,8 @@ from tests.consumers.ports import free_port, wait_until_open
 from tests.consumers.service import ANSWER, PASSAGE, QUERY, Service
 from tests.web.browser import chromium
 
+pytestmark = pytest.mark.heavy
+
 _TIMEOUT = 120_000
 _ENGINE = """
 import chainlit as cl
@@ -43,8 +45,6 @@ import chainlit as cl
 
 from chat_sessions import LlamaCloudChat
 from chat_sessions.langchain import SessionChatModel
-
-pytestmark = pytest.mark.heavy
 
 
 @cl.on_chat_start
