@@ -1,6 +1,6 @@
 # Needs Python 3.11 or later and make; everything else is set up here, inside this folder.
 .DEFAULT_GOAL := help
-.PHONY: help demo test openhands consumers check lint format types layers coverage lowest beside fuzz docs docs-serve docs-release build bench bench-short picture comparison load release-check clean
+.PHONY: help demo test openhands consumers consumers-quick check lint format types layers coverage lowest beside fuzz docs docs-serve docs-release build bench bench-short picture comparison load release-check clean
 
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python3.14 python; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
@@ -49,15 +49,20 @@ openhands: .venv/.dev  ## The tests against two released OpenHands Agent Servers
 # One environment could not hold all of them: they pin each other's dependencies. What consumers leave open is theirs.
 CONSUMERS := graphs pages traces
 
-.node/consumers/.done: tests/consumers/graphs/package.json tests/consumers/graphs/package-lock.json
+.node/consumers/.done: tests/consumers/graphs/javascript/package.json tests/consumers/graphs/javascript/package-lock.json
 	@rm -rf $(@D) && mkdir -p $(@D) && cp $^ $(@D)
 	npm ci --prefix $(@D) --ignore-scripts --no-audit --no-fund --silent
 	@touch $@
 
-consumers: $(CONSUMERS:%=.venvs/consumers/%/.done) .venvs/consumers/phoenix/.done .node/consumers/.done  ## What a turn looks like in other programs: tracers, user interfaces, graphs (installs 2 GB).
+consumers consumers-quick: $(CONSUMERS:%=.venvs/consumers/%/.done) .node/consumers/.done
 	@for name in $(CONSUMERS); do echo "tests/consumers/$$name" && \
-		.venvs/consumers/$$name/bin/python -m pytest -q -m consumers \
+		.venvs/consumers/$$name/bin/python -m pytest -q -m "$(MARKED)" \
 			-W ignore::pytest.PytestUnraisableExceptionWarning tests/consumers/$$name $(ARGS) || exit 1; done
+
+consumers: MARKED := consumers
+consumers: .venvs/consumers/phoenix/.done  ## What a turn looks like in other programs: tracers, user interfaces, graphs (installs 4 GB).
+
+consumers-quick: MARKED := consumers and not heavy  ## The same without the programs that take long to install or to start.
 
 check: lint types layers test coverage lowest beside fuzz bench-short docs build  ## Everything that must be green before a commit lands.
 

@@ -26,6 +26,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if _HERE in item.path.parents:
             item.add_marker(pytest.mark.consumers)
+            # The first import of a consumer takes a minute on a busy machine.
+            item.add_marker(pytest.mark.timeout(600))
             # What consumers warn of is theirs; a warning of this project's stays an error.
             item.add_marker(pytest.mark.filterwarnings("error::chat_sessions.langchain.SessionInputWarning"))
             item.add_marker(pytest.mark.filterwarnings("ignore"))

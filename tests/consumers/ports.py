@@ -14,7 +14,7 @@ import uvicorn
 
 __all__ = ["free_port", "serving", "wait_until_open"]
 
-_TIMEOUT = 120
+_TIMEOUT = 300
 _PAUSE = 0.05
 
 

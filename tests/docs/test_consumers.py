@@ -15,7 +15,7 @@ NAMES = {"phoenix": "arize-phoenix"}
 
 def _installed() -> dict[str, str]:
     python = {name.partition("[")[0]: version for name, _, version in LINES}
-    return {**python, **json.loads((CONSUMERS / "graphs" / "package.json").read_text())["dependencies"]}
+    return {**python, **json.loads((CONSUMERS / "graphs" / "javascript" / "package.json").read_text())["dependencies"]}
 
 
 def test_every_program_of_the_page_is_installed_by_the_lane_in_the_version_of_the_page() -> None:

@@ -12,7 +12,7 @@ from pydantic import JsonValue
 
 from chat_sessions import ImageAttachment, LocalServer, NotFoundError, Stop, ToolCall, ToolResult, Usage
 from chat_sessions.llama_index import PageImage, SessionChatEngine
-from chat_sessions.llama_index.hosted import HostedTool
+from chat_sessions.llama_index.traces.hosted import HostedTool
 from tests.llama_index.checklist import proves
 from tests.llama_index.conftest import METHODS, PASSAGE, Serve, Wired, ask
 from tests.wire_server import Connection, Request

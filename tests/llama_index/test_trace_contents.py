@@ -13,9 +13,14 @@ from llama_index.core.callbacks import CallbackManager, LlamaDebugHandler
 from llama_index.core.llms import LLM
 from llama_index.core.tools import BaseTool
 from llama_index_instrumentation import root_dispatcher
+from llama_index_instrumentation.base import BaseEvent
+from llama_index_instrumentation.event_handlers import BaseEventHandler
 from llama_index_instrumentation.span import SimpleSpan
 from llama_index_instrumentation.span_handlers import SimpleSpanHandler
 from openinference.instrumentation import using_session
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import StatusCode
 
 from chat_sessions import Stop, TextDelta, ToolCall, ToolResult, TurnFailed, Usage
@@ -40,6 +45,17 @@ def traces() -> Iterator[Traces]:
     made = Traces()
     with made.instrumented():
         yield made
+
+
+class Events(BaseEventHandler):
+    """Hears the events, so that they are sent."""
+
+    @classmethod
+    def class_name(cls) -> str:
+        return "Events"
+
+    def handle(self, event: BaseEvent, **kwargs: Any) -> None:
+        pass
 
 
 class Instances(SimpleSpanHandler):
@@ -93,6 +109,29 @@ def test_the_llm_span_names_the_model_and_what_it_was_called_with(serve: Serve, 
     assert attribute(span, "llm.model_name") == "llama-cloud-chat"
     parameters = json.loads(attribute(span, "llm.invocation_parameters"))
     assert (parameters["index_ids"], parameters["session_id"]) == (["idx"], engine.session_id)
+
+
+@pytest.mark.parametrize("method", METHODS)
+async def test_the_llm_span_notes_when_the_answer_began(serve: Serve, traces: Traces, method: str) -> None:
+    await ask(SessionChatEngine(client=serve(OVERLAPPING)), method)
+    begun = {span.name: [event.name for event in span.events] for span in traces.spans if span.events}
+    assert begun == {"ChatSession.stream": ["First Token Stream Event"]}
+
+
+def test_the_applications_own_span_is_left_alone(serve: Serve) -> None:
+    provider, exporter = TracerProvider(), InMemorySpanExporter()
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    handler = Instances()
+    root_dispatcher.add_span_handler(handler)
+    root_dispatcher.add_event_handler(Events())
+    try:
+        with provider.get_tracer("app").start_as_current_span("request"):
+            SessionChatEngine(client=serve(OVERLAPPING)).chat("How much?")
+    finally:
+        root_dispatcher.span_handlers.remove(handler)
+        root_dispatcher.event_handlers.pop()
+    (span,) = exporter.get_finished_spans()
+    assert not span.events
 
 
 def test_each_span_is_of_the_class_that_tracers_tell_its_kind_by(serve: Serve) -> None:

@@ -20,7 +20,9 @@ from typing_extensions import Unpack, override
 
 from chat_sessions.core.errors import ConfigurationError
 from chat_sessions.http.secrets import Concealed
-from chat_sessions.langchain.arguments import (
+from chat_sessions.langchain.content import Output, default_model_name
+from chat_sessions.langchain.default_client import DEFAULT_SERVICE
+from chat_sessions.langchain.input.arguments import (
     ModelArguments,
     is_schema,
     model_arguments,
@@ -28,8 +30,6 @@ from chat_sessions.langchain.arguments import (
     refuse_schema,
     refuse_tools,
 )
-from chat_sessions.langchain.content import Output, default_model_name
-from chat_sessions.langchain.default_client import DEFAULT_SERVICE
 from chat_sessions.langchain.input.call import Call, messages_of
 from chat_sessions.langchain.input.prompt import PriorPolicy, SystemPolicy
 from chat_sessions.langchain.input.retry import MessageRetry

@@ -16,6 +16,8 @@ from langgraph_sdk import get_sync_client
 from tests.consumers.ports import free_port, wait_until_open
 from tests.consumers.service import ANSWER, QUERY, Service
 
+pytestmark = pytest.mark.heavy
+
 _GRAPH = """
 from typing import NotRequired
 

@@ -49,7 +49,7 @@ def test_a_chat_interface_streams_the_answers_of_one_session(
         client = Client(url, verbose=False, analytics_enabled=False)
         for question in ("How was Q3?", "And Q4?"):
             job = client.submit(question, api_name="/chat")
-            assert job.result(timeout=60) == ANSWER
+            assert job.result(timeout=300) == ANSWER
             steps = job.outputs()
             assert all(ANSWER.startswith(step) for step in steps)
     finally:

@@ -31,21 +31,21 @@ BLOCKS = _PAGE.format(setup=_MODEL.format(option=""), words="model.stream(questi
 
 
 def _ask(page: AppTest, question: str) -> AppTest:
-    page.chat_input[0].set_value(question).run(timeout=60)
+    page.chat_input[0].set_value(question).run(timeout=300)
     assert not page.exception
     return page
 
 
 @pytest.mark.parametrize("framework", PAGES)
 def test_a_page_shows_the_words_of_the_answer_and_nothing_else(framework: str, service: Service) -> None:
-    page = _ask(AppTest.from_string(PAGES[framework]).run(timeout=60), "How was Q3?")
+    page = _ask(AppTest.from_string(PAGES[framework]).run(timeout=300), "How was Q3?")
     assert [element.value for element in page.chat_message[0].markdown] == [ANSWER]
     assert (len(page.chat_message[0].json), page.session_state.written) == (0, ANSWER)
     assert service.prompts == ["How was Q3?"]
 
 
 def test_a_page_that_keeps_its_engine_keeps_its_session(service: Service) -> None:
-    page = AppTest.from_string(PAGES["LlamaIndex"]).run(timeout=60)
+    page = AppTest.from_string(PAGES["LlamaIndex"]).run(timeout=300)
     for question in ("How was Q3?", "And Q4?"):
         _ask(page, question)
     assert service.prompts == ["How was Q3?", "And Q4?"]
@@ -53,5 +53,5 @@ def test_a_page_that_keeps_its_engine_keeps_its_session(service: Service) -> Non
 
 
 def test_without_text_output_a_page_shows_thoughts_and_tools_as_json(service: Service) -> None:
-    page = _ask(AppTest.from_string(BLOCKS).run(timeout=60), "How was Q3?")
+    page = _ask(AppTest.from_string(BLOCKS).run(timeout=300), "How was Q3?")
     assert len(page.chat_message[0].json) > 0

@@ -22,6 +22,8 @@ from chat_sessions.llama_index import SessionChatEngine
 from tests.consumers.ports import free_port, wait_until_open
 from tests.consumers.service import ANSWER, PASSAGE, QUERY, Service
 
+pytestmark = pytest.mark.heavy
+
 _PROGRAM = Path(__file__).parents[3] / ".venvs" / "consumers" / "phoenix" / "bin" / "phoenix"
 
 Ask = Callable[[Service], None]

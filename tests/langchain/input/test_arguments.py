@@ -12,7 +12,7 @@ from pydantic import BaseModel
 
 from chat_sessions import ConfigurationError, LlamaCloudChat, Timeouts
 from chat_sessions.langchain import SessionChatModel, SessionInputWarning
-from chat_sessions.langchain.arguments import ModelArguments
+from chat_sessions.langchain.input.arguments import ModelArguments
 from tests.langchain import stage as stage_module
 from tests.langchain.stage import Stage
 

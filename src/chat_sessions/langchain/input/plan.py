@@ -8,7 +8,7 @@ from typing import Any
 
 from chat_sessions.core.errors import ConfigurationError
 from chat_sessions.core.turn import Turn
-from chat_sessions.langchain.arguments import check_call
+from chat_sessions.langchain.input.arguments import check_call
 from chat_sessions.langchain.input.call import Call
 from chat_sessions.langchain.input.delivery import Sent, answered, sent
 from chat_sessions.langchain.input.prompt import PriorPolicy, Prompt, warn_of_input

@@ -27,10 +27,10 @@ from chat_sessions.llama_index.agent.report import Report
 from chat_sessions.llama_index.agent.sent_prompt import SentPrompt
 from chat_sessions.llama_index.answers.async_answer import AsyncAnswer
 from chat_sessions.llama_index.arguments import client_or_default
-from chat_sessions.llama_index.hosted import HostedModel
 from chat_sessions.llama_index.memory.history import ChatHistoryPolicy, history_problem
 from chat_sessions.llama_index.memory.run_memory import RunMemory
 from chat_sessions.llama_index.messages import answer_message, chat_response, messages_of, prompt_of
+from chat_sessions.llama_index.traces.hosted import HostedModel
 from chat_sessions.llama_index.traces.turn_trace import TurnTrace
 from chat_sessions.session.async_chat_session import AsyncChatSession
 from chat_sessions.session.backend import Backend

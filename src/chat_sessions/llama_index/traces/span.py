@@ -13,10 +13,12 @@ from llama_index_instrumentation import get_dispatcher
 from llama_index_instrumentation.base import BaseEvent
 from llama_index_instrumentation.events.span import SpanDropEvent
 
-__all__ = ["SESSION_ID", "Span", "dispatcher", "mark_session"]
+__all__ = ["SESSION_ID", "Span", "dispatcher", "mark_first_token", "mark_session"]
 
 SESSION_ID = "session.id"
 """The name of a session's id in traces: OpenInference's and OpenTelemetry's."""
+
+_FIRST_TOKEN = "First Token Stream Event"  # noqa: S105 - OpenInference's name of an event
 
 dispatcher = get_dispatcher(__name__)
 
@@ -30,6 +32,20 @@ def mark_session(context: Context, session_id: str) -> None:
     otel = sys.modules.get("opentelemetry.context")
     if otel is not None and otel.get_value(SESSION_ID) is None:
         context.run(lambda: otel.attach(otel.set_value(SESSION_ID, session_id)))
+
+
+def mark_first_token(span: Span) -> None:
+    """Note on OpenInference's span of this one, if there is one, that the answer begins.
+
+    It does so itself only for a model whose span ends when the answer begins. LlamaIndex's own exporter needs none: it
+    has the pieces as events.
+    """
+    otel = sys.modules.get("opentelemetry.trace")
+    if otel is not None:
+        current = span.context.run(otel.get_current_span)
+        # Where nothing put a span into this context, the current one is the application's.
+        if type(current).__module__.startswith("openinference."):
+            current.add_event(_FIRST_TOKEN)
 
 
 class Span:

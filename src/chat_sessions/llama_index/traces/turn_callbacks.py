@@ -13,8 +13,8 @@ from llama_index.core.schema import NodeWithScore
 from llama_index.core.tools import ToolOutput
 
 from chat_sessions.core.turn import RunBegan, RunEnded, ToolRun
-from chat_sessions.llama_index.hosted import HostedModel, HostedTool, model_dict
 from chat_sessions.llama_index.outputs import query_of
+from chat_sessions.llama_index.traces.hosted import HostedModel, HostedTool, model_dict
 
 __all__ = ["TurnCallbacks"]
 

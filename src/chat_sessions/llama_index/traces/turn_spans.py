@@ -36,9 +36,9 @@ from pydantic import ValidationError
 
 from chat_sessions.core.turn import RunBegan, RunEnded, ToolRun
 from chat_sessions.llama_index._compat import call_tags, enclosing_span_id, is_heard, tag
-from chat_sessions.llama_index.hosted import HostedModel, HostedRetriever, HostedTool, model_dict
 from chat_sessions.llama_index.outputs import query_of
-from chat_sessions.llama_index.traces.span import SESSION_ID, Span, dispatcher, mark_session
+from chat_sessions.llama_index.traces.hosted import HostedModel, HostedRetriever, HostedTool, model_dict
+from chat_sessions.llama_index.traces.span import SESSION_ID, Span, dispatcher, mark_first_token, mark_session
 
 __all__ = ["TurnSpans", "span_name"]
 
@@ -80,6 +80,7 @@ class TurnSpans:
     def text(self, piece: str) -> None:
         """Send a piece of the answer."""
         if self._deltas is None:
+            mark_first_token(self._llm)
             self._deltas = self._llm.child("ChatSession.deltas", arguments={"prompt": self._prompt})
         self._said.append(piece)
         self._deltas.event(StreamChatDeltaReceivedEvent(delta=piece, span_id=self._deltas.id))

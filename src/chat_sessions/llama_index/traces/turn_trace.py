@@ -12,7 +12,7 @@ from llama_index.core.chat_engine.types import AgentChatResponse
 from llama_index.core.tools import ToolOutput
 
 from chat_sessions.core.turn import RunBegan, RunEnded
-from chat_sessions.llama_index.hosted import HostedModel, HostedToolError
+from chat_sessions.llama_index.traces.hosted import HostedModel, HostedToolError
 from chat_sessions.llama_index.traces.turn_callbacks import TurnCallbacks
 from chat_sessions.llama_index.traces.turn_spans import TurnSpans
 from chat_sessions.session.async_chat_session import AsyncChatSession

@@ -19,14 +19,14 @@ from tests.consumers.ports import free_port, serving
 from tests.consumers.service import ANSWER, PASSAGE, QUERY, THOUGHT, Service
 
 _HERE = Path(__file__).parent
-_PACKAGES = _HERE.parents[2] / ".node" / "consumers"
+_PACKAGES = _HERE.parents[3] / ".node" / "consumers"
 
 
 def _run(script: str, argument: str) -> Any:
     # Node.js looks for packages beside the script.
     copy = shutil.copy(_HERE / script, _PACKAGES)
     done = subprocess.run(
-        ["node", str(copy), argument], capture_output=True, text=True, encoding="utf-8", timeout=60, check=False
+        ["node", str(copy), argument], capture_output=True, text=True, encoding="utf-8", timeout=300, check=False
     )
     assert done.returncode == 0, done.stderr[-3000:]
     return json.loads(done.stdout)
