@@ -25,7 +25,7 @@ from chat_sessions.server.agents.retrieval import (
     retrieve_result,
 )
 from chat_sessions.server.documents.indexes import Hit, Index
-from chat_sessions.server.documents.reading.terms import terms, words
+from chat_sessions.server.documents.reading.terms import function_words, terms, words
 from chat_sessions.server.turns.agent import AgentTurn
 
 __all__ = ["QUOTES", "LocalAgent"]
@@ -136,9 +136,15 @@ def _fits(found: Retrieved, shown: Sequence[Hit]) -> bool:
 
 def _names(prompt: str, missing: Sequence[str]) -> list[str]:
     """Return the names and numbers among the words: without one of them, a passage can be about something else."""
-    # The first word is capitalised whatever it is.
-    first = next(words(prompt), "")
-    return [word for word in missing if any(map(str.isdigit, word)) or (word != first and word != word.lower())]
+    asked = list(words(prompt))
+    # German has a capital for every noun.
+    is_german = len(function_words(asked, ["deu"])) > len(function_words(asked, ["eng"]))
+    return [
+        word
+        for word in missing
+        # The first word is capitalised whatever it is.
+        if any(map(str.isdigit, word)) or not (is_german or word in (asked[0], word.lower()))
+    ]
 
 
 def _nothing(missing: Sequence[str], found: Retrieved, indexes: Sequence[Index], *, nearest: bool) -> str:

@@ -33,6 +33,7 @@ _FILES = "files.json"
 # The small segment may have this many passages, or this share of those in the large one.
 _SMALL, _SMALL_SHARE = 500, 0.2
 _SHORTEST_PART = 4
+_SHORTEST_END = 6
 _MOST_RELATED = 20
 
 
@@ -180,15 +181,21 @@ class Ranking:
     def related(self, word: str) -> list[str]:
         """Return the compounds that a term is part of, the shortest first, or else its own parts.
 
-        A part begins or ends it, and makes up half of it at least.
+        A part begins it and makes up half of it at least, or ends it and makes up a third: in a compound such as
+        "Mitgliedsbeitrag", the end says what it is.
         """
         if len(word) < _SHORTEST_PART:
             return []
         known = {term for segment in self._segments for term in segment.vocabulary}
         found = [term for term in known if word in term]
         if not found:
-            least = max(_SHORTEST_PART, len(word) / 2)
-            found = [term for term in known if len(term) >= least and (word.startswith(term) or word.endswith(term))]
+            begins = max(_SHORTEST_PART, len(word) / 2)
+            ends = max(_SHORTEST_END, len(word) / 3)
+            found = [
+                term
+                for term in known
+                if (len(term) >= begins and word.startswith(term)) or (len(term) >= ends and word.endswith(term))
+            ]
         return sorted(found, key=lambda term: (len(term), term))[:_MOST_RELATED]
 
     def best(self, weights: Mapping[str, float], limit: int) -> list[Found]:
