@@ -23,6 +23,7 @@ def main() -> None:
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--llm", metavar="MODEL", help="a model at OPENAI_BASE_URL that answers")
     options.add_argument("--misses", action="store_true", help="print each question that was not answered")
+    options.add_argument("--max-tokens", metavar="N", type=int, default=300, help="the longest answer of that model")
     given = options.parse_args()
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place, "files")
@@ -32,7 +33,7 @@ def main() -> None:
         count = len(list(folder.iterdir()))
         first = _cpu(lambda: open_index("idx-own", folder))
         second = _cpu(lambda: open_index("idx-own", folder))
-        agent = LlmAgent.at(given.llm) if given.llm else None
+        agent = LlmAgent.at(given.llm, max_tokens=given.max_tokens) if given.llm else None
         with LocalServer(indexes={"idx-own": folder}, agent=agent) as server:
             client = server.client()
             turns = [(asked, client.session().ask(asked.prompt)) for asked in QUESTIONS]
