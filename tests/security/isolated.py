@@ -46,7 +46,7 @@ def main() -> None:
             "ask": ("ask", question, "-i", folder, "--json"),
             "ask --llm": ("ask", question, "-i", folder, *model),
             "chat": ("chat", "-i", folder),
-            "demo": ("demo", folder, question),
+            "demo": ("demo", folder, "-q", question),
             "sessions": ("sessions", "list", "--local"),
             "doctor": ("doctor", "--local", "-i", folder),
         }

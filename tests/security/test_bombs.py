@@ -6,6 +6,7 @@ import re
 import threading
 import zipfile
 import zlib
+from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
 
@@ -39,7 +40,7 @@ def crowded_pdf() -> bytes:
 
 def zip_bomb() -> bytes:
     """A Word file of 450 kB whose text is one of 300 MB, just below what is refused by its size."""
-    paragraph = "<w:p><w:r><w:t>All work and no play.</w:t></w:r></w:p>".encode()
+    paragraph = b"<w:p><w:r><w:t>All work and no play.</w:t></w:r></w:p>"
     target = BytesIO()
     with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
         archive.writestr("[Content_Types].xml", f'<Types xmlns="{_PACKAGE}/content-types"/>')
@@ -56,7 +57,7 @@ def zip_bomb() -> bytes:
     return target.getvalue()
 
 
-BOMBS = {
+BOMBS: dict[str, Callable[[], bytes]] = {
     "pages.pdf": lambda: swelling_pdf(pages=50, size=100_000_000),
     "boxes.pdf": crowded_pdf,
     "word.docx": zip_bomb,

@@ -10,7 +10,6 @@ import sys
 from pathlib import Path
 
 import pytest
-
 from benchmarks.own_files.files import write_files
 
 ISOLATED = ["unshare", "--map-root-user", "--net"]

@@ -37,7 +37,7 @@ class Endpoint:
         self.keys: list[str | None] = []
 
 
-def wanted(call_id: str, name: str, arguments: str) -> list[dict[str, Any]]:
+def wanted(call_id: str, name: str, arguments: str) -> list[dict[str, Any] | str]:
     """The chunks of an answer that calls a tool, its arguments in two pieces."""
     half = len(arguments) // 2
     first = {"index": 0, "id": call_id, "type": "function", "function": {"name": name, "arguments": arguments[:half]}}

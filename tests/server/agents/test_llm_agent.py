@@ -25,8 +25,8 @@ from chat_sessions.server.agents.citations import Citations
 from chat_sessions.server.agents.llm_agent import LlmAgent, ModelFailed
 from chat_sessions.server.documents.indexes import Index, open_index
 from chat_sessions.server.turns.agent import AgentTurn
-from tests.server.documents.made import pdf
 from tests.server.agents.openai_endpoint import DONE, Endpoint, chunk, endpoint, endpoint_of, tokens, wanted
+from tests.server.documents.made import pdf
 
 KEY = "sk-secret-of-the-endpoint"
 
@@ -139,9 +139,9 @@ class TestTools:
         assert [event.content for event in events if isinstance(event, Text)] == ["40 cars [boats.md, Ferries]."]
 
     async def test_a_model_that_only_calls_tools_is_asked_without_them_in_the_end(self, boats: Index) -> None:
-        with endpoint_of((*wanted("a1", "retrieve", '{"query": "cars"}'), DONE)) as at:
-            with pytest.raises(ModelFailed, match="gave an empty answer"):
-                await events_of(at, boats)
+        only_calls = (*wanted("a1", "retrieve", '{"query": "cars"}'), DONE)
+        with endpoint_of(only_calls) as at, pytest.raises(ModelFailed, match="gave an empty answer"):
+            await events_of(at, boats)
         assert ["tools" in request for request in at.requests] == [True, True, True, True, False]
 
     async def test_a_model_without_tools_is_asked_once_more_without_them_and_then_never_with(

@@ -68,7 +68,10 @@ class Segment:
         self._starts = np.concatenate(([0], np.cumsum(counts)))
         self._alive: NDArray[np.float32] | None = None
         self._vocabulary: Mapping[str, int] = scores.vocab_dict
+        # For each term, where those of its passages begin among `_having`, which have `_weights`.
         self._bounds: NDArray[np.int64] = scores.scores["indptr"]
+        self._having: NDArray[np.int64] = scores.scores["indices"]
+        self._weights: NDArray[np.float32] = scores.scores["data"]
         self._places = {file: place for place, file in enumerate(files)}
 
     @classmethod
@@ -135,9 +138,12 @@ class Segment:
         """Yield the passages with the highest scores, in no order."""
         total: NDArray[np.float32] = np.zeros(self.size, dtype=np.float32)
         for term, weight in weights.items():
-            count = self.frequency(term)
-            if count:
-                total += (weight / rarity(count, self.size)) * self._scores.get_scores([term])
+            number = self._vocabulary.get(term)
+            if number is not None:
+                # Its own `get_scores` makes an array of all passages for each term.
+                having = slice(int(self._bounds[number]), int(self._bounds[number + 1]))
+                share = weight / rarity(having.stop - having.start, self.size)
+                total[self._having[having]] += share * self._weights[having]
         if self._alive is not None:
             total *= self._alive
         places = np.argpartition(-total, limit)[:limit] if limit < self.size else np.arange(self.size)
