@@ -28,6 +28,7 @@ __all__ = ["main", "write_many"]
 _WORDS = (
     "harbour", "engine", "invoice", "station", "sensor", "contract", "payment", "delivery", "ferry", "deposit",
     "warranty", "meeting", "budget", "repair", "battery", "window", "bridge", "summer", "winter", "report",
+    "river", "valve", "pump", "licence", "member", "garden", "kitchen", "signal", "archive", "margin",
 )  # fmt: skip
 _SENTENCES, _PARAGRAPHS = 6, 12
 _QUERIES = 200

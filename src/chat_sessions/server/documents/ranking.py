@@ -68,10 +68,11 @@ class Segment:
         self._starts = np.concatenate(([0], np.cumsum(counts)))
         self._alive: NDArray[np.float32] | None = None
         self._vocabulary: Mapping[str, int] = scores.vocab_dict
-        # For each term, where those of its passages begin among `_having`, which have `_weights`.
-        self._bounds: NDArray[np.int64] = scores.scores["indptr"]
-        self._having: NDArray[np.int64] = scores.scores["indices"]
-        self._weights: NDArray[np.float32] = scores.scores["data"]
+        # For each term, where those of its passages begin among `_having`, which have `_weights`. Views: a slice of a
+        # file in memory costs more.
+        self._bounds: NDArray[np.int64] = np.asarray(scores.scores["indptr"])
+        self._having: NDArray[np.int64] = np.asarray(scores.scores["indices"])
+        self._weights: NDArray[np.float32] = np.asarray(scores.scores["data"])
         self._places = {file: place for place, file in enumerate(files)}
 
     @classmethod
