@@ -36,6 +36,7 @@ _SHORTEST_PART = 4
 _SHORTEST_END = 6
 _MOST_RELATED = 20
 _MOST_LOOKED_AT = 1000
+_RARE = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,11 +141,16 @@ class Segment:
         total: NDArray[np.float32] = np.zeros(self.size, dtype=np.float32)
         for term, weight in weights.items():
             number = self._vocabulary.get(term)
-            if number is not None:
-                # Its own `get_scores` makes an array of all passages for each term.
-                having = slice(int(self._bounds[number]), int(self._bounds[number + 1]))
-                share = weight / rarity(having.stop - having.start, self.size)
+            if number is None:
+                continue
+            having = slice(int(self._bounds[number]), int(self._bounds[number + 1]))
+            count = having.stop - having.start
+            share = weight / rarity(count, self.size)
+            # Its own `get_scores` makes an array of all passages for each term, which pays for frequent ones alone.
+            if count * _RARE < self.size:
                 total[self._having[having]] += share * self._weights[having]
+            else:
+                total += share * self._scores.get_scores([term])
         if self._alive is not None:
             total *= self._alive
         places = np.argpartition(-total, limit)[:limit] if limit < self.size else np.arange(self.size)
