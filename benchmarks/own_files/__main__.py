@@ -12,6 +12,7 @@ from pathlib import Path
 
 from benchmarks.own_files.files import write_files
 from benchmarks.own_files.questions import QUESTIONS, Question
+from benchmarks.own_files.small_model import small_model
 from chat_sessions import LocalServer, Turn
 from chat_sessions.server import LlmAgent, open_index
 
@@ -23,7 +24,18 @@ def main() -> None:
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--llm", metavar="MODEL", help="a model at OPENAI_BASE_URL that answers")
     options.add_argument("--misses", action="store_true", help="print each question that was not answered")
+    options.add_argument("--max-tokens", metavar="N", type=int, default=300, help="the longest answer of that model")
+    options.add_argument("--small", metavar="ENVIRONMENT", type=Path, help="answer with the model in this environment")
     given = options.parse_args()
+    if given.small:
+        with small_model(given.small) as address:
+            _ask_all(LlmAgent.at("SmolLM2 135M", address, max_tokens=given.max_tokens), "SmolLM2 135M", given.misses)
+        return
+    agent = LlmAgent.at(given.llm, max_tokens=given.max_tokens) if given.llm else None
+    _ask_all(agent, given.llm, given.misses)
+
+
+def _ask_all(agent: LlmAgent | None, model: str | None, misses: bool) -> None:
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place, "files")
         folder.mkdir()
@@ -32,24 +44,23 @@ def main() -> None:
         count = len(list(folder.iterdir()))
         first = _cpu(lambda: open_index("idx-own", folder))
         second = _cpu(lambda: open_index("idx-own", folder))
-        agent = LlmAgent.at(given.llm) if given.llm else None
         with LocalServer(indexes={"idx-own": folder}, agent=agent) as server:
             client = server.client()
             turns = [(asked, client.session().ask(asked.prompt)) for asked in QUESTIONS]
-    print(f"{len(QUESTIONS)} questions over {count} files, answered by {given.llm or 'quotes'}")
+    print(f"{len(QUESTIONS)} questions over {count} files, answered by {model or 'quotes'}")
     print(f"  reading them: {first:.2f} s of CPU, and {second:.3f} s at the second start")
     for name, judge in (
         ("the first source is the right file and page", lambda asked, turn: _is_among(asked, turn, 1)),
         (f"it is among the first {_SOURCES} sources", lambda asked, turn: _is_among(asked, turn, _SOURCES)),
         ("the answer has the words that it must have", _is_answered),
         ("what was found is denied", _is_denied),
-        ("a sentence is in no passage that was found", _is_invented if given.llm is None else None),
+        ("a sentence is in no passage that was found", _is_invented if model is None else None),
     ):
         if judge is None:
             continue
         found = [(asked, turn) for asked, turn in turns if judge(asked, turn)]
         print(f"  {name}: {len(found)} of {len(turns)}, {100 * len(found) / len(turns):.0f} %")
-    if given.misses:
+    if misses:
         for asked, turn in turns:
             if _is_denied(asked, turn) or not (_is_answered(asked, turn) and _is_among(asked, turn, _SOURCES)):
                 named = [(source.file_name, source.page) for source in turn.sources[:_SOURCES]]

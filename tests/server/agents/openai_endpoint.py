@@ -28,30 +28,58 @@ def tokens(taken_in: int, given_out: int) -> dict[str, Any]:
 class Endpoint:
     """What was asked, and what is answered: chunks in order, or a status."""
 
-    def __init__(self, chunks: Sequence[dict[str, Any] | str], status: int) -> None:
-        self.chunks = chunks
+    def __init__(self, answers: Sequence[Sequence[dict[str, Any] | str]], status: int, *, takes_tools: bool) -> None:
+        self.answers = answers
         self.status = status
+        self.takes_tools = takes_tools
         self.url = ""
         self.requests: list[dict[str, Any]] = []
         self.keys: list[str | None] = []
 
 
+def wanted(call_id: str, name: str, arguments: str) -> list[dict[str, Any] | str]:
+    """The chunks of an answer that calls a tool, its arguments in two pieces."""
+    half = len(arguments) // 2
+    first = {"index": 0, "id": call_id, "type": "function", "function": {"name": name, "arguments": arguments[:half]}}
+    return [
+        chunk(None, role="assistant", tool_calls=[first]),
+        chunk(None, tool_calls=[{"index": 0, "function": {"arguments": arguments[half:]}}]),
+        chunk(finish="tool_calls"),
+    ]
+
+
 @contextmanager
 def endpoint(*chunks: dict[str, Any] | str, status: int = 200) -> Generator[Endpoint]:
     """Run an endpoint; its stream ends after the chunks, whatever they are."""
-    script = Endpoint(chunks, status)
+    with endpoint_of(chunks, status=status) as script:
+        yield script
+
+
+@contextmanager
+def endpoint_of(
+    *answers: Sequence[dict[str, Any] | str], status: int = 200, takes_tools: bool = True
+) -> Generator[Endpoint]:
+    """Run an endpoint that gives these answers in turn, and the last one from then on.
+
+    Without `takes_tools`, it refuses requests that have some.
+    """
+    script = Endpoint(answers, status, takes_tools=takes_tools)
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             script.keys.append(self.headers["Authorization"])
-            script.requests.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
-            self.send_response(script.status)
-            self.send_header("Content-Type", "text/event-stream" if script.status == 200 else "application/json")
+            request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            script.requests.append(request)
+            status = 400 if "tools" in request and not script.takes_tools else script.status
+            self.send_response(status)
+            self.send_header("Content-Type", "text/event-stream" if status == 200 else "application/json")
             self.end_headers()
-            if script.status != 200:
+            if status != 200:
                 self.wfile.write(json.dumps({"error": {"message": f"no: {script.keys[-1]}"}}).encode())
                 return
-            for one in script.chunks:
+            given = sum("tools" not in one or script.takes_tools for one in script.requests)
+            chunks = script.answers[min(given, len(script.answers)) - 1] if script.answers else ()
+            for one in chunks:
                 self.wfile.write(f"data: {one if isinstance(one, str) else json.dumps(one)}\n\n".encode())
 
         def log_message(self, format: str, *args: object) -> None:

@@ -8,13 +8,25 @@ from pathlib import Path
 
 import pytest
 
+from chat_sessions import LocalServer
 from chat_sessions.core.errors import ConfigurationError
-from chat_sessions.core.events import Event, Stop, Text, TextDelta, Thinking, ThinkingDelta, UserInput
+from chat_sessions.core.events import (
+    Event,
+    Stop,
+    Text,
+    TextDelta,
+    Thinking,
+    ThinkingDelta,
+    ToolCall,
+    ToolResult,
+    UserInput,
+)
 from chat_sessions.server.agents.citations import Citations
 from chat_sessions.server.agents.llm_agent import LlmAgent, ModelFailed
 from chat_sessions.server.documents.indexes import Index, open_index
 from chat_sessions.server.turns.agent import AgentTurn
-from tests.server.agents.openai_endpoint import DONE, Endpoint, chunk, endpoint, tokens
+from tests.server.agents.openai_endpoint import DONE, Endpoint, chunk, endpoint, endpoint_of, tokens, wanted
+from tests.server.documents.made import pdf
 
 KEY = "sk-secret-of-the-endpoint"
 
@@ -72,6 +84,107 @@ class TestAnswers:
         with endpoint(chunk("It carries"), chunk(finish="length"), DONE) as at:
             events = await events_of(at, boats)
         assert [event.content for event in events if isinstance(event, Text)] == ["It carries …"]
+
+
+DONE_SAYING_40 = (chunk("40 cars [1]."), chunk(finish="stop"), tokens(30, 3), DONE)
+
+
+class TestTools:
+    async def test_a_model_may_search_again_in_its_own_words_and_cite_what_it_found(self, boats: Index) -> None:
+        first = (*wanted("a1", "retrieve", '{"query": "people"}'), tokens(20, 5), DONE)
+        second = (chunk("Trains do [2]."), chunk(finish="stop"), tokens(30, 3), DONE)
+        with endpoint_of(first, second) as at:
+            events = await events_of(at, boats, "What carries cars?")
+        calls = [(event.call_id, event.arguments) for event in events if isinstance(event, ToolCall)]
+        assert [call_id for call_id, _ in calls] == ["call_1", "call_2"]
+        assert calls[1][1]["query"] == "people"
+        results = [event for event in events if isinstance(event, ToolResult)]
+        assert "Trains carry people." in str(results[1].result)
+        assert [event.content for event in events if isinstance(event, Text)] == ["Trains do [boats.md, Trains]."]
+        stop = events[-1]
+        assert isinstance(stop, Stop)
+        assert (stop.usage.input_tokens, stop.usage.output_tokens, stop.usage.turns) == (50, 8, 3)
+        *_, asked, read = at.requests[1]["messages"]
+        assert asked["tool_calls"][0]["function"] == {"name": "retrieve", "arguments": '{"query": "people"}'}
+        assert (read["role"], read["tool_call_id"]) == ("tool", "a1")
+        assert read["content"] == "[2] boats.md, Trains\n# Trains\n\nTrains carry people."
+
+    async def test_a_model_may_read_the_whole_page_of_a_passage(self, tmp_path: Path) -> None:
+        (tmp_path / "boats.pdf").write_bytes(pdf([(72, 700, "The ferry carries 40 cars.")]))
+        index = open_index("idx-boats", tmp_path)
+        first = (*wanted("a1", "read", '{"passage": 1}'), DONE)
+        with endpoint_of(first, DONE_SAYING_40) as at:
+            events = await events_of(at, index)
+        (*_, result) = (event for event in events if isinstance(event, ToolResult))
+        assert result.name == "read"
+        assert result.image_attachment is not None
+        assert at.requests[1]["messages"][-1]["content"].startswith("[1] boats.pdf, page 1, the whole page\n")
+
+    @pytest.mark.parametrize(
+        ("name", "arguments", "said"),
+        [
+            ("read", '{"passage": 9}', "there is no passage 9"),
+            ("read", '{"passage": "one"}', "there is no passage one"),
+            ("delete", '{"file": "boats.md"}', "there is no such tool; use retrieve or read"),
+            ("retrieve", "{}", "(nothing was found)"),
+            ("retrieve", '{"query"', "(nothing was found)"),
+        ],
+    )
+    async def test_a_call_that_makes_no_sense_is_answered_with_the_reason(
+        self, boats: Index, name: str, arguments: str, said: str
+    ) -> None:
+        with endpoint_of((*wanted("a1", name, arguments), DONE), DONE_SAYING_40) as at:
+            events = await events_of(at, boats)
+        assert at.requests[1]["messages"][-1]["content"] == said
+        assert [event.content for event in events if isinstance(event, Text)] == ["40 cars [boats.md, Ferries]."]
+
+    async def test_a_model_that_only_calls_tools_is_asked_without_them_in_the_end(self, boats: Index) -> None:
+        only_calls = (*wanted("a1", "retrieve", '{"query": "cars"}'), DONE)
+        with endpoint_of(only_calls) as at, pytest.raises(ModelFailed, match="gave an empty answer"):
+            await events_of(at, boats)
+        assert ["tools" in request for request in at.requests] == [True, True, True, True, False]
+
+    async def test_a_model_without_tools_is_asked_once_more_without_them_and_then_never_with(
+        self, boats: Index
+    ) -> None:
+        with endpoint_of(DONE_SAYING_40, takes_tools=False) as at:
+            agent = LlmAgent.at("small", at.url, KEY)
+            for _ in range(2):
+                turn = AgentTurn("ses-1", "How many cars?", [boats], [])
+                events = [event async for event in agent.run(turn)]
+                assert isinstance(events[-1], Stop)
+        assert ["tools" in request for request in at.requests] == [True, False, False]
+
+    async def test_an_answer_has_a_bound(self, boats: Index) -> None:
+        with endpoint(*DONE_SAYING_40) as at:
+            await events_of(at, boats)
+        assert at.requests[0]["max_tokens"] == 4096
+
+
+class TestTitles:
+    def test_a_session_gets_its_title_from_the_model_once_its_first_message_is_answered(self, tmp_path: Path) -> None:
+        (tmp_path / "a.md").write_text("The ferry carries 40 cars.")
+        title = (chunk('"Cars on the ferry"'), chunk(finish="stop"), DONE)
+        with (
+            endpoint_of(DONE_SAYING_40, title, title, DONE_SAYING_40) as at,
+            LocalServer(indexes={"idx-a": tmp_path}, agent=LlmAgent.at("small", at.url, KEY)) as server,
+        ):
+            session = server.client().session()
+            session.ask("How many cars does the ferry carry?")
+            titles = (session.summary().generated_title for _ in range(2000))
+            assert "Cars on the ferry" in titles
+            assert session.set_title(first_message="Something else").generated_title == "Cars on the ferry"
+            session.ask("And people?")
+        assert len(at.requests) == 4
+
+    def test_without_a_title_of_the_model_the_first_sentence_is_the_title(self, tmp_path: Path) -> None:
+        (tmp_path / "a.md").write_text("The ferry carries 40 cars.")
+        with endpoint() as at:
+            pass
+        with LocalServer(indexes={"idx-a": tmp_path}, agent=LlmAgent.at("small", at.url, KEY)) as server:
+            client = server.client()
+            session = client.create(index_ids=["idx-a"])
+            assert client.set_title(session.session_id, first_message="Ferries.").generated_title == "Ferries"
 
 
 class TestFailures:

@@ -121,6 +121,16 @@ class TestQuoting:
     ) -> None:
         assert text_of(await events_of(prompt, [examples])).startswith(f"{missing} The nearest:\n\n")
 
+    async def test_the_capital_of_a_german_noun_makes_it_no_name(self, tmp_path: Path) -> None:
+        index = served(tmp_path, a_md="Die Bewerbung ist bis zum 15. Oktober zu senden. Der Beitrag beträgt 90 Euro.")
+        text = text_of(await events_of("Wann endet die Einreichfrist für die Bewerbung?", [index]))
+        assert text.startswith("Die Bewerbung ist bis zum 15. Oktober zu senden.")
+
+    async def test_a_compound_is_found_by_its_last_part(self, tmp_path: Path) -> None:
+        index = served(tmp_path, a_md="Der Jahresbeitrag beträgt 90 Euro. Beiträge sind im Mai fällig.", b_md="Ruhe!")
+        text = text_of(await events_of("Wie hoch ist der Mitgliedsbeitrag?", [index]))
+        assert text.startswith("Der Jahresbeitrag beträgt 90 Euro.")
+
     @pytest.mark.parametrize("prompt", ["hello", "?", ""])
     async def test_where_nothing_is_near_the_files_that_were_searched_are_named(
         self, examples: Index, prompt: str
@@ -194,7 +204,16 @@ class TestQuotes:
     def test_a_caption_that_fits_is_shown_with_its_table(self) -> None:
         table = "| Article | Stock |\n|---|---|\n| Rope | 4 |\n| Sail | 9 |"
         text = quote(f"Prices are in Euro.\n\nTable 3. Goods held in winter\n\n{table}", {"winter": 1.0}, ["eng"])
-        assert text == f"Table 3. Goods held in winter\n\n{table}"
+        assert text == f"…\n\nTable 3. Goods held in winter\n\n{table}"
+
+    def test_a_line_is_shown_with_what_follows_it(self) -> None:
+        parts = ("Maintenance contract", "The fee is 2,340 euros a year.", "Parts are not included. " * 30)
+        assert quote("\n\n".join(parts), {"mainten": 1.0}, ["eng"]) == f"{parts[0]}\n\n{parts[1]}\n\n…"
+
+    def test_paragraphs_left_out_between_two_that_fit_are_shown_by_a_sign(self) -> None:
+        middle = "Nothing of note happened here. " * 20
+        text = quote(f"The ferry is old.\n\n{middle}\n\nA ferry costs much.", {"ferri": 2.0}, ["eng"])
+        assert text == "The ferry is old.\n\n…\n\nA ferry costs much."
 
     def test_a_long_text_is_cut_between_sentences_with_a_sign_on_each_side(self) -> None:
         before = "The weather was fine all winter. " * 20

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 import os
+import shutil
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, cast
@@ -13,7 +14,7 @@ import pytest
 from PIL import Image
 
 from chat_sessions.core.errors import ConfigurationError
-from chat_sessions.server.documents import files
+from chat_sessions.server.documents import files, keeping
 from chat_sessions.server.documents.files import DocumentError
 from chat_sessions.server.documents.indexes import Index, open_index
 from chat_sessions.server.documents.library import Library
@@ -155,6 +156,24 @@ class TestKeeping:
         reading.clear()
         assert len(names(open_index("idx-docs", tmp_path, index_store=store))) == 6
         assert len(reading) <= 3
+
+    def test_what_another_version_cut_in_its_way_is_read_again_and_removed_when_it_is_no_longer_used(
+        self, folder: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        store = tmp_path_factory.mktemp("store")
+        open_index("idx-own", folder, index_store=store)
+        (before,) = store.glob("index-*.db")
+        changed = tmp_path_factory.mktemp("changed") / "documents"
+        shutil.copytree(Path(keeping.__file__).parent, changed)
+        with (changed / "reading" / "passages.py").open("a") as code:
+            code.write("# other passages\n")
+        monkeypatch.setattr(keeping, "__file__", str(changed / "keeping.py"))
+        read = open_index("idx-own", folder, index_store=store)
+        assert read.count > 0
+        assert len(list(store.glob("index-*.db"))) == 2
+        os.utime(before, (0, 0))
+        open_index("idx-own", folder, index_store=store)
+        assert before not in store.glob("index-*.db")
 
     def test_a_store_that_cannot_be_used_is_refused_with_what_to_do(self, folder: Path) -> None:
         with pytest.raises(ConfigurationError, match=r"indexes cannot be kept in .*zoo\.txt.*name another folder"):

@@ -47,6 +47,8 @@ def ui(
     local: options.Local = None,
     backend: options.Backend = None,
     llm: options.Llm = None,
+    llm_base_url: options.LlmBaseUrl = None,
+    llm_key: options.LlmKey = None,
     agent: options.Agent = None,
     tool: options.Tool = None,
     workspace: options.Workspace = None,
@@ -63,7 +65,7 @@ def ui(
     from chat_sessions.web.live.sessions import Confirmations
 
     terminal = Terminal()
-    agent_options = AgentOptions(llm, agent, tool, workspace, conversation, confirm)
+    agent_options = AgentOptions(llm, agent, tool, workspace, conversation, confirm, llm_base_url, llm_key)
     where = Where(api_key, base_url, region, local, backend, agent_options, timeout, folder or ()).configured()
     listener = Listener(port, host=host)
     confirmations = Confirmations()

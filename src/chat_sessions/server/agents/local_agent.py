@@ -11,8 +11,8 @@ import time
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 
-from chat_sessions.core.events import Event, Stop, Text, TextDelta, Thinking, ThinkingDelta, ToolCall, ToolResult
-from chat_sessions.core.models import ImageAttachment, Usage
+from chat_sessions.core.events import Event, Stop, Text, TextDelta, Thinking, ThinkingDelta, ToolResult
+from chat_sessions.core.models import Usage
 from chat_sessions.server.agents.quotes import quote
 from chat_sessions.server.agents.retrieval import (
     Retrieved,
@@ -20,12 +20,13 @@ from chat_sessions.server.agents.retrieval import (
     citation,
     earlier_prompt,
     plan,
+    read_page,
     retrieve,
     retrieve_call,
     retrieve_result,
 )
 from chat_sessions.server.documents.indexes import Hit, Index
-from chat_sessions.server.documents.reading.terms import terms, words
+from chat_sessions.server.documents.reading.terms import function_words, terms, words
 from chat_sessions.server.turns.agent import AgentTurn
 
 __all__ = ["QUOTES", "LocalAgent"]
@@ -80,7 +81,7 @@ class LocalAgent:
         yield _counted(result, count)
         best = found.hits[0] if found.hits else None
         if best is not None and best.attachment_name is not None:
-            for event in _read(f"call_{number + 1}", best, turn.indexes):
+            for event in read_page(f"call_{number + 1}", best, turn.indexes):
                 yield _counted(event, count) if isinstance(event, ToolResult) else event
                 await asyncio.sleep(0)
         text = await asyncio.to_thread(_answer, turn.prompt, found, turn.indexes)
@@ -136,9 +137,15 @@ def _fits(found: Retrieved, shown: Sequence[Hit]) -> bool:
 
 def _names(prompt: str, missing: Sequence[str]) -> list[str]:
     """Return the names and numbers among the words: without one of them, a passage can be about something else."""
-    # The first word is capitalised whatever it is.
-    first = next(words(prompt), "")
-    return [word for word in missing if any(map(str.isdigit, word)) or (word != first and word != word.lower())]
+    asked = list(words(prompt))
+    # German has a capital for every noun.
+    is_german = len(function_words(asked, ["deu"])) > len(function_words(asked, ["eng"]))
+    return [
+        word
+        for word in missing
+        # The first word is capitalised whatever it is.
+        if any(map(str.isdigit, word)) or not (is_german or word in (asked[0], word.lower()))
+    ]
 
 
 def _nothing(missing: Sequence[str], found: Retrieved, indexes: Sequence[Index], *, nearest: bool) -> str:
@@ -161,19 +168,6 @@ def _named(names: Sequence[str]) -> str:
 def _listed(words: Sequence[str]) -> str:
     quoted = [f"“{word}”" for word in words]
     return quoted[0] if len(quoted) == 1 else f"{', '.join(quoted[:-1])} or {quoted[-1]}"
-
-
-def _read(call_id: str, hit: Hit, indexes: Sequence[Index]) -> list[Event]:
-    """Return the events that show the whole page of a passage, with its image."""
-    number, name = hit.passage.page, hit.attachment_name
-    index = next(index for index in indexes if index.index_id == hit.index_id)
-    sheet = index.page(hit.document.file_id, number) if number is not None else None
-    if sheet is None or name is None:
-        return []
-    call = ToolCall(call_id=call_id, name="read", arguments={"file_id": hit.document.file_id, "page": number})
-    image = ImageAttachment(attachment_name=name, source_id=hit.document.file_id)
-    result = ToolResult(call_id=call_id, name="read", result={"content": sheet.text}, image_attachment=image)
-    return [call, result]
 
 
 def _thought(text: str, count: _Count) -> list[Event]:

@@ -11,6 +11,8 @@ __all__ = ["quote"]
 
 _LONGEST = 500
 _LONGEST_CAPTION = 250
+# With less than this, the blocks beside it are shown, too.
+_ENOUGH = 200
 _MOST_ROWS = 12
 # A table with so few rows is shown whole.
 _FEW_ROWS = 4
@@ -44,10 +46,23 @@ def quote(text: str, weights: Mapping[str, float], languages: Sequence[str]) -> 
         if at and block.is_table and not blocks[at - 1].is_table and len(blocks[at - 1].text) <= _LONGEST_CAPTION
     ]
     chosen += [at for at in captions if at + 1 in chosen] + [at + 1 for at in captions if at in chosen]
-    return "\n\n".join(
-        _rows(blocks[at], fit) if blocks[at].is_table else _sentences(blocks[at].text, fit)
-        for at in sorted(set(chosen))
-    )
+    chosen = _with_context(blocks, set(chosen))
+    shown = [_rows(blocks[at], fit) if blocks[at].is_table else _sentences(blocks[at].text, fit) for at in chosen]
+    return "\n\n".join(_with_gaps(shown, chosen, len(blocks), _CUT))
+
+
+def _with_context(blocks: Sequence[Block], chosen: set[int]) -> list[int]:
+    """Return the blocks to show: with few words chosen, what follows or comes before belongs to them."""
+    size = sum(len(blocks[at]) for at in chosen)
+    # A table says enough by itself.
+    while size < _ENOUGH and not any(blocks[at].is_table for at in chosen):
+        around = [at for at in (max(chosen) + 1, min(chosen) - 1) if 0 <= at < len(blocks) and at not in chosen]
+        fitting = [at for at in around if not blocks[at].is_table and size + len(blocks[at]) <= _LONGEST]
+        if not fitting:
+            break
+        chosen.add(fitting[0])
+        size += len(blocks[fitting[0]])
+    return sorted(chosen)
 
 
 def _rows(block: Block, fit: Callable[[str], float]) -> str:
@@ -58,7 +73,7 @@ def _rows(block: Block, fit: Callable[[str], float]) -> str:
     if top and len(chosen) > _MOST_ROWS:
         chosen = sorted(sorted(chosen, key=lambda at: -fits[at])[:_MOST_ROWS])
     chosen = chosen[:_MOST_ROWS] if len(chosen) > 2 * _MOST_ROWS else chosen
-    lines = list(_with_gaps(block.rows, chosen, f"| {_CUT} |"))
+    lines = _with_gaps([block.rows[at] for at in chosen], chosen, len(block.rows), f"| {_CUT} |")
     return "\n".join([block.head, *lines])
 
 
@@ -80,12 +95,13 @@ def _sentences(text: str, fit: Callable[[str], float]) -> str:
     return " ".join([*([_CUT] if cut_before else []), *parts[first : last + 1], *([_CUT] if cut_after else [])])
 
 
-def _with_gaps(rows: Sequence[str], chosen: Sequence[int], gap: str) -> Iterator[str]:
+def _with_gaps(shown: Sequence[str], places: Sequence[int], count: int, gap: str) -> Iterator[str]:
+    """Yield what is shown of `count` parts, with a sign wherever some are left out."""
     before = -1
-    for at in chosen:
+    for text, at in zip(shown, places, strict=True):
         if at > before + 1:
             yield gap
-        yield rows[at]
+        yield text
         before = at
-    if before + 1 < len(rows):
+    if before + 1 < count:
         yield gap

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pydantic import JsonValue
 
 from chat_sessions.core.events import Event, ToolCall, ToolResult, UserInput
+from chat_sessions.core.models import ImageAttachment
 from chat_sessions.server.documents.indexes import Hit, Index, rarity_in
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     "earlier_prompt",
     "left_out",
     "plan",
+    "read_page",
     "retrieve",
     "retrieve_call",
     "retrieve_result",
@@ -122,3 +124,16 @@ def retrieve_call(call_id: str, indexes: Sequence[Index], query: str, limit: int
 def retrieve_result(call: ToolCall, found: Retrieved) -> ToolResult:
     """Return the event of the result of `retrieve`."""
     return ToolResult(call_id=call.call_id, name=call.name, result=found.as_result())
+
+
+def read_page(call_id: str, hit: Hit, indexes: Sequence[Index]) -> list[Event]:
+    """Return the events that show the whole page of a passage, with its image; none for a passage without a page."""
+    number, name = hit.passage.page, hit.attachment_name
+    index = next(index for index in indexes if index.index_id == hit.index_id)
+    sheet = index.page(hit.document.file_id, number) if number is not None else None
+    if sheet is None:
+        return []
+    call = ToolCall(call_id=call_id, name="read", arguments={"file_id": hit.document.file_id, "page": number})
+    image = ImageAttachment(attachment_name=name, source_id=hit.document.file_id) if name else None
+    result = ToolResult(call_id=call_id, name="read", result={"content": sheet.text}, image_attachment=image)
+    return [call, result]

@@ -21,7 +21,6 @@ from chat_sessions.server.api.wire import (
 )
 from chat_sessions.server.store.records import SessionRecord
 from chat_sessions.server.turns.segments import hidden_in_history
-from chat_sessions.server.turns.titles import title_of
 
 __all__ = ["create_session", "delete_session", "list_sessions", "retrieve_session", "session_summary", "set_title"]
 
@@ -76,7 +75,7 @@ async def session_summary(session_id: str, chat: Opened, _scope: _Scope) -> Sess
 
 async def set_title(session_id: str, chat: Opened, _scope: _Scope, body: SetTitle) -> SessionSummaryBody:
     """Make a session's title from its first message."""
-    return _summary(chat, await chat.store.set_title(session_id, title_of(body.first_message)))
+    return _summary(chat, await chat.turns.titles.set(session_id, body.first_message))
 
 
 def _summary(chat: Context, record: SessionRecord) -> SessionSummaryBody:

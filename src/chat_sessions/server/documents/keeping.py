@@ -31,7 +31,7 @@ MEMORY = ":memory:"
 """In place of a folder: nothing is kept."""
 
 _log = logging.getLogger(__name__)
-# Whatever changes what is read of the same bytes, or how it is kept, changes this.
+# A change to the tables changes this; one to what is read of the same bytes shows by itself.
 _FORMAT = 3
 _READ_BY = ("liteparse", "kreuzberg", "charset-normalizer", "markdown-it-py", "PyStemmer", "bm25s")
 _TABLES = """
@@ -283,6 +283,7 @@ class IndexStore:
         for statement in filter(str.strip, _TABLES.split(";")):
             opened.execute(statement)
         since = time.time() - _UNUSED_SECONDS
+        self._remove_old_versions(since)
         with opened:
             unused = opened.execute("SELECT root, ranking FROM roots WHERE used_at < ?", (since,)).fetchall()
             for root, ranking in unused:
@@ -298,6 +299,16 @@ class IndexStore:
             for table, column in (("passages", "document"), ("sheets", "document"), ("documents", "id")):
                 opened.executemany(f"DELETE FROM {table} WHERE {column} = ?", old)  # noqa: S608
 
+    def _remove_old_versions(self, since: float) -> None:
+        """Remove what other versions kept and no longer use."""
+        if self.folder is None:
+            return
+        mine = f"index-{self._version.hex()[:12]}.db"
+        for path in self.folder.glob("index-*.db*"):
+            with contextlib.suppress(OSError):
+                if not path.name.startswith(mine) and path.stat().st_mtime < since:
+                    path.unlink()
+
 
 _KEPT = "documents.id, language, passages, notes, failure"
 _left: list[sqlite3.Connection] = []
@@ -312,6 +323,8 @@ def _version() -> bytes:
     from chat_sessions.server.documents.reading.ocr import ocr_languages
 
     parts = [str(_FORMAT), *(f"{name} {version(name)}" for name in _READ_BY), *ocr_languages()]
+    # How text is cut and stemmed is known by the code that does it: a number would be forgotten.
+    parts += [path.read_text("utf-8") for path in sorted(Path(__file__).parent.glob("reading/*.py"))]
     return hashlib.blake2b("\n".join(parts).encode(), digest_size=32).digest()
 
 

@@ -33,7 +33,10 @@ _FILES = "files.json"
 # The small segment may have this many passages, or this share of those in the large one.
 _SMALL, _SMALL_SHARE = 500, 0.2
 _SHORTEST_PART = 4
+_SHORTEST_END = 6
 _MOST_RELATED = 20
+_MOST_LOOKED_AT = 1000
+_RARE = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,14 +61,19 @@ class Found:
 class Segment:
     """Some files, with the score of each of their passages for each term."""
 
-    def __init__(self, files: Sequence[Ranked], scores: Any) -> None:
+    def __init__(self, files: Sequence[Ranked], scores: Any, joined: str = "") -> None:
         self.files = files
         self._scores = scores
+        self._joined = joined
         counts = np.array([file.passages for file in files], dtype=np.int64)
         self._starts = np.concatenate(([0], np.cumsum(counts)))
         self._alive: NDArray[np.float32] | None = None
         self._vocabulary: Mapping[str, int] = scores.vocab_dict
-        self._bounds: NDArray[np.int64] = scores.scores["indptr"]
+        # For each term, where those of its passages begin among `_having`, which have `_weights`. Views: a slice of a
+        # file in memory costs more.
+        self._bounds: NDArray[np.int64] = np.asarray(scores.scores["indptr"])
+        self._having: NDArray[np.int64] = np.asarray(scores.scores["indices"])
+        self._weights: NDArray[np.float32] = np.asarray(scores.scores["data"])
         self._places = {file: place for place, file in enumerate(files)}
 
     @classmethod
@@ -90,7 +98,7 @@ class Segment:
 
     def copy(self) -> Segment:
         """Return the same segment with all its files."""
-        return Segment(self.files, self._scores)
+        return Segment(self.files, self._scores, self._joined)
 
     def __contains__(self, file: Ranked) -> bool:
         return file in self._places
@@ -100,10 +108,19 @@ class Segment:
         """How many passages it has."""
         return int(self._starts[-1])
 
-    @property
-    def vocabulary(self) -> Iterable[str]:
-        """The terms that occur."""
-        return self._vocabulary
+    def terms_with(self, part: str) -> Iterator[str]:
+        """Yield terms that a string is part of, a thousand at most."""
+        if not self._joined:
+            # One search over all of them takes a fraction of what looking at each would.
+            self._joined = "\n".join(["", *self._vocabulary, ""])
+        at = 0
+        for _ in range(_MOST_LOOKED_AT):
+            at = self._joined.find(part, at)
+            if at < 0:
+                return
+            start, end = self._joined.rfind("\n", 0, at) + 1, self._joined.find("\n", at)
+            yield self._joined[start:end]
+            at = end
 
     def without(self, gone: Iterable[Ranked]) -> None:
         """Leave out the passages of some of the files from now on."""
@@ -123,9 +140,17 @@ class Segment:
         """Yield the passages with the highest scores, in no order."""
         total: NDArray[np.float32] = np.zeros(self.size, dtype=np.float32)
         for term, weight in weights.items():
-            count = self.frequency(term)
-            if count:
-                total += (weight / rarity(count, self.size)) * self._scores.get_scores([term])
+            number = self._vocabulary.get(term)
+            if number is None:
+                continue
+            having = slice(int(self._bounds[number]), int(self._bounds[number + 1]))
+            count = having.stop - having.start
+            share = weight / rarity(count, self.size)
+            # Its own `get_scores` makes an array of all passages for each term, which pays for frequent ones alone.
+            if count * _RARE < self.size:
+                total[self._having[having]] += share * self._weights[having]
+            else:
+                total += share * self._scores.get_scores([term])
         if self._alive is not None:
             total *= self._alive
         places = np.argpartition(-total, limit)[:limit] if limit < self.size else np.arange(self.size)
@@ -180,15 +205,17 @@ class Ranking:
     def related(self, word: str) -> list[str]:
         """Return the compounds that a term is part of, the shortest first, or else its own parts.
 
-        A part begins or ends it, and makes up half of it at least.
+        A part begins it and makes up half of it at least, or ends it and makes up a third: in a compound such as
+        "Mitgliedsbeitrag", the end says what it is.
         """
         if len(word) < _SHORTEST_PART:
             return []
-        known = {term for segment in self._segments for term in segment.vocabulary}
-        found = [term for term in known if word in term]
+        found = {term for segment in self._segments for term in segment.terms_with(word)}
         if not found:
-            least = max(_SHORTEST_PART, len(word) / 2)
-            found = [term for term in known if len(term) >= least and (word.startswith(term) or word.endswith(term))]
+            begins = max(_SHORTEST_PART, math.ceil(len(word) / 2))
+            ends = max(_SHORTEST_END, math.ceil(len(word) / 3))
+            parts = {word[:at] for at in range(begins, len(word))} | {word[-at:] for at in range(ends, len(word))}
+            found = {part for part in parts if self.frequency(part)}
         return sorted(found, key=lambda term: (len(term), term))[:_MOST_RELATED]
 
     def best(self, weights: Mapping[str, float], limit: int) -> list[Found]:

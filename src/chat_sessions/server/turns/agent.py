@@ -48,7 +48,11 @@ class AgentTurn:
 
 
 class Agent(Protocol):
-    """Answers turns. One agent serves all sessions, several turns at a time."""
+    """Answers turns. One agent serves all sessions, several turns at a time.
+
+    An agent may also have `async def title_for(self, message: str) -> str | None`: the title of a session that begins
+    with this message. Without it, or where it returns None, the title is the message's first sentence.
+    """
 
     def run(self, turn: AgentTurn) -> AsyncIterator[Event]:
         """Yield every event of the turn's answer but `user_input`, which the server records itself.

@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
 import re
+from collections.abc import Awaitable, Callable
 
-__all__ = ["title_of"]
+from chat_sessions.server.store.database import StoreFailed
+from chat_sessions.server.store.records import SessionRecord, UnknownSession
+from chat_sessions.server.store.store import Store
+
+__all__ = ["Titles", "title_of"]
+
+_log = logging.getLogger(__name__)
 
 _LONGEST = 60
 _SENTENCE_END = re.compile(r"(?<=[.!?\u3002\uff01\uff1f])\s")
@@ -22,3 +31,50 @@ def title_of(message: str) -> str:
         cut = head.rfind(" ") if sentence[_LONGEST - 1] != " " else len(head)
         sentence = (head[:cut] if cut > _LONGEST // 2 else head).rstrip(" ,;:.") + "…"
     return sentence[0].upper() + sentence[1:]
+
+
+class Titles:
+    """Gives sessions their titles: those of the agent if it has a `title_for`, else their first sentences."""
+
+    def __init__(self, store: Store, agent: object, *, automatic: bool) -> None:
+        self._store = store
+        self._automatic = automatic
+        self._give: Callable[[str], Awaitable[str | None]] | None = getattr(agent, "title_for", None)
+        self._giving: set[asyncio.Task[None]] = set()
+
+    def first(self, message: str) -> str | None:
+        """Return the title that a session has from its first message, None if it gets none by itself."""
+        return title_of(message) if self._automatic else None
+
+    async def set(self, session_id: str, message: str) -> SessionRecord:
+        """Set a session's title by its first message, and return the session. Raises `UnknownSession`."""
+        await self._store.session(session_id)
+        return await self._store.set_title(session_id, await self._title(message))
+
+    def answered(self, session_id: str, message: str) -> None:
+        """Let the agent give a session a title, now that its first message has been answered."""
+        if self._automatic and self._give is not None:
+            # After the answer: a small machine has one model for both.
+            task = asyncio.create_task(self._replace(session_id, message))
+            self._giving.add(task)
+            task.add_done_callback(self._giving.discard)
+
+    async def close(self) -> None:
+        """Give up the titles that are being thought of."""
+        giving = list(self._giving)
+        for task in giving:
+            task.cancel()
+        if giving:
+            await asyncio.wait(giving)
+
+    async def _replace(self, session_id: str, message: str) -> None:
+        title = await self._title(message)
+        try:
+            # Somebody may have set another meanwhile.
+            if (await self._store.session(session_id)).generated_title == title_of(message):
+                await self._store.set_title(session_id, title)
+        except (UnknownSession, StoreFailed) as error:
+            _log.info("session %s keeps its title: %s", session_id, error)
+
+    async def _title(self, message: str) -> str:
+        return title_of(await self._give(message) or message if self._give is not None else message)

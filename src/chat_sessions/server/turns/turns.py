@@ -24,7 +24,7 @@ from chat_sessions.server.turns.orphans import Orphans
 from chat_sessions.server.turns.running import RunningTurn
 from chat_sessions.server.turns.segments import DELTA_TYPES, Segments, is_live
 from chat_sessions.server.turns.stops import closing, error_stop, job_metadata, stored
-from chat_sessions.server.turns.titles import title_of
+from chat_sessions.server.turns.titles import Titles
 
 __all__ = ["SessionBusy", "ShuttingDown", "Turns"]
 
@@ -67,6 +67,7 @@ class Turns:
         self._agent = agent if seconds is None else TimedAgent(agent, seconds)
         self._slots = TurnSlots(self._limits.running_turns)
         self._behaviour = behaviour
+        self.titles = Titles(store, agent, automatic=behaviour.automatic_title)
         self._running: dict[asyncio.Task[None], RunningTurn] = {}
         # The sessions in which a turn is being recorded; each future is done when it has been.
         self._beginning: dict[asyncio.Future[None], str] = {}
@@ -177,7 +178,7 @@ class Turns:
                 session_id,
                 user_input,
                 index_ids=index_ids,
-                title=title_of(prompt) if self._behaviour.automatic_title else None,
+                title=self.titles.first(prompt),
                 locked=self._behaviour.sources == "locked",
                 alone=self._behaviour.concurrent_turns != "parallel",
             )
@@ -217,6 +218,7 @@ class Turns:
             await asyncio.wait(list(self._running), timeout=drain)
         self._drained = True
         await self._end(list(self._running), "the server is shutting down")
+        await self.titles.close()
         if self._watching is not None:
             self._watching.cancel()
             await asyncio.wait([self._watching])
@@ -246,6 +248,7 @@ class Turns:
         segments = Segments()
         skipped: list[str] = []
         stop = Stop(usage=Usage(), is_error=False)
+        is_first = False
         try:
             indexes, skipped = self._library.queryable(index_ids)
             if skipped and (require_all_indexes or not indexes):
@@ -253,6 +256,7 @@ class Turns:
                 stop = error_stop(f"{which} of the requested indexes can be queried: no {', '.join(skipped)}")
             else:
                 history = await self._store.events(turn.session_id, without=DELTA_TYPES, before_turn=turn.turn_id)
+                is_first = not history
                 check = _Check(self._library, indexes)
                 agent_turn = AgentTurn(
                     session_id=turn.session_id,
@@ -278,6 +282,8 @@ class Turns:
         stop = stop.model_copy(update={"usage": usage, "skipped_index_ids": skipped or stop.skipped_index_ids})
         for event in (*segments.close(), stop):
             await events.put(stored(event))
+        if is_first and not stop.is_error:
+            self.titles.answered(turn.session_id, prompt)
 
     async def _ask(
         self, agent_turn: AgentTurn, segments: Segments, events: asyncio.Queue[StoredEvent], check: _Check

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
@@ -16,6 +17,7 @@ MAX_TEXT_CHARACTERS = 20_000_000
 """How much of a text is read; the rest is left out, with a note."""
 
 _AT_ONCE = 500_000
+_END_OF_LINE = re.compile(r"\n(?![ \t]*\|)")
 _JUDGED = 4000
 _TELLING = 2
 
@@ -57,12 +59,18 @@ def read(data: bytes, name: str) -> Iterator[Part]:
 
 
 def _pieces(text: str) -> Iterator[str]:
-    """Yield a long text in pieces that end where a paragraph does, so that a deadline costs what is not read yet."""
+    """Yield a long text in pieces that end where a paragraph does, so that a deadline costs what is not read yet.
+
+    A paragraph that is too long for that ends with one of its lines, but a table does not.
+    """
     start = 0
     while len(text) - start > _AT_ONCE:
-        end = text.find("\n\n", start + _AT_ONCE)
+        end = text.find("\n\n", start + _AT_ONCE, start + 2 * _AT_ONCE)
         if end < 0:
-            break
+            line = _END_OF_LINE.search(text, start + _AT_ONCE)
+            if line is None:
+                break
+            end = line.start()
         yield text[start:end]
         start = end
     yield text[start:]

@@ -58,6 +58,8 @@ def _extracted(data: bytes, media_type: str, **options: object) -> ExtractionRes
         words = str(error).lower()
         if "password" in words or "encrypt" in words:
             raise Unreadable("it is encrypted; save a copy without a password") from error
+        if "limit exceeded" in words:
+            raise Unreadable("it unpacks to more than is read of one file") from error
         raise Unreadable("it is damaged, or not what it begins like") from error
 
 
