@@ -288,10 +288,10 @@ async def test_an_interruption_in_the_transport_ends_every_reader(
     read, other = response.response_gen, response.response_gen
     next(read)
 
-    def interrupt(self: object) -> Event:
+    def interrupt(self: object) -> Event | None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("chat_sessions.http.event_response.EventResponse.__next__", interrupt)
+    monkeypatch.setattr("chat_sessions.http.event_response.EventResponse.ready_event", interrupt)
     with pytest.raises(KeyboardInterrupt):
         next(read)
     assert next(other) == TOKENS[0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 from collections.abc import Callable, Iterator
 from types import FrameType
@@ -55,11 +56,15 @@ class Counter:
         self.marks: list[int] = []
 
     def __enter__(self) -> Self:
+        # What the collector calls is not the answer's.
+        gc.collect()
+        gc.disable()
         sys.setprofile(self._count)
         return self
 
     def __exit__(self, *_: object) -> None:
         sys.setprofile(None)
+        gc.enable()
 
     def _count(self, frame: FrameType, event: str, arg: object) -> None:
         self.calls += event == "call"

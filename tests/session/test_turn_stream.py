@@ -41,6 +41,7 @@ from chat_sessions import (
     UserInput,
 )
 from chat_sessions.core.events import dump_event
+from chat_sessions.http.event_response import EventResponse
 from chat_sessions.session import recovery
 from chat_sessions.session.backend import TurnRequest
 from chat_sessions.session.deadlines import EventClock
@@ -414,6 +415,27 @@ async def test_a_stream_that_is_closed_gives_out_nothing_of_what_has_come(chat: 
         assert stream.take() is None
         assert await do(stream.next_update()) is None
         assert stream.turn.text == "Hel"
+
+
+def test_a_stream_that_is_interrupted_between_two_events_gives_out_no_more(
+    sync_chat: LlamaCloudChat, wire: WireServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def handle(_: Request, connection: Connection) -> None:
+        connection.start_stream()
+        connection.chunk(in_one_read(*HELLO))
+        connection.wait_until_closed()
+
+    def interrupt(self: object) -> Event | None:
+        raise KeyboardInterrupt
+
+    wire.on("POST", "/messages/stream", handle)
+    with sync_chat.stream("ses-1", "q", index_ids=["idx-1"], baseline=False) as stream:
+        assert next(stream) == HELLO[0]
+        with monkeypatch.context() as patched:
+            patched.setattr(EventResponse, "ready_event", interrupt)
+            with pytest.raises(KeyboardInterrupt):
+                next(stream)
+        assert list(stream) == []
 
 
 async def test_a_task_that_took_what_had_come_already_may_not_wait_for_the_turn(

@@ -96,9 +96,14 @@ class TurnState:
         """What is ready to be given out, without waiting; None if nothing is."""
         while not self._ready:
             # Several events arrive with one read: most tokens need no more than this.
-            if self._live is None or (event := self._live.ready_event()) is None:
-                return None
-            self._ready += self._updates(event)
+            try:
+                if self._live is None or (event := self._live.ready_event()) is None:
+                    return None
+                self._ready += self._updates(event)
+            except BaseException:
+                # Interrupted: an event may be lost, and what follows it would be taken for the whole answer.
+                self._release()
+                raise
         if (slot := self._slot) is not None:
             slot.note_read()
         return self._ready.popleft()
