@@ -137,6 +137,7 @@ class LlmAgent:
         desk = Desk(turn, found, self._passages)
         messages = _messages(turn, desk.shown)
         usage = Usage(turns=2)
+        said = ""
         for left in reversed(range(_ROUNDS + 1)):
             citations = Citations(desk.places)
             said = finish = ""
