@@ -1,8 +1,8 @@
 """Break what decides on a turn, one small change at a time, and see that its tests fail: `make mutants`.
 
-Each module below is changed in a copy of the tree, in all the ways that cosmic-ray knows, and the tests beside it run for each
-change, in a process forked from one that has loaded the libraries. Prints the changes that no test noticed, and
-ends with 1 if fewer than nine of ten were. Modules as arguments leave out the others.
+Each module below is changed in a copy of the tree, in all the ways that cosmic-ray knows, and the tests beside it run
+for each change, in a process forked from one that has loaded the libraries. Prints the changes that no test noticed,
+and ends with 1 if fewer than nine of ten were. Modules as arguments leave out the others.
 """
 
 from __future__ import annotations
@@ -88,8 +88,18 @@ def changes(source: str) -> Iterator[tuple[str, str]]:
             continue
         number = 0
         while (changed := mutate_code(source, operator(), number)) is not None:
-            yield name.removeprefix("core/"), changed
+            if is_python(changed):
+                yield name.removeprefix("core/"), changed
             number += 1
+
+
+def is_python(source: str) -> bool:
+    """Whether this can be compiled: the tool takes the `*` of a signature for a product."""
+    try:
+        compile(source, "changed", "exec")
+    except SyntaxError:
+        return False
+    return True
 
 
 def passes(tree: Path, tests: tuple[str, ...]) -> bool:

@@ -3,8 +3,8 @@
     python -m benchmarks.soak --minutes 60                          SQLite, one process
     python -m benchmarks.soak --minutes 60 --workers 2              PostgreSQL (CHAT_SESSIONS_POSTGRES_URL), two workers
 
-Ends with 1 when an answer is lost, doubled or another one than was shown, when a prompt was sent twice, when an error was
-untrue, or when a session is stuck.
+Ends with 1 when an answer is lost, doubled or another one than was shown, when a prompt was sent twice, when an error
+was untrue, or when a session is stuck.
 """
 
 from __future__ import annotations
@@ -127,16 +127,17 @@ async def _sample(server: Server, end: float, told: Sequence[Told], every: float
     began = time.monotonic()
     while time.monotonic() + every < end + 1:
         await asyncio.sleep(every)
-        own = int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
-        files = len(list(Path("/proc/self/fd").iterdir()))
-        try:
-            served = f"{server.memory():.0f}"
-        except OSError:  # it is being killed
-            served = "-"
-        minute = (time.monotonic() - began) / 60
-        print(
-            f"{minute:>7.1f}{len(told):>8,}{own:>12.0f}{files:>7}{threading.active_count():>9}{served:>12}", flush=True
-        )
+        print(f"{(time.monotonic() - began) / 60:>7.1f}{len(told):>8,}{_held(server)}", flush=True)
+
+
+def _held(server: Server) -> str:
+    own = int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
+    files = len(list(Path("/proc/self/fd").iterdir()))
+    try:
+        served = f"{server.memory():.0f}"
+    except OSError:  # it is being killed
+        served = "-"
+    return f"{own:>12.0f}{files:>7}{threading.active_count():>9}{served:>12}"
 
 
 async def _compare(chat: LlamaCloudChat, clients: Sequence[Client], told: Sequence[Told], shared: str) -> Counter[str]:

@@ -1,10 +1,10 @@
 """Run the long runs of what a turn promises, and print their figures. Ends with 1 if a promise was broken.
 
-    python -m benchmarks.truth                  all of them: an hour
-    python -m benchmarks.truth tellings         1,000,000 random turns, told, stored and cut in any way
-    python -m benchmarks.truth sweep            a cut at every byte, through six surfaces, in sessions of three kinds
-    python -m benchmarks.truth signals          20,000 signals
-    python -m benchmarks.truth schedules        10,000 schedules of faults, as `python -m benchmarks.faults`
+python -m benchmarks.truth                  all of them: an hour
+python -m benchmarks.truth tellings         1,000,000 random turns, told, stored and cut in any way
+python -m benchmarks.truth sweep            a cut at every byte, through six surfaces, in sessions of three kinds
+python -m benchmarks.truth signals          20,000 signals
+python -m benchmarks.truth schedules        10,000 schedules of faults, as `python -m benchmarks.faults`
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Signals whose handler raises, as Ctrl-C's does, between any two bytecodes of a turn: no session may be stuck after one."""
+"""Signals whose handler raises, as that of Ctrl-C does, between any two bytecodes of a turn: no session is stuck."""
 
 from __future__ import annotations
 

@@ -28,5 +28,7 @@ def compare(cases: int, seed: int) -> int:
             said = now
             print(f"  {number + 1 - seed:,} turns, {differ} different", flush=True)
     seconds = time.perf_counter() - began
-    print(f"{cases:,} random turns (cases {seed} to {seed + cases - 1}), {seconds:.0f} s: {differ} different", flush=True)
+    print(
+        f"{cases:,} random turns (cases {seed} to {seed + cases - 1}), {seconds:.0f} s: {differ} different", flush=True
+    )
     return differ
