@@ -35,7 +35,7 @@ class Clock:
     """Seconds, as the test says."""
 
     def __init__(self) -> None:
-        self.now = 100.0
+        self.now = 7.0
 
     def __call__(self) -> float:
         return self.now
@@ -142,9 +142,9 @@ def test_without_a_deadline_a_turn_that_the_session_shows_is_waited_for_and_anot
     seen.look([ASKED])
     unseen, _ = recovery(clock, budget=None)
     assert seen.time_left is None
-    clock.now += 59.9
+    clock.now += 59.75
     assert not unseen.is_over
-    clock.now += 0.1
+    clock.now += 0.25
     assert unseen.is_over
     clock.now += 10_000
     assert not seen.is_over
@@ -153,10 +153,10 @@ def test_without_a_deadline_a_turn_that_the_session_shows_is_waited_for_and_anot
 @pytest.mark.parametrize("status", [500, 501, 503])
 def test_a_service_that_says_it_failed_is_believed_after_three_seconds(clock: Clock, status: int) -> None:
     made, _ = recovery(clock, cause=failure(status))
-    clock.now += 2.9
+    clock.now += 2.75
     made.look([])
     assert not made.is_over
-    clock.now += 0.1
+    clock.now += 0.25
     assert made.is_over
     assert made.verdict() is made.cause
 
