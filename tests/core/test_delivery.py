@@ -96,6 +96,13 @@ def test_words_of_the_answer_or_a_call_id_tell_this_turn_from_an_earlier_one() -
     )
 
 
+def test_words_of_the_answer_are_evidence_where_only_one_side_shows_its_tools() -> None:
+    told = asked("q", CALL, RESULT, Text(content="An answer"), STOP)
+    assert decide(live=live(TextDelta(content="An ")), history=told).outcome == "finished"
+    hidden = asked("q", Text(content="An answer"), STOP)
+    assert decide(live=live(CALL, RESULT, TextDelta(content="An ")), history=hidden).outcome == "finished"
+
+
 def test_the_same_prompt_still_unanswered_at_the_end_of_the_history_is_this_one() -> None:
     history = asked("q", Text(content="old answer"), STOP) + asked("q")
     assert decide(live=live(), history=history) == Delivery("running", (), 1)
