@@ -106,6 +106,7 @@ def test_words_of_the_answer_are_evidence_where_only_one_side_shows_its_tools() 
 def test_the_same_prompt_still_unanswered_at_the_end_of_the_history_is_this_one() -> None:
     history = asked("q", Text(content="old answer"), STOP) + asked("q")
     assert decide(live=live(), history=history) == Delivery("running", (), 1)
+    assert decide(live=live(), history=asked("other", STOP) + history) == Delivery("running", (), 2)
 
 
 def test_a_turn_that_an_earlier_look_found_is_looked_at_in_its_place() -> None:

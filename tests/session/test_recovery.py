@@ -52,7 +52,7 @@ def recovery(
     cause: Exception = BROKE,
     budget: float | None = 10.0,
     turns_before: int | None = 0,
-    in_doubt: bool = False,
+    **options: bool,
 ) -> tuple[Recovery, TurnFold]:
     fold = TurnFold("q")
     for event in live:
@@ -63,8 +63,8 @@ def recovery(
         session_id="ses-1",
         budget=budget,
         turns_before=turns_before,
-        in_doubt=in_doubt,
         now=clock,
+        **options,
     )
     return made, fold
 
