@@ -96,6 +96,13 @@ def test_words_of_the_answer_or_a_call_id_tell_this_turn_from_an_earlier_one() -
     )
 
 
+def test_where_nobody_counted_only_the_last_turn_can_be_this_one() -> None:
+    older = asked("q", Text(content="An answer"), STOP)
+    assert decide(live=live(TextDelta(content="An ")), history=older + asked("other", STOP)) == Delivery("not_shown")
+    found = decide(live=live(TextDelta(content="An ")), history=older + older)
+    assert (found.outcome, found.position) == ("finished", 1)
+
+
 def test_words_of_the_answer_are_evidence_where_only_one_side_shows_its_tools() -> None:
     told = asked("q", CALL, RESULT, Text(content="An answer"), STOP)
     assert decide(live=live(TextDelta(content="An ")), history=told).outcome == "finished"

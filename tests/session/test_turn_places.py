@@ -156,6 +156,18 @@ async def test_a_task_that_left_a_turn_looks_often_and_waits_a_quarter_of_a_seco
         one.release()
 
 
+async def test_only_the_first_turn_in_the_line_is_about_to_be_closed(clock: Clock) -> None:
+    first = await async_wait_for_turn("k")
+    context = contextvars.Context()
+    between = context.run(waiter)
+    last = waiter()
+    assert turn_queue._wait(last, clock.now + 600, None) == 0.25
+    first.release()
+    assert turn_queue._wait(last, clock.now + 600, None) == 1.0
+    for slot in (between, last):
+        slot.release()
+
+
 async def test_a_task_that_the_reader_began_waits_two_seconds_for_it(clock: Clock) -> None:
     slot = await async_wait_for_turn("k")
     waits: list[float] = []
