@@ -28,7 +28,7 @@ from cosmic_ray.plugins import get_operator, operator_names
 ROOT = Path(__file__).parents[1]
 PACKAGE = Path("src/chat_sessions")
 MODULES = {
-    "core/turn.py": ("tests/core/test_turn.py", "tests/core/test_delivery.py", "tests/core/test_tellings.py"),
+    "core/turn.py": ("tests/core/test_turn_value.py", "tests/core/test_turn.py", "tests/core/test_tellings.py"),
     "core/delivery.py": ("tests/core/test_delivery.py", "tests/core/test_tellings.py"),
     "session/recovery.py": ("tests/session/test_recovery.py",),
     "session/turn_queue.py": ("tests/session/test_turn_places.py", "tests/session/test_turn_queue.py"),
