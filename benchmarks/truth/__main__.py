@@ -30,6 +30,7 @@ def main() -> None:
     parser.add_argument("--schedules", type=int, default=10_000)
     parser.add_argument("--seed", type=int, default=0, help="of the first random turn and the first schedule")
     parser.add_argument("--turn", choices=("short", "long"), default="short", help="that is cut: 15 or 200 events")
+    parser.add_argument("--stride", type=int, default=1, help="cut it at one of so many bytes")
     given = parser.parse_args()
     if unknown := set(given.runs) - set(_RUNS):
         parser.error(f"no such run: {', '.join(sorted(unknown))}")
@@ -39,7 +40,7 @@ def main() -> None:
         if run == "signals":
             broken += hit_everywhere(given.signals)
         elif run == "sweep":
-            broken += cut_everywhere(given.turn)
+            broken += cut_everywhere(given.turn, given.stride)
         elif run == "schedules":
             broken += play_schedules(given.schedules, given.seed).broken.total()
         else:
