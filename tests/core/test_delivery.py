@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import unicodedata
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -150,6 +152,31 @@ def test_where_an_earlier_prompt_may_have_landed_too_only_the_answer_tells_which
 def test_white_space_in_a_prompt_does_not_make_it_another() -> None:
     history = asked("a\nb", STOP)
     assert decide(live=live(prompt=" a\r\nb\n"), history=history, turns_before=0).outcome == "finished"
+
+
+@pytest.mark.parametrize(
+    ("prompt", "kept"),
+    [
+        ("  padded \r\n twice ", "padded\ntwice"),
+        ("Müller's cafe\u0301", unicodedata.normalize("NFC", "Müller's cafe\u0301")),
+        ("ﬁne ①", unicodedata.normalize("NFKC", "ﬁne ①")),
+        ("is a < b & \"c\" > 'd'?", "is a &lt; b &amp; &quot;c&quot; &gt; &#x27;d&#x27;?"),
+        ("what does &amp; mean?", "what does &amp;amp; mean?"),
+    ],
+)
+def test_a_prompt_that_was_stored_in_another_form_is_recognised(prompt: str, kept: str) -> None:
+    history = asked(kept, Text(content="Hello"), STOP)
+    assert decide(live=Turn(prompt), history=history, turns_before=0).outcome == "finished"
+    other = asked("something else", Text(content="Hello"), STOP)
+    assert decide(live=Turn(prompt), history=other, turns_before=0).outcome == "unknown"
+
+
+def test_the_same_words_about_other_images_are_another_prompt() -> None:
+    one, two = ("data:image/png;base64,AAAA",), ("data:image/png;base64,BBBB",)
+    for mine, theirs in (((), one), (one, ()), (one, two), (two, one)):
+        history: list[Event] = [UserInput(content="q", image_urls=theirs), Text(content="Hello"), STOP]
+        assert decide(live=Turn("q", (), mine), history=history, turns_before=0) == Delivery("unknown")
+        assert decide(live=Turn("q", (), theirs), history=history, turns_before=0).outcome == "finished"
 
 
 def test_where_others_write_too_only_the_answer_tells_which_turn_is_this_one() -> None:

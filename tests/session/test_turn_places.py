@@ -263,3 +263,23 @@ def test_who_stands_ahead_is_told_in_order_and_those_behind_are_not(clock: Clock
     assert list(line.ahead_of(None)) == slots
     for slot in slots:
         slot.release()
+
+
+@pytest.mark.parametrize("shift", [-1, 1])
+def test_an_event_loop_of_another_thread_waits_for_the_reader_that_began_it(clock: Clock, shift: int) -> None:
+    async def ask() -> float:
+        second = waiter()
+        wait = turn_queue._wait(second, clock.now + 600, None)
+        second.release()
+        return wait
+
+    def read_and_ask() -> float:
+        slot = wait_for_turn("k")
+        reader = slot.reader
+        assert reader is not None
+        reader.thread += shift
+        wait = asyncio.run(ask())
+        slot.release()
+        return wait
+
+    assert contextvars.Context().run(read_and_ask) == 1.0
