@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
+from dataclasses import FrozenInstanceError
 
 import pytest
 from hypothesis import given
@@ -74,6 +75,16 @@ def test_a_prompt_that_the_session_does_not_show_is_not_shown() -> None:
     assert decide(live=live(), history=asked("other", STOP)) == Delivery("not_shown")
     assert decide(live=live(), history=asked("q", STOP), turns_before=1) == Delivery("not_shown")
     assert decide(live=live(TextDelta(content="a")), history=[]) == Delivery("not_shown")
+    for mine, theirs in (("a", "b"), ("b", "a")):
+        assert decide(live=live(prompt=mine), history=asked(theirs)) == Delivery("not_shown")
+
+
+def test_what_was_decided_stays_and_does_not_print_the_whole_turn() -> None:
+    delivery = decide(live=live(), history=asked("q", Text(content="Hello"), STOP), turns_before=0)
+    assert delivery.turn is not None
+    assert repr(delivery.turn) not in repr(delivery)
+    with pytest.raises(FrozenInstanceError):
+        delivery.outcome = "unknown"  # type: ignore[misc]
 
 
 def test_a_turn_without_a_stop_is_still_running_and_gives_what_is_new() -> None:
