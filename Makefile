@@ -1,6 +1,6 @@
 # Needs Python 3.11 or later and make; everything else is set up here, inside this folder.
 .DEFAULT_GOAL := help
-.PHONY: help demo test openhands consumers consumers-quick check lint format types layers coverage lowest beside fuzz docs docs-serve docs-release build bench bench-short own-files small-model picture comparison load release-check clean
+.PHONY: help demo test openhands consumers consumers-quick check lint format types layers coverage lowest beside fuzz docs docs-serve docs-release build bench bench-short own-files small-model picture comparison load long soak mutants release-check clean
 
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python3.14 python; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
@@ -171,6 +171,24 @@ comparison: .venvs/bench/.done  ## What clients make of the same faults: writes 
 
 load: .venv/.dev  ## Two workers on PostgreSQL (CHAT_SESSIONS_POSTGRES_URL), 2,000 turns, one worker killed.
 	$(BIN)/python -m benchmarks.load
+
+long: .venv/.dev  ## Signals, cuts at every byte, schedules of faults and random turns, by the thousand (an hour).
+	$(BIN)/python -m benchmarks.truth $(ARGS)
+
+# On PostgreSQL with two workers as well, if CHAT_SESSIONS_POSTGRES_URL names one.
+MINUTES ?= 60
+soak: .venv/.dev  ## Mixed clients on a server that is killed and restarted, for MINUTES=60; twice that with PostgreSQL.
+	$(BIN)/python -m benchmarks.soak --minutes $(MINUTES) $(ARGS)
+	@test -z "$$CHAT_SESSIONS_POSTGRES_URL" || $(BIN)/python -m benchmarks.soak --minutes $(MINUTES) --workers 2 $(ARGS)
+
+# The tool's dependencies are other versions than the project's.
+.venvs/mutants/.done: pyproject.toml | $(UV)
+	@rm -rf $(@D) && mkdir -p .venvs && $(UV) venv --quiet --python "$(PYTHON)" $(@D)
+	$(UV) pip install --quiet --compile-bytecode --python $(@D) --group test -e '.[all]' 'cosmic-ray>=8.7,<9'
+	@touch $@
+
+mutants: .venvs/mutants/.done  ## Break what decides on a turn in 700 ways, and see that tests fail (half an hour).
+	.venvs/mutants/bin/python scripts/mutants.py $(ARGS)
 
 clean:
 	rm -rf .venv .venvs .uv dist site .coverage* .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -17,6 +17,10 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 _SLOW = [HealthCheck.too_slow]
 settings.register_profile("default", deadline=None, suppress_health_check=_SLOW)
 settings.register_profile("long", deadline=None, suppress_health_check=_SLOW, max_examples=2000)
+# For `make mutants`, which runs the same tests hundreds of times.
+settings.register_profile(
+    "quick", deadline=None, suppress_health_check=_SLOW, max_examples=25, derandomize=True, database=None
+)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import unicodedata
+from dataclasses import FrozenInstanceError
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -72,6 +75,16 @@ def test_a_prompt_that_the_session_does_not_show_is_not_shown() -> None:
     assert decide(live=live(), history=asked("other", STOP)) == Delivery("not_shown")
     assert decide(live=live(), history=asked("q", STOP), turns_before=1) == Delivery("not_shown")
     assert decide(live=live(TextDelta(content="a")), history=[]) == Delivery("not_shown")
+    for mine, theirs in (("a", "b"), ("b", "a")):
+        assert decide(live=live(prompt=mine), history=asked(theirs)) == Delivery("not_shown")
+
+
+def test_what_was_decided_stays_and_does_not_print_the_whole_turn() -> None:
+    delivery = decide(live=live(), history=asked("q", Text(content="Hello"), STOP), turns_before=0)
+    assert delivery.turn is not None
+    assert repr(delivery.turn) not in repr(delivery)
+    with pytest.raises(FrozenInstanceError):
+        delivery.outcome = "unknown"  # type: ignore[misc]
 
 
 def test_a_turn_without_a_stop_is_still_running_and_gives_what_is_new() -> None:
@@ -96,15 +109,31 @@ def test_words_of_the_answer_or_a_call_id_tell_this_turn_from_an_earlier_one() -
     )
 
 
+def test_where_nobody_counted_only_the_last_turn_can_be_this_one() -> None:
+    older = asked("q", Text(content="An answer"), STOP)
+    assert decide(live=live(TextDelta(content="An ")), history=older + asked("other", STOP)) == Delivery("not_shown")
+    found = decide(live=live(TextDelta(content="An ")), history=older + older)
+    assert (found.outcome, found.position) == ("finished", 1)
+
+
+def test_words_of_the_answer_are_evidence_where_only_one_side_shows_its_tools() -> None:
+    told = asked("q", CALL, RESULT, Text(content="An answer"), STOP)
+    assert decide(live=live(TextDelta(content="An ")), history=told).outcome == "finished"
+    hidden = asked("q", Text(content="An answer"), STOP)
+    assert decide(live=live(CALL, RESULT, TextDelta(content="An ")), history=hidden).outcome == "finished"
+
+
 def test_the_same_prompt_still_unanswered_at_the_end_of_the_history_is_this_one() -> None:
     history = asked("q", Text(content="old answer"), STOP) + asked("q")
     assert decide(live=live(), history=history) == Delivery("running", (), 1)
+    assert decide(live=live(), history=asked("other", STOP) + history) == Delivery("running", (), 2)
 
 
 def test_a_turn_that_an_earlier_look_found_is_looked_at_in_its_place() -> None:
     history = asked("q", Text(content="old"), STOP) + asked("q", Text(content="new"), STOP) + asked("q", STOP)
     assert decide(live=live(), history=history, position=1).missing == (Text(content="new"), STOP)
-    assert decide(live=live(), history=history, position=9, turns_before=3) == Delivery("not_shown")
+    for lost in (3, 9):
+        assert decide(live=live(), history=history, position=lost, turns_before=3) == Delivery("not_shown")
 
 
 def test_an_answer_that_differs_from_what_was_streamed_is_not_this_turn() -> None:
@@ -134,6 +163,31 @@ def test_where_an_earlier_prompt_may_have_landed_too_only_the_answer_tells_which
 def test_white_space_in_a_prompt_does_not_make_it_another() -> None:
     history = asked("a\nb", STOP)
     assert decide(live=live(prompt=" a\r\nb\n"), history=history, turns_before=0).outcome == "finished"
+
+
+@pytest.mark.parametrize(
+    ("prompt", "kept"),
+    [
+        ("  padded \r\n twice ", "padded\ntwice"),
+        ("Müller's cafe\u0301", unicodedata.normalize("NFC", "Müller's cafe\u0301")),
+        ("ﬁne ①", unicodedata.normalize("NFKC", "ﬁne ①")),
+        ("is a < b & \"c\" > 'd'?", "is a &lt; b &amp; &quot;c&quot; &gt; &#x27;d&#x27;?"),
+        ("what does &amp; mean?", "what does &amp;amp; mean?"),
+    ],
+)
+def test_a_prompt_that_was_stored_in_another_form_is_recognised(prompt: str, kept: str) -> None:
+    history = asked(kept, Text(content="Hello"), STOP)
+    assert decide(live=Turn(prompt), history=history, turns_before=0).outcome == "finished"
+    other = asked("something else", Text(content="Hello"), STOP)
+    assert decide(live=Turn(prompt), history=other, turns_before=0).outcome == "unknown"
+
+
+def test_the_same_words_about_other_images_are_another_prompt() -> None:
+    one, two = ("data:image/png;base64,AAAA",), ("data:image/png;base64,BBBB",)
+    for mine, theirs in (((), one), (one, ()), (one, two), (two, one)):
+        history: list[Event] = [UserInput(content="q", image_urls=theirs), Text(content="Hello"), STOP]
+        assert decide(live=Turn("q", (), mine), history=history, turns_before=0) == Delivery("unknown")
+        assert decide(live=Turn("q", (), theirs), history=history, turns_before=0).outcome == "finished"
 
 
 def test_where_others_write_too_only_the_answer_tells_which_turn_is_this_one() -> None:

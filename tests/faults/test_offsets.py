@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
-from collections.abc import AsyncIterator, Iterator
 from functools import cache
-from itertools import count
 from pathlib import Path
-from typing import Literal
 
 import httpx
 import pytest
@@ -26,18 +22,16 @@ from chat_sessions import (
     replay,
 )
 from chat_sessions.server import Behaviour
-from chat_sessions.testing import Cut, How
+from chat_sessions.testing import Cut
 from tests.faces import AnyStream, every
+from tests.faults.cutting import ENDS, KINDS, SURFACES, Kind, Wire, sweep
 from tests.faults.playback import QUESTION, Playback, record
-from tests.faults.speaker import LONG, Speaker, as_read
-from tests.faults.test_adapters import Ask, astream, astream_chat, stream, stream_chat
+from tests.faults.speaker import LONG, Speaker
 
-ENDS: tuple[Literal["clean", "fin", "reset"], ...] = ("clean", "fin", "reset")
 FACES = ("sync", "async")
 PARTS = 8
 # A prime: over the bytes of an event, all its places come up.
-ADAPTER_STRIDE = 11
-SUMMARY = {"last_updated_at": "2026-04-22T12:34:41", "generated_title": None, "index_ids": None, "job_metadata": None}
+SURFACE_STRIDE = 47
 # A developer's run breaks each byte in one way, CI each byte in all of them.
 EVERY_WAY = os.environ.get("HYPOTHESIS_PROFILE") == "long"
 
@@ -68,56 +62,13 @@ async def assert_whole_and_once(stream: AnyStream, whole: Turn, where: object) -
     assert [event.type for event in events].count("stop") == 1, where
 
 
-class _Broken(httpx.SyncByteStream, httpx.AsyncByteStream):
-    """A body that breaks off."""
-
-    def __init__(self, data: bytes, how: How) -> None:
-        self.data = data
-        self.how = how
-
-    def _break(self) -> None:
-        if self.how == "reset":
-            raise httpx.ReadError("reset")
-        if self.how == "fin":
-            raise httpx.RemoteProtocolError("incomplete chunked read")
-
-    def __iter__(self) -> Iterator[bytes]:
-        yield self.data
-        self._break()
-
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        yield self.data
-        self._break()
-
-
-class _Wire:
-    """Without sockets: a test of each byte on each of them would take minutes."""
-
-    def __init__(self, stream: bytes, history: bytes) -> None:
-        self.stream = stream
-        self.history = history
-        self.cut: tuple[int, How] = (0, "clean")
-        self.posts = 0
-        self.numbers = count()
-
-    def __call__(self, request: httpx.Request) -> httpx.Response:
-        if request.method == "GET":
-            asked = request.url.path.split("/")[4]
-            return httpx.Response(200, json={**json.loads(self.history), "session_id": asked})
-        if request.url.path == "/api/v1/chat":
-            return httpx.Response(200, json={**SUMMARY, "session_id": f"ses-{next(self.numbers)}"})
-        self.posts += 1
-        at, how = self.cut
-        return httpx.Response(200, headers={"content-type": "text/event-stream"}, stream=_Broken(self.stream[:at], how))
-
-
 @pytest.mark.parametrize("part", range(PARTS))
 async def test_a_turn_of_200_events_cut_at_each_of_its_bytes_is_whole_and_shown_once(
     recorded: tuple[bytes, bytes, Turn], part: int
 ) -> None:
     stream, history, whole = recorded
     assert stream.count(b"data:") > 190
-    wire = _Wire(stream, history)
+    wire = Wire(stream, history)
     ways = [(how, face) for how in ENDS for face in FACES]
     transport = httpx.MockTransport(wire)
     turns = 0
@@ -136,29 +87,19 @@ async def test_a_turn_of_200_events_cut_at_each_of_its_bytes_is_whole_and_shown_
     assert wire.posts == turns
 
 
-@pytest.mark.parametrize("ask", [stream_chat, astream_chat, stream, astream], ids=lambda ask: ask.__name__)
-async def test_a_turn_cut_at_its_bytes_is_whole_through_both_adapters(
-    recorded: tuple[bytes, bytes, Turn], ask: Ask
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("surface", SURFACES)
+async def test_a_turn_cut_at_its_bytes_is_whole_through_every_surface_and_never_an_older_one(
+    recorded: tuple[bytes, bytes, Turn], surface: str, kind: Kind
 ) -> None:
-    events, history, whole = recorded
-    wire = _Wire(events, history)
-    transport = httpx.MockTransport(wire)
-    turns = 0
-    async with httpx.AsyncClient(transport=transport) as async_http:
-        with httpx.Client(transport=transport) as http:
-            chat = LlamaCloudChat(
-                api_key="k",
-                base_url="http://127.0.0.1",
-                index_ids=["idx-docs"],
-                http_client=http,
-                async_http_client=async_http,
-            )
-            # The client breaks each byte; what stands on it, one of many by default.
-            for at in range(0, len(events), 1 if EVERY_WAY else ADAPTER_STRIDE):
-                wire.cut = (at, ENDS[at % 3])
-                assert await ask(chat) == as_read(whole), (at, ask)
-                turns += 1
-    assert wire.posts == turns
+    stream, history, whole = recorded
+    # `python -m benchmarks.truth sweep` cuts at each of them.
+    offsets = range(0, len(stream), 1 if EVERY_WAY else SURFACE_STRIDE)
+    counts = await sweep((stream, history), whole, SURFACES[surface], kind, offsets)
+    # Who does not know what was before may be told that nobody knows, before the answer has begun.
+    allowed = {"whole", "unknown"} if kind == "no baseline" else {"whole"}
+    assert set(counts) <= allowed
+    assert counts["whole"] > len(offsets) // 2
 
 
 @pytest.mark.parametrize("face", FACES)

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from chat_sessions import Event, ProtocolError, Stop, Text, TextDelta, TurnOutcomeUnknown, UnknownEvent, UserInput
-from chat_sessions.core.delivery import decide
+from chat_sessions import ProtocolError, Stop, Text, TextDelta, TurnOutcomeUnknown, UnknownEvent, UserInput
 from chat_sessions.core.events import dump_event, parse_event
-from chat_sessions.core.turn import Turn
 from tests.faces import AnyChat, do, every
 from tests.session.test_turn_stream import (
     HELLO,
@@ -174,23 +171,6 @@ async def test_a_stored_result_that_no_reader_takes_costs_itself_and_not_the_ses
 async def test_arguments_that_come_as_a_text_of_json_are_read() -> None:
     call = parse_event({"type": "tool_call", "call_id": "c", "name": "n", "arguments": '{"q": 1}'})
     assert call.model_dump()["arguments"] == {"q": 1}
-
-
-@pytest.mark.parametrize(
-    ("prompt", "kept"),
-    [
-        ("  padded \r\n twice ", "padded\ntwice"),
-        ("Müller's cafe\u0301", unicodedata.normalize("NFC", "Müller's cafe\u0301")),
-        ("ﬁne ①", unicodedata.normalize("NFKC", "ﬁne ①")),
-        ("is a < b & \"c\" > 'd'?", "is a &lt; b &amp; &quot;c&quot; &gt; &#x27;d&#x27;?"),
-        ("what does &amp; mean?", "what does &amp;amp; mean?"),
-    ],
-)
-def test_a_prompt_that_was_stored_in_another_form_is_recognised(prompt: str, kept: str) -> None:
-    history: list[Event] = [UserInput(content=kept), Text(content="Hello"), STOP]
-    assert decide(live=Turn(prompt), history=history, turns_before=0).outcome == "finished"
-    other: list[Event] = [UserInput(content="something else"), *history[1:]]
-    assert decide(live=Turn(prompt), history=other, turns_before=0).outcome == "unknown"
 
 
 async def test_a_prompt_that_was_escaped_is_looked_up_and_its_answer_given(chat: AnyChat, wire: WireServer) -> None:

@@ -1,0 +1,1 @@
+"""A server under mixed clients, kills and restarts, for as long as one likes."""
