@@ -232,7 +232,7 @@ def write_files(folder: Path) -> None:
         for title, text in slides:
             slide = deck.slides.add_slide(deck.slide_layouts[1])
             for shape, value in zip(slide.placeholders, (title, text), strict=False):
-                shape.text = value  # type: ignore[attr-defined] # pyright: ignore[reportAttributeAccessIssue]
+                shape.text = value  # pyright: ignore[reportAttributeAccessIssue]
         deck.save(str(folder / name))
     for name, (text, encoding) in _TEXTS.items():
         (folder / name).write_bytes(text.encode(encoding))
