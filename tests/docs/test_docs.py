@@ -19,6 +19,8 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+from openinference.instrumentation.langchain import LangChainInstrumentor
+from openinference.instrumentation.llama_index import LlamaIndexInstrumentor
 
 from chat_sessions import ConfigurationError, LocalServer
 
@@ -96,11 +98,20 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+@pytest.fixture
+def untraced() -> Iterator[None]:
+    """Ends the tracing that a page begins and does not end: without a key it does not get so far."""
+    yield
+    for instrumentor in (LlamaIndexInstrumentor(), LangChainInstrumentor()):
+        if instrumentor.is_instrumented_by_opentelemetry:
+            instrumentor.uninstrument()
+
+
 # LlamaIndex's own workflow agents, from pydantic 2.14 on.
 @pytest.mark.filterwarnings("ignore::pydantic.warnings.PydanticDeprecationWarning")
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("page", [page for page, blocks in BLOCKS.items() if any(block.runs for block in blocks)])
-@pytest.mark.usefixtures("home")
+@pytest.mark.usefixtures("home", "untraced")
 def test_the_code_of_the_page_runs(page: str, way: str, server: LocalServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
     # A module, as what a page defines is looked up in one (the annotations of a TypedDict are).
