@@ -80,7 +80,7 @@ def test_the_server_answers_others_while_it_reads_a_bomb(
 ) -> None:
     (tmp_path / "plain.md").write_text("# Rates\n\nA room costs 80 a night.")
     index = open_index("idx-docs", tmp_path)
-    begun, ended = threading.Event(), threading.Event()
+    begun, may_end = threading.Event(), threading.Event()
     read = readers.Reader.read
 
     def watched(self: readers.Reader, data: bytes, file: str) -> readers.Reading:
@@ -88,7 +88,8 @@ def test_the_server_answers_others_while_it_reads_a_bomb(
         try:
             return read(self, data, file)
         finally:
-            ended.set()
+            # Some bombs run into their bound before the others are answered.
+            may_end.wait(30)
 
     monkeypatch.setattr(readers.Reader, "read", watched)
     monkeypatch.setattr(turns, "_CHECK_SECONDS", 0.1)
@@ -99,4 +100,4 @@ def test_the_server_answers_others_while_it_reads_a_bomb(
         assert begun.wait(30)
         for _ in range(3):
             assert "80 a night" in client.session().ask("What does a room cost?").text
-        assert not ended.is_set()
+        may_end.set()

@@ -25,7 +25,8 @@ def test_the_endpoint_and_its_key_can_be_in_the_environment(command: Commands, m
         monkeypatch.setenv("OPENAI_API_KEY", "sk-of-the-environment")
         result = command("chat", "-i", str(DOCUMENTS), "--llm", "small", stdin=f"{MARGIN}\n")
     assert "It was 14.3 %" in result.out
-    assert at.keys == ["Bearer sk-of-the-environment"]
+    # The answer, and the title if there was time for it.
+    assert set(at.keys) == {"Bearer sk-of-the-environment"}
 
 
 def test_a_model_that_breaks_off_is_an_error_with_what_came(command: Commands) -> None:
