@@ -190,6 +190,10 @@ class TurnFold:
         """
         return tuple(events_of(self.updates(event)))
 
+    def grow(self, delta: TextDelta) -> None:
+        """Add a piece of text, which must not be empty, to a turn that has not ended: `updates`, for most tokens."""
+        self._items.grow(delta)
+
     def updates(self, event: Event) -> tuple[Update, ...]:
         """Add one event; return what it adds to the turn.
 

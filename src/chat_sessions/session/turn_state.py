@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from chat_sessions.core.errors import ConfigurationError, ConflictError, TurnFailed
-from chat_sessions.core.events import Event, Stop
+from chat_sessions.core.events import Event, Stop, TextDelta
 from chat_sessions.core.turn import RunBegan, RunEnded, Turn, TurnFold, Update, replay
 from chat_sessions.session.backend import AsyncEventConnection, EventConnection, TurnRequest
 from chat_sessions.session.busy import Busy, described
@@ -99,14 +99,21 @@ class TurnState:
             try:
                 if self._live is None or (event := self._live.ready_event()) is None:
                     return None
+                if type(event) is TextDelta and event.content:
+                    self._fold.grow(event)
+                    self._note_read()
+                    return event
                 self._ready += self._updates(event)
             except BaseException:
                 # Interrupted: an event may be lost, and what follows it would be taken for the whole answer.
                 self._release()
                 raise
+        self._note_read()
+        return self._ready.popleft()
+
+    def _note_read(self) -> None:
         if (slot := self._slot) is not None:
             slot.note_read()
-        return self._ready.popleft()
 
     def _updates(self, event: Event) -> tuple[Update, ...]:
         """What a live event adds."""

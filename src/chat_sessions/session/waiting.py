@@ -11,6 +11,7 @@ import asyncio
 import threading
 import time
 import weakref
+from collections.abc import Callable
 from contextvars import ContextVar
 
 from chat_sessions.core.errors import ConfigurationError
@@ -85,9 +86,8 @@ class Flow:
 _current: ContextVar[Flow | None] = ContextVar("chat_sessions_flow", default=None)
 
 
-def known_flow() -> Flow | None:
-    """The flow that the calling context was last known to belong to."""
-    return _current.get()
+known_flow: Callable[[], Flow | None] = _current.get
+"""The flow that the calling context was last known to belong to."""
 
 
 def current_flow() -> Flow:
