@@ -92,6 +92,20 @@ class Connection:
 Handler = Callable[[Request, Connection], None]
 
 
+_ports: set[int] = set()
+
+
+def _new_listener(host: str, family: socket.AddressFamily) -> socket.socket:
+    """Listen on a port that no earlier test had: what is known of its sessions may wait for the garbage collector."""
+    others: list[socket.socket] = []
+    while (listener := socket.create_server((host, 0), family=family)).getsockname()[1] in _ports:
+        others.append(listener)
+    for other in others:
+        other.close()
+    _ports.add(listener.getsockname()[1])
+    return listener
+
+
 @dataclass
 class WireServer:
     """Answers each request with the next handler for it; the last one is used again and again."""
@@ -118,7 +132,7 @@ class WireServer:
 
     def __enter__(self) -> Self:
         family = socket.AF_INET6 if ":" in self.host else socket.AF_INET
-        self._listener = socket.create_server((self.host, 0), family=family)
+        self._listener = _new_listener(self.host, family)
         self.port = self._listener.getsockname()[1]
         host = f"[{self.host}]" if ":" in self.host else self.host
         self.url = f"{'https' if self.tls else 'http'}://{host}:{self.port}"
