@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import secrets
+import threading
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 from functools import cache
 from os import PathLike
+from typing import Any
 
 from fastapi import FastAPI
 from pydantic import SecretStr
@@ -27,6 +29,9 @@ from chat_sessions.server.turns.limits import Limits
 from chat_sessions.server.turns.turns import Turns
 
 __all__ = ["create_app"]
+
+# pydantic changes the fields of routes while FastAPI makes their schemas: a thread may find another's half done.
+_schemas = threading.Lock()
 
 
 def create_app(
@@ -117,7 +122,8 @@ def create_app(
     app.state.api_key = key.get_secret_value()
     app.state.lifespan = lifespan
     app.state.close_turns = close_turns
-    _add_routes(app, key, behaviour, limits)
+    with _schemas:
+        _add_routes(app, key, behaviour, limits)
     return app
 
 
@@ -136,5 +142,11 @@ def _add_routes(app: FastAPI, key: SecretStr, behaviour: Behaviour, limits: Limi
     app.mount("/api", paced(BearerKey(api, key)))
     app.mount("/attachments", paced(images))
     app.include_router(others)
+
+    @cache
+    def described() -> dict[str, Any]:
+        with _schemas:
+            return document({"/api": api, "/attachments": images, "": others})
+
     # The document of FastAPI itself leaves out what is mounted.
-    app.openapi = cache(lambda: document({"/api": api, "/attachments": images, "": others}))  # type: ignore[method-assign]
+    app.openapi = described  # type: ignore[method-assign]
