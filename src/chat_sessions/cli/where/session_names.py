@@ -13,12 +13,10 @@ from typing import TYPE_CHECKING
 import typer
 
 from chat_sessions.cli.errors import UnknownName
+from chat_sessions.cli.show.terminal import Terminal
 from chat_sessions.cli.show.text import one_line
 from chat_sessions.cli.where.choice import Where
 from chat_sessions.cli.where.folders import data_folder
-from chat_sessions.llama_cloud import LlamaCloudChat
-from chat_sessions.llama_cloud.settings import REGIONS
-from chat_sessions.session import Timeouts
 
 if TYPE_CHECKING:
     from chat_sessions.server.store.records import SessionRecord
@@ -99,6 +97,7 @@ def _where(ctx: typer.Context) -> Where:
         region=given.get("region"),
         local=given.get("local"),
         backend=given.get("backend"),
+        timeout=_PATIENCE,
         indexes=given.get("index") or (),
     ).configured()
 
@@ -110,16 +109,9 @@ def _local() -> list[tuple[str, str | None]]:
 
 
 def _hosted(where: Where) -> list[tuple[str, str | None]]:
-    timeouts = Timeouts(connect=_PATIENCE, first_event=_PATIENCE)
-    if where.is_openhands:
-        from chat_sessions.openhands import OpenHandsChat
+    # It uses this module.
+    from chat_sessions.cli.where.opening import open_service
 
-        opened: OpenHandsChat | LlamaCloudChat = OpenHandsChat(
-            base_url=where.base_url, api_key=where.api_key, timeouts=timeouts, max_retries=0
-        )
-    else:
-        url = where.base_url or (REGIONS[where.region] if where.region else None)
-        opened = LlamaCloudChat(api_key=where.api_key, base_url=url, timeouts=timeouts, max_retries=0)
-    with opened as client:
-        summaries = islice(client.list(page_size=_OFFERED), _OFFERED)
+    with open_service(where, Terminal(quiet=True), documents=False) as service:
+        summaries = islice(service.client.list(page_size=_OFFERED), _OFFERED)
         return [(summary.session_id, summary.generated_title) for summary in summaries]
