@@ -191,7 +191,7 @@ class TurnFold:
         return tuple(events_of(self.updates(event)))
 
     def grow(self, delta: TextDelta) -> None:
-        """Add a piece of text, which must not be empty, to a turn that has not ended: `updates`, for most tokens."""
+        """Add a non-empty piece of text to a turn that has not ended: what `updates` does, without its checks."""
         self._items.grow(delta)
 
     def updates(self, event: Event) -> tuple[Update, ...]:

@@ -55,7 +55,7 @@ class AsyncEventResponse:
         return event
 
     def ready_event(self) -> Event | None:
-        """The next event if it has come already; None if there is none, or if it cannot be read."""
+        """Return the next event if it has already arrived; None if there is none, or if it cannot be read."""
         if self._unreadable is None:
             try:
                 return self._decoder.next_event()

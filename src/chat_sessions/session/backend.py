@@ -95,7 +95,7 @@ class EventConnection(Protocol):
 
     def __next__(self) -> Event: ...
     def ready_event(self) -> Event | None:
-        """The next event if it has come already, without a wait; None if you must call `__next__`. Does not raise."""
+        """Return the next event if it has already arrived; None if you must call `__next__`. Does not raise."""
         ...
 
     def finish(self) -> None:

@@ -106,10 +106,10 @@ class TurnSlot:
         return self._readers[-1]() if self._readers else None
 
     def note_read(self) -> None:
-        """Note that an event was taken that needed no wait.
+        """Record that the calling code took an event without waiting.
 
-        Whose context this is says enough: to look for the task would cost more than the event. A task that its
-        reader began registers with the first event that it has to wait for.
+        Compares contexts only, because looking up the task costs more than the event. A task that the reader started
+        shares its context, and is recorded as a reader once it waits for an event.
         """
         self._last_read = time.monotonic()
         flow = known_flow()
@@ -118,7 +118,8 @@ class TurnSlot:
 
     def begin_read(self) -> None:
         """Note that the calling code waits for the turn's next event."""
-        # In a thread, to look for a task costs an exception, and a task that it runs would descend from its flow.
+        # Outside an event loop, looking up the task raises, which is slow. A loop run in this thread descends from its
+        # flow, so a turn that waits for itself is still found.
         flow = known_flow()
         if flow is None or flow is not self._last_reader or not flow.is_this_thread:
             self.read_by(current_flow())

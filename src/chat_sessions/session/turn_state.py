@@ -50,7 +50,7 @@ class TurnState:
         self._where = _caller()
         self._fold = TurnFold(prompt, image_urls)
         self._ready: deque[Update] = deque()
-        # What live events can be taken from without a wait.
+        # The connection while its events are shown live; `take` reads from it without waiting.
         self._live: EventConnection | AsyncEventConnection | None = None
         self._prepared: PreparedTurn | None = None
         self._turns_before: int | None = None
@@ -95,7 +95,7 @@ class TurnState:
     def take(self) -> Update | None:
         """What is ready to be given out, without waiting; None if nothing is."""
         while not self._ready:
-            # Several events arrive with one read: most tokens need no more than this.
+            # One read often brings several events, so most tokens take this path.
             try:
                 if self._live is None or (event := self._live.ready_event()) is None:
                     return None
@@ -105,7 +105,7 @@ class TurnState:
                     return event
                 self._ready += self._updates(event)
             except BaseException:
-                # Interrupted: an event may be lost, and what follows it would be taken for the whole answer.
+                # Interrupted, perhaps after an event was decoded: going on could silently skip it.
                 self._release()
                 raise
         self._note_read()

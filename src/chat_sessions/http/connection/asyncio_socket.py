@@ -76,7 +76,7 @@ class Socket:
     async def receive(self, timeout: float | None) -> bytes:
         """Return what has come, one byte at least; nothing at the end."""
         if not self._unread and not self._has_ended and self._loop is not asyncio.get_running_loop():
-            # Nobody has looked yet; later on the loop has.
+            # Once registered, the loop reads for us.
             self._on_readable()
         while not self._unread:
             if self._end is not None:
@@ -205,7 +205,7 @@ class TLS:
     def __init__(self, pipe: Pipe, context: ssl.SSLContext, server_hostname: str | None) -> None:
         self._pipe = pipe
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
-        # Whether all that has come was read: to ask the library costs more than to know.
+        # Whether everything received was read. Asking OpenSSL would raise an exception for each event.
         self._is_drained = False
         self.object = context.wrap_bio(self._incoming, self._outgoing, server_hostname=server_hostname)
 

@@ -108,7 +108,7 @@ class AsyncConversationEvents:
         return self._reading.turn.has_landed
 
     async def has_message(self) -> bool:
-        """Return whether the conversation has this turn's message, for which it is waited a moment."""
+        """Return whether the conversation has this turn's message; waits briefly for it to appear."""
         with suppress(TimeoutError, ConnectionClosed):
             while not self._reading.turn.has_landed:
                 self._reading.take(await self._socket.recv(STATE_WAIT))
@@ -126,7 +126,7 @@ class AsyncConversationEvents:
         return reading.ready.popleft()
 
     def ready_event(self) -> Event | None:
-        """The next event if it has come already; None if there is none."""
+        """Return the next event if it has already arrived; None if there is none."""
         return self._reading.ready.popleft() if self._reading.ready else None
 
     async def _read(self) -> None:

@@ -30,7 +30,7 @@ from chat_sessions.server.turns.turns import Turns
 
 __all__ = ["create_app"]
 
-# pydantic changes the fields of routes while FastAPI makes their schemas: a thread may find another's half done.
+# FastAPI and pydantic change shared field definitions while they build schemas, which is not thread-safe.
 _schemas = threading.Lock()
 
 
