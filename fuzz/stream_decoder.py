@@ -95,7 +95,7 @@ def _mutate(choose: random.Random, data: bytearray) -> None:
     elif what == 1:
         del data[at : at + choose.randint(1, 8)]
     elif what == 2:
-        data[at:at] = choose.choice((b"\r", b"\n", b"\r\n", b"\x00", b"data:", b"x" * (_LIMIT + 1)))
+        data[at:at] = choose.choice((b"\r", b"\n", b"\r\n", b"\x00", b"data:", b"x" * choose.randint(_LIMIT - 12, _LIMIT + 2)))
     elif data:
         data[at % len(data)] ^= 1 << choose.randrange(8)
 
@@ -141,13 +141,15 @@ def expected(data: bytes) -> tuple[list[Event], str | None]:
                 if joined.strip() not in (b"", b"[DONE]"):
                     events.append(parse_event_json(joined))
                 continue
-            size += len(line) + 1
+            size += len(line)
             if size > _LIMIT:
                 return _folded(events), "size"
+            # The end of a line counts if another line follows.
+            size += 1
             name, _, value = line.partition(b":")
             if name == b"data":
                 values.append(value.removeprefix(b" "))
-        if size + len(lines[-1]) > _LIMIT:
+        if lines[-1] and size + len(lines[-1]) > _LIMIT:
             return _folded(events), "size"
     except ProtocolError as error:
         return _folded(events), _kind(error)

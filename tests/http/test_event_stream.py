@@ -136,6 +136,18 @@ def test_an_event_over_the_cap_is_an_error_that_names_the_cap(end: bytes) -> Non
         read([b"data: " + b"x" * 600, b"x" * 600 + end], cap=1000)
 
 
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+@pytest.mark.parametrize("before", [0, 1, 2, 3])
+def test_the_cap_means_the_same_however_the_stream_is_cut(end: str, before: int) -> None:
+    event = line("a" * 20)
+    data = (end * before + (event + end * 2) * 2 + end * before).encode()
+    cuts = [[data[:at], data[at:]] for at in range(len(data))] + [[data[i : i + 1] for i in range(len(data))]]
+    for chunks in cuts:
+        assert contents(read(chunks, cap=len(event))) == ["a" * 20] * 2
+        with pytest.raises(ProtocolError, match="max_event_bytes="):
+            read(chunks, cap=len(event) - 1)
+
+
 def test_many_small_events_and_comments_do_not_add_up_to_the_cap() -> None:
     event = (line("a") + "\n").encode()
     assert len(read([event, b"\n"] * 100, cap=100)) == 100

@@ -83,14 +83,17 @@ class EventDecoder:
         *blocks, rest = b"".join((*self._pieces, chunk)).split(b"\n\n")
         self._pieces, self._size = [], 0
         self._take(blocks)
-        self._keep(rest.removeprefix(b"\n") if rest.startswith(b"\n") else rest)
+        self._keep(rest)
 
     def _keep(self, piece: bytes) -> None:
         """Keep the beginning of an event."""
+        if not self._pieces:
+            piece = piece.removeprefix(b"\n")
         if piece and not self.is_over_limit:
             self._pieces.append(piece)
             self._size += len(piece)
-            self._check(self._size)
+            # The end of the last line is no part of the event: it counts alike however the stream is cut.
+            self._check(self._size - piece.endswith(b"\n"))
 
     def _check(self, size: int) -> bool:
         if size > self._limit:
@@ -101,8 +104,7 @@ class EventDecoder:
     def _take(self, blocks: list[bytes]) -> None:
         others: list[bytes] = []
         for block in blocks:
-            if len(block) > self._limit:
-                self._check(len(block))
+            if len(block) > self._limit and self._check(len(block.removeprefix(b"\n"))):
                 break
             # The name says nothing that the JSON does not.
             line = block.partition(b"\n")[2] if block.startswith(b"event: ") else block
