@@ -95,7 +95,9 @@ def _mutate(choose: random.Random, data: bytearray) -> None:
     elif what == 1:
         del data[at : at + choose.randint(1, 8)]
     elif what == 2:
-        data[at:at] = choose.choice((b"\r", b"\n", b"\r\n", b"\x00", b"data:", b"x" * choose.randint(_LIMIT - 12, _LIMIT + 2)))
+        data[at:at] = choose.choice(
+            (b"\r", b"\n", b"\r\n", b"\x00", b"data:", b"x" * choose.randint(_LIMIT - 12, _LIMIT + 2))
+        )
     elif data:
         data[at % len(data)] ^= 1 << choose.randrange(8)
 

@@ -16,9 +16,9 @@ from chat_sessions import (
     TurnOutcomeUnknown,
     UserInput,
 )
-from chat_sessions.session import turn_count
 from chat_sessions.session.backend import AnotherSession
-from chat_sessions.session.turn_count import TurnCount
+from chat_sessions.session.stored import turn_count
+from chat_sessions.session.stored.turn_count import TurnCount
 from tests.faces import AnyChat, do, every
 from tests.session.test_turn_stream import (
     HELLO,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from chat_sessions.session.turn_count import TurnCount
+from chat_sessions.session.stored.turn_count import TurnCount
 
 
 @pytest.fixture

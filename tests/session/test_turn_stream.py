@@ -45,7 +45,7 @@ from chat_sessions.http.event_response import EventResponse
 from chat_sessions.session import recovery
 from chat_sessions.session.backend import TurnRequest
 from chat_sessions.session.deadlines import EventClock
-from chat_sessions.session.turn_count import TurnCount
+from chat_sessions.session.stored.turn_count import TurnCount
 from chat_sessions.session.turn_state import PreparedTurn
 from tests.faces import AnyChat, AnySession, AnyStream, do, entered, every, some
 from tests.session.test_turn_queue import until_waiting

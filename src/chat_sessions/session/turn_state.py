@@ -16,7 +16,7 @@ from chat_sessions.session.backend import AsyncEventConnection, EventConnection,
 from chat_sessions.session.busy import Busy, described
 from chat_sessions.session.deadlines import EventClock, Timeouts
 from chat_sessions.session.recovery import Recovery, is_evidence
-from chat_sessions.session.turn_count import TurnCount
+from chat_sessions.session.stored.turn_count import TurnCount
 from chat_sessions.session.turn_queue import LONGEST_WAIT, TurnSlot
 
 __all__ = ["PreparedTurn", "TurnState", "closed_before_sent", "event_of"]

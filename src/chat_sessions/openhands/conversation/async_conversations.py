@@ -47,7 +47,7 @@ from chat_sessions.openhands.wire import (
     server_call,
 )
 from chat_sessions.session.backend import AsyncTwinned
-from chat_sessions.session.turn_count import TurnCount
+from chat_sessions.session.stored.turn_count import TurnCount
 
 if TYPE_CHECKING:
     from chat_sessions.openhands.conversation.async_session import AsyncOpenHandsSession

@@ -48,7 +48,7 @@ from chat_sessions.openhands.wire import (
     server_call,
 )
 from chat_sessions.session.backend import Twinned
-from chat_sessions.session.turn_count import TurnCount
+from chat_sessions.session.stored.turn_count import TurnCount
 
 if TYPE_CHECKING:
     from chat_sessions.openhands.conversation.session import OpenHandsSession

@@ -1,1 +1,1 @@
-"""A turn that its session already holds."""
+"""What a session already holds: its turns, and how many they are."""
