@@ -98,10 +98,15 @@ lowest: | $(UV)  ## The tests of the core, both adapters and the API of the serv
 		--ignore tests/llama_index/test_workflow_agent.py \
 		--deselect tests/langchain/messages/test_readers.py::test_a_history_of_the_session_accepts_what_was_streamed
 
-beside: | $(UV)  ## The LlamaIndex adapter beside LlamaIndex's own package for LlamaCloud, which holds the old SDK.
-	@rm -rf .venvs/beside && mkdir -p .venvs && $(UV) venv --quiet --python "$(PYTHON)" .venvs/beside
+# The newest Python that is here; a release must hold on the lowest as well.
+NEWEST_PYTHON ?= $(shell for v in 3.14 3.13 3.12; do for p in $$v $(HOME)/.pyenv/versions/$$v.*/bin/python; do \
+	$(UV) python find $$p >/dev/null 2>&1 && echo $$p && exit; done; done; echo "$(PYTHON)")
+RELEASE_PYTHONS ?= 3.11 $(NEWEST_PYTHON)
+
+beside: | $(UV)  ## Both adapters on the newest Python here, beside LlamaIndex's own package for LlamaCloud, which holds the old SDK.
+	@rm -rf .venvs/beside && mkdir -p .venvs && $(UV) venv --quiet --python "$(NEWEST_PYTHON)" .venvs/beside
 	$(UV) pip install --quiet --python .venvs/beside --group test -e '.[all]' llama-index-indices-managed-llama-cloud
-	.venvs/beside/bin/python -m pytest -q -n 2 --dist loadfile tests/llama_index
+	.venvs/beside/bin/python -m pytest -q -n 2 --dist loadfile tests/llama_index tests/langchain
 
 docs: .venv/.dev  ## Build the documentation into site/.
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
@@ -122,9 +127,6 @@ build: | $(UV)  ## Build the wheel, and import it in an environment that holds n
 	@$(UV) pip install --quiet --python .venvs/wheel dist/*.whl
 	.venvs/wheel/bin/python -c 'import chat_sessions; print(chat_sessions.LlamaCloudChat.__doc__.splitlines()[0])'
 
-# The lowest Python, and the newest one that is here.
-RELEASE_PYTHONS ?= 3.11 $(shell for v in 3.14 3.13 3.12; do for p in $$v $(HOME)/.pyenv/versions/$$v.*/bin/python; do \
-	$(UV) python find $$p >/dev/null 2>&1 && echo $$p && exit; done; done)
 release-check: | $(UV)  ## Install wheel and sdist in empty environments, and run the README there (some minutes).
 	@rm -rf dist
 	$(UV) build --quiet
