@@ -29,6 +29,7 @@ from chat_sessions.core.errors import (
     TurnOutcomeUnknown,
     TurnStalled,
     UnprocessableEntityError,
+    UnsupportedError,
 )
 from chat_sessions.core.events import (
     Event,
@@ -109,6 +110,7 @@ __all__ = [
     "TurnStream",
     "UnknownEvent",
     "UnprocessableEntityError",
+    "UnsupportedError",
     "Usage",
     "UserInput",
     "fold",

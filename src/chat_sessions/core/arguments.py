@@ -1,22 +1,29 @@
-"""What an argument that there is not was meant to be."""
+"""What an argument that there is not was meant to be, and what is wrong with one that there is."""
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Generator, Iterable
+from contextlib import contextmanager
 from typing import NoReturn
+
+from pydantic import ValidationError
 
 from chat_sessions.core.errors import ConfigurationError
 
-__all__ = ["refuse_unknown"]
+__all__ = ["checked_fields", "refuse_unknown"]
 
 # What people call these elsewhere.
 _SYNONYMS = {
     "index": "index_ids",
     "indexes": "index_ids",
     "indices": "index_ids",
+    "documents": "indexes",
+    "folder": "indexes",
     "instructions": "system",
+    "llm": "agent",
     "organization": "organization_id",
+    "path": "indexes",
     "project": "project_id",
     "system_message": "system",
     "system_prompt": "system",
@@ -35,3 +42,15 @@ def refuse_unknown(whose: str, name: str, known: Iterable[str], *, otherwise: st
     raise ConfigurationError(
         f"{whose} has no argument {name}; did you mean {near[0]}?" if near else f"{whose} {otherwise}"
     )
+
+
+@contextmanager
+def checked_fields(whose: str) -> Generator[None]:
+    """Raise what pydantic finds wrong with the fields of a model as a `ConfigurationError`."""
+    try:
+        yield
+    except ValidationError as error:
+        found = error.errors(include_url=False, include_context=False, include_input=False)
+        # Never the values: there may be a key among them. So the cause is left out, too.
+        said = {".".join(map(str, one["loc"])): one["msg"].removeprefix("Value error, ") for one in found}
+        raise ConfigurationError(f"{whose}: {'; '.join(f'{name}: {what}' for name, what in said.items())}") from None

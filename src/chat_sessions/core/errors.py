@@ -3,6 +3,7 @@
 ```text
 ChatSessionsError
 ├── ConfigurationError                 no key, bad base URL, extra not installed, input that cannot be sent
+│   └── UnsupportedError               what a session on a service cannot do; also a NotImplementedError
 ├── APIError
 │   ├── APIStatusError                 the service answered with an error status
 │   │   ├── AuthenticationError        401
@@ -53,6 +54,7 @@ __all__ = [
     "TurnOutcomeUnknown",
     "TurnStalled",
     "UnprocessableEntityError",
+    "UnsupportedError",
     "error_for_status",
 ]
 
@@ -65,6 +67,10 @@ class ChatSessionsError(Exception):
 
 class ConfigurationError(ChatSessionsError, ValueError):
     """Something in your setup or input is missing or cannot work; raised before any request."""
+
+
+class UnsupportedError(ConfigurationError, NotImplementedError):
+    """A session on a service cannot do this; the message says what to do instead. Frameworks look for its base."""
 
 
 class APIError(ChatSessionsError):

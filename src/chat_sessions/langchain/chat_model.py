@@ -18,6 +18,7 @@ from langchain_core.tools import BaseTool
 from pydantic import BaseModel, Field, PrivateAttr, SkipValidation, field_validator
 from typing_extensions import Unpack, override
 
+from chat_sessions.core.arguments import checked_fields
 from chat_sessions.core.errors import ConfigurationError
 from chat_sessions.http.secrets import Concealed
 from chat_sessions.langchain.content import Output, default_model_name
@@ -127,12 +128,13 @@ class SessionChatModel(BaseChatModel):
     def __init__(self, **arguments: Unpack[ModelArguments]) -> None:
         """Make a model, and a client for it if arguments of a client are given.
 
-        Raises `ConfigurationError` for an unknown argument, and for an async client.
+        Raises `ConfigurationError` for an unknown argument, a wrong one, and an async client.
         """
         # Not in a validator: pydantic's errors quote the input, and there may be a key in it. A traceback may show
         # local variables.
         arguments = cast("ModelArguments", Concealed(arguments))
-        super().__init__(**model_arguments(arguments, type(self).model_fields))
+        with checked_fields("SessionChatModel"):
+            super().__init__(**model_arguments(arguments, type(self).model_fields))
 
     @classmethod
     def from_session(cls, session: ChatSession, **arguments: Any) -> Self:
@@ -365,21 +367,17 @@ class SessionChatModel(BaseChatModel):
         tool_choice: str | None = None,
         **kwargs: Any,
     ) -> Runnable[LanguageModelInput, AIMessage]:
-        """Raise `NotImplementedError`: the tools of a session are its service's."""
+        """Raise `UnsupportedError`: the tools of a session are its service's."""
         # `create_agent` asks for its `response_format` by a tool that cannot run, or by an argument.
         if (tools or "response_format" in kwargs) and all(is_schema(tool) for tool in tools):
             refuse_schema()
-        if not tools:
-            raise NotImplementedError(
-                "a hosted session takes no tools, and this list has none: leave bind_tools out and use the model itself"
-            )
-        refuse_tools()
+        refuse_tools(has_none=not tools)
 
     @override
     def with_structured_output(
         self, schema: dict[str, Any] | type, *, include_raw: bool = False, **kwargs: Any
     ) -> Runnable[LanguageModelInput, Any]:
-        """Raise `NotImplementedError`: a session answers in text."""
+        """Raise `UnsupportedError`: a session answers in text."""
         refuse_schema()
 
     @override

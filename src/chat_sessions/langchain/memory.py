@@ -12,6 +12,7 @@ from langchain_core.messages import BaseMessage
 from langchain_core.messages.ai import UsageMetadata
 from pydantic import BaseModel, ConfigDict, Field, SkipValidation
 
+from chat_sessions.core.arguments import checked_fields
 from chat_sessions.core.errors import NotFoundError
 from chat_sessions.core.events import Event
 from chat_sessions.core.models import JobMetadata, SessionSummary
@@ -37,6 +38,11 @@ class SessionMemory(BaseModel):
 
     client: SkipValidation[Backend] = Field(exclude=True, repr=False)
     """Where the session is."""
+
+    def __init__(self, **fields: Any) -> None:
+        """Make the memory of a session. Raises `ConfigurationError` for a wrong field."""
+        with checked_fields("SessionMemory"):
+            super().__init__(**fields)
 
     @classmethod
     def from_summary(cls, summary: SessionSummary, *, client: Backend | None = None) -> Self:

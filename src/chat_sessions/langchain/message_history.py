@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from langchain_core.chat_history import BaseChatMessageHistory
 from langchain_core.messages import BaseMessage
 
+from chat_sessions.core.errors import UnsupportedError
 from chat_sessions.langchain.default_client import client_or_default
 from chat_sessions.langchain.messages import events_to_messages
 from chat_sessions.session import Backend
@@ -53,7 +54,7 @@ class SessionChatMessageHistory(BaseChatMessageHistory):
         for message in messages:
             # One iterator for all: the session must hold them in this order.
             if _words(message) not in known:
-                raise NotImplementedError(
+                raise UnsupportedError(
                     f"session {self.session_id} does not hold this message of type {message.type!r}, and a message "
                     "cannot be written into a session: it grows by the prompts that SessionChatModel sends"
                 )

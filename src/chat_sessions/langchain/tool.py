@@ -14,6 +14,7 @@ from langchain_core.tools import ArgsSchema, BaseTool, ToolException
 from pydantic import BaseModel, Field, SkipValidation
 from typing_extensions import override
 
+from chat_sessions.core.arguments import checked_fields
 from chat_sessions.core.errors import ChatSessionsError
 from chat_sessions.langchain.messages import source_documents
 
@@ -50,6 +51,11 @@ class SessionTool(BaseTool):
     response_format: Literal["content", "content_and_artifact"] = "content_and_artifact"
     model: SkipValidation[BaseChatModel] = Field(exclude=True, repr=False)
     """The session that is asked."""
+
+    def __init__(self, **fields: Any) -> None:
+        """Make a tool of a model. Raises `ConfigurationError` for a wrong field."""
+        with checked_fields("SessionTool"):
+            super().__init__(**fields)
 
     # Without a config of its own the model takes that of the context, where it is below the tool's run: the one
     # that LangChain would pass as an argument is the caller's.

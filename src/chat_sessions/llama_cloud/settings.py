@@ -163,6 +163,8 @@ class Settings:
             return
         if isinstance(index_ids, str):
             raise ConfigurationError(f"index_ids must be a list of ids; got the string {index_ids!r}")
+        if not isinstance(index_ids, Sequence):  # pyright: ignore[reportUnnecessaryIsInstance] - people give others
+            raise ConfigurationError(f"index_ids must be a list of ids, not a {type(index_ids).__name__}")
         if not index_ids or not all(index_ids):
             raise ConfigurationError("index_ids is empty, or holds an empty id; pass None to use the session's own")
         if len(index_ids) > MOST_INDEXES:

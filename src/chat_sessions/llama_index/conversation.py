@@ -8,6 +8,7 @@ from llama_index.core.base.llms.types import ChatMessage
 from llama_index.core.callbacks import CallbackManager
 from llama_index.core.chat_engine.types import AgentChatResponse
 
+from chat_sessions.core.errors import ConfigurationError
 from chat_sessions.llama_index.answers.answer import Answer
 from chat_sessions.llama_index.answers.async_answer import AsyncAnswer
 from chat_sessions.llama_index.answers.response import StreamingSessionResponse
@@ -135,6 +136,6 @@ class Conversation:
             return
         problem = history_problem(given, own, self.session_id)
         if problem and self._on_chat_history == "error":
-            raise ValueError(problem)
+            raise ConfigurationError(problem)
         if problem:
             warnings.warn(f"{problem} The session's own history is used.", UserWarning, stacklevel=4)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from llama_index.core.base.base_query_engine import BaseQueryEngine
 from llama_index.core.base.response.schema import Response
 from llama_index.core.chat_engine.types import AgentChatResponse
 from llama_index.core.prompts.mixin import PromptMixinType
 from llama_index.core.schema import QueryBundle
+
+from chat_sessions.core.errors import UnsupportedError
 
 if TYPE_CHECKING:
     from chat_sessions.llama_index.engine import SessionChatEngine
@@ -28,6 +30,12 @@ class SessionQueryEngine(BaseQueryEngine):
         super().__init__(callback_manager=engine.callback_manager)
         self._engine = engine
         self._new_session = new_session
+
+    def retrieve(self, query_bundle: QueryBundle) -> NoReturn:  # noqa: ARG002 - the base class's signature
+        """Raise `UnsupportedError`: the service retrieves within a turn."""
+        raise UnsupportedError(
+            "the hosted agent retrieves on the service: call query(), whose source_nodes are what it found"
+        )
 
     def _query(self, query_bundle: QueryBundle) -> Response:
         engine = self._engine

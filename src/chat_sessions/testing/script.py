@@ -64,7 +64,7 @@ class Faults:
         """Add faults to the end of the line. Raises `ConfigurationError` for anything else."""
         planned: list[_Planned] = []
         for item in faults:
-            together = (item,) if isinstance(item, Fault) else tuple(item)
+            together = tuple(item) if isinstance(item, Sequence) else (item,)
             if not together or not all(isinstance(fault, Fault) for fault in together):  # pyright: ignore[reportUnnecessaryIsInstance]
                 raise ConfigurationError(f"{item!r} is not a fault: use the faults of chat_sessions.testing")
             if len({fault.on for fault in together}) > 1:

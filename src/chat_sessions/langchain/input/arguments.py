@@ -12,7 +12,7 @@ from langchain_core.tools import StructuredTool
 from pydantic import SecretStr
 
 from chat_sessions.core.arguments import refuse_unknown
-from chat_sessions.core.errors import ConfigurationError
+from chat_sessions.core.errors import ConfigurationError, UnsupportedError
 from chat_sessions.http.secrets import Concealed
 from chat_sessions.langchain.content import Output
 from chat_sessions.langchain.default_client import client_or_default, load_default_client
@@ -211,16 +211,20 @@ def is_schema(tool: object) -> bool:
 
 
 def refuse_schema() -> NoReturn:
-    """Raise `NotImplementedError` that says how to get an answer in a given form."""
-    raise NotImplementedError(
+    """Raise `UnsupportedError` that says how to get an answer in a given form."""
+    raise UnsupportedError(
         "a hosted session answers in text and takes no schema: pass its answer to a model that has "
         "with_structured_output, or ask for JSON in the prompt and use JsonOutputParser"
     )
 
 
-def refuse_tools() -> NoReturn:
-    """Raise `NotImplementedError` that says how to use your own tools."""
-    raise NotImplementedError(
+def refuse_tools(*, has_none: bool = False) -> NoReturn:
+    """Raise `UnsupportedError` that says how to use your own tools, or do without the list if it is empty."""
+    if has_none:
+        raise UnsupportedError(
+            "a hosted session takes no tools, and this list has none: leave bind_tools out and use the model itself"
+        )
+    raise UnsupportedError(
         "a hosted session runs the tools of its service and cannot call yours: give your tools to an agent of your "
         "own, and the session to that agent as one of them (SessionChatModel.as_tool)"
     )

@@ -13,6 +13,7 @@ from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, conver
 from langchain_core.prompt_values import PromptValue
 from langchain_core.runnables import RunnableConfig
 
+from chat_sessions.core.errors import ConfigurationError
 from chat_sessions.langchain.content import MessageForm
 from chat_sessions.langchain.input.sessions import Place, Sessions
 
@@ -50,6 +51,8 @@ class Call:
         task = str(configurable.get("checkpoint_ns") or "")
         node = "|".join(part.partition(":")[0] for part in task.split("|"))
         index_ids: Sequence[str] | None = self.arguments.get("index_ids") or self.model.index_ids
+        if not isinstance(index_ids, Sequence | None):  # pyright: ignore[reportUnnecessaryIsInstance] - people give others
+            raise ConfigurationError(f"index_ids must be a list of ids, not a {type(index_ids).__name__}")
         return Place(
             None if thread_id is None else str(thread_id), node, task, None if index_ids is None else tuple(index_ids)
         )
@@ -103,14 +106,20 @@ class Call:
 
 
 def messages_of(given: LanguageModelInput) -> list[BaseMessage]:
-    """Return the messages in what a model may be given. Raises `ValueError` for anything else."""
+    """Return the messages in what a model may be given. Raises `ConfigurationError` for anything else."""
     if isinstance(given, PromptValue):
         return given.to_messages()
     if isinstance(given, str):
         return [HumanMessage(given)]
     if isinstance(given, Sequence):  # pyright: ignore[reportUnnecessaryIsInstance] - people give other things
-        return convert_to_messages(given)
-    raise ValueError(f"a model takes a prompt value, a string or a list of messages, not {type(given).__name__}")
+        try:
+            return convert_to_messages(given)
+        except (NotImplementedError, ValueError) as error:
+            # Its first line says what is wrong, the others are links.
+            raise ConfigurationError(f"the input is no list of messages: {str(error).partition(chr(10))[0]}") from error
+    raise ConfigurationError(
+        f"a model takes a prompt value, a string or a list of messages, not {type(given).__name__}"
+    )
 
 
 def message_id(run_id: UUID) -> str:

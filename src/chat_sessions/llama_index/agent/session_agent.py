@@ -20,7 +20,7 @@ from llama_index.core.tools import AsyncBaseTool
 from llama_index.core.workflow import Context
 from workflows import Workflow, step
 
-from chat_sessions.core.arguments import refuse_unknown
+from chat_sessions.core.arguments import checked_fields, refuse_unknown
 from chat_sessions.core.errors import APIStatusError, ConfigurationError, TurnFailed
 from chat_sessions.llama_index._compat import MEMORY, RAN_TOOLS
 from chat_sessions.llama_index.agent.report import Report
@@ -123,16 +123,17 @@ class SessionAgent(BaseWorkflowAgent):
         if on_chat_history not in get_args(ChatHistoryPolicy):
             raise ConfigurationError(f'on_chat_history={on_chat_history!r}: use "error", "warn" or "ignore"')
         client = client_or_default(client)
-        super().__init__(  # pyright: ignore[reportUnknownMemberType] - the base class takes functions of anything
-            name=name,
-            description=description,
-            llm=HostedModel(client.service, index_ids),
-            can_handoff_to=[],
-            streaming=streaming,
-            timeout=timeout,
-            verbose=verbose,
-            **settings,
-        )
+        with checked_fields("SessionAgent"):
+            super().__init__(  # pyright: ignore[reportUnknownMemberType] - the base class takes functions of anything
+                name=name,
+                description=description,
+                llm=HostedModel(client.service, index_ids),
+                can_handoff_to=[],
+                streaming=streaming,
+                timeout=timeout,
+                verbose=verbose,
+                **settings,
+            )
         self._client = client
         self._index_ids = None if index_ids is None else tuple(index_ids)
         self._session_id = session_id
@@ -178,7 +179,7 @@ class SessionAgent(BaseWorkflowAgent):
         session = self._session(await ctx.store.get(self._store_key, default=None))
         problem = history_problem(given, messages_of(await session.turns()), session.id)
         if problem and self._on_chat_history == "error":
-            raise ValueError(problem)
+            raise ConfigurationError(problem)
         if problem:
             warnings.warn(f"{problem} The session's own history is used.", UserWarning, stacklevel=2)
 

@@ -11,6 +11,7 @@ from llama_index.core.bridge.pydantic import Field, PrivateAttr, field_serialize
 from llama_index.core.memory import BaseMemory
 from pydantic import BaseModel
 
+from chat_sessions.core.arguments import checked_fields
 from chat_sessions.core.errors import ChatSessionsError
 from chat_sessions.core.models import JobMetadata, SessionSummary
 from chat_sessions.llama_index.arguments import client_or_default
@@ -52,7 +53,8 @@ class SessionMemory(BaseMemory):
     _session: ChatSession | None = PrivateAttr(default=None)
 
     def __init__(self, *, client: Backend | None = None, **data: object) -> None:
-        super().__init__(**data)
+        with checked_fields("SessionMemory"):
+            super().__init__(**data)
         self._client = client
 
     @classmethod

@@ -10,6 +10,7 @@ from llama_index.core.bridge.pydantic import Field, PrivateAttr
 from llama_index.core.memory import BaseMemoryBlock
 from llama_index.core.utils import get_tokenizer  # pyright: ignore[reportUnknownVariableType] - gives lists of anything
 
+from chat_sessions.core.arguments import checked_fields
 from chat_sessions.core.models import SessionSummary
 from chat_sessions.llama_index.arguments import client_or_default
 from chat_sessions.session.backend import Backend
@@ -36,7 +37,8 @@ class SessionSummaryBlock(BaseMemoryBlock[str]):
     _client: Backend | None = PrivateAttr(default=None)
 
     def __init__(self, *, client: Backend | None = None, **data: Any) -> None:
-        super().__init__(**data)
+        with checked_fields("SessionSummaryBlock"):
+            super().__init__(**data)
         self._client = client
 
     async def _aget(self, messages: list[ChatMessage] | None = None, **block_kwargs: Any) -> str:  # noqa: ARG002 - the base class's signature

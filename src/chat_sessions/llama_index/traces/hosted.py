@@ -1,6 +1,6 @@
 """The hosted agent's parts as LlamaIndex classes: consumers of traces tell models, tools and retrievers by class.
 
-All of them run on the service, so calling one here raises `NotImplementedError`.
+All of them run on the service, so calling one here raises `UnsupportedError`.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ from llama_index.core.bridge.pydantic import BaseModel, ConfigDict, Field, Priva
 from llama_index.core.llms import CustomLLM
 from llama_index.core.schema import NodeWithScore, QueryBundle
 from llama_index.core.tools import BaseTool, ToolMetadata, ToolOutput
+
+from chat_sessions.core.errors import UnsupportedError
 
 __all__ = ["HostedModel", "HostedRetriever", "HostedTool", "HostedToolError", "model_dict", "model_name"]
 
@@ -56,16 +58,16 @@ class HostedModel(CustomLLM):
         """Its name, the indexes that it queries, and the session that it answers in."""
         return self._metadata
 
-    def complete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> CompletionResponse:
-        """Raise `NotImplementedError`."""
-        raise NotImplementedError(
+    def complete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> CompletionResponse:  # noqa: ARG002 - the base class's signature
+        """Raise `UnsupportedError`."""
+        raise UnsupportedError(
             "there is no model on this side: the hosted agent has its own. Structured output and "
             "early_stopping_method='generate' need a local model"
         )
 
     def stream_complete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> CompletionResponseGen:
-        """Raise `NotImplementedError`."""
-        raise NotImplementedError(str(self.complete(prompt, formatted, **kwargs)))
+        """Raise `UnsupportedError`."""
+        raise UnsupportedError(str(self.complete(prompt, formatted, **kwargs)))
 
 
 def model_dict(model: HostedModel) -> dict[str, object]:
@@ -91,9 +93,9 @@ class HostedTool(BaseTool):
         """Its name."""
         return self._metadata
 
-    def __call__(self, input: object) -> ToolOutput:
-        """Raise `NotImplementedError`."""
-        raise NotImplementedError(f"{self._metadata.name} runs on the service, within a turn; it cannot be called here")
+    def __call__(self, input: object) -> ToolOutput:  # noqa: ARG002 - the base class's signature
+        """Raise `UnsupportedError`."""
+        raise UnsupportedError(f"{self._metadata.name} runs on the service, within a turn; it cannot be called here")
 
 
 class HostedToolError(RuntimeError):
@@ -103,5 +105,5 @@ class HostedToolError(RuntimeError):
 class HostedRetriever(BaseRetriever):
     """The retrieval within a tool run."""
 
-    def _retrieve(self, query_bundle: QueryBundle) -> list[NodeWithScore]:
-        raise NotImplementedError("the hosted agent retrieves on the service, within a turn; ask it with a chat engine")
+    def _retrieve(self, query_bundle: QueryBundle) -> list[NodeWithScore]:  # noqa: ARG002 - the base class's signature
+        raise UnsupportedError("the hosted agent retrieves on the service, within a turn; ask it with a chat engine")

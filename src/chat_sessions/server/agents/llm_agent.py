@@ -71,8 +71,12 @@ class LlmAgent:
 
         It gets tools if its metadata says that it is a function calling model.
         """
+        if not hasattr(llm, "metadata"):
+            raise ConfigurationError(
+                f"a {type(llm).__name__} is no LLM of LlamaIndex: give one, or name a model with LlmAgent.at(...)"
+            )
         if passages < 1:
-            raise ValueError(f"passages must be at least 1, not {passages}")
+            raise ConfigurationError(f"passages must be at least 1, not {passages}")
         self._llm = llm
         self._name = name
         self._passages = passages
@@ -95,6 +99,8 @@ class LlmAgent:
         """
         base_url = (base_url or os.environ.get("OPENAI_BASE_URL", "")).strip() or None
         api_key = (api_key or os.environ.get("OPENAI_API_KEY", "")).strip() or None
+        if max_tokens is not None and max_tokens < 1:
+            raise ConfigurationError(f"max_tokens must be at least 1, not {max_tokens}")
         if not model.strip():
             raise ConfigurationError("the model has no name")
         if base_url is not None and urlsplit(base_url).scheme not in ("http", "https"):

@@ -11,6 +11,7 @@ import time
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 
+from chat_sessions.core.errors import ConfigurationError
 from chat_sessions.core.events import Event, Stop, Text, TextDelta, Thinking, ThinkingDelta, ToolResult
 from chat_sessions.core.models import Usage
 from chat_sessions.server.agents.quotes import quote
@@ -60,7 +61,7 @@ class LocalAgent:
     def __init__(self, *, passages: int = 5) -> None:
         """Make an agent whose `retrieve` returns at most `passages` passages."""
         if passages < 1:
-            raise ValueError(f"passages must be at least 1, not {passages}")
+            raise ConfigurationError(f"passages must be at least 1, not {passages}")
         self._passages = passages
 
     async def run(self, turn: AgentTurn) -> AsyncIterator[Event]:

@@ -23,7 +23,7 @@ from chat_sessions.server.api.rates import RequestPace, RequestRate
 from chat_sessions.server.api.routes import api_routes, document, image_routes, open_routes
 from chat_sessions.server.documents.library import IndexSource, Library
 from chat_sessions.server.store.store import Store
-from chat_sessions.server.turns.agent import Agent
+from chat_sessions.server.turns.agent import Agent, check_agent
 from chat_sessions.server.turns.behaviour import Behaviour
 from chat_sessions.server.turns.limits import Limits
 from chat_sessions.server.turns.turns import Turns
@@ -70,6 +70,14 @@ def create_app(
         )
     if not indexes:
         raise ConfigurationError("there is no index to serve; give at least one, such as indexes={'idx-docs': 'docs/'}")
+    for name, given, kind in (("behaviour", behaviour, Behaviour), ("limits", limits, Limits), ("store", store, str)):
+        if given is not None and not isinstance(given, kind):
+            raise ConfigurationError(f"{name} is a {kind.__name__}, not a {type(given).__name__}")
+    for index_id in indexes:
+        if not isinstance(index_id, str) or not index_id:  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise ConfigurationError(f"the id of an index is a word such as 'idx-docs', not {index_id!r}")
+    if agent is not None:
+        check_agent(agent)
     if api_key is not None and not can_be_sent(api_key):
         raise ConfigurationError("the api_key is empty, or has characters that no HTTP header can carry")
     if not attachment_lifetime > 0:

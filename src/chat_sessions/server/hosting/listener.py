@@ -19,8 +19,8 @@ def listen(host: str, port: int) -> socket.socket:
 
     It is bound before anything is opened, so that a second server on the same port cannot touch the first one's store.
     """
-    if not 0 <= port <= 65535:
-        raise ConfigurationError(f"port {port} is not between 0 and 65535")
+    if not isinstance(port, int) or not 0 <= port <= 65535:  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise ConfigurationError(f"port {port!r} is not between 0 and 65535")
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
     except OSError as error:

@@ -11,10 +11,11 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from os import PathLike
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Never, Self
 
 from pydantic import SecretStr
 
+from chat_sessions.core.arguments import refuse_unknown
 from chat_sessions.core.errors import ConfigurationError
 from chat_sessions.server.api.app import create_app
 from chat_sessions.server.documents.library import IndexSource
@@ -48,8 +49,8 @@ class ServerThread:
 
     def __init__(
         self,
+        indexes: Mapping[str, IndexSource] | None = None,
         *,
-        indexes: Mapping[str, IndexSource],
         agent: Agent | None = None,
         store: str | None = None,
         api_key: str | SecretStr | None = None,
@@ -59,11 +60,14 @@ class ServerThread:
         attachment_lifetime: float = 3600.0,
         limits: Limits | None = None,
         index_store: str | PathLike[str] | None = None,
+        **unknown: Never,
     ) -> None:
+        for name in unknown:
+            refuse_unknown(type(self).__name__, name, _ARGUMENTS, otherwise=f"has no argument {name}")
         # A traceback may show local variables.
         api_key = SecretStr(api_key) if isinstance(api_key, str) else api_key
         app = create_app(
-            indexes=indexes,
+            indexes=indexes or {},
             agent=agent,
             store=store,
             api_key=api_key,
@@ -75,7 +79,7 @@ class ServerThread:
         )
         self._api_key = SecretStr(app.state.api_key)
         self._server = Server(app)
-        self._index_ids = tuple(indexes)
+        self._index_ids = tuple(indexes or ())
         self._faults: Faults | None = None
         if faults is not None:
             from chat_sessions.testing.script import Faults
@@ -182,6 +186,7 @@ class ServerThread:
             await self._server.run(listener, on_listening=lambda: started.set_result(None))
 
 
+_ARGUMENTS = ServerThread.__init__.__annotations__.keys() - {"return", "unknown"}
 _running: set[ServerThread] = set()
 
 

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, Protocol
 
+from chat_sessions.core.errors import ConfigurationError
 from chat_sessions.core.events import Event, Text, UserInput
 
 if TYPE_CHECKING:
     from chat_sessions.server.documents.indexes import Index
 
-__all__ = ["Agent", "AgentTurn"]
+__all__ = ["Agent", "AgentTurn", "check_agent"]
 
 
 async def _nothing() -> None:
@@ -62,3 +64,22 @@ class Agent(Protocol):
         when a turn is cut short, must release whatever the agent holds.
         """
         ...
+
+
+def check_agent(agent: object) -> None:
+    """Raise `ConfigurationError`, with what to do, for what is no agent."""
+    if isinstance(agent, type):
+        raise ConfigurationError(f"the agent is the class {agent.__name__}: make one, and give that")
+    # What has a framework's object has its module loaded.
+    workflows = sys.modules.get("llama_index.core.workflow")
+    if workflows is not None and isinstance(agent, workflows.Workflow):
+        wrapper = "chat_sessions.llama_index.WorkflowAgent"
+    elif hasattr(agent, "astream"):
+        wrapper = "chat_sessions.langchain.GraphAgent"
+    elif callable(getattr(agent, "run", None)):
+        return
+    else:
+        raise ConfigurationError(
+            f"a {type(agent).__name__} is no agent: give an object with `async def run(self, turn)` that yields events"
+        )
+    raise ConfigurationError(f"a {type(agent).__name__} is no agent by itself: give {wrapper}(it)")
