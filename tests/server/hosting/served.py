@@ -7,7 +7,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import TracebackType
@@ -67,9 +67,12 @@ async def _until_there(file: str) -> None:
 class Served:
     """The process. Leaving the block kills it, and what workers it has left."""
 
-    def __init__(self, store: str, *, workers: int = 1, drain: float = 10.0) -> None:
+    def __init__(
+        self, store: str = "", *, workers: int = 1, drain: float = 10.0, command: Sequence[str] | None = None
+    ) -> None:
+        """`command` is another one that serves, such as the command line's, and prints its address first."""
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.server.hosting.served", store, str(workers), str(drain)],
+            command or [sys.executable, "-m", "tests.server.hosting.served", store, str(workers), str(drain)],
             cwd=ROOT,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -79,7 +82,7 @@ class Served:
         )
         self._clients = ExitStack()
         assert self._process.stdout is not None
-        self.url = self._process.stdout.readline().strip()
+        self.url = self._process.stdout.readline().strip().removeprefix("LLAMA_CLOUD_BASE_URL=")
 
     def api(self) -> Api:
         """A client with a connection of its own, closed at the end."""

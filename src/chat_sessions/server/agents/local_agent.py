@@ -32,7 +32,10 @@ from chat_sessions.server.turns.agent import AgentTurn
 
 __all__ = ["QUOTES", "LocalAgent"]
 
-QUOTES = "Quoted from the files, as no model is set; with `--llm MODEL`, a model answers."
+QUOTES = (
+    "Quoted from the files, as no model is set; a model answers with `--llm MODEL`, in Python with "
+    "`agent=LlmAgent.at(MODEL)`."
+)
 """What every answer of this agent ends with."""
 
 _PIECE = re.compile(r"\s*\S+\s*")
