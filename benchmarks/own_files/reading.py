@@ -19,9 +19,13 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from benchmarks.own_files.files import write_files
 from benchmarks.own_files.questions import QUESTIONS
+
+if TYPE_CHECKING:
+    from chat_sessions.server import Index
 
 __all__ = ["main", "write_many"]
 
@@ -32,6 +36,7 @@ _WORDS = (
 )  # fmt: skip
 _SENTENCES, _PARAGRAPHS = 6, 12
 _QUERIES = 200
+_TURNS = 30
 
 
 def write_many(folder: Path, count: int) -> None:
@@ -90,7 +95,7 @@ def _show(name: str, found: dict[str, float]) -> None:
 
 _UNITS = {
     "passages": "in all", "CPU": "s", "wall": "s", "memory": "MB", "query": "ms", "slowest": "ms", "touched": "s",
-    "check": "ms",
+    "check": "ms", "alone": "s", "first event": "ms", "first result": "ms",
 }  # fmt: skip
 
 
@@ -120,7 +125,7 @@ def _timed(open_it: Callable[[], Callable[[str], object]]) -> tuple[dict[str, fl
 
 
 def _ours(folder: Path, kept: Path) -> dict[str, float]:
-    from chat_sessions.server import Index, open_index
+    from chat_sessions.server import open_index
 
     opened: list[Index] = []
 
@@ -139,7 +144,34 @@ def _ours(folder: Path, kept: Path) -> dict[str, float]:
     begun = _cpu()
     index.refresh()
     found["touched"] = _cpu() - begun
+    begun = _cpu()
+    open_index("idx-one", touched, index_store=":memory:")
+    found["alone"] = _cpu() - begun
+    found["first event"], found["first result"] = _waits(index)
     return {"passages": index.size, **found}
+
+
+def _waits(index: Index) -> tuple[float, float]:
+    """The median wait for a turn's first event, and for what it found: the look at the disk is between the two."""
+    from chat_sessions import LocalServer, ToolResult
+
+    firsts: list[float] = []
+    results: list[float] = []
+    with LocalServer({index.index_id: index}) as server:
+        chat = server.client()
+        for number in range(_TURNS):
+            session = chat.session(chat.create().session_id)
+            begun = time.perf_counter()
+            with session.stream(f"What is the margin of record {number}?") as stream:
+                for count, event in enumerate(stream):
+                    if not count:
+                        firsts.append((time.perf_counter() - begun) * 1e3)
+                    if isinstance(event, ToolResult):
+                        results.append((time.perf_counter() - begun) * 1e3)
+                        break
+                for _ in stream:
+                    pass
+    return statistics.median(firsts), statistics.median(results)
 
 
 def _peer(folder: Path, kept: Path) -> dict[str, float]:

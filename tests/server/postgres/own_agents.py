@@ -31,7 +31,7 @@ async def pieces(prompt: str, earlier: int) -> AsyncIterator[tuple[str, str]]:
     go = Path(prompt)
     try:
         # Another process makes it, so that there is nothing to be woken by.
-        while go.is_absolute() and not go.exists():  # noqa: ASYNC240
+        while go.is_absolute() and not go.exists():  # noqa: ASYNC110, ASYNC240
             await asyncio.sleep(0.01)
     finally:
         if go.is_absolute():

@@ -199,7 +199,7 @@ class IndexStore:
                 "SELECT page, section, text, boxes FROM passages WHERE document = ? AND chunk = ?", (document, chunk)
             ).fetchone()
         page, section, text, boxes = row
-        return Passage(page, section, text, "", json.loads(boxes))
+        return Passage(page, section, text, "", json.loads(boxes) if page is not None else [])
 
     def terms(self, documents: Sequence[int]) -> Mapping[int, list[str]]:
         """Return the terms of all passages of documents, in order, each with spaces between them."""

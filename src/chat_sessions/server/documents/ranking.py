@@ -10,8 +10,9 @@ from __future__ import annotations
 import json
 import logging
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,9 @@ _SHORTEST_END = 6
 _MOST_RELATED = 20
 _MOST_LOOKED_AT = 1000
 _RARE = 8
+# What the scores of frequent terms may take in memory, spread over all passages.
+_SPREAD_BYTES = 16 * 1024 * 1024
+_BLOCK = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,10 +65,10 @@ class Found:
 class Segment:
     """Some files, with the score of each of their passages for each term."""
 
-    def __init__(self, files: Sequence[Ranked], scores: Any, joined: str = "") -> None:
+    def __init__(self, files: Sequence[Ranked], scores: Any, like: Segment | None = None) -> None:
         self.files = files
         self._scores = scores
-        self._joined = joined
+        self._joined = like._joined if like else ""
         counts = np.array([file.passages for file in files], dtype=np.int64)
         self._starts = np.concatenate(([0], np.cumsum(counts)))
         self._alive: NDArray[np.float32] | None = None
@@ -75,6 +79,10 @@ class Segment:
         self._having: NDArray[np.int64] = np.asarray(scores.scores["indices"])
         self._weights: NDArray[np.float32] = np.asarray(scores.scores["data"])
         self._places = {file: place for place, file in enumerate(files)}
+        # Questions share their frequent words.
+        spread = partial(_spread, self._bounds, self._having, self._weights, self.size)
+        room = max(1, _SPREAD_BYTES // max(1, 4 * self.size))
+        self._spread: Callable[[int], NDArray[np.float32]] = like._spread if like else lru_cache(room)(spread)
 
     @classmethod
     def made(cls, store: IndexStore, files: Sequence[Ranked]) -> Segment:
@@ -98,7 +106,7 @@ class Segment:
 
     def copy(self) -> Segment:
         """Return the same segment with all its files."""
-        return Segment(self.files, self._scores, self._joined)
+        return Segment(self.files, self._scores, like=self)
 
     def __contains__(self, file: Ranked) -> bool:
         return file in self._places
@@ -138,7 +146,8 @@ class Segment:
 
     def best(self, weights: Mapping[str, float], limit: int) -> Iterator[Found]:
         """Yield the passages with the highest scores, in no order."""
-        total: NDArray[np.float32] = np.zeros(self.size, dtype=np.float32)
+        blocks: NDArray[np.float32] = np.zeros((self.size // _BLOCK + 1, _BLOCK), dtype=np.float32)
+        total = blocks.reshape(-1)[: self.size]
         for term, weight in weights.items():
             number = self._vocabulary.get(term)
             if number is None:
@@ -146,18 +155,39 @@ class Segment:
             having = slice(int(self._bounds[number]), int(self._bounds[number + 1]))
             count = having.stop - having.start
             share = weight / rarity(count, self.size)
-            # Its own `get_scores` makes an array of all passages for each term, which pays for frequent ones alone.
             if count * _RARE < self.size:
                 total[self._having[having]] += share * self._weights[having]
             else:
-                total += share * self._scores.get_scores([term])
+                total += share * self._spread(number)
         if self._alive is not None:
             total *= self._alive
-        places = np.argpartition(-total, limit)[:limit] if limit < self.size else np.arange(self.size)
-        fitting: list[int] = places[total[places] > 0].tolist()
-        for place in fitting:
+        for place in _highest(blocks, limit):
             file = int(np.searchsorted(self._starts, place, side="right")) - 1
             yield Found(self.files[file], place - int(self._starts[file]), float(total[place]))
+
+
+def _spread(
+    bounds: NDArray[np.int64], having: NDArray[np.int64], weights: NDArray[np.float32], size: int, number: int
+) -> NDArray[np.float32]:
+    """Return the scores of all passages for a term."""
+    scores: NDArray[np.float32] = np.zeros(size, dtype=np.float32)
+    of_term = slice(int(bounds[number]), int(bounds[number + 1]))
+    scores[having[of_term]] = weights[of_term]
+    return scores
+
+
+def _highest(blocks: NDArray[np.float32], limit: int) -> list[int]:
+    """Return where the highest scores above 0 are; of those that are alike, the first.
+
+    As many blocks as are asked for have a score that high, so nothing lower needs to be sorted.
+    """
+    tops = blocks.max(axis=1)
+    least = np.partition(tops, -limit)[-limit] if limit < len(tops) else np.float32(0)
+    total = blocks.reshape(-1)
+    places = np.flatnonzero((total >= least) & (total > 0))
+    order = np.argsort(-total[places], kind="stable")[:limit]
+    found: list[int] = places[order].tolist()
+    return found
 
 
 class Ranking:
