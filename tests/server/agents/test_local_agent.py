@@ -148,6 +148,45 @@ class TestQuoting:
             assert text.startswith("The tenant deposits three months' rent, EUR 29,664. [lease.md, Deposit]")
             assert "No file" not in text
 
+    @pytest.mark.parametrize(
+        "prompt",
+        [
+            "What is the total in invoice-2025-118.md?",
+            "Compare the totals of invoice-2025-117.md and INVOICE-2025-118.MD",
+            "What does the MD say about the total?",
+            "What is in report_2024.txt?",
+        ],
+    )
+    async def test_the_name_of_a_file_with_its_ending_is_no_word_that_the_files_lack(
+        self, tmp_path: Path, prompt: str
+    ) -> None:
+        for number, total in ((117, "327.80"), (118, "471.00")):
+            (tmp_path / f"invoice-2025-{number}.md").write_text(f"Total: {total}.")
+        (tmp_path / "report_2024.txt").write_text("It rained.")
+        text = text_of(await events_of(prompt, [open_index("idx-a", tmp_path)]))
+        assert "No file" not in text
+        assert ("It rained." in text) == ("report" in prompt)
+        if "117" not in prompt and "118" in prompt:
+            assert text.startswith("Total: 471.00. [invoice-2025-118.md]")
+
+    async def test_the_name_of_a_file_that_there_is_not_is_said_to_be_missing(self, tmp_path: Path) -> None:
+        (tmp_path / "invoice-2025-117.md").write_text("Total: 327.80.")
+        index = open_index("idx-a", tmp_path)
+        text = text_of(await events_of("What is the total in invoice-2025-999.md?", [index]))
+        assert text.startswith("No file has the word “invoice-2025-999.md”. The nearest:\n\nTotal: 327.80.")
+
+    async def test_a_question_of_whose_words_the_files_have_next_to_none_is_not_answered_as_if_they_had(
+        self, tmp_path: Path
+    ) -> None:
+        index = served(tmp_path, a_md="Lamps carry interest of 1.5 % per month.", b_md="Erwachsene zahlen 264 Euro.")
+        text = text_of(await events_of("How much is the adult membership of the rowing club per year?", [index]))
+        assert text.startswith("No file has the words “much”, “adult”, “membership”, “rowing”, “club” or “year”. The")
+
+    async def test_words_of_a_script_without_spaces_are_named_as_they_were_written(self, tmp_path: Path) -> None:
+        index = served(tmp_path, a_txt="会議は毎週火曜日の午前十時に始まる。")
+        text = text_of(await events_of("宇宙船、燃料", [index]))
+        assert text.startswith("No file has the words “宇宙船” or “燃料”. Searched: a.txt.")
+
     async def test_files_that_could_not_be_read_are_named_where_nothing_fits(self, tmp_path: Path) -> None:
         index = served(tmp_path, a_md="Dogs are allowed.", b_pdf=b"%PDF-1.7 and nothing else")
         events = await events_of("What is the gate code?", [index])

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import re
 import time
+import unicodedata
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 
@@ -27,7 +28,7 @@ from chat_sessions.server.agents.retrieval import (
     retrieve_result,
 )
 from chat_sessions.server.documents.indexes import Hit, Index
-from chat_sessions.server.documents.reading.terms import function_words, terms, words
+from chat_sessions.server.documents.reading.terms import function_words, is_unspaced, terms, words
 from chat_sessions.server.turns.agent import AgentTurn
 
 __all__ = ["QUOTES", "LocalAgent"]
@@ -42,6 +43,8 @@ _PIECE = re.compile(r"\s*\S+\s*")
 _SHOWN = 3
 _SHARE_OF_BEST = 0.45
 _SHOWN_FILES = 5
+# With so many words that no file has, and this share, the answer says so even where one other word fits.
+_MANY_MISSING, _MOST_MISSING = 4, 0.75
 
 
 @dataclass(slots=True)
@@ -112,9 +115,9 @@ def _answer(prompt: str, found: Retrieved, indexes: Sequence[Index]) -> str:
     shown = _shown(found)
     parts: list[str] = []
     fits = _fits(found, shown)
-    missing = found.missing if not fits else _names(prompt, found.missing)
+    missing = found.missing if not fits or _most(prompt, found) else _names(prompt, found.missing)
     if missing or not fits:
-        parts.append(_nothing(missing, found, indexes, nearest=bool(shown)))
+        parts.append(_nothing(_whole(prompt, missing), found, indexes, nearest=bool(shown)))
     for hit in shown:
         text = quote(hit.passage.text, found.weights, found.languages)
         parts.append(f"{text}\n\n{citation(hit)}" if "\n" in text else f"{text} {citation(hit)}")
@@ -137,6 +140,28 @@ def _fits(found: Retrieved, shown: Sequence[Hit]) -> bool:
         for hit in shown
         for language in found.languages
     )
+
+
+def _most(prompt: str, found: Retrieved) -> bool:
+    """Tell whether the files lack most words of the prompt that say something, as if it were in another language."""
+    asked = set(words(prompt))
+    empty = function_words(asked, {*found.languages, "eng"})
+    # Pairs of characters are not words.
+    told = {word for word in asked if word.casefold() not in empty and not is_unspaced(word)}
+    missing = told.intersection(found.missing)
+    return len(missing) >= _MANY_MISSING and len(missing) > _MOST_MISSING * len(told)
+
+
+def _whole(prompt: str, missing: Sequence[str]) -> list[str]:
+    """Return the words with pairs of characters put together again, as they follow each other in the prompt."""
+    prompt = unicodedata.normalize("NFKC", prompt)
+    whole: list[str] = []
+    for word in missing:
+        if whole and is_unspaced(word) and whole[-1].endswith(word[0]) and whole[-1] + word[1:] in prompt:
+            whole[-1] += word[1:]
+        else:
+            whole.append(word)
+    return whole
 
 
 def _names(prompt: str, missing: Sequence[str]) -> list[str]:

@@ -37,7 +37,10 @@ def query_of(ranking: Ranking, prompt: str, earlier: str = "") -> Query:
     missing: list[str] = []
     empty = function_words(words(prompt), ranking.languages | {"eng"})
     for word in dict.fromkeys(words(prompt)):
-        found = list(_terms(word, ranking))
+        found = list(_terms(_without_ending(word, ranking), ranking))
+        if word.casefold() in ranking.endings and not any(map(ranking.frequency, found)):
+            # "The PDF" is not a word that the files lack.
+            continue
         if word.casefold() in empty:
             _add(weights, found, _FUNCTION_WORD)
             continue
@@ -53,8 +56,14 @@ def query_of(ranking: Ranking, prompt: str, earlier: str = "") -> Query:
     before = function_words(words(earlier), ranking.languages | {"eng"})
     for word in dict.fromkeys(words(earlier)):
         if word.casefold() not in before:
-            _add(weights, _terms(word, ranking), _EARLIER)
+            _add(weights, _terms(_without_ending(word, ranking), ranking), _EARLIER)
     return Query(weights, frozenset(told), tuple(missing))
+
+
+def _without_ending(word: str, ranking: Ranking) -> str:
+    """Return the name of a file as it is indexed, and any other word as it is."""
+    stem, _, ending = word.rpartition(".")
+    return stem if stem and ending.casefold() in ranking.endings else word
 
 
 def _terms(word: str, ranking: Ranking) -> Iterator[str]:

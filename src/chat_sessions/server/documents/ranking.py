@@ -197,6 +197,8 @@ class Ranking:
         self._segments = segments
         self.files = files
         self._size = sum(file.passages for file in files)
+        named = (file.name.rpartition(".") for file in files)
+        self.endings = frozenset(ending.casefold() for stem, _, ending in named if stem)
         self.languages = frozenset(code for file in files for code in file.language.split("+")) or frozenset(("eng",))
 
     @classmethod

@@ -15,7 +15,7 @@ from typing import Any
 import Stemmer  # type: ignore[import-not-found]
 from bm25s import stopwords  # type: ignore[import-untyped]
 
-__all__ = ["function_words", "terms", "word_terms", "words"]
+__all__ = ["function_words", "is_unspaced", "terms", "word_terms", "words"]
 
 _STEMMERS = {
     "ara": "arabic", "cat": "catalan", "ces": "czech", "dan": "danish", "deu": "german", "ell": "greek",
@@ -63,6 +63,11 @@ def words(text: str) -> Iterator[str]:
             yield from _pairs(run[0])
         else:
             yield run[0]
+
+
+def is_unspaced(word: str) -> bool:
+    """Tell whether a word is of a script without spaces, and so a pair of characters, or one."""
+    return _IS_UNSPACED.match(word) is not None
 
 
 def terms(text: str, language: str) -> list[str]:
