@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from chat_sessions.core.events import Event, Stop, TextDelta, UnknownEvent, parse_event_json
+from chat_sessions.server.agents.local_agent import LocalAgent
 from chat_sessions.server.documents.library import Library
 from chat_sessions.server.store.records import SourcesLocked, UnknownSession
 from chat_sessions.server.store.store import Store
@@ -76,6 +77,33 @@ async def test_turns_are_answered_while_a_new_file_is_still_being_read(
     assert not read.is_set()
     read.set()
     await library.close()
+
+
+async def test_the_first_event_of_a_turn_does_not_wait_for_the_look_at_the_disk(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    go = threading.Event()
+    looks: list[str] = []
+    index = PaperIndex()
+
+    def refresh(*_: object) -> None:
+        # Whoever waited for it would go on after these seconds, and find that it has looked.
+        go.wait(5)
+        looks.append("looked")
+
+    monkeypatch.setattr(index, "refresh", refresh)
+    library = Library({"idx-docs": index})
+    turn = await started(Turns(store, library, LocalAgent(), Behaviour()), await new_session(store))
+    events = live(turn)
+    assert (await anext(events)).type == "thinking_delta"
+    while (await anext(events)).type != "tool_call":
+        pass
+    assert looks == []
+    go.set()
+    async for _ in events:
+        pass
+    await library.close()
+    assert looks == ["looked"]
 
 
 async def test_a_queued_message_whose_client_left_is_not_recorded(store: Store) -> None:
