@@ -68,7 +68,7 @@ class Segment:
     def __init__(self, files: Sequence[Ranked], scores: Any, like: Segment | None = None) -> None:
         self.files = files
         self._scores = scores
-        self._joined = like._joined if like else ""
+        self._joined: str = like._joined if like else ""
         counts = np.array([file.passages for file in files], dtype=np.int64)
         self._starts = np.concatenate(([0], np.cumsum(counts)))
         self._alive: NDArray[np.float32] | None = None
