@@ -27,7 +27,7 @@ def history_problem(given: Iterable[ChatMessage], own: Iterable[ChatMessage], se
 
 
 def _messages(given: object) -> list[ChatMessage]:
-    messages = cast("list[object]", list(given)) if isinstance(given, Iterable) else [given]
+    messages = list(cast("Iterable[object]", given)) if isinstance(given, Iterable) else [given]
     for message in messages:
         if not isinstance(message, ChatMessage):
             raise ConfigurationError(f"chat_history is a list of ChatMessage; there is a {type(message).__name__}")

@@ -71,7 +71,7 @@ def create_app(
     if not indexes:
         raise ConfigurationError("there is no index to serve; give at least one, such as indexes={'idx-docs': 'docs/'}")
     for name, given, kind in (("behaviour", behaviour, Behaviour), ("limits", limits, Limits), ("store", store, str)):
-        if given is not None and not isinstance(given, kind):
+        if given is not None and not isinstance(given, kind):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise ConfigurationError(f"{name} is a {kind.__name__}, not a {type(given).__name__}")
     for index_id in indexes:
         if not isinstance(index_id, str) or not index_id:  # pyright: ignore[reportUnnecessaryIsInstance]
