@@ -263,6 +263,33 @@ class TestQuotes:
         assert len(text) < 520
 
 
+@pytest.mark.parametrize(
+    "prompt",
+    [
+        "You are a helpful assistant. Answer in one sentence.\nQuestion: How long is the warranty?",
+        "Context: none\nTask: “Find” how long the warranty is.",
+    ],
+)
+async def test_the_first_word_of_a_line_or_a_sentence_is_no_name_that_is_missed(examples: Index, prompt: str) -> None:
+    assert "No file" not in text_of(await events_of(prompt, [examples]))
+
+
+async def test_a_name_within_a_sentence_that_no_file_has_is_told(examples: Index) -> None:
+    text = text_of(await events_of("Answer briefly. Does the warranty hold on Mars?", [examples]))
+    assert text.startswith("No file has the word “Mars”.")
+
+
+async def test_a_question_that_stands_by_itself_is_not_searched_with_the_one_before(examples: Index) -> None:
+    before = (UserInput(content="Who leads at severity 1?"),)
+    for prompt, query in {
+        "How long is the warranty of a gauge in salt water?": "How long is the warranty of a gauge in salt water?",
+        "And at severity 2?": "And at severity 2? Who leads at severity 1?",
+    }.items():
+        events = await events_of(prompt, [examples], history=before)
+        call = next(event for event in events if isinstance(event, ToolCall))
+        assert cast("dict[str, Any]", call.arguments)["query"] == query
+
+
 _WORDS = sorted(set(" ".join(case[0] for case in QUOTED).split()))
 
 

@@ -132,7 +132,7 @@ class LlmAgent:
         """Yield a thought, the search, the model's thoughts, calls and answer, and the stop. Raises `ModelFailed`."""
         started = time.perf_counter()
         yield Thinking(content=plan(turn.indexes))
-        earlier = earlier_prompt(turn.history)
+        earlier = earlier_prompt(turn.history, turn.prompt, turn.indexes)
         query = f"{turn.prompt} {earlier}".strip()
         number = call_number(turn.history)
         call = retrieve_call(f"call_{number}", turn.indexes, query, self._passages)

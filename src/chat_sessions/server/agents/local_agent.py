@@ -28,6 +28,7 @@ from chat_sessions.server.agents.retrieval import (
     retrieve_result,
 )
 from chat_sessions.server.documents.indexes import Hit, Index
+from chat_sessions.server.documents.queries import telling_words
 from chat_sessions.server.documents.reading.terms import function_words, is_unspaced, terms, words
 from chat_sessions.server.turns.agent import AgentTurn
 
@@ -40,6 +41,7 @@ QUOTES = (
 """What every answer of this agent ends with."""
 
 _PIECE = re.compile(r"\s*\S+\s*")
+_BEGINNING = re.compile(r"[.!?:;\u2026](?=\s)|\n|[\"\u201c\u201e\u00ab(*#>-]+(?=\w)")
 _SHOWN = 3
 _SHARE_OF_BEST = 0.45
 _SHOWN_FILES = 5
@@ -78,7 +80,7 @@ class LocalAgent:
         for event in _thought(plan(turn.indexes), count):
             yield event
             await asyncio.sleep(0)
-        earlier = earlier_prompt(turn.history)
+        earlier = earlier_prompt(turn.history, turn.prompt, turn.indexes)
         query = f"{turn.prompt} {earlier}".strip()
         call = retrieve_call(f"call_{number}", turn.indexes, query, self._passages)
         yield call
@@ -144,10 +146,8 @@ def _fits(found: Retrieved, shown: Sequence[Hit]) -> bool:
 
 def _most(prompt: str, found: Retrieved) -> bool:
     """Tell whether the files lack most words of the prompt that say something, as if it were in another language."""
-    asked = set(words(prompt))
-    empty = function_words(asked, {*found.languages, "eng"})
     # Pairs of characters are not words.
-    told = {word for word in asked if word.casefold() not in empty and not is_unspaced(word)}
+    told = {word for word in telling_words(prompt, found.languages) if not is_unspaced(word)}
     missing = told.intersection(found.missing)
     return len(missing) >= _MANY_MISSING and len(missing) > _MOST_MISSING * len(told)
 
@@ -169,11 +169,12 @@ def _names(prompt: str, missing: Sequence[str]) -> list[str]:
     asked = list(words(prompt))
     # German has a capital for every noun.
     is_german = len(function_words(asked, ["deu"])) > len(function_words(asked, ["eng"]))
+    # The first word of a sentence, a line or a quotation is capitalised whatever it is.
+    inside = {word for begun in _BEGINNING.split(prompt) for word in list(words(begun))[1:]}
     return [
         word
         for word in missing
-        # The first word is capitalised whatever it is.
-        if any(map(str.isdigit, word)) or not (is_german or word in (asked[0], word.lower()))
+        if any(map(str.isdigit, word)) or not (is_german or word == word.lower() or word not in inside)
     ]
 
 

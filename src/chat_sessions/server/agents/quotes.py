@@ -34,7 +34,9 @@ def quote(text: str, weights: Mapping[str, float], languages: Sequence[str]) -> 
     if not blocks:
         return text
     fits = [
-        max(map(fit, block.rows), default=0.0) + fit(block.head) if block.is_table else fit(block.text)
+        max((fit(f"{block.head}\n{row}") for row in block.rows), default=fit(block.head))
+        if block.is_table
+        else fit(block.text)
         for block in blocks
     ]
     best = sorted(range(len(blocks)), key=lambda at: (-fits[at], at))[:_MOST_BLOCKS]

@@ -10,6 +10,7 @@ from pydantic import JsonValue
 from chat_sessions.core.events import Event, ToolCall, ToolResult, UserInput
 from chat_sessions.core.models import ImageAttachment
 from chat_sessions.server.documents.indexes import Hit, Index, rarity_in
+from chat_sessions.server.documents.queries import is_follow_up
 
 __all__ = [
     "Retrieved",
@@ -103,8 +104,10 @@ def left_out(indexes: Sequence[Index]) -> dict[str, str]:
     return {name: reason for index in indexes for name, reason in index.left_out.items()}
 
 
-def earlier_prompt(history: Sequence[Event]) -> str:
-    """Return the prompt before this one, "" for the first."""
+def earlier_prompt(history: Sequence[Event], prompt: str, indexes: Sequence[Index]) -> str:
+    """Return the prompt before a follow-up; "" for one that stands by itself, and for the first."""
+    if not is_follow_up(prompt, {language for index in indexes for language in index.languages}):
+        return ""
     return next((event.content for event in reversed(history) if isinstance(event, UserInput)), "")
 
 

@@ -2,19 +2,31 @@
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from chat_sessions.server.documents.ranking import Ranking
-from chat_sessions.server.documents.reading.terms import function_words, word_terms, words
+from chat_sessions.server.documents.reading.terms import (
+    KNOWN_LANGUAGES,
+    function_words,
+    is_unspaced,
+    word_terms,
+    words,
+)
 
-__all__ = ["Query", "query_of"]
+__all__ = ["Query", "is_follow_up", "query_of", "telling_words"]
 
 _NUMBERED = re.compile(r"\d[^\W\d]|[^\W\d].*\d")
 _FUNCTION_WORD = 0.1
-_EARLIER = 0.35
+# What the words of the prompt before count together, by how many of its own a prompt has that say something. One with
+# more stands by itself.
+_EARLIER = {0: 1.0, 1: 0.5, 2: 0.2}
+# A question in a script without spaces comes in pairs of characters, those that say nothing among them.
+_PAIRS_OF_A_WORD = 6
 _RELATED = 0.5
+_COMPOUNDING = frozenset(("dan", "deu", "est", "fin", "hun", "nld", "nob", "swe"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,33 +43,48 @@ class Query:
 
 
 def query_of(ranking: Ranking, prompt: str, earlier: str = "") -> Query:
-    """Make the query of a prompt. The words of the `earlier` one count too, but less: a follow-up leaves them out."""
+    """Make the query of a prompt. A follow-up leaves words out: those of the `earlier` prompt count too, but less."""
     weights: dict[str, float] = {}
     told: set[str] = set()
     missing: list[str] = []
-    empty = function_words(words(prompt), ranking.languages | {"eng"})
+    told_words = telling_words(prompt, ranking.languages)
     for word in dict.fromkeys(words(prompt)):
         found = list(_terms(_without_ending(word, ranking), ranking))
         if word.casefold() in ranking.endings and not any(map(ranking.frequency, found)):
             # "The PDF" is not a word that the files lack.
             continue
-        if word.casefold() in empty:
+        if word not in told_words:
             _add(weights, found, _FUNCTION_WORD)
             continue
         if any(map(ranking.frequency, found)):
             _add(weights, found, 1.0)
         else:
-            found = [term for part in found for term in ranking.related(part)]
+            found = [term for part in _parts(word, ranking) for term in ranking.related(part)]
             _add(weights, found, _RELATED)
         told.update(found)
         # The parts of RG-9 are those of other names; only the whole tells.
         if not found or (_NUMBERED.search(word) and not ranking.frequency(found[-1])):
             missing.append(word)
-    before = function_words(words(earlier), ranking.languages | {"eng"})
-    for word in dict.fromkeys(words(earlier)):
-        if word.casefold() not in before:
-            _add(weights, _terms(_without_ending(word, ranking), ranking), _EARLIER)
+    if share := _EARLIER.get(_count(told_words)):
+        before = telling_words(earlier, ranking.languages)
+        for word in before:
+            _add(weights, _terms(_without_ending(word, ranking), ranking), share / len(before))
     return Query(weights, frozenset(told), tuple(missing))
+
+
+def is_follow_up(prompt: str, languages: Iterable[str]) -> bool:
+    """Tell whether a prompt says so little by itself that the words of the one before it count."""
+    return _count(telling_words(prompt, languages)) in _EARLIER
+
+
+def telling_words(prompt: str, languages: Iterable[str]) -> dict[str, None]:
+    """Return the words that say something, in order. A prompt may be in another language than the files."""
+    empty = function_words(words(prompt), (*sorted({*languages, "eng"}), *KNOWN_LANGUAGES))
+    return {word: None for word in words(prompt) if word.casefold() not in empty}
+
+
+def _count(told: Iterable[str]) -> int:
+    return math.ceil(sum(1 / _PAIRS_OF_A_WORD if is_unspaced(word) else 1 for word in told))
 
 
 def _without_ending(word: str, ranking: Ranking) -> str:
@@ -69,6 +96,15 @@ def _without_ending(word: str, ranking: Ranking) -> str:
 def _terms(word: str, ranking: Ranking) -> Iterator[str]:
     for language in ranking.languages:
         yield from word_terms(word, language)
+
+
+def _parts(word: str, ranking: Ranking) -> Iterator[str]:
+    """Yield what a compound may have of a word: its stem in languages that write compounds as one word, or itself.
+
+    The stem of "elected" would be found in "electricity".
+    """
+    for language in ranking.languages:
+        yield from word_terms(word, language) if language in _COMPOUNDING else (word.casefold(),)
 
 
 def _add(weights: dict[str, float], found: Sequence[str] | Iterator[str], weight: float) -> None:

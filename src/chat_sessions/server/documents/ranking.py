@@ -35,6 +35,8 @@ _FILES = "files.json"
 _SMALL, _SMALL_SHARE = 500, 0.2
 _SHORTEST_PART = 4
 _SHORTEST_END = 6
+# "electr" is no compound of "elect": what is left of one is a word, too.
+_SHORTEST_REST = 3
 _MOST_RELATED = 20
 _MOST_LOOKED_AT = 1000
 _RARE = 8
@@ -242,11 +244,17 @@ class Ranking:
         """
         if len(word) < _SHORTEST_PART:
             return []
-        found = {term for segment in self._segments for term in segment.terms_with(word)}
+        found = {
+            term
+            for segment in self._segments
+            for term in segment.terms_with(word)
+            if len(term) >= len(word) + _SHORTEST_REST
+        }
         if not found:
             begins = max(_SHORTEST_PART, math.ceil(len(word) / 2))
             ends = max(_SHORTEST_END, math.ceil(len(word) / 3))
-            parts = {word[:at] for at in range(begins, len(word))} | {word[-at:] for at in range(ends, len(word))}
+            longest = len(word) - _SHORTEST_REST
+            parts = {word[:at] for at in range(begins, longest + 1)} | {word[-at:] for at in range(ends, longest + 1)}
             found = {part for part in parts if self.frequency(part)}
         return sorted(found, key=lambda term: (len(term), term))[:_MOST_RELATED]
 

@@ -15,7 +15,7 @@ from typing import Any
 import Stemmer  # type: ignore[import-not-found]
 from bm25s import stopwords  # type: ignore[import-untyped]
 
-__all__ = ["function_words", "is_unspaced", "terms", "word_terms", "words"]
+__all__ = ["KNOWN_LANGUAGES", "function_words", "is_unspaced", "terms", "word_terms", "words"]
 
 _STEMMERS = {
     "ara": "arabic", "cat": "catalan", "ces": "czech", "dan": "danish", "deu": "german", "ell": "greek",
@@ -41,6 +41,9 @@ _FUNCTION_WORDS: dict[str, tuple[str, ...]] = {
     "swe": _stopwords.STOPWORDS_SWEDISH,
     "tur": _stopwords.STOPWORDS_TURKISH,
 }
+
+KNOWN_LANGUAGES = tuple(_FUNCTION_WORDS)
+"""The languages whose function words are known, as codes of ISO 639-3."""
 
 # Han, Kana, Hangul, and the scripts of South East Asia that have no spaces between words.
 _UNSPACED = (
@@ -91,15 +94,25 @@ def word_terms(word: str, language: str) -> tuple[str, ...]:
 
 
 def function_words(asked: Iterable[str], languages: Iterable[str]) -> frozenset[str]:
-    """Return those of the words that say nothing by themselves, such as "the".
+    """Return those of the words, in lower case, that say nothing by themselves, such as "the".
 
-    The language is that of `languages` in which most of the words are function words: "die" is an article in a German
-    question, and a verb in an English one.
+    The language is the one in which most of the words are function words, the first of two that have as many: "die" is
+    an article in a German question, and a verb in an English one.
     """
-    asked = {word.casefold() for word in asked}
-    found: list[set[str]] = [asked & _list(language) for language in sorted(languages)]
-    most: set[str] = max(found, key=len) if found else set()
-    return frozenset(most)
+    folded = {word.casefold() for word in asked}
+    most: frozenset[str] = frozenset()
+    for language in dict.fromkeys(languages):
+        known = _list(language)
+        most = max(most, frozenset(word for word in folded if _says_nothing(word, known)), key=len)
+    return most
+
+
+def _says_nothing(word: str, known: frozenset[str]) -> bool:
+    if word in known:
+        return True
+    # French writes "d'une" as one word.
+    before, apostrophe, after = word.replace("\u2019", "'").partition("'")
+    return bool(apostrophe) and after in known and (len(before) == 1 or before in known)
 
 
 @lru_cache(maxsize=64)

@@ -1,0 +1,72 @@
+"""What a prompt is searched for: its own words, and those of the prompt before a follow-up."""
+
+from __future__ import annotations
+
+import pytest
+
+from chat_sessions.server.documents.indexes import Index, open_index
+
+TEXTS = {
+    "budget.csv": "Item,Euro\nElectricity,1200\nBoat repairs,3000\nInsurance,800\nRent,2400\n",
+    "minutes.md": "# Protokoll\n\nDie Kündigungsfrist für das Bootshaus ist lang. Der Mitgliedsbeitrag steigt.\n",
+    "shop.md": "# Shop\n\nThe shop opens at 7 on weekdays. Walnuts are delivered on Friday.\n",
+    "training.md": "# Training\n\nTraining on the river is on Tuesday.\n\nThe notice period is six weeks.\n",
+}
+
+
+@pytest.fixture(scope="module")
+def club(tmp_path_factory: pytest.TempPathFactory) -> Index:
+    folder = tmp_path_factory.mktemp("club")
+    for name, text in TEXTS.items():
+        (folder / name).write_text(text)
+    return open_index("idx-club", folder, index_store=":memory:")
+
+
+def names(index: Index, prompt: str, earlier: str = "") -> list[str]:
+    return [hit.document.name for hit in index.search(prompt, earlier=earlier)]
+
+
+def test_a_word_is_not_found_in_one_that_only_begins_like_it(club: Index) -> None:
+    assert names(club, "elected") == []
+    assert club.query("Who was elected?").missing == ("elected",)
+
+
+@pytest.mark.parametrize("prompt", ["Beitrag", "Beiträge", "Wie hoch ist der Beitrag?"])
+def test_a_word_is_found_in_a_compound(club: Index, prompt: str) -> None:
+    assert names(club, prompt)[0] == "minutes.md"
+
+
+@pytest.mark.parametrize("prompt", ["And on the river?", "Und wann ist das?", "And the training?"])
+def test_a_follow_up_is_searched_with_the_words_of_the_prompt_before_it(club: Index, prompt: str) -> None:
+    assert "shop.md" in names(club, prompt, "When are walnuts delivered?")
+
+
+@pytest.mark.parametrize(
+    ("prompt", "wanted"),
+    [
+        ("When does training start on the river on Tuesday?", "training.md"),
+        ("Wie lange ist die Kündigungsfrist für das Bootshaus im Winter?", "minutes.md"),
+    ],
+)
+def test_a_question_that_stands_by_itself_is_searched_alone(club: Index, prompt: str, wanted: str) -> None:
+    earlier = "How much is electricity, insurance and rent?"
+    assert club.query(prompt, earlier).weights == club.query(prompt).weights
+    assert names(club, prompt, earlier)[0] == wanted
+
+
+def test_the_own_words_of_a_follow_up_come_first(club: Index) -> None:
+    assert names(club, "And the walnuts?", "What is the notice period?")[0] == "shop.md"
+
+
+@pytest.mark.parametrize(
+    ("prompt", "missing"),
+    [
+        ("Quel est le prix d'une clé perdue ?", ("prix", "clé", "perdue")),
+        ("¿Cuánto cuesta la llave perdida?", ("cuesta", "llave", "perdida")),
+        ("Plan B or vitamin C?", ("Plan", "vitamin")),
+    ],
+)
+def test_words_that_say_nothing_are_not_missed_in_any_language(
+    club: Index, prompt: str, missing: tuple[str, ...]
+) -> None:
+    assert set(missing) <= set(club.query(prompt).missing) <= {*missing, "Quel", "Cuánto", "B", "C"}
