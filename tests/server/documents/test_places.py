@@ -8,13 +8,15 @@ from typing import Any, cast
 
 import pytest
 from PIL import Image, ImageDraw
+from reportlab.lib import colors  # type: ignore[import-untyped]
+from reportlab.platypus import SimpleDocTemplate, Table  # type: ignore[import-untyped]
 
 from chat_sessions.server.documents.indexes import open_index
 from chat_sessions.server.documents.reading.blocks import Box
 from chat_sessions.server.documents.reading.documents import read
 from chat_sessions.server.documents.reading.passages import Passage, Sheet
 from chat_sessions.server.documents.reading.pdf import draw_page
-from tests.server.documents.made import pdf, powerpoint
+from tests.server.documents.made import pdf, powerpoint, saved
 
 REPORT = Path(__file__).parents[3] / "examples" / "documents" / "annual-report-2025.pdf"
 FERRY = "The ferry to Port Asher sails at nine in the morning."
@@ -81,6 +83,27 @@ def test_a_passage_whose_words_are_in_two_columns_has_two_boxes() -> None:
         for box, following in zip(passage.boxes, passage.boxes[1:], strict=False):
             is_below = following[1] >= box[1] + box[3]
             assert is_below or following[0] >= box[0] + box[2]
+
+
+def test_a_part_of_a_long_table_is_where_its_own_rows_are() -> None:
+    rows = [
+        ["Port", "Passenger", "Fare"],
+        *([f"Harbour {n} on the coast", f"Bicycle {n}", f"{n}.50"] for n in range(45)),
+    ]
+    table = Table(rows, rowHeights=14, style=[("GRID", (0, 0), (-1, -1), 0.5, colors.black)])
+    data = saved(lambda target: SimpleDocTemplate(target).build([table]))
+    passages, (sheet,) = pages(data)
+    assert [passage.text.count("| Port |") for passage in passages] == [1] * len(passages)
+    image = drawn(data, sheet)
+    lowest = 0.0
+    for passage in passages:
+        ((_, top, _, height),) = passage.boxes
+        assert top >= lowest
+        lowest = top + height
+        assert height == pytest.approx(14 * (passage.text.count("\n") - (passage is not passages[0])), abs=1)
+        blank(image, sheet, passage.boxes[0], 2, 1)
+    assert len(passages) > 1
+    assert darkest(image) > 200
 
 
 def test_text_across_a_turned_page_has_no_place() -> None:

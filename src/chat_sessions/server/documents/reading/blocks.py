@@ -28,7 +28,7 @@ class Block:
     """A heading (`level` 1 to 6), a table (`rows` under the `head`), or any other text.
 
     `text` is the block in Markdown; a table's is empty, since its rows and head have it. `boxes` are where it is on its
-    page, if that is known.
+    page, and `row_boxes` where each row of a table is, if that is known.
     """
 
     text: str = ""
@@ -36,6 +36,7 @@ class Block:
     head: str = ""
     rows: tuple[str, ...] = ()
     boxes: tuple[Box, ...] = ()
+    row_boxes: tuple[Box, ...] = ()
 
     @property
     def is_table(self) -> bool:
@@ -65,11 +66,14 @@ def blocks_of(text: str) -> Iterator[Block]:
         at = max(at, end)
 
 
-def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> Block:
-    """Make a table from its cells."""
+def table(head: Sequence[str], rows: Sequence[Sequence[str]], row_boxes: Sequence[Box | None] = ()) -> Block:
+    """Make a table from its cells. `row_boxes` are used if there is one for each row that has words."""
+    boxes = [box for row, box in zip(rows, row_boxes, strict=False) if any(row) and box is not None]
+    written = tuple(_row(row) for row in rows if any(row))
     return Block(
         head=f"{_row(head)}\n{'|' + ' --- |' * len(head)}",
-        rows=tuple(_row(row) for row in rows if any(row)),
+        rows=written,
+        row_boxes=tuple(boxes) if len(boxes) == len(written) else (),
     )
 
 

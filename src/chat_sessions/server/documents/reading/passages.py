@@ -66,7 +66,7 @@ class Chunker:
             caption = (
                 parts[-1] if parts and size and len(parts[-1]) <= _LONGEST_CAPTION and "\n" not in parts[-1] else ""
             )
-            for text in _texts(block, caption):
+            for text, boxes in _texts(block, caption):
                 limit = _MOST_OF_A_TABLE if block.is_table else _MOST
                 if size >= _FULL and size + len(text) > limit:
                     moved: tuple[Box, ...] = ()
@@ -78,7 +78,7 @@ class Chunker:
                         yield self._passage(parts, page, places)
                     parts, places, size = [], [moved], 0
                 parts.append(text)
-                places.append(block.boxes)
+                places.append(boxes)
                 size += len(text)
         if parts:
             yield self._passage(parts, page, places)
@@ -112,20 +112,34 @@ def _follows(above: Box, below: Box) -> bool:
     )
 
 
-def _texts(block: Block, caption: str) -> Iterator[str]:
-    """Yield the block, or its parts if it is long. The parts of a table repeat its header, and its caption."""
+def _texts(block: Block, caption: str) -> Iterator[tuple[str, tuple[Box, ...]]]:
+    """Yield the block, or its parts if it is long, and where each is.
+
+    The parts of a table repeat its header, and its caption, but are only where their own rows are.
+    """
     if not block.is_table:
-        yield from pieces(block.text, _MOST) if len(block) > _MOST else (block.text,)
+        for text in pieces(block.text, _MOST) if len(block) > _MOST else (block.text,):
+            yield text, block.boxes
         return
     head = block.head if len(block.head) <= _MOST_OF_A_TABLE else block.head[:_MOST_OF_A_TABLE] + " …"
     rows: list[str] = []
-    size = 0
-    begun = False
-    for row in block.rows:
+    size = start = 0
+    for at, row in enumerate(block.rows):
         row = row if len(row) <= 2 * _MOST_OF_A_TABLE else row[: 2 * _MOST_OF_A_TABLE] + " …"
         if rows and size + len(row) + len(head) > _MOST_OF_A_TABLE:
-            yield "\n".join([*([caption, ""] if begun and caption else []), head, *rows])
-            rows, size, begun = [], 0, True
+            yield "\n".join([*([caption, ""] if start and caption else []), head, *rows]), _rows(block, start, at)
+            rows, size, start = [], 0, at
         rows.append(row)
         size += len(row)
-    yield "\n".join([*([caption, ""] if begun and caption else []), head, *rows])
+    boxes = _rows(block, start, len(block.rows)) if start else block.boxes
+    yield "\n".join([*([caption, ""] if start and caption else []), head, *rows]), boxes
+
+
+def _rows(block: Block, start: int, end: int) -> tuple[Box, ...]:
+    """Return where some rows of a table are, as wide as the table; its head belongs to the first of them."""
+    if not block.row_boxes or len(block.boxes) != 1:
+        return block.boxes
+    left, top, width, _ = block.boxes[0]
+    rows = around(*block.row_boxes[start:end])
+    top = rows[1] if start else top
+    return ((left, top, width, rows[1] + rows[3] - top),)

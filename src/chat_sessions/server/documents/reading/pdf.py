@@ -200,6 +200,7 @@ def _block(block: LayoutBlock) -> Iterator[Block]:
 
 def _table(block: LayoutBlock) -> Iterator[Block]:
     rows = [[cell.text.strip() for cell in row] for row in block.rows or []]
+    boxes = [_row_box(row) for row in block.rows or []]
     head = [cell.text.strip() for cell in block.header or []]
     width = max([len(head), *map(len, rows)], default=0)
     rows = [row + [""] * (width - len(row)) for row in rows]
@@ -207,11 +208,13 @@ def _table(block: LayoutBlock) -> Iterator[Block]:
         # A title above the table, whose words fell into the columns.
         yield Block(" ".join(filter(None, head)))
         head = rows.pop(0)
+        boxes.pop(0)
     head += [""] * (width - len(head))
     if not any(head) and rows:
         head = rows.pop(0)
+        boxes.pop(0)
     if width > 1 or rows:
-        yield table(head, rows)
+        yield table(head, rows, boxes)
     elif any(head):
         yield Block(" ".join(head))
 
@@ -236,7 +239,11 @@ def _whole(page: ParsedPage) -> Iterator[LayoutBlock]:
                 # The gaps of a header can be too narrow to be seen on its line.
                 rows[0] = [(frame.header or head)[0].text, *(cell.text for cell in head)]
             if len(set(map(len, rows))) == 1:
-                frame.header, *frame.rows = [[LayoutCell(cell) for cell in row] for row in rows]
+                # Each line is one row of the frame, and where the first cell is is known of that.
+                first = [row[0].bbox for row in [frame.header or [], *(frame.rows or [])] if row]
+                frame.header, *frame.rows = [
+                    [LayoutCell(row[0], area), *map(LayoutCell, row[1:])] for row, area in zip(rows, first, strict=True)
+                ]
             else:
                 frame.kind, frame.lines = "grid_fallback", ["  ".join(row) for row in rows]
     yield from (block for block in blocks if id(block) not in inside)
@@ -327,6 +334,11 @@ def _places(block: LayoutBlock) -> tuple[Box, ...]:
     cells = [cell for row in [block.header or [], *(block.rows or [])] for cell in row]
     found = [_box(area) for area in (block.bbox, *(cell.bbox for cell in cells)) if area is not None]
     return (around(*found),) if found else ()
+
+
+def _row_box(row: Iterable[LayoutCell]) -> Box | None:
+    found = [_box(cell.bbox) for cell in row if cell.bbox is not None]
+    return around(*found) if found else None
 
 
 def _box(area: AnnotationRect) -> Box:
