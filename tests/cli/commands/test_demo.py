@@ -5,12 +5,15 @@ from __future__ import annotations
 import re
 import shlex
 import shutil
+import socket
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import httpx
 import pytest
 
 import chat_sessions
+from chat_sessions.cli.where.page import PAGE_PORT
 from tests.cli.conftest import DOCUMENTS, Commands, Program
 from tests.cli.pseudo_terminal import PseudoTerminal
 
@@ -38,15 +41,32 @@ def test_its_session_can_be_gone_on_with(command: Commands) -> None:
     assert "10.9 %" in command("ask", "And in Q2?", "-s", session_id).out
 
 
-def test_it_ends_with_the_command_that_opens_its_session_on_a_page(program: Program) -> None:
-    label, _, shown = program(*DEMO).out.splitlines()[-1].partition(": ")
+def test_in_a_pipe_it_ends_with_the_command_that_serves_the_page_and_the_address_that_its_session_has_there(
+    program: Program,
+) -> None:
+    *_, command_line, _, session_address = program(*DEMO).out.splitlines()
+    label, _, shown = command_line.partition(": ")
     assert label == "To see it on a page"
-    process = program.start(*shlex.split(shown)[1:], "--port", "0", "--no-open")
+    assert re.fullmatch(r"http://127\.0\.0\.1:\d+/sessions/ses-[0-9a-f]+", session_address)
+    process = program.start(*shlex.split(shown)[1:], "--no-open")
     assert process.stdout is not None
-    address = process.stdout.readline().strip()
-    assert QUESTIONS[0] in httpx.get(address, follow_redirects=True, trust_env=False).text
+    with httpx.Client(follow_redirects=True, trust_env=False) as browser:
+        browser.get(process.stdout.readline().strip())
+        page = browser.get(session_address)
+    assert page.status_code == 200
+    assert page.text.count("<article") == 2
     program.interrupt(process)
     assert program.finish(process).code == 0
+
+
+def test_in_a_pipe_it_names_a_free_port_if_the_usual_one_is_in_use(command: Commands) -> None:
+    with ExitStack() as stack:
+        with suppress(OSError):
+            # Something else may have it already, which is as good.
+            stack.enter_context(socket.create_server(("127.0.0.1", PAGE_PORT)))
+        address = command(*DEMO).out.splitlines()[-1]
+    assert f":{PAGE_PORT}/" not in address
+    assert re.fullmatch(r"http://127\.0\.0\.1:\d+/sessions/ses-[0-9a-f]+", address)
 
 
 def test_on_a_terminal_it_ends_with_the_address_of_its_session_on_a_page(program: Program) -> None:

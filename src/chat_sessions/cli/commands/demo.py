@@ -187,7 +187,25 @@ def _show_session(service: Service, session_id: str, path: Path, terminal: Termi
         if sys.stdin.isatty() and terminal.is_terminal:
             _show_page(service, session_id, terminal)
         else:
-            terminal.line(f"To see it on a page: {program} ui --local {shlex.quote(shortest(path))}", wrap=False)
+            _name_page(program, session_id, path, terminal)
+
+
+def _name_page(program: str, session_id: str, path: Path, terminal: Terminal) -> None:
+    """Say what serves the page, and where: who reads this from a pipe would wait for a page that is served to end."""
+    from chat_sessions.cli.where.page import PAGE_PORT
+    from chat_sessions.web.hosting import Listener
+
+    try:
+        listener = Listener(PAGE_PORT)
+    except ConfigurationError:
+        # In use: another page, perhaps.
+        listener = Listener()
+    with listener.socket:
+        port = listener.port
+    folder = shlex.quote(shortest(path))
+    terminal.line(f"To see it on a page: {program} ui --local {folder} --port {port}", wrap=False)
+    terminal.line("That opens it in your browser, with a token of its own; the session is then at")
+    terminal.line(f"http://127.0.0.1:{port}/sessions/{session_id}", wrap=False)
 
 
 def _show_page(service: Service, session_id: str, terminal: Terminal) -> None:

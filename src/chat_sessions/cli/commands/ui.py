@@ -16,7 +16,7 @@ from chat_sessions.cli.where.agent import AgentOptions
 from chat_sessions.cli.where.choice import Where
 from chat_sessions.cli.where.folders import Folders, data_folder
 from chat_sessions.cli.where.opening import open_service
-from chat_sessions.cli.where.page import page_app
+from chat_sessions.cli.where.page import PAGE_PORT, page_app
 from chat_sessions.llama_cloud.settings import MOST_INDEXES
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ def ui(
             help="Folders or files to ask, on a local server; or ids of indexes of the hosted service.",
         ),
     ] = None,
-    port: Annotated[int, typer.Option(metavar="N", min=0, max=65535, help="The port; 0 picks a free one.")] = 8770,
+    port: Annotated[int, typer.Option(metavar="N", min=0, max=65535, help="The port; 0 picks a free one.")] = PAGE_PORT,
     host: Annotated[
         str,
         typer.Option(metavar="ADDRESS", help="The address to listen on; any but 127.0.0.1 lets other machines in."),

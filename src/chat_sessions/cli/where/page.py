@@ -27,7 +27,10 @@ if TYPE_CHECKING:
     from chat_sessions.web.hosting import Listener
     from chat_sessions.web.live.sessions import Confirmations
 
-__all__ = ["page_app", "page_over"]
+__all__ = ["PAGE_PORT", "page_app", "page_over"]
+
+PAGE_PORT = 8770
+"""Where `chat-sessions ui` serves the page, unless it is told otherwise."""
 
 
 def page_app(service: Service, listener: Listener, confirmations: Confirmations | None = None) -> FastAPI:
