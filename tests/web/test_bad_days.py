@@ -19,12 +19,26 @@ SUMMARY = {"session_id": "ses-1", "last_updated_at": "2026-01-02T03:04:05Z", "in
 
 
 class Service:
-    """A service whose stream breaks after "The answer begins", once `shown`; then its session is `history`."""
+    """A service whose stream breaks after "The answer begins", once `shown`; then its session is `history`.
+
+    It `takes` so many seconds for a new session, unless it is asked for another meanwhile.
+    """
+
+    takes = 0.0
 
     def __init__(self) -> None:
         self.shown = threading.Event()
         self.looked = threading.Event()
         self.history: list[Event] | None = []
+        self.created = 0
+        self.created_again = threading.Event()
+
+    def create(self, _request: Request, connection: Connection) -> None:
+        self.created += 1
+        if self.created > 1:
+            self.created_again.set()
+        self.created_again.wait(self.takes)
+        connection.respond(200, SUMMARY)
 
     def stream(self, _request: Request, connection: Connection) -> None:
         connection.start_stream()
@@ -61,7 +75,7 @@ def recovery() -> float:
 def site(browser: Browser, service: Service, recovery: float) -> Iterator[Site]:
     with WireServer() as server:
         server.on("POST", "/messages/stream", service.stream)
-        server.on("POST", "/chat", lambda _request, connection: connection.respond(200, SUMMARY))
+        server.on("POST", "/chat", service.create)
         server.on("GET", "/summary", service.summary)
         server.on("GET", "/chat/ses-1", service.session)
         timeouts = Timeouts(recovery=recovery)
@@ -106,6 +120,20 @@ def test_a_service_that_dies_in_mid_answer_leaves_the_words_and_the_truth(site: 
     expect(tab.get_by_role("article")).to_contain_text("The answer begins")
     tab.reload()
     expect(tab.get_by_role("heading", level=1)).to_have_text("The service did not answer as it should")
+
+
+def test_a_session_is_begun_once_however_often_the_button_is_pressed_while_the_service_takes_its_time(
+    site: Site, service: Service
+) -> None:
+    service.takes = 2.0
+    tab = site.tab("/sessions/new")
+    tab.get_by_role("textbox", name="Message").fill("hello")
+    tab.evaluate("() => void setInterval(() => document.querySelector('.composer .primary').click(), 50)")
+    expect(tab.get_by_role("article")).to_contain_text("The answer begins")
+    assert service.created == 1
+    service.history = None
+    service.looked.set()
+    service.shown.set()
 
 
 def test_a_page_that_is_open_says_when_the_session_cannot_be_read_and_when_it_can_again(

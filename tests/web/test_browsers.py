@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from playwright.sync_api import expect
+from playwright.sync_api import Page, expect
 
 from chat_sessions import Text, TextDelta, ToolCall, ToolResult
 from tests.server.scripted import Gate, ScriptedAgent
@@ -54,6 +54,71 @@ def test_a_second_tab_needs_no_token_and_a_browser_without_it_sees_nothing(site:
         assert response is not None
         assert response.status == 401
         expect(stranger.locator("body")).to_have_text(re.compile("needs its token"))
+
+
+def test_a_message_is_sent_once_however_often_its_button_is_pressed(site: Opening) -> None:
+    agent = ScriptedAgent(Text(content="Yes."))
+    tab = site(agent).tab("/sessions/new")
+    ask(tab, "First")
+    expect(tab.locator("#status")).to_have_text("Ready")
+    tab.get_by_role("textbox", name="Message").fill("Once")
+    tab.evaluate(
+        """() => {
+            const send = document.querySelector(".composer .primary");
+            send.click();
+            document.getElementById("message").value += ", and more";
+            send.click();
+        }"""
+    )
+    # What was typed meanwhile is the next message.
+    expect(tab.get_by_role("textbox", name="Message")).to_have_value(", and more")
+    expect(tab.get_by_role("article").nth(1)).to_contain_text("Yes.")
+    expect(tab.locator("#status")).to_have_text("Ready")
+    assert [turn.prompt for turn in agent.turns] == ["First", "Once"]
+
+
+def is_hidden(tab: Page, value: bool) -> None:
+    """Let a tab believe that it is in the background; the headless browser shows all of them."""
+    tab.evaluate(
+        """hidden => {
+            Object.defineProperty(document, "hidden", {value: hidden, configurable: true});
+            document.dispatchEvent(new Event("visibilitychange"));
+        }""",
+        value,
+    )
+
+
+def test_more_tabs_can_be_open_than_a_browser_has_connections_and_each_catches_up_when_it_is_shown(
+    site: Opening,
+) -> None:
+    opened = site(ScriptedAgent(Text(content="Seen.")))
+    session = opened.client.session(index_ids=["idx-docs"])
+    session.ask("Hello")
+    first = opened.tab(f"/sessions/{session.id}")
+    for _ in range(8):
+        is_hidden(first, True)
+        another = first.context.new_page()
+        another.goto(first.url)
+        expect(another.get_by_role("article")).to_have_count(1)
+        is_hidden(another, True)
+    session.ask("And now?")
+    is_hidden(first, False)
+    expect(first.get_by_role("article")).to_have_count(2)
+
+
+def test_a_tab_that_was_opened_with_an_older_token_says_what_to_do(site: Opening) -> None:
+    opened = site(ScriptedAgent(Text(content="Yes.")))
+    tab = opened.tab("/sessions/new")
+    ask(tab, "Hello")
+    expect(tab.locator("#status")).to_have_text("Ready")
+    tab.context.clear_cookies()
+    ask(tab, "Again")
+    expect(tab.locator("#status")).to_contain_text("This page needs its token")
+    expect(tab.get_by_role("textbox", name="Message")).to_have_value("Again")
+    is_hidden(tab, True)
+    is_hidden(tab, False)
+    expect(tab.locator("#status")).to_contain_text("Open the address that was printed then.")
+    opened.seen[-1].errors.clear()  # the browser's own lines for a status of 401
 
 
 def test_a_form_of_another_site_is_refused_and_its_links_arrive_without_the_cookie(site: Opening) -> None:

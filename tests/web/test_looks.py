@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect
 
-from chat_sessions import Text, ToolCall, ToolResult
-from tests.server.scripted import ScriptedAgent
+from chat_sessions import Text, TextDelta, ToolCall, ToolResult
+from tests.server.scripted import Gate, ScriptedAgent
 from tests.web.conftest import Opening, ask
 
 LONG = "a" * 300
@@ -93,6 +93,22 @@ def test_a_session_is_begun_and_read_with_the_keyboard_alone(site: Opening) -> N
     tab.keyboard.press("Enter")
     expect(tab.get_by_role("article")).to_contain_text("Yes.")
     expect(tab.get_by_role("heading", level=2)).to_have_text("Line one\nline two")
+    expect(tab.get_by_role("textbox", name="Message")).to_be_focused()
+
+
+def test_who_stops_a_turn_with_the_keyboard_is_back_in_the_box(site: Opening) -> None:
+    gate = Gate()
+    tab = site(ScriptedAgent(TextDelta(content="It goes on"), gate)).tab("/sessions/new")
+    tab.keyboard.type("Hello")
+    tab.keyboard.press("Enter")
+    expect(tab.get_by_role("article")).to_contain_text("It goes on")
+    tab.keyboard.press("Tab")
+    tab.keyboard.press("Tab")
+    expect(tab.get_by_role("button", name="Stop")).to_be_focused()
+    tab.keyboard.press("Enter")
+    expect(tab.get_by_role("article")).to_contain_text("You stopped this turn")
+    expect(tab.get_by_role("textbox", name="Message")).to_be_focused()
+    gate.open()
 
 
 def test_each_block_has_the_direction_of_its_own_text(site: Opening) -> None:

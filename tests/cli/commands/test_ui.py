@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import socket
+import sys
 from pathlib import Path
 
 import httpx
@@ -29,6 +30,26 @@ def test_it_prints_an_address_that_opens_the_page_and_ends_with_ctrl_c(program: 
     result = program.finish(process)
     assert result.code == 0
     assert "Stopped" in result.err
+
+
+def test_the_page_answers_while_it_waits_for_the_browser_that_it_opened(program: Program, tmp_path: Path) -> None:
+    browser = tmp_path / "browser.py"
+    browser.write_text(
+        "import sys, urllib.request\n"
+        "opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), urllib.request.HTTPCookieProcessor())\n"
+        "print(opener.open(sys.argv[1]).read().decode(), flush=True)\n"
+    )
+    # Like a browser in a terminal, it is waited for.
+    env = {"BROWSER": f"{sys.executable} {browser} %s"}
+    process = program.start("ui", str(DOCUMENTS), "--port", "0", env=env)
+    assert process.stdout is not None
+    assert process.stdout.readline().startswith("http://127.0.0.1:")
+    shown = ""
+    while "There are no sessions yet" not in shown:
+        shown = process.stdout.readline()
+        assert shown
+    program.interrupt(process)
+    assert program.finish(process).code == 0
 
 
 def test_without_a_folder_it_shows_the_local_sessions_and_continues_them(program: Program) -> None:

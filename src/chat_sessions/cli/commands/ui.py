@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import webbrowser
 from contextlib import suppress
 from dataclasses import replace
@@ -87,7 +88,8 @@ def ui(
                 terminal.warn("other machines reach this page, unencrypted: whoever has the address can use it")
             terminal.note("Ctrl-C ends the page.")
             if not no_open:
-                webbrowser.open(listener.address)
+                # It may wait for the browser, which waits for the page.
+                threading.Thread(target=webbrowser.open, args=(listener.address,), daemon=True).start()
 
         with suppress(KeyboardInterrupt):
             run(app, listener, on_listening=listening)

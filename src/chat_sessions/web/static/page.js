@@ -1,5 +1,12 @@
-// What HTML cannot do by itself: Enter sends, a sent message leaves the box, the newest words stay in view.
+// What HTML cannot do by itself: Enter sends, once; a sent message leaves the box; the newest words stay in view.
 (() => {
+  const message = document.getElementById("message");
+  const say = (text) => {
+    const status = document.getElementById("status");
+    if (status) status.textContent = text;
+  };
+  let sent = null;
+
   const nearEnd = () => {
     const root = document.documentElement;
     return root.scrollHeight - root.scrollTop - root.clientHeight < 120;
@@ -12,17 +19,41 @@
     event.target.form.requestSubmit();
   });
 
-  document.addEventListener("htmx:after:request", (event) => {
-    const form = event.target;
-    if (form.matches?.("[data-composer]") && event.detail.ctx.response?.status === 204) {
-      form.reset();
-      toEnd();
+  // Before htmx: what is being sent must not be sent again.
+  document.addEventListener("submit", (event) => {
+    if (event.target.id === "stop-form" && event.submitter?.matches(":focus-visible")) message.focus();
+    if (!event.target.matches("[data-composer]")) return;
+    if (sent !== null) {
+      event.preventDefault();
+      event.stopImmediatePropagation();
+      return;
     }
+    sent = message.value;
+    // A navigation that was stopped ends without an event.
+    if (!event.target.hasAttribute("hx-post")) setTimeout(() => { sent = null; }, 10_000);
+  }, true);
+  window.addEventListener("pageshow", () => { sent = null; });
+
+  document.addEventListener("htmx:after:request", (event) => {
+    const { response, text } = event.detail.ctx;
+    if (!event.target.matches?.("[data-composer]")) return;
+    if (response.status === 204) {
+      // What was typed since is the next message.
+      message.value = message.value.startsWith(sent) ? message.value.slice(sent.length) : message.value;
+      toEnd();
+    } else if (response.headers.get("content-type")?.startsWith("text/plain")) say(text);
+  });
+  document.addEventListener("htmx:finally:request", (event) => {
+    if (event.target.matches?.("[data-composer]")) sent = null;
+  });
+  document.addEventListener("htmx:error", (event) => {
+    if (event.target.matches?.("[data-composer]")) say("The message was not sent: the page has no connection.");
   });
 
-  document.addEventListener("htmx:sse:error", () => {
-    const status = document.getElementById("status");
-    if (status) status.textContent = "The page lost its connection and tries again…";
+  document.addEventListener("htmx:sse:error", (event) => {
+    say(event.detail.status === 401
+      ? "The page was started again with another token. Open the address that was printed then."
+      : "The page lost its connection and tries again…");
   });
 
   document.addEventListener("click", async (event) => {
@@ -47,5 +78,7 @@
     const confirmation = document.getElementById("confirmation");
     new MutationObserver(() => { if (confirmation.querySelector("form")) toEnd(); }).observe(confirmation, { childList: true });
     toEnd();
+    // A session that was just begun goes on in its box.
+    if (document.referrer.endsWith("/sessions/new")) message.focus({ preventScroll: true });
   }
 })();
