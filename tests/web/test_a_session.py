@@ -15,6 +15,7 @@ from chat_sessions.openhands import ConfirmAction
 from chat_sessions.web.live.sessions import Confirmations
 from tests.server.scripted import Gate, ScriptedAgent
 from tests.web.conftest import Opening, ask
+from tests.web.test_looks import violations
 
 
 def test_words_are_on_the_page_before_the_next_ones_are_sent(site: Opening) -> None:
@@ -221,6 +222,18 @@ def test_the_timeline_of_a_turn_says_when_what_came(site: Opening) -> None:
     copied = json.loads(tab.evaluate("navigator.clipboard.readText()"))
     assert copied["prompt"] == "How long is the warranty?"
     assert [one["kind"] for one in copied["moments"]][-2:] == ["text", "stop"]
+
+
+def test_the_timeline_of_a_turn_that_was_not_sent_from_the_page_says_what_is_known_of_it(site: Opening) -> None:
+    opened = site()
+    session = opened.client.session(index_ids=["idx-docs"])
+    session.ask("How long is the warranty?")
+    tab = opened.tab(f"/sessions/{session.id}/turns/0")
+    expect(tab.get_by_text("When what came is not known")).to_be_visible()
+    expect(tab.get_by_text("In all, as the service says")).to_contain_text(re.compile(r"tokens in .* m?s$"))
+    expect(tab.get_by_role("listitem")).to_have_text(["thinking", "retrieve", "text"])
+    expect(tab.locator("svg")).to_have_count(0)
+    assert violations(tab) == []
 
 
 def test_a_timeline_shows_the_first_words_and_the_gaps_before_them(site: Opening) -> None:

@@ -8,9 +8,10 @@ from typing import Any
 
 from chat_sessions.core.turn import Turn
 from chat_sessions.web.live.turn import Moment
+from chat_sessions.web.render.blocks import Blocks, Run
 from chat_sessions.web.render.views import duration_text
 
-__all__ = ["Bar", "Timeline", "moments_json"]
+__all__ = ["Bar", "Timeline", "moments_json", "steps_of"]
 
 _LABELS = 160
 _WIDTH = 780
@@ -98,12 +99,20 @@ def moments_json(moments: Sequence[Moment]) -> list[dict[str, Any]]:
     ]
 
 
+def steps_of(turn: Turn) -> list[tuple[str, str]]:
+    """Return what came in a turn of which it is not known when, in order: its kind, and what to call it."""
+    return [
+        ("tool", block.run.name) if isinstance(block, Run) else ("thinking" if block.is_thinking else "text",) * 2
+        for block in Blocks.of(turn).items
+    ]
+
+
 def _note(moment: Moment, gap: float | None) -> str:
     parts = [f"at {duration_text(moment.began)}"]
     if gap is not None:
         parts.append(f"after a gap of {duration_text(gap)}")
-    if moment.ended > moment.began:
-        parts.append(f"{duration_text(moment.ended - moment.began)} long")
+    if (length := duration_text(moment.ended - moment.began)) != duration_text(0):
+        parts.append(f"{length} long")
     if moment.count > 1:
         parts.append(f"{moment.count} events")
     return ", ".join(parts)

@@ -8,7 +8,8 @@ from fastapi.responses import Response
 from chat_sessions.core.errors import NotFoundError
 from chat_sessions.web.context import Context
 from chat_sessions.web.export.documents import json_text, turn_json
-from chat_sessions.web.live.timeline import Timeline, moments_json
+from chat_sessions.web.live.timeline import Timeline, moments_json, steps_of
+from chat_sessions.web.render.views import usage_text
 
 __all__ = ["router"]
 
@@ -34,5 +35,7 @@ async def show_turn(page: Context, session_id: str, number: int) -> Response:
         number=number,
         turn=item.turn,
         timeline=Timeline.of(moments, item.turn),
+        steps=steps_of(item.turn),
+        cost=usage_text(item.turn.usage),
         views=views,
     )
