@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import os
 import re
+import signal
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from playwright.sync_api import expect
 
 from tests.cli.conftest import Commands, Program
 from tests.cli.pseudo_terminal import PseudoTerminal
 from tests.openhands.servers.agent_server import API_KEY, AgentServer
 from tests.openhands.servers.model_server import TITLE, ModelServer
+from tests.web.browser import chromium
+from tests.web.conftest import ask
 
 pytestmark = pytest.mark.openhands
 
@@ -183,3 +189,42 @@ def test_someone_at_a_terminal_allows_and_refuses_actions_and_ctrl_c_ends_the_ru
     at_a_terminal.wait_for("--backend openhands")
     assert at_a_terminal.end() == 0
     model.release()
+
+
+def test_the_page_asks_for_permission_and_stops_a_run(
+    environment: dict[str, str], model: ModelServer, server: AgentServer, tmp_path: Path
+) -> None:
+    arguments = ("ui", "--port", "0", "--no-open", "--confirm", "--workspace", str(tmp_path), *_SHELL)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "chat_sessions", *arguments],
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, **environment},
+    )
+    with process, chromium() as browser:
+        assert process.stdout is not None
+        page = browser.new_page()
+        page.goto(process.stdout.readline().strip())
+        page.get_by_role("link", name="New").click()
+        ask(page, "SHELL")
+        waiting = page.get_by_role("group", name="Actions that wait for permission")
+        expect(waiting).to_contain_text("echo from-the-shell", timeout=60_000)
+        expect(page.locator("#status")).to_have_text("The agent waits for your permission.")
+        waiting.get_by_role("button", name="Approve").click()
+        answers = page.get_by_role("article")
+        expect(answers).to_contain_text("The tool has answered.", timeout=60_000)
+        expect(answers.locator("details.run", has_text="terminal")).to_contain_text("completed")
+        ask(page, "SHELL again")
+        waiting.get_by_label("Reason").fill("Not today")
+        waiting.get_by_role("button", name="Reject").click()
+        expect(answers.last).to_contain_text("Not today", timeout=60_000)
+        expect(page.locator("#status")).to_have_text("Ready", timeout=60_000)
+        ask(page, "HELD")
+        expect(answers.last).to_contain_text("Half of", timeout=60_000)
+        page.get_by_role("button", name="Stop").click()
+        expect(answers.last).to_contain_text("You stopped this turn", timeout=60_000)
+        model.release()
+        ask(page, "TEXT")
+        expect(answers.last).to_contain_text("Plain answer in pieces.", timeout=60_000)
+        process.send_signal(signal.SIGINT)
+    assert process.returncode == 0
