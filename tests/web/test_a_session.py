@@ -30,6 +30,9 @@ def test_words_are_on_the_page_before_the_next_ones_are_sent(site: Opening) -> N
     expect(answer.locator("strong")).to_have_text("36 months")
     expect(tab.get_by_role("button", name="Stop")).to_be_disabled()
     expect(tab.get_by_role("heading", level=1)).to_have_text("How long is the warranty?")
+    tab.get_by_role("button", name="Rename").click()
+    expect(tab.get_by_label("Text to make the title from")).to_have_value("How long is the warranty?")
+    expect(tab.get_by_label("Text to make the title from")).to_be_focused()
 
 
 def test_a_tool_run_appears_while_it_runs_and_opens_to_its_arguments_and_result(site: Opening) -> None:

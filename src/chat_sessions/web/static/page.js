@@ -70,6 +70,12 @@
     }
   });
 
+  // The title may have come since the page did.
+  document.getElementById("rename")?.addEventListener("beforetoggle", (event) => {
+    const title = document.getElementById("title").textContent;
+    if (event.newState === "open" && title !== "(no title)") document.getElementById("new-title").value = title;
+  });
+
   const turns = document.getElementById("turns");
   if (turns) {
     let follows = true;
