@@ -77,6 +77,27 @@ def test_a_message_is_sent_once_however_often_its_button_is_pressed(site: Openin
     assert [turn.prompt for turn in agent.turns] == ["First", "Once"]
 
 
+def test_what_another_browser_deletes_stays_to_be_read_where_it_is_open_and_is_said_to_be_gone(site: Opening) -> None:
+    gate = Gate()
+    opened = site(ScriptedAgent(TextDelta(content="Read me."), gate))
+    reader = opened.tab("/sessions/new")
+    ask(reader, "Hello")
+    expect(reader.get_by_role("article")).to_contain_text("Read me.")
+    other = opened.tab(reader.url.removeprefix(opened.origin))
+    other.get_by_role("button", name="Delete").click()
+    other.get_by_role("button", name="Delete it").click()
+    expect(other.get_by_role("heading", level=1)).to_have_text("Sessions")
+    expect(reader.locator("#status")).to_contain_text("It may have been deleted.")
+    expect(reader.get_by_role("article")).to_contain_text("Read me.")
+    expect(reader.get_by_role("article")).to_contain_text("You stopped this turn")
+    ask(reader, "And now?")
+    expect(reader.locator("#status")).to_contain_text("It may have been deleted.")
+    expect(reader.get_by_role("textbox", name="Message")).to_have_value("And now?")
+    gate.open()
+    for seen in opened.seen:
+        seen.errors.clear()  # the browser's own lines for a status of 404
+
+
 def is_hidden(tab: Page, value: bool) -> None:
     """Let a tab believe that it is in the background; the headless browser shows all of them."""
     tab.evaluate(

@@ -112,11 +112,12 @@ def test_who_stops_a_turn_with_the_keyboard_is_back_in_the_box(site: Opening) ->
 
 
 def test_each_block_has_the_direction_of_its_own_text(site: Opening) -> None:
-    tab = site(ScriptedAgent(Text(content="שלום\n\nHello"))).tab("/sessions/new")
+    tab = site(ScriptedAgent(Text(content="שלום\n\nHello\n\n- שלום\n\n- Hello"))).tab("/sessions/new")
     ask(tab, "שלום")
     expect(tab.locator("#status")).to_have_text("Ready")
     directions = "all => all.map(one => getComputedStyle(one).direction)"
-    assert tab.locator(".words p").evaluate_all(directions) == ["rtl", "ltr"]
+    assert tab.locator(".words p").evaluate_all(directions) == ["rtl", "ltr", "rtl", "rtl"]
+    assert tab.locator(".words ul").evaluate("one => getComputedStyle(one).paddingRight") == "40px"
     assert tab.get_by_role("heading", level=2).evaluate("one => getComputedStyle(one).direction") == "rtl"
 
 

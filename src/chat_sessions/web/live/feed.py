@@ -57,3 +57,5 @@ async def feed(session: LiveSession, picture: Picture, pace: Pace) -> AsyncItera
                 quiet += 1
                 if quiet % _COMMENT_EVERY == 0:
                     yield ": still here\n\n"
+        if html := picture.changes():
+            yield event_of(html)

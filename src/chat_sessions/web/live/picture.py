@@ -99,7 +99,10 @@ class Picture:
     def changes(self) -> str:
         """The parts that changed since this was asked last; empty if nothing did."""
         parts: list[str] = []
-        if self._revision != self._session.revision:
+        if not self._session.is_known:
+            # What the page shows may be from before; it says why nothing newer comes.
+            pass
+        elif self._revision != self._session.revision:
             parts.append(part("#turns", "innerMorph", self.whole()))
             if (stored := self._session.stored) is not None:
                 parts.append(part("#title", "innerHTML", template_part("parts.html", "title", stored)))

@@ -50,7 +50,8 @@ def shown(history: Sequence[Turn], turns: Sequence[LiveTurn]) -> list[Shown]:
     """Put the turns that were sent from here in their places among those that the service holds.
 
     A turn is found again by its prompt, at or after the place where it was sent. What its stream says comes first
-    until it is over; then the history does, unless the stream's error is all there is to know.
+    until it is over; then the history does, unless the stream's error is all there is to know, or the turn was stopped
+    here and the history tells less of it.
     """
     seen: dict[int, LiveTurn] = {}
     elsewhere: list[LiveTurn] = []
@@ -72,7 +73,8 @@ def _leading(stored: Turn, live: LiveTurn | None) -> LiveTurn | None:
     if live is None or not live.is_over:
         return live
     if live.state == "stopped":
-        return None
+        # What was read stays, until the service tells as much of it.
+        return None if stored.is_complete or len(stored.text) > len(live.turn.text) else live
     return None if live.is_told_by_history and stored.is_complete else live
 
 
@@ -102,6 +104,11 @@ class LiveSession:
     def shown(self) -> list[Shown]:
         """All turns, oldest first."""
         return shown(self.history, self.turns)
+
+    @property
+    def is_known(self) -> bool:
+        """Whether it has been read, or asked in; a session that was deleted or cannot be reached may not have been."""
+        return self.stored is not None or bool(self.turns)
 
     @property
     def running(self) -> list[LiveTurn]:
@@ -187,9 +194,9 @@ class LiveSession:
 
     async def close(self) -> None:
         """Stop every turn and let the pages go."""
-        self.is_closing = True
         while await self.stop() is not None:
             pass
+        self.is_closing = True
         self._changed()
 
     async def _run(self, turn: LiveTurn) -> None:

@@ -42,19 +42,24 @@ _TAGS = {
 }
 # A page has a title, and each answer the message above it.
 _PAGE_LEVELS = 2
-_DIRECTED = ("p", "li", "h1", "h2", "h3", "h4", "h5", "h6", "td", "th", "blockquote")
+# Each block has the direction of its own text, and a list that of all its items: their marks are on one side.
+_DIRECTED = ("p", "ul", "ol", "h1", "h2", "h3", "h4", "h5", "h6", "blockquote")
+_CELLS = ("td", "th")
 _cleaner = nh3.Cleaner(
     tags=_TAGS,
-    attributes={"a": {"href", "title"}, "ol": {"start"}, "th": {"align"}, "td": {"align"}},
+    attributes={
+        **{tag: {"dir"} for tag in _DIRECTED},
+        "a": {"href", "title"},
+        "ol": {"start", "dir"},
+        **{tag: {"align", "dir"} for tag in _CELLS},
+    },
     url_schemes={"http", "https", "mailto"},
     link_rel="noopener noreferrer nofollow",
-    # Each block has the direction of its own text.
     set_tag_attribute_values={
         "a": {"target": "_blank"},
         # What may have to scroll can be reached with the keyboard.
         "pre": {"tabindex": "0"},
         "table": {"tabindex": "0"},
-        **{tag: {"dir": "auto"} for tag in _DIRECTED},
     },
 )
 
@@ -67,6 +72,10 @@ def render_markdown(text: str, *, is_quoted: bool = False, above: tuple[int, ...
     """
     tokens = _parser.parse(text)
     _nest(tokens, above, is_quoted=is_quoted)
+    for token in tokens:
+        # What is in a block with a direction has the same: `auto` looks at no text that has one of its own.
+        if token.nesting == 1 and ((token.tag in _DIRECTED and token.level == 0) or token.tag in _CELLS):
+            token.attrSet("dir", "auto")
     return _cleaner.clean(_parser.renderer.render(tokens, _parser.options, {}))
 
 
