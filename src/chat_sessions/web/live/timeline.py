@@ -8,7 +8,7 @@ from typing import Any
 
 from chat_sessions.core.turn import Turn
 from chat_sessions.web.live.turn import Moment
-from chat_sessions.web.render.blocks import Blocks, Run
+from chat_sessions.web.render.blocks import Blocks, Run, Words
 from chat_sessions.web.render.views import duration_text
 
 __all__ = ["Bar", "Timeline", "moments_json", "steps_of"]
@@ -102,9 +102,13 @@ def moments_json(moments: Sequence[Moment]) -> list[dict[str, Any]]:
 def steps_of(turn: Turn) -> list[tuple[str, str]]:
     """Return what came in a turn of which it is not known when, in order: its kind, and what to call it."""
     return [
-        ("tool", block.run.name) if isinstance(block, Run) else ("thinking" if block.is_thinking else "text",) * 2
+        ("tool", block.run.name) if isinstance(block, Run) else (_kind(block), _kind(block))
         for block in Blocks.of(turn).items
     ]
+
+
+def _kind(words: Words) -> str:
+    return "thinking" if words.is_thinking else "text"
 
 
 def _note(moment: Moment, gap: float | None) -> str:
