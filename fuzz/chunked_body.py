@@ -91,8 +91,10 @@ def read(pieces: Iterable[bytes], *, is_direct: bool) -> tuple[bytes, bool]:
     body = b""
     if is_direct and framing.is_body:
         try:
-            body = framing.take_content()
-            while framing.is_body:
+            while True:
+                body += framing.take_content()
+                if not framing.is_body:
+                    break
                 if not left:
                     framing.ended()
                     break

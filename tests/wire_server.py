@@ -6,6 +6,7 @@ The local server keeps to the API; this one can break it.
 from __future__ import annotations
 
 import json
+import os
 import socket
 import ssl
 import struct
@@ -66,6 +67,10 @@ class Connection:
 
     def end_stream(self) -> None:
         self.send(b"0\r\n\r\n")
+
+    def below(self) -> socket.socket:
+        """The socket under the connection's TLS, as another one."""
+        return socket.socket(fileno=os.dup(self._sock.fileno()))
 
     def reset(self) -> None:
         """Break the connection as a crashed peer does: with a RST."""

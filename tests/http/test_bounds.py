@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import suppress
 
 import httpx
 import pytest
@@ -23,11 +24,13 @@ from chat_sessions import (
 )
 from chat_sessions.core.errors import APIConnectionError
 from tests.faces import AnyChat, do
+from tests.http.test_routes import client_side, server_side
 from tests.llama_cloud.test_client import SUMMARY, answer
 from tests.wire_server import Connection, Handler, Request, WireServer
 
 STOP = Stop(usage=Usage(), is_error=False)
 EVENT_STREAM = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n"
+CHUNKED = EVENT_STREAM + b"Transfer-Encoding: chunked\r\n\r\n"
 JSON_200 = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
 PAGE_200 = b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nTransfer-Encoding: chunked\r\n\r\n"
 ERROR_500 = b"HTTP/1.1 500 X\r\nContent-Type: text/plain\r\nTransfer-Encoding: chunked\r\n\r\n"
@@ -309,6 +312,50 @@ async def test_an_answer_that_cannot_be_decoded_is_read_again(chat: AnyChat, wir
     wire.on("GET", "/summary", bad)
     with pytest.raises(APIConnectionError, match="is not encoded as it says"):
         await do(chat.get_summary("ses-1"))
+
+
+async def test_a_size_of_a_chunk_that_drips_is_no_event(quick: AnyChat, wire: WireServer, drip: Drip) -> None:
+    wire.on("POST", "/messages/stream", drip(CHUNKED + b"5;", b"x"))
+    with pytest.raises(TurnError, match=r"timeouts.first_event"):
+        await ask(quick)
+
+
+async def test_a_part_of_a_tls_record_that_drips_is_no_event() -> None:
+    def handle(_: Request, connection: Connection) -> None:
+        connection.send(CHUNKED)
+        with connection.below() as raw, suppress(OSError):
+            # A record of 16 KiB.
+            raw.sendall(b"\x17\x03\x03\x40\x00")
+            for _number in range(100):
+                raw.sendall(b"x")
+                threading.Event().wait(_PAUSE)
+        connection.reset()
+
+    timeouts = Timeouts(first_event=0.3, recovery=0)
+    with (
+        WireServer(tls=server_side()) as wire,
+        LlamaCloudChat(api_key="k", base_url=wire.url, timeouts=timeouts, verify=client_side()) as chat,
+    ):
+        wire.on("POST", "/messages/stream", handle)
+        for face in (chat, chat.aio):
+            with pytest.raises(TurnError, match=r"timeouts.first_event"):
+                await ask(face)
+
+
+async def test_what_came_before_a_chunk_that_is_longer_than_it_says_is_given_out(
+    quick: AnyChat, wire: WireServer
+) -> None:
+    event = b'data: {"type": "text_delta", "content": "Hel"}\n\n'
+
+    def handle(_: Request, connection: Connection) -> None:
+        # In one read, as if a proxy had joined them.
+        connection.send(CHUNKED + b"%x\r\n%b\r\n" % (len(event), event) + b"3\r\nmore than that\r\n")
+        connection.wait_until_closed()
+
+    wire.on("POST", "/messages/stream", handle)
+    with pytest.raises(TurnError, match="a chunk is longer than it says") as caught:
+        await ask(quick)
+    assert caught.value.turn.text == "Hel"
 
 
 async def test_any_success_that_is_an_event_stream_is_one(chat: AnyChat, wire: WireServer) -> None:

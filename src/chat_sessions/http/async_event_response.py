@@ -10,7 +10,7 @@ import httpx
 from chat_sessions.core.errors import ProtocolError
 from chat_sessions.core.events import Event
 from chat_sessions.http.calls import lost
-from chat_sessions.http.connection.exchange import SHORTEST_READ, Exchange
+from chat_sessions.http.connection.exchange import SHORTEST_READ, Exchange, remaining
 from chat_sessions.http.connection.network import httpx_error
 from chat_sessions.http.event_stream import EventDecoder
 from chat_sessions.http.lease import AsyncLease
@@ -46,7 +46,7 @@ class AsyncEventResponse:
         while (event := self._next_event()) is None:
             left = self._clock.remaining()
             chunk = await self._read(None if left is None else max(left, SHORTEST_READ))
-            if not chunk:
+            if chunk is None:
                 raise StopAsyncIteration
             self._decoder.feed(chunk)
             if left == 0 and not self._decoder.has_event:
@@ -73,16 +73,17 @@ class AsyncEventResponse:
             raise error
         raise EventUnreadable(error) from error
 
-    async def _read(self, limit: float | None) -> bytes:
-        """Return more of the body; empty at its end."""
+    async def _read(self, limit: float | None) -> bytes | None:
+        """Return more of the body, None at its end; empty if only a part of HTTP's own came."""
         self._lease.check()
         try:
             if self._direct is not None:
-                if content := await self._direct.read_body(limit):
+                content = await self._direct.read_body(limit)
+                if content or self._direct.can_read_body:
                     return content
                 self._direct = None
             with self._exchange.in_force():
-                return await anext(self._chunks, b"")
+                return await anext(self._chunks, None)
         except _BROKEN as error:
             raise lost(error, self._clock) from error
         except _BROKEN_BELOW as error:
@@ -91,8 +92,10 @@ class AsyncEventResponse:
     async def finish(self) -> None:
         """Read the end of the body if it is there, so that the connection can be used again; then close."""
         with suppress(*_BROKEN, *_BROKEN_BELOW):
-            if self._direct is not None and not await self._direct.read_body(_END_WAIT):
-                self._direct = None
+            left = remaining(_END_WAIT)
+            while self._direct is not None and (limit := left()) and not await self._direct.read_body(limit):
+                if not self._direct.can_read_body:
+                    self._direct = None
             if self._direct is None:
                 await self._lease.read_end(self._chunks, self._exchange, _END_WAIT)
         await self.close()

@@ -11,7 +11,7 @@ import httpx
 from chat_sessions.core.errors import ProtocolError
 from chat_sessions.core.events import Event
 from chat_sessions.http.calls import lost
-from chat_sessions.http.connection.exchange import SHORTEST_READ, Exchange
+from chat_sessions.http.connection.exchange import SHORTEST_READ, Exchange, remaining
 from chat_sessions.http.connection.network import httpx_error
 from chat_sessions.http.event_stream import EventDecoder
 from chat_sessions.http.lease import Lease
@@ -47,7 +47,7 @@ class EventResponse:
         while (event := self._next_event()) is None:
             left = self._clock.remaining()
             chunk = self._read(None if left is None else max(left, SHORTEST_READ))
-            if not chunk:
+            if chunk is None:
                 raise StopIteration
             self._decoder.feed(chunk)
             if left == 0 and not self._decoder.has_event:
@@ -74,16 +74,17 @@ class EventResponse:
             raise error
         raise EventUnreadable(error) from error
 
-    def _read(self, limit: float | None) -> bytes:
-        """Return more of the body; empty at its end."""
+    def _read(self, limit: float | None) -> bytes | None:
+        """Return more of the body, None at its end; empty if only a part of HTTP's own came."""
         self._lease.check()
         try:
             if self._direct is not None:
-                if content := self._direct.read_body(limit):
+                content = self._direct.read_body(limit)
+                if content or self._direct.can_read_body:
                     return content
                 self._direct = None
             with self._exchange.in_force():
-                return next(self._chunks, b"")
+                return next(self._chunks, None)
         except _BROKEN as error:
             raise lost(error, self._clock) from error
         except _BROKEN_BELOW as error:
@@ -92,8 +93,10 @@ class EventResponse:
     def finish(self) -> None:
         """Read the end of the body if it is there, so that the connection can be used again; then close."""
         with suppress(*_BROKEN, *_BROKEN_BELOW):
-            if self._direct is not None and not self._direct.read_body(_END_WAIT):
-                self._direct = None
+            left = remaining(_END_WAIT)
+            while self._direct is not None and (limit := left()) and not self._direct.read_body(limit):
+                if not self._direct.can_read_body:
+                    self._direct = None
             if self._direct is None:
                 self._lease.read_end(self._chunks, self._exchange, _END_WAIT)
         self.close()

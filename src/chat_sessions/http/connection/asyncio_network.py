@@ -53,19 +53,18 @@ class AsyncStream(httpcore.AsyncNetworkStream):
         return self._framing.is_body
 
     async def read_body(self, timeout: float | None) -> bytes:
-        """Return the next content of the body; empty at its end, where the rest is the parser's.
+        """Read once, and return the content in it: empty at the body's end, where the rest is the parser's.
 
-        Raises httpcore's errors.
+        Also empty if no content has come yet: then you `can_read_body` still. Raises httpcore's errors.
         """
         framing = self._framing
         content = framing.take_content()
-        while not content and framing.is_body:
-            data = await self._pipe.receive(timeout)
-            if not data:
-                framing.ended()
-                break
-            content = framing.content(data)
-        return content
+        if content or not framing.is_body:
+            return content
+        if not (data := await self._pipe.receive(timeout)):
+            framing.ended()
+            return b""
+        return framing.content(data)
 
     async def write(self, buffer: bytes, timeout: float | None = None) -> None:
         """Write for httpcore."""

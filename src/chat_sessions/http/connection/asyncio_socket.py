@@ -11,17 +11,20 @@ import asyncio
 import select
 import socket
 import ssl
+import time
 from collections import deque
 from contextlib import suppress
 from typing import Any, Protocol
 
 import httpcore
 
+from chat_sessions.http.connection.exchange import SHORTEST_READ
+
 __all__ = ["TLS", "Pipe", "Socket", "connect", "is_readable"]
 
-_READ_SIZE = 64 * 1024
+_READ_SIZE = 32 * 1024
 # How much may wait to be read, in bytes, before the socket is left alone.
-_MOST_UNREAD = 256 * 1024
+_MOST_UNREAD = 32 * 1024
 # How long the next address is kept back while the one before it connects, in seconds (RFC 8305).
 _NEXT_ADDRESS = 0.25
 
@@ -78,6 +81,9 @@ class Socket:
         if not self._unread and not self._has_ended and self._loop is not asyncio.get_running_loop():
             # Once registered, the loop reads for us.
             self._on_readable()
+            if self._unread:
+                # Reading on like this would keep the loop from every other task, and from its timers.
+                await asyncio.sleep(0)
         while not self._unread:
             if self._end is not None:
                 raise httpcore.ReadError(str(self._end)) from self._end
@@ -228,6 +234,7 @@ class TLS:
 
     async def receive(self, timeout: float | None) -> bytes:
         """Return what has come, one byte at least; nothing at the end."""
+        due, is_waiting = time.monotonic() + (timeout or 0), False
         while True:
             parts: list[bytes] = []
             try:
@@ -244,7 +251,11 @@ class TLS:
                 await self._flush(timeout)
             if parts:
                 return b"".join(parts)
+            if is_waiting and timeout is not None:
+                # A part of a TLS record has come: the rest has what is left of the time.
+                timeout = max(due - time.monotonic(), SHORTEST_READ)
             self._feed(await self._pipe.receive(timeout))
+            is_waiting = True
 
     async def send(self, data: bytes, timeout: float | None) -> None:
         """Send all of the data."""

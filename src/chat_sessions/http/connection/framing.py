@@ -98,6 +98,9 @@ class Framing:
                 at += len(part)
             elif self._left:
                 if data[at] != b"\r\n"[2 - self._left]:
+                    if parts:
+                        self._kept = data[at:]
+                        break
                     raise httpcore.RemoteProtocolError("a chunk is longer than it says")
                 self._left -= 1
                 at += 1

@@ -91,19 +91,18 @@ class Stream(httpcore.NetworkStream):
         return self._framing.is_body
 
     def read_body(self, timeout: float | None) -> bytes:
-        """Return the next content of the body; empty at its end, where the rest is the parser's.
+        """Read once, and return the content in it: empty at the body's end, where the rest is the parser's.
 
-        Raises httpcore's errors.
+        Also empty if no content has come yet: then you `can_read_body` still. Raises httpcore's errors.
         """
         framing = self._framing
         content = framing.take_content()
-        while not content and framing.is_body:
-            data = self._inner.read(_READ_SIZE, timeout)
-            if not data:
-                framing.ended()
-                break
-            content = framing.content(data)
-        return content
+        if content or not framing.is_body:
+            return content
+        if not (data := self._inner.read(_READ_SIZE, timeout)):
+            framing.ended()
+            return b""
+        return framing.content(data)
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:
         """Write for httpcore."""
