@@ -62,6 +62,28 @@ def test_the_total_counts_everything_and_comes_first_where_it_is_nearer() -> Non
     assert clock.describe() == "the turn took longer than 12 s (timeouts.total)"
 
 
+def test_the_total_is_over_with_the_first_event_after_it() -> None:
+    time = Time()
+    clock = EventClock(Timeouts(total=12), time)
+    clock.start(afresh=True)
+    time.now += 11
+    clock.event_arrived()
+    time.now += 100
+    assert not clock.is_over
+    clock.start()
+    clock.event_arrived()
+    assert clock.is_over
+    assert clock.describe() == "the turn took longer than 12 s (timeouts.total)"
+
+
+def test_without_a_total_a_turn_is_never_over() -> None:
+    time = Time()
+    clock = EventClock(Timeouts(idle=3), time)
+    time.now += 1000
+    clock.event_arrived()
+    assert not clock.is_over
+
+
 def test_a_total_that_is_further_away_is_not_the_next_deadline() -> None:
     clock = EventClock(Timeouts(first_event=10, total=12), Time())
     assert (clock.remaining(), clock.describe()[:22]) == (10, "no event within 10 s o")

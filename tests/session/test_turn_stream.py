@@ -810,6 +810,23 @@ async def test_a_turn_may_not_take_longer_than_its_total_deadline(wire: WireServ
                 await every(chat.stream("ses-1", "q", index_ids=["idx-1"], baseline=False))
 
 
+async def test_a_service_that_never_pauses_does_not_outrun_the_total_deadline(wire: WireServer) -> None:
+    some = in_one_read(*[TextDelta(content="on ")] * 300)
+
+    def handle(_: Request, connection: Connection) -> None:
+        connection.start_stream()
+        for _number in range(1_000):
+            connection.chunk(some)
+        connection.reset()
+
+    wire.on("POST", "/messages/stream", handle)
+    wire.on("GET", "/ses-1", history_of(UserInput(content="q")))
+    with client(wire, total=0.1, recovery=0.3) as made:
+        for chat in both(made):
+            with pytest.raises(TurnStalled, match=r"longer than 0.1 s \(timeouts.total\)"):
+                await every(chat.stream("ses-1", "q", index_ids=["idx-1"], baseline=False))
+
+
 async def test_a_stalled_turn_that_has_ended_meanwhile_is_given_whole(wire: WireServer) -> None:
     wire.on("POST", "/messages/stream", stall(HELLO[0]))
     wire.on("GET", "/ses-1", history_of(UserInput(content="q"), *HELLO[2:]))

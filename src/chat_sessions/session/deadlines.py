@@ -84,6 +84,11 @@ class EventClock:
         self._waited = 0.0
         self._since = self._now()
 
+    @property
+    def is_over(self) -> bool:
+        """Whether the total deadline had passed when the last event arrived: what came in time has been read then."""
+        return self._timeouts.total is not None and self._since - self._began >= self._timeouts.total
+
     def on_stop(self, stop: Callable[[], None]) -> None:
         """Have this called by `stop`: it ends what waits for the service, from any thread."""
         self._stop = stop

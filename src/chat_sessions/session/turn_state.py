@@ -97,7 +97,8 @@ class TurnState:
         while not self._ready:
             # One read often brings several events, so most tokens take this path.
             try:
-                if self._live is None or (event := self._live.ready_event()) is None:
+                # Another thread may close the stream right here.
+                if (live := self._live) is None or (event := live.ready_event()) is None:
                     return None
                 if type(event) is TextDelta and event.content:
                     self._fold.grow(event)
@@ -145,6 +146,16 @@ class TurnState:
             slot.release()
             raise ConfigurationError("this stream was closed while its turn waited for another: nothing was sent")
         self._slot = slot
+        return slot
+
+    def _may_read(self) -> TurnSlot | None:
+        """Return the slot, None before `open`. Raises `ConfigurationError` while somebody else reads or opens."""
+        slot = self._slot
+        if (slot.is_reading if slot is not None else self._is_open) and not self._is_closed:
+            raise ConfigurationError(
+                "another thread or task waits for the next event of this stream: let one of them read it, or let them "
+                "take turns"
+            )
         return slot
 
     def _still_open(self) -> None:

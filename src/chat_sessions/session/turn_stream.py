@@ -73,8 +73,8 @@ class TurnStream(TurnState):
             slot = self._admit(
                 wait_for_turn(self._prepared.queue_key, self._what, self._where, limit=self._timeouts.total)
             )
-            slot.begin_read()
             try:
+                slot.begin_read()
                 if self._complete is not None:
                     self._prepared = self._complete(self._prepared)
                 self._turns_before = self._prepared.count.begin()
@@ -155,11 +155,11 @@ class TurnStream(TurnState):
         while (update := self.take()) is None:
             if self._is_closed:
                 return None
-            if (slot := self._slot) is None:
+            if (slot := self._may_read()) is None:
                 self.open()
                 continue
-            slot.begin_read()
             try:
+                slot.begin_read()
                 self._pull()
             except BaseException as error:
                 if isinstance(error, ProtocolError) and error.turn is None:
@@ -183,14 +183,18 @@ class TurnStream(TurnState):
             self._look(self._recovery)
             return
         assert self._connection is not None and self._clock is not None  # noqa: S101, PT018 - open() made them
-        self._clock.start()
         try:
+            if self._clock.is_over:
+                # A service that sends without a pause would never be waited for.
+                raise DeadlinePassed(self._clock.describe())
+            self._clock.start()
             event = next(self._connection, None)
             if event is None:
                 raise ConnectionLost("the stream ended without a stop event")
         except (ConnectionLost, DeadlinePassed, EventUnreadable) as error:
             self._connection.close()
-            self._recover(error)
+            if not self._is_closed:
+                self._recover(error)
             return
         self._clock.event_arrived()
         self._ready.extend(self._updates(event))

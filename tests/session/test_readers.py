@@ -1,0 +1,170 @@
+"""Who reads a stream: one at a time, beside other tasks, until somebody closes it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from chat_sessions import (
+    AsyncLlamaCloudChat,
+    AsyncTurnStream,
+    ConfigurationError,
+    Event,
+    LlamaCloudChat,
+    Stop,
+    TextDelta,
+    TurnStream,
+    Usage,
+)
+from tests.wire_server import Connection, Request, WireServer
+
+FIRST, SECOND, STOP = TextDelta(content="one"), TextDelta(content="two"), Stop(usage=Usage(), is_error=False)
+# For what would hang without what is tested.
+_LONG = 20
+
+
+class Halting:
+    """A service that sends the first event, and the others when it may."""
+
+    def __init__(self) -> None:
+        self.may_answer = threading.Event()
+        self.may_go_on = threading.Event()
+
+    def __call__(self, _: Request, connection: Connection) -> None:
+        assert self.may_answer.wait(_LONG)
+        connection.start_stream()
+        connection.events(FIRST)
+        assert self.may_go_on.wait(_LONG)
+        connection.events(SECOND, STOP)
+        connection.end_stream()
+
+
+@pytest.fixture
+def service(wire: WireServer) -> Iterator[Halting]:
+    halting = Halting()
+    wire.on("POST", "/messages/stream", halting)
+    yield halting
+    halting.may_answer.set()
+    halting.may_go_on.set()
+
+
+@pytest.fixture
+def chat(sync_chat: LlamaCloudChat) -> AsyncLlamaCloudChat:
+    return sync_chat.aio
+
+
+def streamed(chat: AsyncLlamaCloudChat) -> AsyncTurnStream:
+    return chat.stream("ses-1", "q", index_ids=["i"], baseline=False)
+
+
+async def test_a_task_that_reads_while_another_waits_is_refused_and_the_other_reads_on(
+    chat: AsyncLlamaCloudChat, service: Halting
+) -> None:
+    service.may_answer.set()
+    async with asyncio.timeout(_LONG), streamed(chat) as stream:
+        assert await anext(stream) == FIRST
+        waiting = asyncio.create_task(stream.next_update())
+        other = asyncio.create_task(stream.next_update())
+        await asyncio.wait((other,))
+        assert isinstance(error := other.exception(), ConfigurationError)
+        assert "another thread or task waits for the next event" in str(error)
+        service.may_go_on.set()
+        assert await waiting == SECOND
+        assert await anext(stream) == STOP
+
+
+async def test_a_task_that_reads_while_another_sends_the_prompt_is_refused(
+    chat: AsyncLlamaCloudChat, service: Halting
+) -> None:
+    stream = streamed(chat)
+    async with asyncio.timeout(_LONG):
+        sending = asyncio.create_task(stream.next_update())
+        other = asyncio.create_task(stream.next_update())
+        await asyncio.wait((other,))
+        assert isinstance(other.exception(), ConfigurationError)
+        service.may_answer.set()
+        assert await sending == FIRST
+    await stream.close()
+
+
+def test_of_two_threads_that_read_at_once_one_is_refused(sync_chat: LlamaCloudChat, service: Halting) -> None:
+    service.may_answer.set()
+    found: list[Event | None] = []
+    refused: list[ConfigurationError] = []
+
+    def read(stream: TurnStream) -> None:
+        try:
+            found.append(next(stream))
+        except ConfigurationError as error:
+            refused.append(error)
+            service.may_go_on.set()
+
+    with sync_chat.stream("ses-1", "q", index_ids=["i"], baseline=False) as stream:
+        assert next(stream) == FIRST
+        threads = [threading.Thread(target=read, args=(stream,)) for _ in range(2)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(_LONG)
+        assert found == [SECOND]
+        assert len(refused) == 1
+        assert next(stream) == STOP
+
+
+async def test_a_stream_that_another_task_closes_is_not_called_broken(
+    chat: AsyncLlamaCloudChat, service: Halting, caplog: pytest.LogCaptureFixture
+) -> None:
+    service.may_answer.set()
+    has_one = asyncio.Event()
+    found: list[Event] = []
+
+    async def read(stream: AsyncTurnStream) -> None:
+        async for event in stream:
+            found.append(event)
+            has_one.set()
+
+    with caplog.at_level(logging.INFO, "chat_sessions"):
+        async with asyncio.timeout(_LONG), streamed(chat) as stream:
+            reading = asyncio.create_task(read(stream))
+            await has_one.wait()
+            await stream.close()
+            await reading
+    assert found == [FIRST]
+    assert not caplog.records
+    assert not stream.is_recovering
+
+
+async def test_other_tasks_go_on_beside_a_stream_that_has_always_more(
+    chat: AsyncLlamaCloudChat, wire: WireServer
+) -> None:
+    count = 3_000
+    has_sent = threading.Event()
+
+    def handle(_: Request, connection: Connection) -> None:
+        connection.start_stream()
+        connection.events(*[FIRST] * count, STOP)
+        has_sent.set()
+        connection.end_stream()
+
+    seen: list[int] = []
+    found = 0
+
+    async def look() -> None:
+        while True:
+            seen.append(found)
+            await asyncio.sleep(0)
+
+    wire.on("POST", "/messages/stream", handle)
+    async with asyncio.timeout(_LONG), streamed(chat) as stream:
+        await asyncio.to_thread(has_sent.wait, _LONG)
+        looking = asyncio.create_task(look())
+        async for _ in stream:
+            found += 1
+        looking.cancel()
+    assert found == count + 1
+    # At each few hundred events.
+    assert len({number for number in seen if 0 < number <= count}) >= 3
