@@ -115,6 +115,26 @@ def test_of_two_threads_that_read_at_once_one_is_refused(sync_chat: LlamaCloudCh
         assert next(stream) == STOP
 
 
+@pytest.mark.parametrize("where", ["turn_stream.event_of", "turn_queue.TurnSlot.end_read"])
+def test_a_reader_that_is_interrupted_with_an_event_in_hand_gets_no_later_one(
+    sync_chat: LlamaCloudChat, service: Halting, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    def interrupt(_: object) -> None:
+        patched.undo()
+        raise KeyboardInterrupt
+
+    service.may_answer.set()
+    service.may_go_on.set()
+    with sync_chat.stream("ses-1", "q", index_ids=["i"], baseline=False) as stream:
+        with monkeypatch.context() as patched:
+            patched.setattr(f"chat_sessions.session.{where}", interrupt)
+            with pytest.raises(KeyboardInterrupt):
+                next(stream)
+        # What waits in front of the gap may come, nothing behind it.
+        assert list(stream) in ([], [FIRST])
+        assert stream.is_closed
+
+
 async def test_a_stream_that_another_task_closes_is_not_called_broken(
     chat: AsyncLlamaCloudChat, service: Halting, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -144,9 +144,13 @@ class AsyncTurnStream(TurnState):
         return self
 
     async def __anext__(self) -> Event:
-        while (update := self.take() or await self.next_update()) is not None:
-            if (event := event_of(update)) is not None:
-                return event
+        try:
+            while (update := self.take() or await self.next_update()) is not None:
+                if (event := event_of(update)) is not None:
+                    return event
+        except BaseException:
+            self._interrupted()
+            raise
         raise StopAsyncIteration
 
     async def next_update(self) -> Update | None:
@@ -160,13 +164,12 @@ class AsyncTurnStream(TurnState):
             try:
                 slot.begin_read()
                 await self._pull()
+                slot.end_read()
             except BaseException as error:
                 if isinstance(error, ProtocolError) and error.turn is None:
                     error.turn = self._fold.turn
                 await self.close()
                 raise
-            finally:
-                slot.end_read()
         return update
 
     async def _pull(self) -> None:

@@ -112,6 +112,11 @@ class TurnState:
         self._note_read()
         return self._ready.popleft()
 
+    def _interrupted(self) -> None:
+        """End a stream whose reader was interrupted with an event in hand: going on would silently skip it."""
+        if (slot := self._slot) is not None and not slot.is_reading:
+            self._release()
+
     def _note_read(self) -> None:
         if (slot := self._slot) is not None:
             slot.note_read()

@@ -145,9 +145,13 @@ class TurnStream(TurnState):
         return self
 
     def __next__(self) -> Event:
-        while (update := self.take() or self.next_update()) is not None:
-            if (event := event_of(update)) is not None:
-                return event
+        try:
+            while (update := self.take() or self.next_update()) is not None:
+                if (event := event_of(update)) is not None:
+                    return event
+        except BaseException:
+            self._interrupted()
+            raise
         raise StopIteration
 
     def next_update(self) -> Update | None:
@@ -161,13 +165,12 @@ class TurnStream(TurnState):
             try:
                 slot.begin_read()
                 self._pull()
+                slot.end_read()
             except BaseException as error:
                 if isinstance(error, ProtocolError) and error.turn is None:
                     error.turn = self._fold.turn
                 self.close()
                 raise
-            finally:
-                slot.end_read()
         return update
 
     def _pull(self) -> None:
