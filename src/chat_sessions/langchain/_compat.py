@@ -26,7 +26,10 @@ from pydantic import BaseModel
 __all__ = ["Mold", "wants_protocol_events", "wants_tokens"]
 
 _Model = TypeVar("_Model", bound=BaseModel)
-_set = object.__setattr__
+_set_values, _set_names, _set_extra, _set_private = (
+    BaseModel.__dict__[name].__set__
+    for name in ("__dict__", "__pydantic_fields_set__", "__pydantic_extra__", "__pydantic_private__")
+)
 
 
 def wants_tokens(handlers: Iterable[BaseCallbackHandler]) -> bool:
@@ -59,10 +62,10 @@ class Mold(Generic[_Model]):
         values = self._values.copy()
         for name, copy in self._copied:
             values[name] = copy()
-        values.update(fields)
+        values |= fields
         made = self._new(self._class)
-        _set(made, "__dict__", values)
-        _set(made, "__pydantic_fields_set__", self._fields_set.copy())
-        _set(made, "__pydantic_extra__", None if self._extra is None else self._extra.copy())
-        _set(made, "__pydantic_private__", None)
+        _set_values(made, values)
+        _set_names(made, self._fields_set.copy())
+        _set_extra(made, None if self._extra is None else self._extra.copy())
+        _set_private(made, None)
         return made

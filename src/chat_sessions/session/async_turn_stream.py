@@ -146,6 +146,9 @@ class AsyncTurnStream(TurnState):
     async def __anext__(self) -> Event:
         try:
             while (update := self.take() or await self.next_update()) is not None:
+                # Most updates are their own event.
+                if type(update) is TextDelta:
+                    return update
                 if (event := event_of(update)) is not None:
                     return event
         except BaseException:

@@ -112,8 +112,8 @@ class TurnSlot:
         shares its context, and is recorded as a reader once it waits for an event.
         """
         self._last_read = time.monotonic()
-        flow = known_flow()
-        if flow is None or flow is not self._last_reader:
+        flow, readers = known_flow(), self._readers
+        if flow is None or not readers or flow is not readers[-1]():
             self.read_by(current_flow())
 
     def begin_read(self) -> None:

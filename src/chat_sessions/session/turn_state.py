@@ -102,24 +102,22 @@ class TurnState:
                     return None
                 if type(event) is TextDelta and event.content:
                     self._fold.grow(event)
-                    self._note_read()
+                    if (slot := self._slot) is not None:
+                        slot.note_read()
                     return event
                 self._ready += self._updates(event)
             except BaseException:
                 # Interrupted, perhaps after an event was decoded: going on could silently skip it.
                 self._release()
                 raise
-        self._note_read()
+        if (slot := self._slot) is not None:
+            slot.note_read()
         return self._ready.popleft()
 
     def _interrupted(self) -> None:
         """End a stream whose reader was interrupted with an event in hand: going on would silently skip it."""
         if (slot := self._slot) is not None and not slot.is_reading:
             self._release()
-
-    def _note_read(self) -> None:
-        if (slot := self._slot) is not None:
-            slot.note_read()
 
     def _updates(self, event: Event) -> tuple[Update, ...]:
         """What a live event adds."""

@@ -147,6 +147,9 @@ class TurnStream(TurnState):
     def __next__(self) -> Event:
         try:
             while (update := self.take() or self.next_update()) is not None:
+                # Most updates are their own event.
+                if type(update) is TextDelta:
+                    return update
                 if (event := event_of(update)) is not None:
                     return event
         except BaseException:
