@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Protocol
 
 import httpx
@@ -18,6 +19,8 @@ __all__ = ["HTTPSettings", "Requests"]
 
 _READ_BACK_TIMEOUT = 10.0
 _LONGEST_WAIT = 8.0
+# Parsing an address takes as long as everything else that httpx does to build a request.
+_url = lru_cache(maxsize=1024)(httpx.URL)
 
 
 class HTTPSettings(Protocol):
@@ -83,8 +86,9 @@ class Requests:
         try:
             return client.build_request(
                 call.method,
-                self._settings.route.base_url + call.path,
-                params={**call.params, **self._settings.params},
+                _url(self._settings.route.base_url + call.path),
+                # An empty mapping makes httpx parse the address again.
+                params={**call.params, **self._settings.params} or None,
                 json=call.body,
                 files=None if call.file is None else {"file": call.file},
                 headers=headers,
