@@ -39,6 +39,22 @@ async def test_one_request_after_another_takes_the_same_connection(chat: AnyChat
     await do(chat.close())
 
 
+async def test_a_cookie_that_the_service_sets_comes_back_with_the_next_requests(
+    chat: AnyChat, wire: WireServer
+) -> None:
+    seen: list[str | None] = []
+
+    def answer(request: Request, connection: Connection) -> None:
+        seen.append(request.headers.get("cookie"))
+        connection.respond(200, SUMMARY, headers={} if seen[-1] else {"Set-Cookie": "server=a; Path=/"})
+
+    wire.on("GET", "/summary", answer)
+    for _ in range(3):
+        await do(chat.get_summary("ses-1"))
+    assert seen == [None, "server=a", "server=a"]
+    await do(chat.close())
+
+
 async def test_a_connection_that_the_service_closed_meanwhile_is_not_used_again(
     chat: AnyChat, wire: WireServer
 ) -> None:

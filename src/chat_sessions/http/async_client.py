@@ -19,7 +19,7 @@ from chat_sessions.http.calls import (
     not_an_event_stream,
     transport_error,
 )
-from chat_sessions.http.connection.async_transport import AsyncTransport
+from chat_sessions.http.connection.async_transport import AsyncOwnClient, AsyncTransport
 from chat_sessions.http.connection.exchange import Exchange, Remaining, remaining
 from chat_sessions.http.lease import close_dropped
 from chat_sessions.http.requests import HTTPSettings, Requests
@@ -63,7 +63,7 @@ class AsyncHTTPClient:
             transport = AsyncTransport(self._settings.route)
             # A client that nobody closes, as in most scripts, leaves no open socket behind.
             weakref.finalize(self, transport.close_all)
-            self._transport, self._own = transport, httpx.AsyncClient(transport=transport, trust_env=False)
+            self._transport, self._own = transport, AsyncOwnClient(transport)
         return self._own
 
     def _exchange(self, request: httpx.Request, answer: Remaining, connect: float | None) -> Exchange:

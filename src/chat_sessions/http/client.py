@@ -20,7 +20,7 @@ from chat_sessions.http.calls import (
     transport_error,
 )
 from chat_sessions.http.connection.exchange import Exchange, Remaining, remaining
-from chat_sessions.http.connection.transport import Transport
+from chat_sessions.http.connection.transport import OwnClient, Transport
 from chat_sessions.http.event_response import EventResponse
 from chat_sessions.http.lease import close_dropped
 from chat_sessions.http.requests import HTTPSettings, Requests
@@ -64,7 +64,7 @@ class HTTPClient:
             transport = Transport(self._settings.route)
             # A client that nobody closes, as in most scripts, leaves no open socket behind.
             weakref.finalize(self, transport.close_all)
-            self._transport, self._own = transport, httpx.Client(transport=transport, trust_env=False)
+            self._transport, self._own = transport, OwnClient(transport)
         return self._own
 
     def _exchange(self, request: httpx.Request, answer: Remaining, connect: float | None) -> Exchange:

@@ -16,15 +16,29 @@ from collections.abc import Iterator
 import httpcore
 import httpx
 
+from chat_sessions.http.connection.cookies import Cookies
 from chat_sessions.http.connection.exchange import current_exchange
 from chat_sessions.http.connection.network import Backend, Stream, extensions_of, httpx_errors, owner, stream_of
 from chat_sessions.http.settings import Route
 
-__all__ = ["Transport"]
+__all__ = ["OwnClient", "Transport"]
 
 _MOST_IDLE = 20
 # How long an idle connection may be used again, in seconds.
 _IDLE_FOR = 5.0
+
+
+class OwnClient(httpx.Client):
+    """httpx over our own connections, whatever the environment says."""
+
+    def __init__(self, transport: Transport) -> None:
+        super().__init__(transport=transport, trust_env=False)
+        self._kept = Cookies()
+
+    @property  # type: ignore[misc]  # nobody sets them
+    def cookies(self) -> Cookies:  # type: ignore[override]
+        """The cookies that the service has set."""
+        return self._kept
 
 
 class Transport(httpx.BaseTransport):

@@ -1,0 +1,16 @@
+"""The cookies of our own clients, such as those by which a load balancer finds its server again."""
+
+from __future__ import annotations
+
+import httpx
+
+__all__ = ["Cookies"]
+
+
+class Cookies(httpx.Cookies):
+    """httpx's cookies, which look at an answer only if it sets some: a tenth of what a request takes."""
+
+    def extract_cookies(self, response: httpx.Response) -> None:
+        """Keep the cookies that the answer sets."""
+        if "set-cookie" in response.headers:
+            super().extract_cookies(response)
