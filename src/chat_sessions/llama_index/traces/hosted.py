@@ -6,6 +6,7 @@ All of them run on the service, so calling one here raises `UnsupportedError`.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 from llama_index.core.base.base_retriever import BaseRetriever
@@ -17,7 +18,15 @@ from llama_index.core.tools import BaseTool, ToolMetadata, ToolOutput
 
 from chat_sessions.core.errors import UnsupportedError
 
-__all__ = ["HostedModel", "HostedRetriever", "HostedTool", "HostedToolError", "model_dict", "model_name"]
+__all__ = [
+    "HostedModel",
+    "HostedRetriever",
+    "HostedTool",
+    "HostedToolError",
+    "hosted_model",
+    "model_dict",
+    "model_name",
+]
 
 
 def model_name(service: str) -> str:
@@ -68,6 +77,12 @@ class HostedModel(CustomLLM):
     def stream_complete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> CompletionResponseGen:
         """Raise `UnsupportedError`."""
         raise UnsupportedError(str(self.complete(prompt, formatted, **kwargs)))
+
+
+@lru_cache(maxsize=256)
+def hosted_model(service: str, index_ids: tuple[str, ...] | None, session_id: str | None) -> HostedModel:
+    """Return the hosted agent as it answers in a session: one object for many turns, as any other model is."""
+    return HostedModel(service, index_ids, session_id)
 
 
 def model_dict(model: HostedModel) -> dict[str, object]:

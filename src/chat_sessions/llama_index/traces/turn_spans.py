@@ -65,14 +65,17 @@ class TurnSpans:
             arguments={"message": prompt},
             instance=instance,
         )
-        self._root.event(agent_events.AgentChatWithStepStartEvent(user_msg=prompt, span_id=self._root.id))
+        if self.is_heard:
+            self._root.event(agent_events.AgentChatWithStepStartEvent(user_msg=prompt, span_id=self._root.id))
         self._llm = self._root.child("ChatSession.stream", arguments={"prompt": prompt}, instance=model)
-        self._llm.event(
-            LLMChatStartEvent(
-                messages=self._asked(), additional_kwargs={}, model_dict=model_dict(model), span_id=self._llm.id
+        if self.is_heard:
+            described = model_dict(model)
+            self._llm.event(
+                LLMChatStartEvent(
+                    messages=self._asked(), additional_kwargs={}, model_dict=described, span_id=self._llm.id
+                )
             )
-        )
-        self._llm.event(StreamChatStartEvent(span_id=self._llm.id))
+            self._llm.event(StreamChatStartEvent(span_id=self._llm.id))
 
     def _asked(self) -> list[ChatMessage]:
         return [ChatMessage(role=MessageRole.USER, content=self._prompt)]

@@ -12,7 +12,7 @@ from llama_index.core.chat_engine.types import AgentChatResponse
 from llama_index.core.tools import ToolOutput
 
 from chat_sessions.core.turn import RunBegan, RunEnded
-from chat_sessions.llama_index.traces.hosted import HostedModel, HostedToolError
+from chat_sessions.llama_index.traces.hosted import HostedToolError, hosted_model
 from chat_sessions.llama_index.traces.turn_callbacks import TurnCallbacks
 from chat_sessions.llama_index.traces.turn_spans import TurnSpans
 from chat_sessions.session.async_chat_session import AsyncChatSession
@@ -36,7 +36,7 @@ class TurnTrace:
         session: ChatSession | AsyncChatSession,
         manager: CallbackManager,
     ) -> None:
-        model = HostedModel(session.client.service, session.index_ids, session.id)
+        model = hosted_model(session.client.service, session.index_ids, session.id)
         self._spans = TurnSpans(instance, method, prompt, model)
         self.is_heard = self._spans.is_heard
         try:
