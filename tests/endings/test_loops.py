@@ -6,10 +6,12 @@ import asyncio
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
 
 from chat_sessions import AsyncTurnStream, ConfigurationError, LlamaCloudChat, Stop, TextDelta, Timeouts, Usage
+from tests.faces import do
 from tests.wire_server import Connection, Request, WireServer
 
 STOP = Stop(usage=Usage(), is_error=False)
@@ -88,6 +90,39 @@ def test_after_a_loop_was_closed_with_an_open_stream_the_client_works_in_the_nex
     wire.on("POST", "/messages/stream", hello)
     for _ in range(2):
         assert asyncio.run(ask(chat, "ses-2")) == "Hello"
+
+
+@pytest.mark.parametrize("face", ["sync", "async"])
+@pytest.mark.parametrize("is_open", [True, False])
+async def test_a_second_reader_of_a_stream_is_refused_and_the_first_reads_on(
+    chat: LlamaCloudChat, wire: WireServer, face: str, is_open: bool
+) -> None:
+    go_on = threading.Event()
+
+    def held(_: Request, connection: Connection) -> None:
+        connection.start_stream()
+        assert go_on.wait(PATIENCE)
+        connection.events(TextDelta(content="Hel"), TextDelta(content="lo"), STOP)
+        connection.end_stream()
+
+    wire.on("POST", "/messages/stream", held)
+    client: Any = chat if face == "sync" else chat.aio
+    stream = client.stream("ses-1", "q", index_ids=["i"], baseline=False)
+    if is_open:
+        await do(stream.open())
+
+    async def text() -> str:
+        if face == "sync":
+            return await asyncio.to_thread(lambda: "".join(stream.text_deltas()))
+        return "".join([piece async for piece in stream.text_deltas()])
+
+    readers = [asyncio.create_task(text()) for _ in range(2)]
+    refused, reading = await asyncio.wait(readers, timeout=PATIENCE, return_when=asyncio.FIRST_COMPLETED)
+    with pytest.raises(ConfigurationError, match="another thread or task waits"):
+        await refused.pop()
+    go_on.set()
+    assert await reading.pop() == "Hello"
+    assert stream.turn.text == "Hello"
 
 
 def hello(request: Request, connection: Connection) -> None:

@@ -19,7 +19,7 @@ from chat_sessions.http.connection.exchange import Exchange
 from chat_sessions.http.connection.network import Stream
 from chat_sessions.session.waiting import running_loop
 
-__all__ = ["AsyncLease", "Lease", "close_dropped"]
+__all__ = ["AsyncLease", "Lease", "check_loop", "check_process", "close_dropped"]
 
 
 class Lease:
@@ -34,7 +34,7 @@ class Lease:
 
     def check(self) -> None:
         """Raise `ConfigurationError` if the response cannot be read here."""
-        _check_process(self._process)
+        check_process(self._process)
 
     def read_end(self, chunks: Iterator[bytes], exchange: Exchange, seconds: float) -> None:
         """Read what is left of the body if it comes that soon: one more chunk at most."""
@@ -92,12 +92,8 @@ class AsyncLease:
 
     def check(self) -> None:
         """Raise `ConfigurationError` if the response cannot be read here."""
-        _check_process(self._process)
-        if running_loop() is not self._loop:
-            raise ConfigurationError(
-                "this stream was opened in another event loop, and can only be read in that one: open and read it "
-                "within one asyncio.run()"
-            )
+        check_process(self._process)
+        check_loop(self._loop)
 
     async def read_end(self, chunks: AsyncIterator[bytes], exchange: Exchange, seconds: float) -> None:
         """Read what is left of the body if it comes that soon: one more chunk at most."""
@@ -164,7 +160,17 @@ async def _close(response: httpx.Response, stream: Any) -> None:
         await stream.aclose()
 
 
-def _check_process(process: int) -> None:
+def check_loop(loop: asyncio.AbstractEventLoop) -> None:
+    """Raise `ConfigurationError` in another event loop than the one that opened the stream."""
+    if running_loop() is not loop:
+        raise ConfigurationError(
+            "this stream was opened in another event loop, and can only be read in that one: open and read it "
+            "within one asyncio.run()"
+        )
+
+
+def check_process(process: int) -> None:
+    """Raise `ConfigurationError` in another process than the one that opened the stream."""
     if process != os.getpid():
         raise ConfigurationError(
             "this stream belongs to the parent of this forked process: open a stream of its own here"

@@ -20,6 +20,8 @@ class Proxy:
         self._threads: list[threading.Thread] = []
         # Called with the first bytes of each connection, when they have been passed on.
         self.on_request: Callable[[bytes], None] = lambda head: None
+        # Called with the first bytes of each connection that its client has closed.
+        self.on_end: Callable[[bytes], None] = lambda head: None
         # Called with what the server sends; where it is true, that is lost and every connection is cut.
         self.loses: Callable[[bytes], bool] = lambda data: False
 
@@ -63,19 +65,21 @@ class Proxy:
             self._start(self._pass_on, far, near, False)
 
     def _pass_on(self, source: socket.socket, target: socket.socket, is_request: bool) -> None:
-        tells = is_request
+        head = b""
         try:
             while data := source.recv(65536):
                 if not is_request and self.loses(data):
                     self.cut()
                     return
                 target.sendall(data)
-                if tells:
-                    self.on_request(data)
-                    tells = False
+                if is_request and not head:
+                    head = data
+                    self.on_request(head)
         except OSError:
             pass
         finally:
+            if head:
+                self.on_end(head)
             for sock in (source, target):
                 with suppress(OSError):
                     sock.shutdown(socket.SHUT_RDWR)

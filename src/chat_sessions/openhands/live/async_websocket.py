@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from asyncio import CancelledError, Task, current_task, sleep, timeout
+import os
+import weakref
+from asyncio import AbstractEventLoop, CancelledError, Task, current_task, sleep, timeout
 from collections.abc import Mapping
 from contextlib import suppress
 from inspect import isawaitable
+from socket import SHUT_RDWR
 
 from websockets.asyncio.client import ClientConnection, connect
 
+from chat_sessions.http.lease import check_loop, check_process
 from chat_sessions.http.secrets import Concealed
 from chat_sessions.openhands.confirmation import ConfirmationRequest, OnConfirmation
 from chat_sessions.openhands.live.sockets import CLOSE_TIMEOUT, LOGGER
@@ -27,6 +31,7 @@ class AsyncWebSocket:
         self._socket: ClientConnection | None = None
         self._opening: Task[ClientConnection] | None = None
         self._loop = running_loop()
+        self._process = os.getpid()
         self._is_closed = False
 
     @property
@@ -50,6 +55,8 @@ class AsyncWebSocket:
             raise
         finally:
             self._opening = None
+        # A stream that was dropped without being closed: the event loop would keep its socket open.
+        weakref.finalize(self, _drop, self._socket, self._loop, self._process).atexit = False
         if self._is_closed:
             await self._socket.close()
 
@@ -74,7 +81,12 @@ class AsyncWebSocket:
         await self._opened.send(frame)
 
     async def recv(self, limit: float | None) -> str | bytes:
-        """Return the next frame. Raises `TimeoutError` after `limit` seconds."""
+        """Return the next frame. Raises `TimeoutError` after `limit` seconds.
+
+        Raises `ConfigurationError` in another event loop, and in a forked process.
+        """
+        check_process(self._process)
+        check_loop(self._loop)
         async with timeout(limit):
             return await self._opened.recv()
 
@@ -86,9 +98,10 @@ class AsyncWebSocket:
     def stop(self) -> None:
         """End what waits for it, opening included, from any thread."""
         self._is_closed = True
-        with suppress(RuntimeError):
-            # The loop may have ended.
-            self._loop.call_soon_threadsafe(self._hang_up)
+        if self._process == os.getpid():
+            with suppress(RuntimeError):
+                # The loop may have ended.
+                self._loop.call_soon_threadsafe(self._hang_up)
 
     def _hang_up(self) -> None:
         if self._opening is not None:
@@ -99,10 +112,26 @@ class AsyncWebSocket:
     async def close(self) -> None:
         """Close it at once, whether it is open or being opened."""
         self._is_closed = True
-        if self._opening is not None:
+        if self._process != os.getpid() or running_loop() is not self._loop:
+            self.stop()
+            if self._socket is not None:
+                _drop(self._socket, self._loop, self._process)
+        elif self._opening is not None:
             self._hang_up()
         elif self._socket is not None:
             await self._socket.close()
+
+
+def _drop(socket: ClientConnection, loop: AbstractEventLoop, process: int) -> None:
+    """Close a socket from outside of its event loop, which may have ended."""
+    if process != os.getpid():
+        # The parent's: what is shut down here would end its turn.
+        return
+    try:
+        loop.call_soon_threadsafe(socket.transport.abort)
+    except RuntimeError:
+        with suppress(OSError):
+            socket.transport.get_extra_info("socket").shutdown(SHUT_RDWR)
 
 
 async def async_answer_of(on_confirmation: OnConfirmation, request: ConfirmationRequest) -> bool | str:

@@ -5,6 +5,7 @@ The sync socket of `websockets` reads in a thread of its own; there is no other.
 
 from __future__ import annotations
 
+import os
 import threading
 import weakref
 from collections.abc import Mapping
@@ -16,6 +17,7 @@ from typing import Any, cast
 from websockets.sync.client import ClientConnection, connect
 
 from chat_sessions.core.errors import ConfigurationError
+from chat_sessions.http.lease import check_process
 from chat_sessions.http.secrets import Concealed
 from chat_sessions.openhands.confirmation import ConfirmationRequest, OnConfirmation
 from chat_sessions.openhands.live.sockets import CLOSE_TIMEOUT, LOGGER
@@ -34,6 +36,7 @@ class WebSocket:
         self._stack = ExitStack()
         self._socket: ClientConnection | None = None
         self._closing = threading.Event()
+        self._process = os.getpid()
 
     @property
     def _opened(self) -> ClientConnection:
@@ -55,7 +58,7 @@ class WebSocket:
         self._socket = self._stack.enter_context(opening)
         self._opening = None
         # A stream that was dropped without being closed: its socket's thread must end.
-        weakref.finalize(self, _hang_up, self._socket).atexit = False
+        weakref.finalize(self, _hang_up, self._socket, self._process).atexit = False
         if self._closing.is_set():
             self._stack.close()
 
@@ -63,7 +66,7 @@ class WebSocket:
         """A connection that is there for TCP and TLS, before its handshake."""
         self._opening = made = ClientConnection(*arguments, **more)
         if self._closing.is_set():
-            _hang_up(made)
+            _hang_up(made, self._process)
         return made
 
     @property
@@ -77,7 +80,8 @@ class WebSocket:
         self._opened.send(frame)
 
     def recv(self, limit: float | None) -> str | bytes:
-        """Return the next frame. Raises `TimeoutError` after `limit` seconds."""
+        """Return the next frame. Raises `TimeoutError` after `limit` seconds, `ConfigurationError` in a fork."""
+        check_process(self._process)
         return self._opened.recv(timeout=limit)
 
     def pause(self, seconds: float) -> bool:
@@ -89,13 +93,19 @@ class WebSocket:
         self._closing.set()
         for socket in (self._opening, self._socket):
             if socket is not None:
-                _hang_up(socket)
+                _hang_up(socket, self._process)
 
     def close(self) -> None:
         """Close it at once, also within its handshake; in any thread."""
         self._closing.set()
+        if self._process != os.getpid():
+            # A goodbye would be the parent's. This process has a copy of the socket to close, and no more.
+            self._stack.pop_all()
+            if self._socket is not None:
+                self._socket.socket.close()
+            return
         if self._opening is not None:
-            _hang_up(self._opening)
+            _hang_up(self._opening, self._process)
         self._stack.close()
 
 
@@ -111,6 +121,8 @@ def answer_of(on_confirmation: OnConfirmation, request: ConfirmationRequest) -> 
     )
 
 
-def _hang_up(socket: ClientConnection) -> None:
-    with suppress(OSError):
-        socket.socket.shutdown(SHUT_RDWR)
+def _hang_up(socket: ClientConnection, process: int) -> None:
+    # What a fork shuts down of its parent's would end the parent's turn.
+    if process == os.getpid():
+        with suppress(OSError):
+            socket.socket.shutdown(SHUT_RDWR)
