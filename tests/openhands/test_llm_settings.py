@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
+from chat_sessions.core.errors import TurnFailed
 from tests.faces import do
 from tests.openhands.servers.agent_server import AgentServer
 from tests.openhands.servers.model_server import TITLE, ModelServer
@@ -116,8 +118,80 @@ async def test_a_setting_of_another_api_reaches_the_model(
     assert shown in json.dumps(model.requests[-1])
 
 
+# What is given to the agent's own model, and what its endpoint is to see of it in a turn.
+TURNS: list[tuple[dict[str, Any], dict[str, Any]]] = [
+    (
+        {
+            "model": "openai/gpt-5",
+            "reasoning_effort": "low",
+            "reasoning_summary": "detailed",
+            "enable_encrypted_reasoning": True,
+            "prompt_cache_retention": "24h",
+        },
+        {
+            "": "/v1/responses",
+            "reasoning": {"effort": "low", "summary": "detailed"},
+            "include": ["reasoning.encrypted_content"],
+            "prompt_cache_retention": "24h",
+        },
+    ),
+    ({"model": "openai/gpt-5", "enable_encrypted_reasoning": False}, {"include": None}),
+    ({"native_tool_calling": False}, {"tools": None, "stop": ["</function"]}),
+    ({"native_tool_calling": False, "disable_stop_word": True}, {"tools": None, "stop": None}),
+    # Without its own limit the server asks Ollama for one, and refuses a model with less than 16,384 tokens.
+    (
+        {"model": "ollama_chat/llama", "max_input_tokens": 64_000, "ollama_base_url": "http://127.0.0.1:1"},
+        {"": "/api/chat", "model": "llama"},
+    ),
+]
+
+
+@pytest.mark.parametrize(("given", "shown"), TURNS, ids=lambda value: ",".join(value))
+async def test_a_setting_of_the_agents_model_reaches_it_in_a_turn(
+    server: AgentServer, model: ModelServer, face: str, given: dict[str, Any], shown: dict[str, Any]
+) -> None:
+    place = server.model_url.removesuffix("/v1") if "ollama_base_url" in given else server.model_url
+    seen = await _in_a_turn(server, model, face, {**server.llm, "base_url": place, **given})
+    assert {name: seen.get(name) for name in shown} == shown
+
+
+async def _in_a_turn(server: AgentServer, model: ModelServer, face: str, llm: dict[str, Any]) -> dict[str, Any]:
+    """What the model's endpoint is asked in a turn, which fails where the scripted model does not speak the API."""
+    model.requests.clear()
+    with server.client(llm=llm) as made:
+        chat: Any = made if face == "sync" else made.aio
+        with suppress(TurnFailed):
+            await do(chat.session().ask("TEXT please"))
+        await do(chat.close())
+    return the_model(model)
+
+
+# 1.18.1 is installed without boto3, which Bedrock takes.
+@pytest.mark.parametrize("version", ["1.58.2"])
+async def test_the_settings_of_bedrock_reach_its_endpoint(server: AgentServer, model: ModelServer, face: str) -> None:
+    bedrock = {
+        "model": "bedrock/anthropic.claude-3-5-sonnet-20240620-v1:0",
+        "aws_region_name": "eu-west-3",
+        "aws_bedrock_runtime_endpoint": server.model_url.removesuffix("/v1"),
+        "num_retries": 0,
+    }
+    keys = {"aws_access_key_id": "AKIAOWN", "aws_secret_access_key": "secret", "aws_session_token": "token"}
+    seen = await _in_a_turn(server, model, face, {**bedrock, **keys})
+    assert seen[""].startswith("/model/anthropic.claude-3-5-sonnet")
+    assert re.match(r"AWS4-HMAC-SHA256 Credential=AKIAOWN/\d+/eu-west-3/bedrock/", seen["authorization"])
+    assert seen["x-amz-security-token"] == "token"
+    (server.home / ".aws").mkdir(exist_ok=True)
+    (server.home / ".aws/credentials").write_text(
+        "[docs]\naws_access_key_id = AKIAPROFILE\naws_secret_access_key = secret\n", "utf-8"
+    )
+    seen = await _in_a_turn(server, model, face, {**bedrock, "aws_profile_name": "docs"})
+    assert "Credential=AKIAPROFILE/" in seen["authorization"]
+
+
 def test_every_setting_that_the_page_says_to_reach_the_model_has_a_case() -> None:
-    tried = {name for given, _ in CASES for name in given}
+    tried = {name for given, _ in [*CASES, *TURNS] for name in given} - {"max_input_tokens", "ollama_base_url"}
     tried |= {"extended_thinking_budget", "caching_prompt"}
+    tried |= {f"aws_{name}" for name in ("access_key_id", "secret_access_key", "session_token", "region_name")}
+    tried |= {"aws_profile_name", "aws_bedrock_runtime_endpoint"}
     # The model is where it says in all of them.
     assert tried | {"base_url"} == REACHES

@@ -83,7 +83,7 @@ class ModelServer:
                 if self.headers.get("Authorization", "").removeprefix("Bearer ") in model.bad_keys:
                     self._send(401, {"error": {"message": "scripted: a bad key", "type": "scripted"}})
                     return
-                if "messages" not in body:
+                if "/chat/completions" not in self.path:
                     self._send(404, {"error": {"message": "scripted: no such API", "type": "scripted"}})
                     return
                 answer = model.answer(body)
