@@ -96,6 +96,8 @@ async def test_a_session_that_went_back_shows_the_branch_it_is_on(chat: Any, ser
             await do(chat.navigate(session.id, answers[-1]["id"]))
         return
     await do(session.ask("TOOL two"))
+    with pytest.raises(NotFoundError, match="no such event"):
+        await do(chat.navigate(session.id, "nothing"))
     await do(chat.navigate(session.id, answers[-1]["id"]))
     assert [turn.prompt for turn in await do(chat.session(session.id).turns())] == ["TOOL one"]
     again = chat.session(session.id)
@@ -301,7 +303,7 @@ async def test_files_go_to_the_agents_folder_and_come_back(chat: Any, tmp_path: 
     await do(workspace.upload(f"{folder}/picture.png", b"\x89PNG\x00\xff"))
     assert await do(workspace.list(folder)) == ["data/", "picture.png"]
     assert await do(workspace.download(f"{folder}/picture.png")) == b"\x89PNG\x00\xff"
-    with pytest.raises(NotFoundError):
+    with pytest.raises(NotFoundError, match="no such file on the server"):
         await do(workspace.download("no/such/file"))
     with pytest.raises(ConfigurationError, match="cannot be listed"):
         await do(workspace.list("no/such/folder"))

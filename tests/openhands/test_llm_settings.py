@@ -38,6 +38,11 @@ def test_the_page_has_every_setting_that_a_server_takes(server: AgentServer) -> 
         assert known == set(ROWS) - {"custom_llm_provider"}
 
 
+async def test_a_setting_that_no_server_knows_is_ignored(server: AgentServer, model: ModelServer, face: str) -> None:
+    seen = await _in_a_turn(server, model, face, {**server.llm, "tempratur": 0.5})
+    assert "tempratur" not in seen
+
+
 @OLD
 async def test_the_server_takes_every_setting_at_once(chat: Any, server: AgentServer, model: ModelServer) -> None:
     session = chat.session()

@@ -237,15 +237,44 @@ async def test_a_wrong_key_is_a_401_everywhere(server: AgentServer, face: str) -
 
 
 async def test_an_agent_that_the_server_does_not_know_is_refused_at_once(server: AgentServer, face: str) -> None:
-    with server.client(agent={"kind": "NoSuchAgent"}, max_retries=0) as made:
+    with server.client(agent={"kind": "NoSuchAgent"}) as made:
         chat: Any = made if face == "sync" else made.aio
         # The old server fails over its own refusal.
         error, says = (
-            (UnprocessableEntityError, "NoSuchAgent") if server.is_new else (InternalServerError, "answered 500")
+            (UnprocessableEntityError, "NoSuchAgent")
+            if server.is_new
+            else (InternalServerError, "refused the request, and cannot say why")
         )
         with pytest.raises(error, match=says):
             await do(chat.create())
         await do(chat.close())
+
+
+async def test_a_request_over_which_the_server_trips_is_sent_once(server: AgentServer, face: str) -> None:
+    posts: list[httpx.URL] = []
+
+    def note(request: httpx.Request) -> None:
+        if request.method == "POST":
+            posts.append(request.url)
+
+    async def anote(request: httpx.Request) -> None:
+        note(request)
+
+    with httpx.Client(event_hooks={"request": [note]}) as sync:
+        async with httpx.AsyncClient(event_hooks={"request": [anote]}) as twin:
+            with server.client(http_client=sync, async_http_client=twin) as made:
+                chat: Any = made if face == "sync" else made.aio
+                session_id = (await do(chat.create())).session_id
+                posts.clear()
+                with pytest.raises(InternalServerError, match=r"answered 500.*Failed to upload"):
+                    await do(chat.workspace(session_id).upload("/proc/no/such/folder", b""))
+                assert len(posts) == 1
+                if not server.is_new:
+                    posts.clear()
+                    with pytest.raises(InternalServerError, match="check what was given"):
+                        await do(chat.set_confirmation_policy(session_id, "NoSuchPolicy"))
+                    assert len(posts) == 1
+                await do(chat.close())
 
 
 async def test_after_an_answer_of_500_the_client_goes_on(server: AgentServer, face: str) -> None:

@@ -137,7 +137,9 @@ class RateLimitError(APIStatusError):
 
 
 class InternalServerError(APIStatusError):
-    """5xx: the service, or a proxy before it, failed."""
+    """5xx: the service, or a proxy before it, failed. `may_pass`: the same request may succeed later."""
+
+    may_pass: bool = True
 
 
 class APIConnectionError(APIError):

@@ -19,6 +19,7 @@ from chat_sessions.core.errors import (
     APIStatusError,
     APITimeoutError,
     ConfigurationError,
+    InternalServerError,
     ProtocolError,
     RateLimitError,
     error_for_status,
@@ -212,7 +213,8 @@ def retry_delay(call: Call, error: Exception) -> bool | float:
             return True
         return error.retry_after if error.retry_after <= _LONGEST_RETRY_AFTER else False
     if isinstance(error, APIStatusError):
-        return call.may_repeat and (error.status_code >= 500 or error.status_code == 408)
+        is_failure = isinstance(error, InternalServerError) and error.may_pass
+        return call.may_repeat and (is_failure or error.status_code == 408)
     if isinstance(error, APIConnectionError) and not isinstance(error, UnsendableRequest):
         return call.may_repeat or not error.was_sent
     return False

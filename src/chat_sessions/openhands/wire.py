@@ -13,7 +13,7 @@ from urllib.parse import quote
 import httpx
 from pydantic import JsonValue, SecretStr, TypeAdapter, ValidationError
 
-from chat_sessions.core.errors import APIStatusError, ProtocolError
+from chat_sessions.core.errors import APIStatusError, InternalServerError, ProtocolError
 from chat_sessions.core.models import SessionSummary
 from chat_sessions.http.calls import Call, check_page_size, quoted, read_error
 from chat_sessions.openhands.events.history import summary_of
@@ -56,6 +56,8 @@ Interruption: TypeAlias = Literal["interrupted", "paused"]
 """How a run was ended: at once, or after the model's call that is under way."""
 
 _ROOT = "/api/conversations"
+# How a server's answer ends whose refusal cannot be written as JSON.
+_UNTOLD = "Error is not JSON serializable"
 # How much of an error's reason is told, in characters.
 _QUOTE_LIMIT = 300
 
@@ -162,6 +164,12 @@ def switch_call(session_id: str, profile: str) -> Call:
     return Call("POST", f"{_ROOT}/{session_id}/switch_profile", may_repeat=True, body={"profile_name": profile})
 
 
+_MISSING = {
+    "/api/file/": "there is no such file on the server: a path is relative to the agent's folder, or absolute",
+    "/navigate": "there is no such event: the ids are those of events()",
+}
+
+
 def hint_for(status_code: int) -> str | None:
     """What to do about a refusal, where this server means something of its own by it; else None."""
     return _HINTS.get(status_code)
@@ -190,9 +198,19 @@ def refusal(
     `secrets` are not repeated in it: what the server refuses of a create it sends back, a model's key included.
     """
     error = read_error(call, status_code, headers, content, secrets=secrets, hint=hint_for(status_code))
+    if status_code == 404 and not is_route_missing(error):
+        # It says what it does not have: the address is right.
+        hint = next((hint for part, hint in _MISSING.items() if part in call.path), None)
+        if hint is not None:
+            error = read_error(call, status_code, headers, content, secrets=secrets, hint=hint)
     told = as_text(as_object(error.body).get("exception"))
     if told:
-        error.args = (f"{error.args[0]}: {told[:_QUOTE_LIMIT]}",)
+        # 1.18.1 trips over the error with which it refuses a request.
+        advice = "; it refused the request, and cannot say why: check what was given" if _UNTOLD in told else ""
+        error.args = (f"{error.args[0]}: {told[:_QUOTE_LIMIT]}{advice}",)
+        if isinstance(error, InternalServerError):
+            # The same request would fail in the same way.
+            error.may_pass = False
     return error
 
 
