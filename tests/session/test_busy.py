@@ -71,16 +71,19 @@ async def test_a_busy_session_is_waited_for_though_another_process_runs_its_turn
     assert (await do(chat.stream("ses-1", "next", index_ids=["idx-1"]).result())).text == "Hello"
 
 
-async def test_the_error_says_which_turn_was_waited_for_and_how_long(wire: WireServer) -> None:
-    with client(wire, total=0.05) as made:
+@pytest.mark.parametrize(("timeouts", "wait", "limit"), [({}, 0.05, "0.05"), ({"total": 2.0}, True, "2")])
+async def test_the_error_says_which_turn_was_waited_for_and_how_long(
+    wire: WireServer, timeouts: dict[str, float], wait: bool | float, limit: str
+) -> None:
+    with client(wire, **timeouts) as made:
         for chat in both(made):
             await leave(chat, wire)
             wire.on("POST", "/messages/stream", refuse(409))
             wire.on("GET", "/ses-1", history_of(*RUNNING))
             with pytest.raises(
-                ConflictError, match=r"waited 0.05 s for the turn 'left' \(.*test_busy.py:\d+\)"
+                ConflictError, match=rf"waited {limit} s for the turn 'left' \(.*test_busy.py:\d+\)"
             ) as caught:
-                await do(chat.stream("ses-1", "next", index_ids=["idx-1"]).open())
+                await do(chat.stream("ses-1", "next", index_ids=["idx-1"], wait_if_busy=wait).open())
             assert caught.value.status_code == 409
             assert caught.value.body == {"detail": "why"}
 

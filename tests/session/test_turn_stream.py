@@ -804,9 +804,9 @@ async def test_no_answer_at_all_to_a_prompt_that_the_session_does_not_show_is_an
 async def test_a_turn_may_not_take_longer_than_its_total_deadline(wire: WireServer) -> None:
     wire.on("POST", "/messages/stream", stall(HELLO[0]))
     wire.on("GET", "/ses-1", history_of(UserInput(content="q")))
-    with client(wire, total=0.1, recovery=0.3) as made:
+    with client(wire, total=0.5, recovery=0.3) as made:
         for chat in both(made):
-            with pytest.raises(TurnStalled, match=r"longer than 0.1 s \(timeouts.total\)"):
+            with pytest.raises(TurnStalled, match=r"longer than 0.5 s \(timeouts.total\)"):
                 await every(chat.stream("ses-1", "q", index_ids=["idx-1"], baseline=False))
 
 
@@ -821,9 +821,9 @@ async def test_a_service_that_never_pauses_does_not_outrun_the_total_deadline(wi
 
     wire.on("POST", "/messages/stream", handle)
     wire.on("GET", "/ses-1", history_of(UserInput(content="q")))
-    with client(wire, total=0.1, recovery=0.3) as made:
+    with client(wire, total=0.5, recovery=0.3) as made:
         for chat in both(made):
-            with pytest.raises(TurnStalled, match=r"longer than 0.1 s \(timeouts.total\)"):
+            with pytest.raises(TurnStalled, match=r"longer than 0.5 s \(timeouts.total\)"):
                 await every(chat.stream("ses-1", "q", index_ids=["idx-1"], baseline=False))
 
 
