@@ -9,17 +9,34 @@ import os
 from collections.abc import AsyncIterator
 from typing import Annotated
 
-from fastapi import Body, FastAPI, Request
+from fastapi import Body, Depends, FastAPI, HTTPException, Request
 from fastapi.responses import JSONResponse, StreamingResponse
 
-from chat_sessions import APIConnectionError, APIStatusError, LlamaCloudChat, TurnError
+from chat_sessions import APIConnectionError, APIStatusError, ConfigurationError, LlamaCloudChat, TurnError
 from chat_sessions.llama_index import SessionChatEngine, StreamingSessionResponse
 
 chat = LlamaCloudChat(index_ids=[os.environ.get("LLAMA_CLOUD_INDEX_ID", "idx-docs")])
 app = FastAPI()
 # What streams now, by session. With several processes, stop a turn in the process that streams it.
 streaming: dict[str, StreamingSessionResponse] = {}
-Question = Annotated[str, Body(embed=True)]
+# What a user is told when the service refuses a request; whatever else it says is this application's problem.
+REFUSALS = {
+    404: "there is no such session",
+    409: "an earlier question of this session is still being answered; ask again later",
+    422: "the service refused the question",
+    429: "too many questions; ask again later",
+}
+
+
+def checked(question: Annotated[str, Body(embed=True)]) -> str:
+    try:
+        chat.check_turn(question, None)
+    except ConfigurationError as error:
+        raise HTTPException(422, str(error)) from error
+    return question
+
+
+Question = Annotated[str, Depends(checked)]
 
 
 @app.post("/sessions", status_code=201)
@@ -47,8 +64,8 @@ async def pieces(session_id: str, response: StreamingSessionResponse) -> AsyncIt
         try:
             async for piece in response.async_response_gen():
                 yield piece
-        except TurnError as error:
-            yield f"\n\n[{type(error).__name__}: this answer is not complete]"
+        except TurnError:
+            yield "\n\n[this answer is not complete]"
         finally:
             streaming.pop(session_id, None)
 
@@ -73,9 +90,9 @@ async def delete(session_id: str) -> None:
 
 @app.exception_handler(APIStatusError)
 async def refused(_: Request, error: APIStatusError) -> JSONResponse:
-    # 409: the session is busy. A refused key is this application's problem, and not its user's.
-    known = error.status_code in (404, 409, 422, 429)
-    return JSONResponse({"detail": type(error).__name__}, error.status_code if known else 502)
+    known = error.status_code in REFUSALS
+    detail = REFUSALS.get(error.status_code, "the service failed")
+    return JSONResponse({"detail": detail}, error.status_code if known else 502)
 
 
 @app.exception_handler(APIConnectionError)
@@ -85,4 +102,4 @@ async def unreachable(_: Request, _error: APIConnectionError) -> JSONResponse:
 
 @app.exception_handler(TurnError)
 async def broken(_: Request, error: TurnError) -> JSONResponse:
-    return JSONResponse({"detail": type(error).__name__, "text": error.turn.text}, 502)
+    return JSONResponse({"detail": "this answer is not complete", "text": error.turn.text}, 502)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import runpy
 import socket
 from collections.abc import AsyncIterator
@@ -77,7 +78,21 @@ async def test_it_streams_an_answer_and_answers_whole_in_the_same_session(site: 
     assert turns[0]["answer"] == streamed.text
     assert (await site.browser.delete(session)).status_code == 204
     gone = await site.browser.post(f"{session}/stream", json=WARRANTY)
-    assert (gone.status_code, gone.json()) == (404, {"detail": "NotFoundError"})
+    assert (gone.status_code, gone.json()) == (404, {"detail": "there is no such session"})
+
+
+@pytest.mark.parametrize(
+    ("question", "reason"), [("", "empty"), (" \n", "empty"), ("x" * 1500, "1,500 characters long"), ("\ud800", "half")]
+)
+@pytest.mark.parametrize("way", ["stream", "answer"])
+async def test_a_question_that_cannot_be_sent_is_a_422_with_the_reason(
+    site: Site, way: str, question: str, reason: str
+) -> None:
+    session = await site.session()
+    body = json.dumps({"question": question})
+    answer = await site.browser.post(f"{session}/{way}", content=body, headers={"content-type": "application/json"})
+    assert answer.status_code == 422
+    assert reason in str(answer.json()["detail"])
 
 
 @pytest.mark.parametrize(("refusal", "shown"), [(409, 409), (401, 502), (403, 502)])

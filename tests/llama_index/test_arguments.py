@@ -11,7 +11,7 @@ import pytest
 
 from chat_sessions import ConfigurationError, LlamaCloudChat, Timeouts
 from chat_sessions.llama_index import SessionAgent, SessionChatEngine, SessionMemory
-from tests.llama_index.conftest import KEY, Serve
+from tests.llama_index.conftest import KEY, METHODS, Serve, ask
 
 
 @pytest.mark.parametrize(
@@ -114,3 +114,20 @@ def test_the_key_that_an_engine_is_given_is_in_no_traceback(serve: Serve) -> Non
     shown = [repr(value) for frame in frames for name, value in frame.f_locals.items() if name != "self"]
     assert shown
     assert not any(KEY in value for value in shown)
+
+
+# A workflow agent of LlamaIndex has each of its attributes looked at when it is made.
+@pytest.mark.filterwarnings("ignore::pydantic.warnings.PydanticDeprecationWarning")
+async def test_a_first_turn_without_an_index_creates_no_session_whatever_asks(serve: Serve) -> None:
+    chat = serve(with_indexes=False)
+    for method in METHODS:
+        with pytest.raises(ConfigurationError, match="no index to ask"):
+            await ask(SessionChatEngine(client=chat), method)
+    engine = SessionChatEngine(client=chat)
+    with pytest.raises(ConfigurationError, match="no index to ask"):
+        engine.as_query_engine().query("How much?")
+    with pytest.raises(ConfigurationError, match="no index to ask"):
+        await engine.as_tool("docs", "Knows the documents.").acall("How much?")
+    with pytest.raises(ConfigurationError, match="no index to ask"):
+        await SessionAgent(client=chat).run(user_msg="How much?")
+    assert list(chat.list()) == []

@@ -579,7 +579,7 @@ async def test_the_same_words_answered_earlier_are_not_given_for_this_turns_answ
 async def test_a_session_that_counts_its_turns_knows_the_new_answer_from_the_old(
     chat: AnyChat, wire: WireServer
 ) -> None:
-    session: AnySession = chat.session()
+    session: AnySession = chat.session(index_ids=["idx-1"])
     assert (await do(session.ask("q"))).text == "Hello"
     wire.on("POST", "/messages/stream", break_off)
     old = (UserInput(content="q"), *HELLO[2:])
@@ -588,7 +588,7 @@ async def test_a_session_that_counts_its_turns_knows_the_new_answer_from_the_old
 
 
 async def test_all_holders_of_a_session_count_its_turns_together(chat: AnyChat, wire: WireServer) -> None:
-    session: AnySession = chat.session()
+    session: AnySession = chat.session(index_ids=["idx-1"])
     await do(session.ask("go on"))
     await do(chat.stream("ses-1", "go on", index_ids=["idx-1"]).result())
     wire.on("POST", "/messages/stream", break_off)
@@ -599,7 +599,7 @@ async def test_all_holders_of_a_session_count_its_turns_together(chat: AnyChat, 
 
 
 async def test_reading_a_session_while_its_turn_runs_does_not_miscount(chat: AnyChat, wire: WireServer) -> None:
-    session: AnySession = chat.session()
+    session: AnySession = chat.session(index_ids=["idx-own"])
     one = (UserInput(content="q"), *HELLO[2:])
     wire.on("GET", "/ses-1", history_of(UserInput(content="q")))
     async with entered(session.stream("q")) as stream:
@@ -615,7 +615,7 @@ async def test_a_session_that_was_pickled_does_not_take_its_count_along(
 ) -> None:
     monkeypatch.setenv("LLAMA_CLOUD_API_KEY", "k")
     with client(wire, recovery=0.3) as made:
-        session = made.session()
+        session = made.session(index_ids=["idx-own"])
         session.ask("q")
         copy = pickle.loads(pickle.dumps(session))
         wire.on("POST", "/messages/stream", break_off)
@@ -626,7 +626,7 @@ async def test_a_session_that_was_pickled_does_not_take_its_count_along(
 
 
 async def test_a_turn_that_was_refused_is_not_counted(chat: AnyChat, wire: WireServer) -> None:
-    session: AnySession = chat.session()
+    session: AnySession = chat.session(index_ids=["idx-own"])
     wire.on("POST", "/messages/stream", refuse(409))
     with pytest.raises(ConflictError):
         await do(session.ask("q"))
@@ -643,7 +643,7 @@ async def test_a_turn_that_is_cancelled_before_its_answer_begins_may_have_landed
         connection.wait_until_closed()
 
     with client(wire, recovery=0.3) as made:
-        session = made.aio.session()
+        session = made.aio.session(index_ids=["idx-1"])
         await session.create()
         wire.on("POST", "/messages/stream", say_nothing)
         task = asyncio.create_task(session.ask("q"))
@@ -662,7 +662,7 @@ async def test_after_a_turn_that_nobody_knows_of_the_count_is_read_again_not_gue
         for chat in both(made):
             wire.on("POST", "/messages/stream", break_off)
             wire.on("GET", "/ses-1", history_of())
-            session = chat.session()
+            session = chat.session(index_ids=["idx-1"])
             for _ in range(2):
                 with pytest.raises(TurnOutcomeUnknown):
                     await do(session.ask("q"))
@@ -899,6 +899,14 @@ async def test_a_turn_without_any_index_is_refused_before_it_is_sent(chat: AnyCh
     assert wire.posts() == []
 
 
+async def test_a_first_turn_without_any_index_leaves_no_session_behind(chat: AnyChat, wire: WireServer) -> None:
+    session: AnySession = chat.session()
+    with pytest.raises(ConfigurationError, match="no index to ask"):
+        session.stream("q")
+    assert (session.id, wire.requests) == (None, [])
+    assert (await do(session.ask("q", index_ids=["idx-1"]))).is_complete
+
+
 async def test_require_all_indexes_is_sent_when_it_is_asked_for(chat: AnyChat, wire: WireServer) -> None:
     await do(chat.stream("ses-1", "q", index_ids=["idx-1"], require_all_indexes=True).result())
     assert wire.posts()[0].json["require_all_indexes"] is True
@@ -1071,7 +1079,7 @@ async def test_a_stream_that_was_dropped_blocks_no_session_and_keeps_no_connecti
 async def test_a_stream_that_was_dropped_is_counted(wire: WireServer) -> None:
     wire.on("POST", "/messages/stream", stream_of(HELLO[0], then=Connection.wait_until_closed), break_off)
     with client(wire, recovery=0.3) as made:
-        session = made.session()
+        session = made.session(index_ids=["idx-1"])
         stream = session.stream("q").open()
         assert next(stream) == HELLO[0]
         del stream
@@ -1086,7 +1094,7 @@ async def test_the_task_that_left_an_async_generator_may_ask_for_the_next_turn_a
     sync_chat: LlamaCloudChat, wire: WireServer
 ) -> None:
     wire.on("POST", "/messages/stream", stream_of(*HELLO[:2], then=Connection.wait_until_closed), stream_of(*HELLO))
-    session = sync_chat.aio.session()
+    session = sync_chat.aio.session(index_ids=["idx-1"])
 
     async def shouted(deltas: AsyncIterator[str]) -> AsyncIterator[str]:
         async for delta in deltas:

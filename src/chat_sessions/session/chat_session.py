@@ -54,9 +54,9 @@ class ChatSession(SessionState):
         """Return one turn as a stream, sent when the stream is entered.
 
         `index_ids` of the call come before the session's own, and those before the client's. Raises
-        `ConfigurationError` at once for a prompt that the service would refuse. `wait_if_busy` is as for `session`,
-        for this turn alone. `images` go with the prompt, each an address (`https://`, `data:image/`) or bytes, where
-        the service takes images; then the prompt may be "".
+        `ConfigurationError` at once for a prompt that the service would refuse, and for a first turn without an index.
+        `wait_if_busy` is as for `session`, for this turn alone. `images` go with the prompt, each an address
+        (`https://`, `data:image/`) or bytes, where the service takes images; then the prompt may be "".
         """
         pictures = image_urls(images)
         if pictures:
@@ -65,6 +65,7 @@ class ChatSession(SessionState):
         wait = self._facts.wait_if_busy if wait_if_busy is None else wait_if_busy
         check_wait(wait)
         wanted = None if index_ids is None else tuple(index_ids)
+        self._check_indexes(wanted, self.client)
 
         def prepare() -> PreparedTurn:
             self.create()

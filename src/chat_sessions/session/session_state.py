@@ -102,6 +102,12 @@ class _State:
         own = wanted or self._facts.index_ids or known
         return own or (backend.index_ids if known == () or backend.index_ids == () else None)
 
+    def _check_indexes(self, wanted: tuple[str, ...] | None, backend: Backend | AsyncBackend) -> None:
+        """Raise `ConfigurationError` for a first turn without an index: its session would be left empty."""
+        is_first, can_do_without = self._facts.id is None, backend.index_ids == ()
+        if is_first and not (wanted or self._facts.index_ids or backend.index_ids or can_do_without):
+            raise _no_index()
+
     def _prepared(
         self,
         prompt: str,
@@ -116,12 +122,16 @@ class _State:
         self, prepared: PreparedTurn, index_ids: tuple[str, ...] | None, backend: Backend | AsyncBackend
     ) -> PreparedTurn:
         if index_ids is None:
-            raise ConfigurationError(
-                "no index to ask: the service needs index_ids with each turn; give them to the call, to the session or "
-                "to the client"
-            )
+            raise _no_index()
         backend.check_turn(prepared.request.prompt, index_ids, has_images=bool(prepared.request.image_urls))
         return replace(prepared, request=replace(prepared.request, index_ids=index_ids))
+
+
+def _no_index() -> ConfigurationError:
+    return ConfigurationError(
+        "no index to ask: the service needs index_ids with each turn; give them to the call, to the session or to the "
+        "client"
+    )
 
 
 class AsyncSessionState(_State):

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import inspect
 import pickle
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from langchain_core.messages import HumanMessage
 from pydantic import BaseModel
 
 from chat_sessions import ConfigurationError, LlamaCloudChat, Timeouts
-from chat_sessions.langchain import SessionChatModel, SessionInputWarning
+from chat_sessions.langchain import SessionChatModel, SessionInputWarning, session_node
 from chat_sessions.langchain.input.arguments import ModelArguments
+from tests.faces import do
 from tests.langchain import stage as stage_module
-from tests.langchain.stage import Stage
+from tests.langchain.stage import Opener, Stage
 
 
 @pytest.mark.checklist(49)
@@ -126,6 +129,27 @@ def test_an_argument_that_a_turn_does_not_have_is_named(stage: Stage, kwargs: di
     with pytest.raises(ConfigurationError, match=next(iter(kwargs))):
         stage.model().invoke("q", **kwargs)
     assert stage.actor.prompts == []
+
+
+async def test_a_first_turn_without_an_index_creates_no_session_whatever_asks(open_with: Opener) -> None:
+    stage = open_with()
+    with LlamaCloudChat(api_key=stage.server.api_key, base_url=stage.server.url) as client:
+        model = SessionChatModel(client=client)
+        calls: list[Callable[[], object]] = [
+            lambda: model.invoke("q"),
+            lambda: model.ainvoke("q"),
+            lambda: list(model.stream("q")),
+            lambda: anext(model.astream("q")),
+            lambda: model.as_tool().invoke({"question": "q"}),
+            lambda: model.as_tool().ainvoke({"question": "q"}),
+            lambda: session_node(model).invoke({"messages": [HumanMessage("q")]}),
+            lambda: session_node(model).ainvoke({"messages": [HumanMessage("q")]}),
+        ]
+        for call in calls:
+            with pytest.raises(ConfigurationError, match="no index to ask"):
+                await do(call())
+        assert list(client.list()) == []
+        assert model.invoke("q", index_ids=["idx-docs"]).text == "Hello world"
 
 
 def test_an_async_client_or_session_is_refused_with_what_to_give(stage: Stage) -> None:
