@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+from llama_index.core.llms import MockLLM
 
 from chat_sessions import LocalServer
 from chat_sessions.core.errors import ConfigurationError
@@ -71,6 +73,14 @@ class TestAnswers:
         assert request["model"] == "small"
         assert "[1] boats.md, Ferries\n# Ferries\n\nThe ferry carries 40 cars." in request["messages"][-1]["content"]
         assert at.keys == [f"Bearer {KEY}"]
+
+    async def test_an_llm_that_is_not_openais_needs_nothing_of_openais(
+        self, boats: Index, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setitem(sys.modules, "openai", None)
+        events = [event async for event in LlmAgent(MockLLM()).run(AgentTurn("ses-1", "How many cars?", [boats], []))]
+        assert "The ferry carries 40 cars." in "".join(e.content for e in events if isinstance(e, Text))
+        assert isinstance(events[-1], Stop)
 
     async def test_the_model_sees_the_turns_before(self, boats: Index) -> None:
         history: list[Event] = [UserInput(content="Hello?"), Thinking(content="Hm."), Text(content="Yes?")]

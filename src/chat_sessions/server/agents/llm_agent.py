@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import sys
 import time
 from collections.abc import AsyncIterator, Sequence
 from typing import TYPE_CHECKING, Any, cast
@@ -197,31 +198,26 @@ class LlmAgent:
         return said.strip().rpartition("\n")[2].strip(_AROUND_A_TITLE) or None
 
     async def _answers(self, messages: Sequence[ChatMessage], *, may_call: bool) -> AsyncIterator[ChatResponse]:
-        from openai import APIConnectionError, APIError, APIStatusError, APITimeoutError
-
         try:
             if may_call and self._has_tools:
                 try:
                     async for response in await self._with_tools(messages):
                         yield response
                     return
-                except APIStatusError as error:
-                    if error.status_code not in _REFUSES_TOOLS:
+                except Exception as error:
+                    status = _status(error)
+                    if status not in _REFUSES_TOOLS:
                         raise
-                    _log.info("%s refused tools with status %d: it is asked without", self._name, error.status_code)
+                    _log.info("%s refused tools with status %d: it is asked without", self._name, status)
             async for response in await self._llm.astream_chat(messages):
                 yield response
             # It answers without them, so they were the reason.
             self._has_tools = self._has_tools and not may_call
-        # Their own words can quote the key.
-        except APIStatusError as error:
-            raise ModelFailed(f"{self._name} refused the question with status {error.status_code}") from None
-        except APITimeoutError:
-            raise ModelFailed(f"{self._name} did not answer in time") from None
-        except APIConnectionError:
-            raise ModelFailed(f"{self._name} cannot be reached") from None
-        except APIError:
-            raise ModelFailed(f"{self._name} ended its answer with an error") from None
+        except Exception as error:
+            if (reason := _reason(error)) is None:
+                raise
+            # Their own words can quote the key.
+            raise ModelFailed(f"{self._name} {reason}") from None
 
     async def _with_tools(self, messages: Sequence[ChatMessage]) -> AsyncIterator[ChatResponse]:
         llm: Any = self._llm
@@ -234,6 +230,28 @@ class LlmAgent:
         llm: Any = self._llm
         found: list[ToolSelection] = llm.get_tool_calls_from_response(response, error_on_no_tool_call=False)
         return found
+
+
+def _status(error: Exception) -> int | None:
+    """Return the status with which an endpoint of OpenAI's API refused, None for another error."""
+    # An LLM that speaks this API has loaded the package; no other needs it.
+    openai = sys.modules.get("openai")
+    status: int | None = error.status_code if openai and isinstance(error, openai.APIStatusError) else None
+    return status
+
+
+def _reason(error: Exception) -> str | None:
+    """Return what an error of OpenAI's package means, None for another error."""
+    openai = sys.modules.get("openai")
+    if openai is None or not isinstance(error, openai.APIError):
+        return None
+    if (status := _status(error)) is not None:
+        return f"refused the question with status {status}"
+    if isinstance(error, openai.APITimeoutError):
+        return "did not answer in time"
+    if isinstance(error, openai.APIConnectionError):
+        return "cannot be reached"
+    return "ended its answer with an error"
 
 
 def _reading(call: ToolSelection, text: str) -> ChatMessage:
