@@ -83,3 +83,51 @@ def test_more_indexes_than_a_session_takes_have_to_be_named() -> None:
 def test_a_server_that_was_not_started_has_no_client() -> None:
     with pytest.raises(ConfigurationError, match="not running"):
         LocalServer(indexes={"idx-docs": DOCUMENTS}).client()
+
+
+def test_a_server_that_is_closed_says_so_and_has_no_client() -> None:
+    server = LocalServer(indexes={"idx-docs": DOCUMENTS})
+    with server:
+        pass
+    for ask in (server.client, lambda: server.url, lambda: server.port):
+        with pytest.raises(ConfigurationError, match="this server is closed; make a new one"):
+            ask()
+
+
+@pytest.mark.parametrize("way", ["start", "with"])
+def test_a_file_that_cannot_be_read_is_named_with_the_reason_where_the_server_is_started(
+    tmp_path: Path, way: str
+) -> None:
+    (tmp_path / "handbook.md").write_text("The ferry carries 40 cars.", "utf-8")
+    (tmp_path / "broken.pdf").write_bytes(b"%PDF-1.7 and nothing else")
+    server = LocalServer(indexes={"idx-docs": tmp_path})
+    assert server.warnings == ()
+    if way == "start":
+        with pytest.warns(UserWarning, match=r"idx-docs: broken\.pdf: left out, ") as warned:
+            server.start()
+    else:
+        with pytest.warns(UserWarning, match=r"idx-docs: broken\.pdf: left out, ") as warned, server:
+            pass
+    server.close()
+    assert [warning.filename for warning in warned] == [__file__]
+
+
+def test_what_could_not_be_read_stays_readable_while_a_server_runs(tmp_path: Path) -> None:
+    (tmp_path / "handbook.md").write_text("The ferry carries 40 cars.", "utf-8")
+    (tmp_path / "broken.pdf").write_bytes(b"%PDF-1.7 and nothing else")
+    with pytest.warns(UserWarning, match="not everything could be read"):
+        server = LocalServer(indexes={"idx-docs": tmp_path}).start()
+    with server:
+        (line,) = server.warnings
+        assert line.startswith("idx-docs: broken.pdf: left out, ")
+        assert "40 cars" in server.client().session().ask("How many cars does the ferry carry?").text
+
+
+def test_a_program_that_makes_warnings_errors_is_left_with_no_server(tmp_path: Path) -> None:
+    (tmp_path / "handbook.md").write_text("The ferry carries 40 cars.", "utf-8")
+    (tmp_path / "broken.pdf").write_bytes(b"%PDF-1.7 and nothing else")
+    server = LocalServer(indexes={"idx-docs": tmp_path})
+    with pytest.raises(UserWarning, match=r"broken\.pdf"):
+        server.start()
+    with pytest.raises(ConfigurationError, match="closed"):
+        server.start()

@@ -26,7 +26,8 @@ class LocalServer(ServerThread):
     ) -> LlamaCloudChat:
         """Make a client of this server. Its sessions ask all indexes, if there are at most 10, unless they name others.
 
-        Proxies from the environment are not used. Raises `ConfigurationError` before the server is started.
+        Proxies from the environment are not used. Raises `ConfigurationError` before the server is started and after
+        it is closed.
         """
         return LlamaCloudChat(
             api_key=self.api_key,

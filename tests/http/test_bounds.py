@@ -118,10 +118,10 @@ async def test_an_error_whose_body_drips_is_told_with_what_came_of_it(
     quick: AnyChat, wire: WireServer, drip: Drip
 ) -> None:
     wire.on("POST", "/messages/stream", drip(ERROR_500, b"1\r\nx\r\n"))
-    with pytest.raises(InternalServerError, match=r"the service failed \(x+\)"):
+    with pytest.raises(InternalServerError, match=r"the service failed; .* \(x+\)"):
         await ask(quick)
     wire.on("GET", "/summary", drip(ERROR_500, b"1\r\nx\r\n"))
-    with pytest.raises(InternalServerError, match=r"the service failed \(x+\)"):
+    with pytest.raises(InternalServerError, match=r"the service failed; .* \(x+\)"):
         await do(quick.get_summary("ses-1"))
 
 

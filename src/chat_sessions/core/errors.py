@@ -206,6 +206,8 @@ _STATUS_ERRORS: dict[int, tuple[type[APIStatusError], str]] = {
     429: (RateLimitError, "too many requests; wait and try again"),
 }
 
+_FAILED = "the service failed; try again later, a prompt only if its session does not show it"
+
 
 def _detail(body: JsonValue) -> str | None:
     """Return the readable part of a FastAPI-style error body, or None."""
@@ -242,7 +244,7 @@ def error_for_status(
     """
     error_type, usual_hint = _STATUS_ERRORS.get(status_code, (APIStatusError, "the request was refused"))
     if status_code >= 500:
-        error_type, usual_hint = InternalServerError, "the service failed"
+        error_type, usual_hint = InternalServerError, _FAILED
     elif status_code < 400:
         usual_hint = "redirects are not followed; set base_url to the final address"
     hint = hint or usual_hint

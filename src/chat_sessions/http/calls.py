@@ -161,6 +161,8 @@ def transport_error(call: Call, error: httpx.RequestError, exchange: Exchange, b
         said = f"the proxy on the way to {base_url} refused to connect ({reason(error)})"
     else:
         said = f"cannot reach {base_url} ({reason(error)})"
+        if not was_sent:
+            said += ": nothing was sent; check base_url and the network"
     return APIConnectionError(f"{call}: {said}", was_sent=was_sent)
 
 

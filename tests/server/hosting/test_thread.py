@@ -65,14 +65,15 @@ def test_a_server_that_was_not_started_has_no_url() -> None:
 def test_start_and_close_may_be_called_again(start: Start) -> None:
     running = server(api_key="secret")
     assert running.start() is running.start()
-    assert repr(running) == f"<ServerThread {running.url}>"
+    url = running.url
+    assert repr(running) == f"<ServerThread {url}>"
     running.close()
     running.close()
     assert repr(running) == "<ServerThread closed>"
     with pytest.raises(ConfigurationError, match="the server was closed"):
         running.start()
     with pytest.raises(httpx.ConnectError):
-        httpx.get(f"{running.url}/health", trust_env=False)
+        httpx.get(f"{url}/health", trust_env=False)
 
 
 def test_close_ends_open_streams_with_an_error_stop(start: Start) -> None:

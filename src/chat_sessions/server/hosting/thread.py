@@ -7,6 +7,7 @@ import contextlib
 import logging
 import socket
 import threading
+import warnings
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from os import PathLike
@@ -18,6 +19,7 @@ from pydantic import SecretStr
 from chat_sessions.core.arguments import refuse_unknown
 from chat_sessions.core.errors import ConfigurationError
 from chat_sessions.server.api.app import create_app
+from chat_sessions.server.documents.indexes import Index
 from chat_sessions.server.documents.library import IndexSource
 from chat_sessions.server.hosting._compat import call_at_exit
 from chat_sessions.server.hosting.listener import LOOPBACK, listen, url_of
@@ -32,6 +34,9 @@ if TYPE_CHECKING:
 
 __all__ = ["ServerThread"]
 
+# How many lines a warning shows.
+_SHOWN = 5
+
 
 class ServerThread:
     """The Chat API on 127.0.0.1, in a thread with an event loop of its own.
@@ -44,7 +49,8 @@ class ServerThread:
     With `port` 0 it takes a free one. `faults` is what goes wrong with its answers (see `chat_sessions.testing`);
     without it, nothing is in front of the server. The other arguments are those of `create_app`. `start` (or the
     `with`) raises `ConfigurationError` for a port that is in use and for a store that cannot be opened, and raises what
-    unreadable documents raise; nothing is left running then.
+    unreadable documents raise; nothing is left running then. Where only some can't be read, it warns with a
+    `UserWarning`, and `warnings` names each file with the reason.
     """
 
     def __init__(
@@ -78,8 +84,10 @@ class ServerThread:
             drain=0,
         )
         self._api_key = SecretStr(app.state.api_key)
+        self._app = app
         self._server = Server(app)
         self._index_ids = tuple(indexes or ())
+        self._opened_here = [name for name, source in (indexes or {}).items() if not isinstance(source, Index)]
         self._faults: Faults | None = None
         if faults is not None:
             from chat_sessions.testing.script import Faults
@@ -109,7 +117,9 @@ class ServerThread:
 
     @property
     def port(self) -> int:
-        """The port that it listens on. Raises `ConfigurationError` before `start`."""
+        """The port that it listens on. Raises `ConfigurationError` before `start` and after `close`."""
+        if self._closed:
+            raise ConfigurationError("this server is closed; make a new one")
         if self._port is None:
             raise ConfigurationError("the server is not running; use it in a with statement, or call start() first")
         return self._port
@@ -119,8 +129,21 @@ class ServerThread:
         """The base URL, without a slash at its end. Raises `ConfigurationError` before `start`."""
         return url_of(LOOPBACK, self.port)
 
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What could not be read, in part or as a whole, and why: one line per file. Empty before `start`.
+
+        An `Index` that you opened yourself has its own `warnings`, and is not among them.
+        """
+        context = self._app.state.context
+        indexes = {name: context.library.indexes[name] for name in self._opened_here} if context else {}
+        return tuple(f"{name}: {line}" for name, index in indexes.items() for line in index.warnings)
+
     def start(self) -> Self:
         """Start the server, and return it once it listens. Does nothing if it is running."""
+        return self._start()
+
+    def _start(self) -> Self:
         if self._closed:
             raise ConfigurationError("the server was closed; make a new one")
         if self._thread is not None:
@@ -133,12 +156,20 @@ class ServerThread:
         self._thread.start()
         try:
             started.result()
+            self._warn()
         except BaseException:
             self.close()
             raise
         self._port = listener.getsockname()[1]
         _running.add(self)
         return self
+
+    def _warn(self) -> None:
+        """Warn of what could not be read, once; the caller of `start` or of the `with` is named as the place."""
+        if lines := self.warnings:
+            more = f"\n  and {len(lines) - _SHOWN:,} more: see the server's warnings" if len(lines) > _SHOWN else ""
+            shown = "".join(f"\n  {line}" for line in lines[:_SHOWN])
+            warnings.warn(f"not everything could be read:{shown}{more}", stacklevel=4)
 
     def close(self) -> None:
         """End the server: running turns end as errors, and so do open streams. May be called again."""
@@ -150,7 +181,7 @@ class ServerThread:
             _running.discard(self)
 
     def __enter__(self) -> Self:
-        return self.start()
+        return self._start()
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
