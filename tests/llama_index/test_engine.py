@@ -179,6 +179,13 @@ async def test_another_history_is_refused_before_anything_is_sent(serve: Serve, 
 
 
 @proves(23)
+def test_a_history_given_to_a_session_that_does_not_exist_yet_is_refused_in_words_that_fit(serve: Serve) -> None:
+    other = [ChatMessage(role=MessageRole.USER, content="Something else")]
+    with pytest.raises(ValueError, match="differs from what this session holds, which is new and empty"):
+        SessionChatEngine(client=serve()).chat("How much?", other)
+
+
+@proves(23)
 def test_another_history_may_be_set_aside_with_a_warning_or_in_silence(serve: Serve) -> None:
     other = [ChatMessage(role=MessageRole.USER, content="Something else")]
     chat = serve()

@@ -180,12 +180,8 @@ def test_an_index_that_cannot_be_refreshed_is_skipped(start: Start) -> None:
 @pytest.mark.parametrize(
     ("index_ids", "require_all", "said"),
     [
-        (["idx-gone"], False, "none of the requested indexes can be queried: no idx-gone; this server has idx-docs"),
-        (
-            ["idx-docs", "idx-gone"],
-            True,
-            "not all of the requested indexes can be queried: no idx-gone; this server has idx-docs",
-        ),
+        (["idx-gone"], False, "none of the requested indexes can be queried: no idx-gone"),
+        (["idx-docs", "idx-gone"], True, "not all of the requested indexes can be queried: no idx-gone"),
     ],
 )
 def test_a_turn_without_the_indexes_it_needs_fails_in_its_stop(

@@ -20,8 +20,9 @@ def history_problem(given: Iterable[ChatMessage], own: Iterable[ChatMessage], se
     given = _messages(given)
     if same_talk(given, own):
         return None
+    holds = f"session {session_id} holds" if session_id else "this session holds, which is new and empty"
     return (
-        f"chat_history differs from what session {session_id or '(not created yet)'} holds. The service keeps the "
+        f"chat_history differs from what {holds}. The service keeps the "
         'history and it cannot be replaced: leave chat_history out, or set on_chat_history to "warn" or "ignore".'
     )
 

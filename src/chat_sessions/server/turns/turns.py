@@ -253,10 +253,7 @@ class Turns:
             indexes, skipped = self._library.queryable(index_ids)
             if skipped and (require_all_indexes or not indexes):
                 which = "not all" if indexes else "none"
-                known = [*self._library.indexes]
-                some = ", ".join(known[:10]) + (", …" if len(known) > 10 else "")
-                gone = ", ".join(skipped)
-                stop = error_stop(f"{which} of the requested indexes can be queried: no {gone}; this server has {some}")
+                stop = error_stop(f"{which} of the requested indexes can be queried: no {', '.join(skipped)}")
             else:
                 history = await self._store.events(turn.session_id, without=DELTA_TYPES, before_turn=turn.turn_id)
                 is_first = not history
