@@ -31,7 +31,7 @@ from chat_sessions.langchain.input.arguments import (
     refuse_schema,
     refuse_tools,
 )
-from chat_sessions.langchain.input.call import Call, messages_of
+from chat_sessions.langchain.input.call import Call, messages_of, run_configs
 from chat_sessions.langchain.input.prompt import PriorPolicy, SystemPolicy
 from chat_sessions.langchain.input.retry import MessageRetry
 from chat_sessions.langchain.input.sessions import Sessions
@@ -113,7 +113,10 @@ class SessionChatModel(BaseChatModel):
     """The name in traces and usage counts; None: the service's name with "-chat"."""
 
     output: Output = "blocks"
-    """What `content` holds: "blocks" of text, reasoning and tools, or "text" alone, always as a `str`."""
+    """What `content` holds: "blocks" of text, reasoning and tools, or "text" alone, always as a `str`.
+
+    With "text", the `sources` in `response_metadata` also have the text of their passages.
+    """
 
     streaming: bool | None = None
     """Whether `invoke` gives handlers the tokens (True), or nothing is ever given in pieces (False)."""
@@ -298,13 +301,7 @@ class SessionChatModel(BaseChatModel):
     def _calls(
         self, messages: list[list[BaseMessage]], stop: list[str] | None, callbacks: Callbacks, kwargs: dict[str, Any]
     ) -> list[Call]:
-        config = RunnableConfig(callbacks=callbacks)
-        for name in ("tags", "metadata", "run_name", "run_id"):
-            if (value := kwargs.pop(name, None)) is not None:
-                config[name] = value
-        # A run's id is for the first of several turns.
-        later = config.copy()
-        later.pop("run_id", None)
+        config, later = run_configs(callbacks, kwargs)
         return [self._call(each, later if number else config, stop, kwargs) for number, each in enumerate(messages)]
 
     # The producers, for LangChain's own drivers and other callers.

@@ -6,16 +6,17 @@ become one with `status="successsuccess"`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
-from typing import Any, Literal, TypeAlias, TypedDict
+from typing import Any, Literal, TypeAlias, TypedDict, cast
 
 from langchain_core.documents import Document
 from langchain_core.messages import AIMessage, AIMessageChunk
 from langchain_core.messages.ai import InputTokenDetails, OutputTokenDetails, UsageMetadata
+from pydantic import ValidationError
 
 from chat_sessions.core.events import Text, TextDelta, Thinking, ThinkingDelta
-from chat_sessions.core.models import Usage
+from chat_sessions.core.models import ImageAttachment, Usage
 from chat_sessions.core.sources import Source
 from chat_sessions.core.turn import RunBegan, RunEnded, Turn, Update, gap
 
@@ -25,11 +26,15 @@ __all__ = [
     "Content",
     "MessageForm",
     "Output",
+    "attachment",
     "default_model_name",
+    "distinct_images",
     "document",
     "finish_fields",
     "source_fields",
+    "source_of",
     "usage_metadata",
+    "whole_sources",
 ]
 
 Block: TypeAlias = dict[str, Any]
@@ -40,6 +45,9 @@ Output: TypeAlias = Literal["blocks", "text"]
 # Tuples, as each token is asked for: a union would be built each time.
 _TEXT = (TextDelta, Text)
 _THINKING = (ThinkingDelta, Thinking)
+
+# The fields of a source that say where it is from, in JSON.
+_PLACES = tuple(item.name for item in fields(Source) if item.name not in ("text", "metadata", "image"))
 
 
 class BlockWriter:
@@ -207,9 +215,9 @@ class MessageForm:
     def metadata(self, turn: Turn, session_id: str | None) -> dict[str, Any]:
         """Return the turn's metadata; `duration_ms` is in milliseconds.
 
-        `sources` name the passages behind the answer, without their text: that is in the tool results, and
-        `source_documents` combines the two. The usage is not under `usage`, where tracers look for the counts of
-        another service.
+        `sources` name the passages behind the answer. Their text is in the tool results, and only where the content
+        leaves those out (`output="text"`) in the sources too, with the screenshots of the results as
+        `image_attachments`. The usage is not under `usage`, where tracers look for the counts of another service.
         """
         found: dict[str, Any] = {
             **self._version(),
@@ -229,6 +237,8 @@ class MessageForm:
             }
         if turn.skipped_index_ids:
             found["skipped_index_ids"] = list(turn.skipped_index_ids)
+        if self.output == "text":
+            return found | whole_sources(turn.sources, (run.image_attachment for run in turn.tool_runs))
         if turn.sources:
             found["sources"] = [source_fields(source) for source in turn.sources]
         return found
@@ -246,14 +256,48 @@ def finish_fields(turn: Turn) -> dict[str, str]:
 
 def source_fields(source: Source) -> dict[str, Any]:
     """Return where a passage is from, as JSON: the known fields of `Source` other than its text and metadata."""
-    found = {
-        item.name: getattr(source, item.name)
-        for item in fields(source)
-        if item.name not in ("text", "metadata", "image")
-    }
+    found = {name: getattr(source, name) for name in _PLACES}
     if source.image is not None:
         found["image"] = source.image.model_dump(mode="json")
     return {name: value for name, value in found.items() if value is not None}
+
+
+def whole_sources(sources: Iterable[Source], attachments: Iterable[ImageAttachment | None]) -> dict[str, Any]:
+    """Return the metadata of a message without tool results: its sources with their text, and other screenshots."""
+    sources = tuple(sources)
+    shown = distinct_images(source.image for source in sources)
+    others = [image.model_dump(mode="json") for image in distinct_images([*shown, *attachments])[len(shown) :]]
+    whole = [{**source_fields(source), "text": source.text, "metadata": dict(source.metadata)} for source in sources]
+    return {**({"sources": whole} if whole else {}), **({"image_attachments": others} if others else {})}
+
+
+def distinct_images(images: Iterable[ImageAttachment | None]) -> list[ImageAttachment]:
+    """Return the screenshots, each once."""
+    found: dict[tuple[str, str], ImageAttachment] = {}
+    for image in images:
+        if image is not None:
+            found.setdefault((image.source_id, image.attachment_name), image)
+    return [*found.values()]
+
+
+def source_of(told: Mapping[str, Any]) -> Source:
+    """Return the source that a message tells of; its text is empty if the message has none."""
+    known = {name: value for name in _PLACES if (value := told.get(name)) is not None}
+    text, metadata = told.get("text"), told.get("metadata")
+    return Source(
+        text=text if isinstance(text, str) else "",
+        metadata=cast("Mapping[str, Any]", metadata) if isinstance(metadata, Mapping) else {},
+        image=attachment(told.get("image")),
+        **known,
+    )
+
+
+def attachment(told: object) -> ImageAttachment | None:
+    """Return the screenshot that a message tells of."""
+    try:
+        return ImageAttachment.model_validate(told)
+    except ValidationError:
+        return None
 
 
 def document(source: Source) -> Document:

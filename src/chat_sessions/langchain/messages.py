@@ -8,13 +8,22 @@ from typing import Any, cast
 
 from langchain_core.documents import Document
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage
-from pydantic import JsonValue, ValidationError
+from pydantic import JsonValue
 
 from chat_sessions.core.events import Event
 from chat_sessions.core.models import ImageAttachment, PresignedUrl
 from chat_sessions.core.sources import Source, distinct, sources_in
 from chat_sessions.core.turn import replay
-from chat_sessions.langchain.content import MessageForm, Output, default_model_name, document
+from chat_sessions.langchain.content import (
+    MessageForm,
+    Output,
+    attachment,
+    default_model_name,
+    distinct_images,
+    document,
+    source_of,
+    whole_sources,
+)
 from chat_sessions.langchain.default_client import DEFAULT_SERVICE
 from chat_sessions.langchain.input.images import image_block
 from chat_sessions.session import Backend
@@ -55,18 +64,28 @@ def text_message(message: AIMessage) -> AIMessage:
     """Return a copy of an answer whose content is its text, as a `str`.
 
     Use it for the history of another model: most services refuse the reasoning and tools of others. Metadata and id are
-    those of the answer.
+    those of the answer; the metadata also get the text of the sources, so that `source_documents` and `image_blocks`
+    work on the copy. Images that came with tool results are left out.
     """
     metadata = {key: value for key, value in message.response_metadata.items() if key != "output_version"}
+    if _has_results(message):
+        metadata |= whole_sources(_sources(message), _attachments(message))
     return message.model_copy(update={"content": str(message.text), "response_metadata": metadata})
 
 
 def source_documents(message: BaseMessage) -> list[Document]:
     """Return the passages behind an answer, each once, in the order in which its tools found them.
 
-    They are read from the message itself, so streamed, stored and loaded messages work. The metadata are `file_name`,
-    `page`, `page_end` (from 1), `score`, `index_id` and the like, if they are known.
+    They are read from the message itself, so streamed, stored and loaded messages work, and answers that are text only.
+    The metadata are `file_name`, `page`, `page_end` (from 1), `score`, `index_id` and the like, if they are known.
     """
+    return [document(source) for source in _sources(message)]
+
+
+def _sources(message: BaseMessage) -> tuple[Source, ...]:
+    """Return what the tool results cite, else what the metadata say."""
+    if not _has_results(message):
+        return tuple(source_of(told) for told in _told(message, "sources"))
     found: list[Source] = []
     arguments: dict[str, dict[str, JsonValue]] = {}
     for block in _blocks(message):
@@ -76,7 +95,7 @@ def source_documents(message: BaseMessage) -> list[Document]:
             found += sources_in(
                 block.get("output"), arguments=arguments.get(str(block.get("tool_call_id"))), image=_attachment(block)
             )
-    return [document(source) for source in distinct(found)]
+    return distinct(found)
 
 
 def image_blocks(message: BaseMessage, client: Backend) -> list[dict[str, Any]]:
@@ -113,22 +132,34 @@ def _blocks(message: BaseMessage) -> Iterator[dict[str, Any]]:
     return (block for block in content if isinstance(block, dict))
 
 
+def _has_results(message: BaseMessage) -> bool:
+    """Whether the message holds tool results: one that is text only does not."""
+    return any(block.get("type") == "server_tool_result" for block in _blocks(message))
+
+
+def _told(message: BaseMessage, name: str) -> list[dict[str, Any]]:
+    """Return a list in the metadata, which may be those of any model."""
+    told: object = message.response_metadata.get(name)
+    each = cast("list[object]", told) if isinstance(told, list) else []
+    return [cast("dict[str, Any]", one) for one in each if isinstance(one, dict)]
+
+
 def _attachments(message: BaseMessage) -> list[ImageAttachment]:
     """Return the screenshots of tool results and of the passages in them, each once."""
-    found: dict[tuple[str, str], ImageAttachment] = {}
-    for block in _blocks(message):
-        if block.get("type") == "server_tool_result":
-            images = [_attachment(block), *(source.image for source in sources_in(block.get("output")))]
-            found.update({(image.source_id, image.attachment_name): image for image in images if image is not None})
-    return list(found.values())
+    if not _has_results(message):
+        told = map(attachment, _told(message, "image_attachments"))
+        return distinct_images([*(source.image for source in _sources(message)), *told])
+    results = [block for block in _blocks(message) if block.get("type") == "server_tool_result"]
+    return distinct_images(
+        image
+        for block in results
+        for image in (_attachment(block), *(source.image for source in sources_in(block.get("output"))))
+    )
 
 
 def _attachment(block: dict[str, Any]) -> ImageAttachment | None:
-    try:
-        extras: dict[str, Any] = block.get("extras") or {}
-        return ImageAttachment.model_validate(extras.get("image_attachment"))
-    except ValidationError:
-        return None
+    extras: dict[str, Any] = block.get("extras") or {}
+    return attachment(extras.get("image_attachment"))
 
 
 def _image_block(attachment: ImageAttachment, link: PresignedUrl) -> dict[str, Any]:

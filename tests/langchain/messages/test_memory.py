@@ -6,11 +6,12 @@ import warnings
 from typing import Any
 
 import pytest
-from langchain_core.messages import AIMessage, HumanMessage
+from langchain_core.documents import Document
+from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, message_to_dict, messages_from_dict
 
 from chat_sessions import APIStatusError, NotFoundError
-from chat_sessions.core.events import Stop, Text, TextDelta, ToolCall, UserInput
-from chat_sessions.core.models import JobMetadata, SessionSummary, Usage
+from chat_sessions.core.events import Stop, Text, TextDelta, ToolCall, ToolResult, UserInput
+from chat_sessions.core.models import ImageAttachment, JobMetadata, SessionSummary, Usage
 from chat_sessions.langchain import (
     SessionChatMessageHistory,
     SessionLoader,
@@ -19,8 +20,13 @@ from chat_sessions.langchain import (
     events_to_messages,
     image_blocks,
     source_documents,
+    text_message,
 )
-from tests.langchain.stage import FAILED, STOP, TEXT, TURN, Opener, Stage
+from tests.langchain.stage import FAILED, READ, STOP, TEXT, TURN, Opener, Stage, total
+
+
+def _by_page(documents: list[Document]) -> list[Document]:
+    return sorted(documents, key=lambda document: document.metadata["page"])
 
 
 def _asked(stage: Stage, *questions: str) -> str:
@@ -162,8 +168,45 @@ def test_the_passages_of_an_answer_are_documents(stage: Stage) -> None:
     assert documents[1].metadata["file_name"] == "report.pdf"
     assert source_documents(model.stream_events("q", version="v3").output) == documents
     assert source_documents(AIMessage("no tools")) == []
+    assert source_documents(AIMessage("none", response_metadata={"sources": "a book"})) == []
+    assert source_documents(AIMessage("none", response_metadata={"sources": ["a book"]})) == []
     foreign: Any = [{"type": "server_tool_call"}, {"type": "server_tool_result", "extras": None}, "text"]
     assert source_documents(AIMessage(foreign)) == []
+
+
+async def test_an_answer_that_is_text_only_has_the_same_passages_and_screenshots(stage: Stage) -> None:
+    # Blocks are in the order of the results, the metadata in that of the calls.
+    wanted = _by_page(source_documents(stage.model().invoke("q")))
+    model = stage.model(output="text")
+    live = model.invoke("q")
+    stored = events_to_messages(stage.client.retrieve(stage.actor.sessions[-1]).events, output="text")[-1]
+    told = text_message(stage.model().invoke("q"))
+    answers: list[BaseMessage] = [
+        live,
+        await model.ainvoke("q"),
+        total(list(model.stream("q"))),
+        total([chunk async for chunk in model.astream("q")]),
+        model.stream_events("q", version="v3").output,
+        stored,
+        told,
+        text_message(told),
+        text_message(live),
+        *messages_from_dict([message_to_dict(live)]),
+    ]
+    for answer in answers:
+        assert answer.text == "Hello world"
+        assert _by_page(source_documents(answer)) == wanted
+    older = AIMessage("Hello", response_metadata={"sources": [{"file_name": "report.pdf", "page": 2}]})
+    (document,) = source_documents(older)
+    assert (document.page_content, document.metadata) == ("", {"file_name": "report.pdf", "page": 2})
+
+
+def test_a_screenshot_that_is_of_no_passage_is_kept_with_an_answer_that_is_text_only(stage: Stage) -> None:
+    picture = ImageAttachment(attachment_name="page_7.jpg", source_id="dfl-7")
+    shown = ToolResult(call_id="c2", name="read", result="see the image", image_attachment=picture)
+    model = stage.play(READ, shown, *TEXT).model()
+    for answer in (text_message(model.invoke("q")), stage.model(output="text").invoke("q")):
+        assert answer.response_metadata["image_attachments"] == [picture.model_dump(mode="json")]
 
 
 async def test_the_screenshots_of_an_answer_become_image_blocks_with_a_link_that_opens() -> None:
@@ -180,6 +223,14 @@ async def test_the_screenshots_of_an_answer_become_image_blocks_with_a_link_that
         blocks = image_blocks(answer, client)
         assert blocks
         assert len(await aimage_blocks(answer, client)) == len(blocks)
+        for told in (
+            text_message(answer),
+            SessionChatModel(client=client, output="text").invoke("What was the revenue by product line?"),
+        ):
+            assert [block["extras"]["attachment_name"] for block in image_blocks(told, client)] == [
+                block["extras"]["attachment_name"] for block in blocks
+            ]
+            assert len(await aimage_blocks(told, client)) == len(blocks)
         async with httpx.AsyncClient() as http:
             picture = await http.get(blocks[0]["url"])
         assert picture.headers["Content-Type"].startswith("image/")

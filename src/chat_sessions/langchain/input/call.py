@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 from uuid import UUID
 
+from langchain_core.callbacks import Callbacks
 from langchain_core.language_models import LanguageModelInput
 from langchain_core.load import dumpd
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, convert_to_messages
@@ -20,7 +21,7 @@ from chat_sessions.langchain.input.sessions import Place, Sessions
 if TYPE_CHECKING:
     from chat_sessions.langchain.chat_model import SessionChatModel
 
-__all__ = ["Answer", "Call", "message_id", "messages_of"]
+__all__ = ["Answer", "Call", "message_id", "messages_of", "run_configs"]
 
 
 class Answer(NamedTuple):
@@ -120,6 +121,18 @@ def messages_of(given: LanguageModelInput) -> list[BaseMessage]:
     raise ConfigurationError(
         f"a model takes a prompt value, a string or a list of messages, not {type(given).__name__}"
     )
+
+
+def run_configs(callbacks: Callbacks, arguments: dict[str, Any]) -> tuple[RunnableConfig, RunnableConfig]:
+    """Take the config out of the arguments of `generate`: that of the first turn, and that of later ones."""
+    config = RunnableConfig(callbacks=callbacks)
+    for name in ("tags", "metadata", "run_name", "run_id"):
+        if (value := arguments.pop(name, None)) is not None:
+            config[name] = value
+    # A run's id is for the first of several turns.
+    later = config.copy()
+    later.pop("run_id", None)
+    return config, later
 
 
 def message_id(run_id: UUID) -> str:
