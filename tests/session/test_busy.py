@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
 
 import pytest
@@ -69,6 +70,29 @@ async def test_a_busy_session_is_waited_for_though_another_process_runs_its_turn
     wire.on("POST", "/messages/stream", refuse(409), stream_of(*HELLO))
     wire.on("GET", "/ses-1", history_of(*RUNNING), history_of(*RUNNING), history_of(*ENDED))
     assert (await do(chat.stream("ses-1", "next", index_ids=["idx-1"]).result())).text == "Hello"
+
+
+async def test_the_log_says_once_that_a_busy_session_is_waited_for_and_quotes_nobody(
+    chat: AnyChat, wire: WireServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "chat_sessions.session")
+    await leave(chat, wire)
+    wire.on("POST", "/messages/stream", refuse(409), refuse(409), stream_of(*HELLO))
+    wire.on("GET", "/ses-1", history_of(*RUNNING), history_of(*RUNNING), history_of(*ENDED))
+    await do(chat.stream("ses-1", "next", index_ids=["idx-1"], wait_if_busy=30).result())
+    (line,) = [record.getMessage() for record in caplog.records if record.name == "chat_sessions.session"]
+    assert line == "session ses-1 still runs another turn: waiting for its end, for up to 30 s (wait_if_busy)"
+
+
+async def test_nothing_is_logged_of_a_wait_that_does_not_begin(
+    chat: AnyChat, wire: WireServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "chat_sessions.session")
+    wire.on("POST", "/messages/stream", refuse(409))
+    wire.on("GET", "/ses-1", history_of(*ENDED))
+    with pytest.raises(ConflictError):
+        await do(chat.stream("ses-1", "next", index_ids=["idx-1"]).result())
+    assert [record for record in caplog.records if record.name == "chat_sessions.session"] == []
 
 
 @pytest.mark.parametrize(("timeouts", "wait", "limit"), [({}, 0.05, "0.05"), ({"total": 2.0}, True, "2")])

@@ -94,6 +94,9 @@ class SessionChatModel(BaseChatModel):
     require_all_indexes: bool = False
     """Whether a turn fails if one of its indexes cannot be queried, instead of skipping it."""
 
+    wait_if_busy: bool | float | None = None
+    """How long a turn waits for one that still runs in its session: True, False or seconds; None: as its session."""
+
     trace_tools: bool = True
     """Whether the remote tools are tool runs below the model's run. Their blocks are there in any case."""
 

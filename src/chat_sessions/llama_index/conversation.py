@@ -33,6 +33,7 @@ class Conversation:
     callback_manager: CallbackManager
     _memory: SessionMemory
     _on_chat_history: ChatHistoryPolicy
+    _wait_if_busy: bool | float | None
 
     @property
     def client(self) -> Backend:
@@ -64,60 +65,93 @@ class Conversation:
         """The session's messages, read from the service. Raises `APIError`."""
         return await self._memory.aget_all()
 
-    def chat(self, message: str | ChatMessage, chat_history: list[ChatMessage] | None = None) -> AgentChatResponse:
+    def chat(
+        self,
+        message: str | ChatMessage,
+        chat_history: list[ChatMessage] | None = None,
+        *,
+        wait_if_busy: bool | float | None = None,
+    ) -> AgentChatResponse:
         """Return the whole answer, with `sources`, `source_nodes` and `metadata`.
 
-        A `ChatMessage` may hold images (`ImageBlock`) beside its text, for a service that takes them.
+        A `ChatMessage` may hold images (`ImageBlock`) beside its text, for a service that takes them. `wait_if_busy` is
+        as for the engine, for this turn alone.
         Raises `APIError` if the turn could not be sent, and a `TurnError`, with the turn so far on it,
         if it did not end well.
         """
-        return self._begin("chat", message, chat_history).read()
+        return self._begin("chat", message, chat_history, wait_if_busy).read()
 
     async def achat(
-        self, message: str | ChatMessage, chat_history: list[ChatMessage] | None = None
+        self,
+        message: str | ChatMessage,
+        chat_history: list[ChatMessage] | None = None,
+        *,
+        wait_if_busy: bool | float | None = None,
     ) -> AgentChatResponse:
         """Return the whole answer. See `chat`."""
-        answer = await self._abegin("achat", message, chat_history)
+        answer = await self._abegin("achat", message, chat_history, wait_if_busy)
         return await answer.read()
 
     def stream_chat(
-        self, message: str | ChatMessage, chat_history: list[ChatMessage] | None = None
+        self,
+        message: str | ChatMessage,
+        chat_history: list[ChatMessage] | None = None,
+        *,
+        wait_if_busy: bool | float | None = None,
     ) -> StreamingSessionResponse:
         """Return the answer as it arrives. The prompt is sent before this returns: `APIError` is raised here."""
-        return StreamingSessionResponse(self._begin("stream_chat", message, chat_history))
+        return StreamingSessionResponse(self._begin("stream_chat", message, chat_history, wait_if_busy))
 
     async def astream_chat(
-        self, message: str | ChatMessage, chat_history: list[ChatMessage] | None = None
+        self,
+        message: str | ChatMessage,
+        chat_history: list[ChatMessage] | None = None,
+        *,
+        wait_if_busy: bool | float | None = None,
     ) -> StreamingSessionResponse:
         """Return the answer as it arrives. The prompt is sent before this returns: `APIError` is raised here."""
-        return StreamingSessionResponse(await self._abegin("astream_chat", message, chat_history))
+        return StreamingSessionResponse(await self._abegin("astream_chat", message, chat_history, wait_if_busy))
 
     def reset(self) -> None:
         """Begin a new session with the next turn. The old one stays on the service. See `SessionMemory.reset`."""
         self._memory.reset()
 
-    def _begin(self, method: str, message: str | ChatMessage, chat_history: list[ChatMessage] | None) -> Answer:
+    def _begin(
+        self,
+        method: str,
+        message: str | ChatMessage,
+        chat_history: list[ChatMessage] | None,
+        wait_if_busy: bool | float | None,
+    ) -> Answer:
         prompt, images = self._asked(message)
         if chat_history:
             self._check_history(chat_history, self.chat_history)
         elif chat_history is not None:
             self.reset()
-        session = self.session
-        answer = Answer.prepare(session, prompt, lambda: self._trace(method, prompt, session), images=images)
+        session, wait = self.session, self._wait(wait_if_busy)
+        answer = Answer.prepare(
+            session, prompt, lambda: self._trace(method, prompt, session), images=images, wait_if_busy=wait
+        )
         answer.send()
         self._memory.note()
         return answer
 
     async def _abegin(
-        self, method: str, message: str | ChatMessage, chat_history: list[ChatMessage] | None
+        self,
+        method: str,
+        message: str | ChatMessage,
+        chat_history: list[ChatMessage] | None,
+        wait_if_busy: bool | float | None,
     ) -> AsyncAnswer:
         prompt, images = self._asked(message)
         if chat_history:
             self._check_history(chat_history, await self.achat_history())
         elif chat_history is not None:
             await self._memory.areset()
-        session = self.session.aio
-        answer = await AsyncAnswer.prepare(session, prompt, lambda: self._trace(method, prompt, session), images=images)
+        session, wait = self.session.aio, self._wait(wait_if_busy)
+        answer = await AsyncAnswer.prepare(
+            session, prompt, lambda: self._trace(method, prompt, session), images=images, wait_if_busy=wait
+        )
         await answer.send()
         self._memory.note()
         return answer
@@ -127,6 +161,9 @@ class Conversation:
         if images:
             self.client.check_images()
         return prompt, images
+
+    def _wait(self, wait_if_busy: bool | float | None) -> bool | float | None:
+        return self._wait_if_busy if wait_if_busy is None else wait_if_busy
 
     def _trace(self, method: str, message: str, session: ChatSession | AsyncChatSession) -> TurnTrace:
         return TurnTrace(self, method, message, session, self.callback_manager)

@@ -20,11 +20,12 @@ from chat_sessions.llama_index.memory.session_memory import SessionMemory
 from chat_sessions.llama_index.page_image import PageImage
 from chat_sessions.llama_index.query_engine import SessionQueryEngine
 from chat_sessions.session.backend import Backend
+from chat_sessions.session.busy import check_wait
 from chat_sessions.session.chat_session import ChatSession
 
 __all__ = ["SessionChatEngine"]
 
-_ARGUMENTS = ("client", "session_id", "index_ids", "callback_manager", "on_chat_history")
+_ARGUMENTS = ("client", "session_id", "index_ids", "callback_manager", "on_chat_history", "wait_if_busy")
 _TAKES = (
     f"it takes {', '.join((*_ARGUMENTS, *ClientArguments.__annotations__))}. The hosted agent has its own model, "
     "prompt, tools and memory"
@@ -46,6 +47,9 @@ class SessionChatEngine(Conversation, BaseChatEngine):
     the session's own history changes nothing; any other follows `on_chat_history`: "error" raises `ValueError` before
     anything is sent, "warn" warns and continues with the session's own history, "ignore" continues silently.
 
+    `wait_if_busy` says how long a turn waits for one that still runs in its session: True (up to 10 minutes), False, or
+    seconds; None leaves it to the session. The `ConflictError` is raised then.
+
     A pickle keeps the session, the client's settings and the policy, but never the key, which is read from the
     environment again. Pickling fails if a handler of `callback_manager` cannot be pickled.
 
@@ -61,6 +65,7 @@ class SessionChatEngine(Conversation, BaseChatEngine):
         *,
         callback_manager: CallbackManager | None = None,
         on_chat_history: ChatHistoryPolicy = "error",
+        wait_if_busy: bool | float | None = None,
         **client_arguments: Unpack[ClientArguments],
     ) -> None:
         if "api_key" in client_arguments:
@@ -68,7 +73,7 @@ class SessionChatEngine(Conversation, BaseChatEngine):
             client_arguments["api_key"] = as_secret(client_arguments["api_key"])
         client = client_of("SessionChatEngine", client, client_arguments, _ARGUMENTS, takes=_TAKES)
         session = client.session(session_id, index_ids=index_ids)
-        self._set_up(session, callback_manager, on_chat_history)
+        self._set_up(session, callback_manager, on_chat_history, wait_if_busy)
 
     @classmethod
     def from_session(
@@ -77,6 +82,7 @@ class SessionChatEngine(Conversation, BaseChatEngine):
         *,
         callback_manager: CallbackManager | None = None,
         on_chat_history: ChatHistoryPolicy = "error",
+        wait_if_busy: bool | float | None = None,
     ) -> SessionChatEngine:
         """Return an engine over your session; both know its id once it is created.
 
@@ -88,7 +94,7 @@ class SessionChatEngine(Conversation, BaseChatEngine):
                 "a session by its id, use SessionChatEngine(client=chat, session_id=...)"
             )
         engine = cls.__new__(cls)
-        engine._set_up(session, callback_manager, on_chat_history)
+        engine._set_up(session, callback_manager, on_chat_history, wait_if_busy)
         return engine
 
     @classmethod
@@ -97,11 +103,18 @@ class SessionChatEngine(Conversation, BaseChatEngine):
         raise ConfigurationError(f"SessionChatEngine has no from_defaults: make it by its constructor, for {_TAKES}")
 
     def _set_up(
-        self, session: ChatSession, callback_manager: CallbackManager | None, on_chat_history: ChatHistoryPolicy
+        self,
+        session: ChatSession,
+        callback_manager: CallbackManager | None,
+        on_chat_history: ChatHistoryPolicy,
+        wait_if_busy: bool | float | None,
     ) -> None:
         client_or_default(session.client)
         if on_chat_history not in get_args(ChatHistoryPolicy):
             raise ConfigurationError(f'on_chat_history={on_chat_history!r}: use "error", "warn" or "ignore"')
+        if wait_if_busy is not None:
+            check_wait(wait_if_busy)
+        self._wait_if_busy = wait_if_busy
         self.callback_manager = callback_manager or Settings.callback_manager
         self._on_chat_history = on_chat_history
         self._memory = SessionMemory.from_session(session)
@@ -112,6 +125,15 @@ class SessionChatEngine(Conversation, BaseChatEngine):
     def page_image(self, node: NodeWithScore) -> PageImage | None:
         """Return the screenshot of the page with this passage, or None. Nothing is fetched yet."""
         return PageImage.of(node, client=self.client)
+
+    def in_session(self, session: ChatSession) -> SessionChatEngine:
+        """Return an engine with the same settings over another session."""
+        return self.from_session(
+            session,
+            callback_manager=self.callback_manager,
+            on_chat_history=self._on_chat_history,
+            wait_if_busy=self._wait_if_busy,
+        )
 
     def as_query_engine(self, *, new_session: bool = True) -> SessionQueryEngine:
         """Return a query engine over the same indexes.

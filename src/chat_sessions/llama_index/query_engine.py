@@ -40,13 +40,13 @@ class SessionQueryEngine(BaseQueryEngine):
     def _query(self, query_bundle: QueryBundle) -> Response:
         engine = self._engine
         if self._new_session:
-            engine = engine.from_session(engine.memory.new_session(), callback_manager=engine.callback_manager)
+            engine = engine.in_session(engine.memory.new_session())
         return _response(engine.chat(query_bundle.query_str))
 
     async def _aquery(self, query_bundle: QueryBundle) -> Response:
         engine = self._engine
         if self._new_session:
-            engine = engine.from_session(await engine.memory.anew_session(), callback_manager=engine.callback_manager)
+            engine = engine.in_session(await engine.memory.anew_session())
         return _response(await engine.achat(query_bundle.query_str))
 
     def _get_prompt_modules(self) -> PromptMixinType:

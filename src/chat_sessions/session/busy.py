@@ -55,6 +55,16 @@ class Busy:
         self._refusal: ConflictError | None = None
         self.may_post = False
 
+    @property
+    def is_waiting(self) -> bool:
+        """Whether there is a turn to wait for."""
+        return self._awaited is not None
+
+    @property
+    def limit(self) -> float:
+        """How many seconds the wait may take."""
+        return self._limit
+
     def refused(self, error: ConflictError) -> None:
         """The session refused the turn."""
         self._refusal, self.may_post = error, False

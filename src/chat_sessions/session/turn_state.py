@@ -58,6 +58,7 @@ class TurnState:
         self._landed: bool | None = False
         self._clock: EventClock | None = None
         self._recovery: Recovery | None = None
+        self._has_noted_wait = False
         self._is_open = False
         self._is_closed = False
 
@@ -179,14 +180,26 @@ class TurnState:
                 limit=limit if self._wait_if_busy is True else min(limit, self._wait_if_busy),
             )
         busy.refused(error)
+        self._note_wait(busy)
         return busy
 
     def _looked(self, history: Sequence[Event], busy: Busy) -> None:
         """The session, read after it refused the turn: nothing of this turn is in it yet."""
         turns = replay(history)
         busy.look(turns)
+        self._note_wait(busy)
         if self._prepared is not None:
             self._turns_before = self._prepared.count.baseline(len(turns))
+
+    def _note_wait(self, busy: Busy) -> None:
+        # Once, and without the words of a prompt.
+        if busy.is_waiting and not self._has_noted_wait:
+            self._has_noted_wait = True
+            _log.info(
+                "session %s still runs another turn: waiting for its end, for up to %g s (wait_if_busy)",
+                self.session_id,
+                busy.limit,
+            )
 
     def _failed_turn(self) -> TurnFailed | None:
         turn = self._fold.turn

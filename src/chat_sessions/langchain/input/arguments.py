@@ -18,6 +18,7 @@ from chat_sessions.langchain.content import Output
 from chat_sessions.langchain.default_client import client_or_default, load_default_client
 from chat_sessions.langchain.input.prompt import PriorPolicy, SystemPolicy, warn_of_input
 from chat_sessions.session import Backend, ChatSession, Timeouts
+from chat_sessions.session.busy import check_wait
 
 __all__ = [
     "ModelArguments",
@@ -38,6 +39,7 @@ class ModelArguments(TypedDict, total=False):
     session_id: str | None
     index_ids: list[str] | None
     require_all_indexes: bool
+    wait_if_busy: bool | float | None
     trace_tools: bool
     system: SystemPolicy
     on_prior_messages: PriorPolicy
@@ -118,7 +120,7 @@ _CLIENT = _CLIENT_STANDARD | frozenset(
         "verify",
     )
 )
-_CALL = frozenset(("index_ids", "require_all_indexes", "session_id", "stream"))
+_CALL = frozenset(("index_ids", "require_all_indexes", "session_id", "stream", "wait_if_busy"))
 _TOOLS = frozenset(("functions", "parallel_tool_calls", "tool_choice", "tools"))
 _SCHEMAS = frozenset(("json_schema", "ls_structured_output_format", "response_format"))
 
@@ -140,6 +142,8 @@ def model_arguments(given: Mapping[str, Any], fields: Iterable[str]) -> dict[str
             _warn_of_standard(name, given[name])
         else:
             _refuse_unknown("SessionChatModel", name, fields | _CLIENT)
+    if (wait := taken.get("wait_if_busy")) is not None:
+        check_wait(wait)
     for name in ("client", "session"):
         _check_sync(name, taken.get(name))
     if taken.get("client") is not None or taken.get("session") is not None:
@@ -172,6 +176,8 @@ def check_call(given: Mapping[str, Any]) -> None:
             _warn_of_standard(name, value)
         else:
             _refuse_unknown("a turn", name, _CALL)
+    if (wait := given.get("wait_if_busy")) is not None:
+        check_wait(wait)
 
 
 def _warn_of_standard(name: str, value: object) -> None:

@@ -34,6 +34,7 @@ from chat_sessions.llama_index.traces.hosted import HostedModel
 from chat_sessions.llama_index.traces.turn_trace import TurnTrace
 from chat_sessions.session.async_chat_session import AsyncChatSession
 from chat_sessions.session.backend import Backend
+from chat_sessions.session.busy import check_wait
 
 if TYPE_CHECKING:
     from llama_index.core.agent.workflow.agent_context import AgentContext
@@ -65,6 +66,7 @@ _ARGUMENTS = frozenset(
         "on_chat_history",
         "session_id",
         "streaming",
+        "wait_if_busy",
         *list(inspect.signature(Workflow.__init__).parameters)[1:],
     )
 )
@@ -83,7 +85,7 @@ class SessionAgent(BaseWorkflowAgent):
     Only the user's last message is sent, with its images where the service takes them, even after a hand-off from
     another agent: the session has its own history, and the rest of the workflow's memory stays in the workflow. The
     hosted agent cannot hand off to others. A `chat_history=` that differs from the session's follows
-    `on_chat_history`, as in `SessionChatEngine`.
+    `on_chat_history`, as in `SessionChatEngine`; so is `wait_if_busy`.
 
     The run streams `ToolCall` and `ToolCallResult` for the tools on the service, and `AgentStream` with
     `delta` or `thinking_delta`; awaiting it gives an `AgentOutput` whose `raw` has `usage` and
@@ -95,6 +97,7 @@ class SessionAgent(BaseWorkflowAgent):
     _index_ids: tuple[str, ...] | None = PrivateAttr()
     _session_id: str | None = PrivateAttr()
     _on_chat_history: ChatHistoryPolicy = PrivateAttr()
+    _wait_if_busy: bool | float | None = PrivateAttr()
     _callback_manager: CallbackManager = PrivateAttr()
 
     def __init__(
@@ -106,6 +109,7 @@ class SessionAgent(BaseWorkflowAgent):
         name: str = "chat_session",
         description: str = "Answers questions about the indexed documents, with sources.",
         on_chat_history: ChatHistoryPolicy = "error",
+        wait_if_busy: bool | float | None = None,
         callback_manager: CallbackManager | None = None,
         streaming: bool = True,
         timeout: float | None = None,
@@ -122,6 +126,8 @@ class SessionAgent(BaseWorkflowAgent):
                 refuse_unknown("SessionAgent", setting, _ARGUMENTS, otherwise=f"takes no {setting}: it takes {takes}")
         if on_chat_history not in get_args(ChatHistoryPolicy):
             raise ConfigurationError(f'on_chat_history={on_chat_history!r}: use "error", "warn" or "ignore"')
+        if wait_if_busy is not None:
+            check_wait(wait_if_busy)
         client = client_or_default(client)
         with checked_fields("SessionAgent"):
             super().__init__(  # pyright: ignore[reportUnknownMemberType] - the base class takes functions of anything
@@ -138,6 +144,7 @@ class SessionAgent(BaseWorkflowAgent):
         self._index_ids = None if index_ids is None else tuple(index_ids)
         self._session_id = session_id
         self._on_chat_history = on_chat_history
+        self._wait_if_busy = wait_if_busy
         self._callback_manager = callback_manager or Settings.callback_manager
 
     @step
@@ -240,7 +247,9 @@ class SessionAgent(BaseWorkflowAgent):
         if stored is not None:
             answer = AsyncAnswer(stored, trace(), report)
         else:
-            answer = await AsyncAnswer.prepare(session, prompt, trace, report, images=images)
+            answer = await AsyncAnswer.prepare(
+                session, prompt, trace, report, images=images, wait_if_busy=self._wait_if_busy
+            )
         try:
             if stored is None:
                 await ctx.store.set(self._store_key, session.id)

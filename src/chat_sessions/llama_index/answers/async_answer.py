@@ -55,13 +55,14 @@ class AsyncAnswer(AnswerState):
         follower: Follower | None = None,
         *,
         images: Sequence[str] = (),
+        wait_if_busy: bool | float | None = None,
     ) -> Self:
         """Return an answer whose session exists and whose prompt is not sent yet.
 
         `trace` begins the turn's trace once the session exists, so that its id is on every span. Raises
         `ConfigurationError` for a prompt that the service would refuse, and `APIError`.
         """
-        stream = session.stream(prompt, images=images)
+        stream = session.stream(prompt, images=images, wait_if_busy=wait_if_busy)
         try:
             await session.create()
         except BaseException as error:
