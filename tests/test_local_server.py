@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
+from typing import Any
+from uuid import uuid4
 
 import httpx
 import pytest
 from PIL import Image
 
-from chat_sessions import ConfigurationError, LocalServer, NotFoundError, Timeouts, TurnFailed
+from chat_sessions import ConfigurationError, LocalServer, NotFoundError, Timeouts, TurnFailed, UnprocessableEntityError
+from chat_sessions.server import ServerThread
 
 DOCUMENTS = Path(__file__).parents[1] / "examples" / "documents"
 QUESTION = "What was revenue in Q3 2025?"
@@ -63,6 +67,34 @@ def test_what_a_client_of_the_local_server_is_told_goes_with_it(server: LocalSer
     assert (chat.timeouts.idle, chat.index_ids, chat.base_url) == (7, ("idx-docs",), server.url)
     with pytest.raises(NotFoundError):
         chat.get_summary("ses-nobody")
+
+
+def test_a_client_of_the_local_server_takes_what_any_client_takes(server: LocalServer) -> None:
+    sent: list[httpx.Request] = []
+    with (
+        httpx.Client(event_hooks={"request": [sent.append]}, trust_env=False) as http,
+        server.client(
+            index_ids=["idx-docs"],
+            project_id="prj-1",
+            organization_id="org-1",
+            headers={"X-Team": "a"},
+            http_client=http,
+        ) as chat,
+    ):
+        assert chat.session().ask(QUESTION).sources
+    assert {request.url.params["project_id"] for request in sent} == {project}
+    assert {request.headers["X-Team"] for request in sent} == {"a"}
+    with server.client(max_prompt_chars=9) as chat, pytest.raises(ConfigurationError, match="takes 9 "):
+        chat.session().ask(QUESTION)
+    with server.client(max_prompt_chars=None) as chat, pytest.raises(UnprocessableEntityError):
+        chat.session().ask("a" * 1001)
+
+
+def test_a_local_server_takes_what_its_thread_takes_and_its_errors_name_it() -> None:
+    assert inspect.signature(LocalServer) == inspect.signature(ServerThread)
+    missing: Any = LocalServer
+    with pytest.raises(TypeError, match=r"LocalServer\.__init__\(\) missing .* 'indexes'"):
+        missing()
 
 
 def test_no_proxy_of_the_environment_comes_between(server: LocalServer, monkeypatch: pytest.MonkeyPatch) -> None:

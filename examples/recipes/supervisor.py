@@ -18,8 +18,12 @@ from chat_sessions.langchain import SessionChatModel
 
 
 def build(boss: BaseChatModel) -> Any:
-    # The session goes on from hand-off to hand-off.
-    model = SessionChatModel(index_ids=[os.environ.get("LLAMA_CLOUD_INDEX_ID", "idx-docs")], session_from_messages=True)
+    model = SessionChatModel(
+        index_ids=[os.environ.get("LLAMA_CLOUD_INDEX_ID", "idx-docs")],
+        # The session goes on from hand-off to hand-off, and knows nothing of what the supervisor answers itself.
+        session_from_messages=True,
+        on_prior_messages="ignore",
+    )
     documents = create_agent(model, tools=[], name="documents")
     prompt = "Hand questions about the company's documents to `documents`, and answer all others yourself."
     return create_supervisor([documents], model=boss, prompt=prompt).compile(checkpointer=InMemorySaver())

@@ -2,10 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
+from os import PathLike
+from typing import TYPE_CHECKING
+
+import httpx
+from pydantic import SecretStr
+
+from chat_sessions.http.secrets import as_secret
 from chat_sessions.llama_cloud import LlamaCloudChat
 from chat_sessions.llama_cloud.settings import MOST_INDEXES
 from chat_sessions.server import ServerThread
 from chat_sessions.session import Timeouts
+
+if TYPE_CHECKING:
+    from chat_sessions.server import Agent, Behaviour, Limits
+    from chat_sessions.server.documents.library import IndexSource
+    from chat_sessions.testing.fault import Fault
 
 __all__ = ["LocalServer"]
 
@@ -21,21 +34,72 @@ class LocalServer(ServerThread):
     It needs no key, no account and no model. See `ServerThread` for the arguments and what they raise.
     """
 
-    def client(
-        self, *, timeouts: Timeouts | None = None, max_retries: int = 2, max_event_bytes: int = 16 * 1024 * 1024
-    ) -> LlamaCloudChat:
-        """Make a client of this server. Its sessions ask all indexes, if there are at most 10, unless they name others.
+    # So that an error of Python's names this class, and not its base.
+    def __init__(
+        self,
+        *,
+        indexes: Mapping[str, IndexSource],
+        agent: Agent | None = None,
+        store: str | None = None,
+        api_key: str | SecretStr | None = None,
+        behaviour: Behaviour | None = None,
+        faults: Sequence[Fault | Sequence[Fault]] | None = None,
+        port: int = 0,
+        attachment_lifetime: float = 3600.0,
+        limits: Limits | None = None,
+        index_store: str | PathLike[str] | None = None,
+    ) -> None:
+        # A traceback may show local variables.
+        api_key = as_secret(api_key)
+        super().__init__(
+            indexes=indexes,
+            agent=agent,
+            store=store,
+            api_key=api_key,
+            behaviour=behaviour,
+            faults=faults,
+            port=port,
+            attachment_lifetime=attachment_lifetime,
+            limits=limits,
+            index_store=index_store,
+        )
 
-        Proxies from the environment are not used. Raises `ConfigurationError` before the server is started and after
-        it is closed.
+    def client(
+        self,
+        *,
+        index_ids: Sequence[str] | None = None,
+        project_id: str | None = None,
+        organization_id: str | None = None,
+        headers: Mapping[str, str] | None = None,
+        http_client: httpx.Client | Callable[[], httpx.Client] | None = None,
+        async_http_client: httpx.AsyncClient | Callable[[], httpx.AsyncClient] | None = None,
+        timeouts: Timeouts | None = None,
+        max_retries: int = 2,
+        max_event_bytes: int = 16 * 1024 * 1024,
+        max_prompt_chars: int | None = 1000,
+    ) -> LlamaCloudChat:
+        """Make a client of this server; the arguments are those of `LlamaCloudChat`.
+
+        Without `index_ids`, its sessions ask all indexes, if there are at most 10, unless they name others. Proxies
+        from the environment are not used. The server takes prompts of 1,000 characters, whatever the client checks.
+
+        Raises `ConfigurationError` before the server is started and after it is closed.
         """
+        if index_ids is None and len(self.index_ids) <= MOST_INDEXES:
+            index_ids = self.index_ids
         return LlamaCloudChat(
             api_key=self.api_key,
             base_url=self.url,
-            index_ids=self.index_ids if len(self.index_ids) <= MOST_INDEXES else None,
+            index_ids=index_ids,
+            project_id=project_id,
+            organization_id=organization_id,
+            headers=headers,
+            http_client=http_client,
+            async_http_client=async_http_client,
             timeouts=timeouts,
             max_retries=max_retries,
             max_event_bytes=max_event_bytes,
+            max_prompt_chars=max_prompt_chars,
             # A proxy from the environment would get this machine's address, and the key.
             trust_env=False,
         )

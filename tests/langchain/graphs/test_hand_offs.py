@@ -63,6 +63,34 @@ def test_a_new_question_after_a_hand_off_is_sent_alone(stage: Stage) -> None:
     assert second.response_metadata["session_id"] == first.response_metadata["session_id"]
 
 
+def test_what_a_supervisor_said_itself_is_told_of_by_what_it_is(stage: Stage) -> None:
+    model = stage.model(session_from_messages=True)
+    first = model.invoke([HumanMessage("one"), *_transfer()])
+    back = _transfer("transfer_back_to_supervisor")
+    history = [HumanMessage("one"), *_transfer(), first, *back, AIMessage("In short: one.", name="supervisor")]
+    with pytest.warns(SessionInputWarning, match="another model, and session .* knows only its own turns") as warned:
+        model.invoke([*history, HumanMessage("two"), *_transfer()])
+    assert "pass its session_id" not in str(warned[0].message)
+    stage.model(session_from_messages=True, on_prior_messages="ignore").invoke([*history, HumanMessage("three"), *back])
+    assert stage.actor.prompts == ["one", "two", "three"]
+    assert len(set(stage.actor.sessions)) == 1
+
+
+@pytest.mark.parametrize("name", ["search", None])
+async def test_a_result_of_a_tool_that_hands_nothing_over_is_told_of(stage: Stage, name: str | None) -> None:
+    call: Any = {"name": "search", "args": {}, "id": "t1"}
+    result = ToolMessage("42", tool_call_id="t1", name=name)
+    given = [HumanMessage("q"), AIMessage("", tool_calls=[call]), result]
+    with pytest.warns(SessionInputWarning, match="the result of the tool 'search' is not sent"):
+        stage.model().invoke(given)
+    with pytest.warns(SessionInputWarning, match="the result of the tool 'search' is not sent"):
+        await stage.model().ainvoke([*given, *_transfer()])
+    with pytest.raises(ConfigurationError, match="the result of the tool 'search' is not sent"):
+        stage.model(on_prior_messages="error").invoke(given)
+    stage.model(on_prior_messages="ignore").invoke(given)
+    assert stage.actor.prompts == ["q"] * 3
+
+
 def test_a_result_of_a_tool_that_nobody_called_is_refused(stage: Stage) -> None:
     with pytest.raises(ConfigurationError, match="ends with a message of type 'tool'"):
         stage.model().invoke([HumanMessage("q"), ToolMessage("42", tool_call_id="t1")])

@@ -95,8 +95,13 @@ def test_a_system_message_is_put_before_the_first_prompt_of_a_session_alone(stag
 @pytest.mark.checklist(41)
 def test_messages_that_the_session_does_not_know_are_told_of(stage: Stage) -> None:
     foreign = [HumanMessage("one"), AIMessage("said by another model"), HumanMessage("two")]
-    with pytest.warns(SessionInputWarning, match="the messages before the prompt are not sent"):
+    with pytest.warns(
+        SessionInputWarning, match="the messages before the prompt are not sent: they are a conv"
+    ) as warned:
         stage.model().invoke(foreign)
+    # There is no session that could be continued.
+    assert "session_id" not in str(warned[0].message)
+    assert 'on_prior_messages="ignore"' in str(warned[0].message)
     with pytest.raises(ConfigurationError, match="the messages before the prompt are not sent"):
         stage.model(on_prior_messages="error").invoke(foreign)
     stage.model(on_prior_messages="ignore").invoke(foreign)
@@ -108,8 +113,11 @@ def test_messages_of_another_session_are_told_of_with_both_ids(stage: Stage) -> 
     here = stage.new_session()
     elsewhere = stage.model().invoke("one")
     there = elsewhere.response_metadata["session_id"]
-    with pytest.warns(SessionInputWarning, match=f"{there}.*{here}"):
-        stage.model(session_id=here).invoke([HumanMessage("one"), elsewhere, HumanMessage("two")])
+    given = [HumanMessage("one"), elsewhere, HumanMessage("two")]
+    with pytest.warns(SessionInputWarning, match=f"{there}.*{here}.*To continue the other one, pass its session_id"):
+        stage.model(session_id=here).invoke(given)
+    with pytest.warns(SessionInputWarning, match=f"{there}.*a new session.*session_from_messages=True"):
+        stage.model().invoke(given)
 
 
 @pytest.mark.checklist(41)

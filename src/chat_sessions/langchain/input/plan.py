@@ -53,6 +53,7 @@ class TurnPlan:
                 session_id = call.sessions.of_thread(place)
         prompt.apply_system_policy(model.system)
         prompt.apply_prior_policy(model.on_prior_messages, session_id)
+        prompt.apply_results_policy(model.on_prior_messages)
         exchanges = prompt.exchanges(session_id)
         goes_on = bool(exchanges)
         held, is_known = _session(call, session_id)

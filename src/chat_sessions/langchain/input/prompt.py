@@ -27,6 +27,15 @@ class SessionInputWarning(UserWarning):
     """A part of the input does not reach the remote session. Filter it to silence all such warnings."""
 
 
+_TO_IGNORE = 'on_prior_messages="ignore" silences this'
+_TO_CONTINUE = (
+    "To continue that session, make the model with session_from_messages=True, as create_agent needs it, or pass the "
+    "session_id; a graph with session_node needs `session_id: NotRequired[str]` in its state"
+)
+_TO_CHANGE = "To continue the other one, pass its session_id"
+# What tools that hand a conversation over are called: "transfer_to_sales", "handoff_to_sales".
+_HAND_OFFS = ("transfer", "handoff", "hand_off")
+
 # Between the line that asks and the turn.
 _BETWEEN = frozenset(
     ("asyncio", "chat_sessions", "concurrent", "contextvars", "langchain", "langchain_core", "langgraph")
@@ -57,7 +66,8 @@ class Prompt:
     `messages` are the user's after the last answer, `texts` what they say, and `images` the addresses of what they
     show; several make one prompt. `before` is what is not sent because it comes earlier. Where an agent hands the
     conversation over (by a call of a tool, and its result), they are the user's last, and `after` is what agents said
-    since. `system` is the text of all system messages, None if there are none.
+    since. `results` names the tools whose results come last and hand nothing over: they are not sent. `system` is the
+    text of all system messages, None if there are none.
     """
 
     messages: tuple[BaseMessage, ...]
@@ -66,12 +76,14 @@ class Prompt:
     system: str | None = None
     before: tuple[BaseMessage, ...] = ()
     after: tuple[BaseMessage, ...] = ()
+    results: tuple[str, ...] = ()
 
     @classmethod
     def read(cls, messages: Sequence[BaseMessage]) -> Prompt:
         """Find the prompt. Raises `ConfigurationError` for input that cannot be sent."""
         others = [message for message in messages if not isinstance(message, SystemMessage)]
         end = _before_hand_off(others)
+        results = tuple(_tools_in(others[end:]))
         after: list[BaseMessage] = []
         if end < len(others):
             # An agent that takes over has to answer the user, whatever other agents said in between.
@@ -104,6 +116,7 @@ class Prompt:
             system or None,
             tuple(others[:start]),
             tuple(after),
+            results,
         )
 
     @property
@@ -148,18 +161,29 @@ class Prompt:
                     'state of the graph, or give session_id. on_prior_messages="ignore" silences this',
                 )
             return
-        whose = f"session {last_session_id!r}" if last_session_id else "no session"
         here = f"session {session_id!r}" if session_id else "a new session"
-        # The only sign of a graph whose state has no key for the id: LangGraph drops unknown keys.
-        lost = last_session_id is not None and session_id is None
-        state = "; a graph with session_node needs `session_id: NotRequired[str]` in its state for that" if lost else ""
-        self._tell(
-            policy,
-            f"the messages before the prompt are not sent: the last answer among them comes from {whose}, and this "
-            f"turn runs in {here}, which does not know them. Pass the session_id of that answer to go on with "
-            f"it{state}. "
-            'on_prior_messages="ignore" silences this',
-        )
+        if last_session_id is not None:
+            why = (
+                f"the last answer among them comes from session {last_session_id!r}, and this turn runs in {here}, "
+                f"which does not know them. {_TO_CONTINUE if session_id is None else _TO_CHANGE}"
+            )
+        elif session_id is not None and any(_session_of(message) == session_id for message in unsent):
+            why = f"the last answer among them is of another model, and {here} knows only its own turns"
+        else:
+            why = (
+                f"they are a conversation with another model, which {here} does not know and cannot take in. What it "
+                "has to know belongs in the prompt"
+            )
+        self._tell(policy, f"the messages before the prompt are not sent: {why}. {_TO_IGNORE}")
+
+    def apply_results_policy(self, policy: PriorPolicy) -> None:
+        """Warn that results of tools after the prompt are not sent, unless the tools hand the conversation over."""
+        if policy != "ignore" and self.results:
+            self._tell(
+                policy,
+                f"the result of the tool {self.results[-1]!r} is not sent: a session runs its own tools, and answers "
+                f"what the user said last. If this tool hands the conversation over, {_TO_IGNORE}",
+            )
 
     def apply_system_policy(self, policy: SystemPolicy) -> None:
         """Warn that a system message is not sent, unless it is prepended."""
@@ -228,6 +252,21 @@ def _is_of_user(message: BaseMessage) -> bool:
 def _is_summary(message: BaseMessage) -> bool:
     """Whether a middleware put this message in the place of earlier ones (`SummarizationMiddleware`)."""
     return message.additional_kwargs.get("lc_source") == "summarization"
+
+
+def _tools_in(messages: Sequence[BaseMessage]) -> Iterator[str]:
+    """Yield the tools of these results, without those that hand the conversation over."""
+    called = {
+        call["id"]: call["name"]
+        for message in messages
+        if isinstance(message, AIMessage)
+        for call in message.tool_calls
+    }
+    for message in messages:
+        if isinstance(message, ToolMessage):
+            name = str(message.name or called.get(message.tool_call_id) or "")
+            if not any(word in name.lower() for word in _HAND_OFFS):
+                yield name
 
 
 def _before_hand_off(messages: Sequence[BaseMessage]) -> int:
