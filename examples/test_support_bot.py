@@ -1,4 +1,4 @@
-"""How an application is tested against a service that breaks: run it with `pytest examples/test_support_bot.py`.
+"""How an application is tested against a service that breaks: run it with `pytest test_support_bot.py`.
 
 The fixture `chat_sessions_server` comes with the package.
 """

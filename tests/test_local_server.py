@@ -70,13 +70,14 @@ def test_what_a_client_of_the_local_server_is_told_goes_with_it(server: LocalSer
 
 
 def test_a_client_of_the_local_server_takes_what_any_client_takes(server: LocalServer) -> None:
+    project = str(uuid4())
     sent: list[httpx.Request] = []
     with (
         httpx.Client(event_hooks={"request": [sent.append]}, trust_env=False) as http,
         server.client(
             index_ids=["idx-docs"],
-            project_id="prj-1",
-            organization_id="org-1",
+            project_id=project,
+            organization_id=str(uuid4()),
             headers={"X-Team": "a"},
             http_client=http,
         ) as chat,

@@ -6,9 +6,11 @@ import asyncio
 import os
 import re
 import runpy
+import shutil
 import signal
 import subprocess
 import sys
+from importlib.metadata import entry_points
 from pathlib import Path
 
 import pytest
@@ -21,9 +23,14 @@ ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "examples"
 
 
-def test_the_tests_of_an_application_run_with_the_fixture_of_the_package() -> None:
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "examples/test_support_bot.py"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+def test_the_tests_of_an_application_run_in_a_folder_of_their_own_with_pytest_and_the_package_alone(
+    tmp_path: Path,
+) -> None:
+    shutil.copy(EXAMPLES / "test_support_bot.py", tmp_path)
+    plugins = [entry.name for entry in entry_points(group="pytest11") if entry.value != "chat_sessions.testing.fixture"]
+    without = [option for name in plugins for option in ("-p", f"no:{name}")]
+    command = [sys.executable, "-m", "pytest", "-q", *without, "test_support_bot.py"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout
     assert "2 passed" in done.stdout
 

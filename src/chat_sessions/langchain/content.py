@@ -301,5 +301,6 @@ def attachment(told: object) -> ImageAttachment | None:
 
 
 def document(source: Source) -> Document:
-    """Return a passage as a document; its metadata are `file_name`, `page` and the like, where they are known."""
-    return Document(source.text, id=source.passage_id, metadata={**source.metadata, **source_fields(source)})
+    """Return a passage as a document; `file_name` and `page` are in its metadata even if they are not known."""
+    metadata = {**source.metadata, "file_name": None, "page": None, **source_fields(source)}
+    return Document(source.text, id=source.passage_id, metadata=metadata)

@@ -77,7 +77,8 @@ def source_documents(message: BaseMessage) -> list[Document]:
     """Return the passages behind an answer, each once, in the order in which its tools found them.
 
     They are read from the message itself, so streamed, stored and loaded messages work, and answers that are text only.
-    The metadata are `file_name`, `page`, `page_end` (from 1), `score`, `index_id` and the like, if they are known.
+    The metadata always have `file_name` and `page`, which are None if the tool did not report them; and `page_end`
+    (pages count from 1), `score`, `index_id` and the like, if they are known.
     """
     return [document(source) for source in _sources(message)]
 

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import warnings
+from pathlib import Path
 from typing import Any
 
 import pytest
 from langchain_core.documents import Document
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, message_to_dict, messages_from_dict
 
-from chat_sessions import APIStatusError, NotFoundError
+from chat_sessions import APIStatusError, LocalServer, NotFoundError
 from chat_sessions.core.events import Stop, Text, TextDelta, ToolCall, ToolResult, UserInput
 from chat_sessions.core.models import ImageAttachment, JobMetadata, SessionSummary, Usage
 from chat_sessions.langchain import (
     SessionChatMessageHistory,
+    SessionChatModel,
     SessionLoader,
     SessionMemory,
     aimage_blocks,
@@ -201,6 +203,15 @@ async def test_an_answer_that_is_text_only_has_the_same_passages_and_screenshots
     assert (document.page_content, document.metadata) == ("", {"file_name": "report.pdf", "page": 2})
 
 
+def test_a_passage_of_a_file_without_pages_has_no_page(tmp_path: Path) -> None:
+    (tmp_path / "note.txt").write_text("The warranty lasts 36 months.\n")
+    with LocalServer(indexes={"idx": str(tmp_path)}) as server, server.client() as client:
+        answer = SessionChatModel(client=client).invoke("How long is the warranty?")
+        for told in (answer, text_message(answer)):
+            (document,) = source_documents(told)
+            assert (document.metadata["file_name"], document.metadata["page"]) == ("note.txt", None)
+
+
 def test_a_screenshot_that_is_of_no_passage_is_kept_with_an_answer_that_is_text_only(stage: Stage) -> None:
     picture = ImageAttachment(attachment_name="page_7.jpg", source_id="dfl-7")
     shown = ToolResult(call_id="c2", name="read", result="see the image", image_attachment=picture)
@@ -210,12 +221,7 @@ def test_a_screenshot_that_is_of_no_passage_is_kept_with_an_answer_that_is_text_
 
 
 async def test_the_screenshots_of_an_answer_become_image_blocks_with_a_link_that_opens() -> None:
-    from pathlib import Path
-
     import httpx
-
-    from chat_sessions import LocalServer
-    from chat_sessions.langchain import SessionChatModel
 
     documents = Path(__file__).parents[3] / "examples" / "documents"
     with LocalServer(indexes={"idx": str(documents)}) as server, server.client() as client:

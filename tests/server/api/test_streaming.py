@@ -180,8 +180,12 @@ def test_an_index_that_cannot_be_refreshed_is_skipped(start: Start) -> None:
 @pytest.mark.parametrize(
     ("index_ids", "require_all", "said"),
     [
-        (["idx-gone"], False, "none of the requested indexes can be queried: no idx-gone"),
-        (["idx-docs", "idx-gone"], True, "not all of the requested indexes can be queried: no idx-gone"),
+        (["idx-gone"], False, "none of the requested indexes can be queried: no idx-gone; this server has idx-docs"),
+        (
+            ["idx-docs", "idx-gone"],
+            True,
+            "not all of the requested indexes can be queried: no idx-gone; this server has idx-docs",
+        ),
     ],
 )
 def test_a_turn_without_the_indexes_it_needs_fails_in_its_stop(
@@ -196,6 +200,12 @@ def test_a_turn_without_the_indexes_it_needs_fails_in_its_stop(
     assert events[0]["skipped_index_ids"] == ["idx-gone"]
     assert agent.turns == []
     assert api.history(session_id) == ["user_input", "stop"]
+
+
+def test_a_server_with_many_indexes_names_ten_that_there_are(start: Start) -> None:
+    api = start(indexes={f"idx-{number}": PaperIndex() for number in range(12)})
+    (stop,) = api.ask(api.create(index_ids=["idx-1"]), index_ids=["idx-gone"])
+    assert stop["error"].endswith("idx-8, idx-9 and 2 others")
 
 
 def test_all_required_indexes_there_is_a_turn_like_any_other(api: LocalApi) -> None:

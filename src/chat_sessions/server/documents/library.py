@@ -17,6 +17,8 @@ __all__ = ["IndexSource", "Library"]
 IndexSource = str | PathLike[str] | Index
 """An index as the caller gives it: the path of a folder or a file, or an `Index`."""
 
+# How many ids a message names.
+_SHOWN = 10
 _log = logging.getLogger(__name__)
 
 
@@ -63,6 +65,12 @@ class Library:
             else:
                 found.append(index)
         return found, skipped
+
+    def others(self, index_ids: Sequence[str]) -> str:
+        """Return the ids of the other indexes in words, the first ten of them; empty if there are none."""
+        others = [index_id for index_id in self._indexes if index_id not in index_ids]
+        more = f" and {len(others) - _SHOWN} others" if len(others) > _SHOWN else ""
+        return f"; this server has {', '.join(others[:_SHOWN])}{more}" if others else ""
 
     async def refresh(self, indexes: Sequence[Index]) -> None:
         """Have indexes compared with the disk. What several turns ask for at the same time is done once."""

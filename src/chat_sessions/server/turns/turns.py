@@ -253,7 +253,8 @@ class Turns:
             indexes, skipped = self._library.queryable(index_ids)
             if skipped and (require_all_indexes or not indexes):
                 which = "not all" if indexes else "none"
-                stop = error_stop(f"{which} of the requested indexes can be queried: no {', '.join(skipped)}")
+                missing = f"{which} of the requested indexes can be queried: no {', '.join(skipped)}"
+                stop = error_stop(missing + self._library.others(skipped))
             else:
                 history = await self._store.events(turn.session_id, without=DELTA_TYPES, before_turn=turn.turn_id)
                 is_first = not history
