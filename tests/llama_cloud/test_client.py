@@ -388,3 +388,29 @@ def test_a_retry_prints_nothing_where_no_logging_is_set_up(wire: WireServer) -> 
     wire.on("GET", "/summary", answer(429, None, retry_after="0"), answer(200, SUMMARY))
     done = subprocess.run([sys.executable, "-c", code, wire.url], capture_output=True, text=True, check=True)
     assert (done.stdout, done.stderr) == ("ses-1\n", "")
+
+
+async def test_a_retry_is_logged_with_what_is_sent_again_and_why(
+    chat: AnyChat, wire: WireServer, no_waiting: None, caplog: pytest.LogCaptureFixture
+) -> None:
+    wire.on("GET", "/summary", answer(503, None), answer(429, None, retry_after="7"), answer(200, SUMMARY))
+    await do(chat.get_summary("ses-1"))
+    lines = [record.getMessage() for record in caplog.records if record.name == "chat_sessions.http"]
+    assert [line.partition(" answered ")[0] for line in lines] == ["GET /api/v1/chat/ses-1/summary"] * 2
+    assert " 503: " in lines[0]
+    assert lines[0].endswith(": sending it again")
+    assert " 429: " in lines[1]
+    assert lines[1].endswith(": sending it again in 7 s")
+
+
+async def test_an_error_after_which_nothing_is_sent_again_is_not_logged_as_a_retry(
+    chat: AnyChat, wire: WireServer, no_waiting: None, caplog: pytest.LogCaptureFixture
+) -> None:
+    wire.on("GET", "/summary", answer(404, None))
+    with pytest.raises(NotFoundError):
+        await do(chat.get_summary("ses-1"))
+    assert caplog.records == []
+    wire.on("GET", "/summary", answer(503, None))
+    with pytest.raises(InternalServerError):
+        await do(chat.get_summary("ses-1"))
+    assert len([record for record in caplog.records if record.name == "chat_sessions.http"]) == 2

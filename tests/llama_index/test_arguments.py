@@ -131,3 +131,10 @@ async def test_a_first_turn_without_an_index_creates_no_session_whatever_asks(se
     with pytest.raises(ConfigurationError, match="no index to ask"):
         await SessionAgent(client=chat).run(user_msg="How much?")
     assert list(chat.list()) == []
+
+
+def test_a_string_is_no_list_of_indexes(serve: Serve) -> None:
+    chat = serve()
+    for make in (SessionChatEngine, SessionAgent, SessionMemory):
+        with pytest.raises(ConfigurationError, match="index_ids must be a list of ids; got the string 'idx'"):
+            make(client=chat, index_ids="idx")

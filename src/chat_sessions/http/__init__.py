@@ -3,4 +3,5 @@
 import logging
 
 # Without a logging configuration, Python would print stamina's message on each retry to stderr.
-logging.getLogger("stamina").addHandler(logging.NullHandler())
+for _name in ("stamina", "chat_sessions.http"):
+    logging.getLogger(_name).addHandler(logging.NullHandler())

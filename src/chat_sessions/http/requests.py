@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from functools import lru_cache
 from typing import Protocol
@@ -16,6 +17,8 @@ from chat_sessions.http.settings import Route
 from chat_sessions.session.deadlines import Timeouts
 
 __all__ = ["HTTPSettings", "Requests"]
+
+_log = logging.getLogger("chat_sessions.http")
 
 _READ_BACK_TIMEOUT = 10.0
 _LONGEST_WAIT = 8.0
@@ -128,12 +131,22 @@ class Requests:
     def retry_on(self, call: Call, total: float | None) -> Callable[[Exception], bool | float]:
         """Return whether and when to try again after an error: not where `total` seconds from now end before that."""
         left = remaining(total)
+        tries = 0
 
-        def on(error: Exception) -> bool | float:
+        def delay(error: Exception) -> bool | float:
             wait = retry_delay(call, error)
             time_left = left()
             if wait is False or time_left is None:
                 return wait
             return wait if (self.longest_wait(total) if wait is True else wait) < time_left else False
+
+        def on(error: Exception) -> bool | float:
+            nonlocal tries
+            tries += 1
+            wait = delay(error)
+            # stamina's own line says neither what is sent again nor why.
+            if wait is not False and tries <= self._settings.max_retries:
+                _log.warning("%s: sending it again%s", error, "" if wait is True else f" in {wait:g} s")
+            return wait
 
         return on

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
-from typing import Any, Literal, Self, cast
+from typing import Any, Self, cast
 
 from langchain_core.caches import BaseCache
 from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun, Callbacks
@@ -15,7 +15,7 @@ from langchain_core.outputs import ChatGenerationChunk, ChatResult, LLMResult
 from langchain_core.runnables import Runnable, RunnableConfig
 from langchain_core.runnables.config import ensure_config
 from langchain_core.tools import BaseTool
-from pydantic import BaseModel, Field, PrivateAttr, SkipValidation, field_validator
+from pydantic import BaseModel, Field, PrivateAttr, SkipValidation
 from typing_extensions import Unpack, override
 
 from chat_sessions.core.arguments import checked_fields
@@ -35,6 +35,7 @@ from chat_sessions.langchain.input.call import Call, messages_of, run_configs
 from chat_sessions.langchain.input.prompt import PriorPolicy, SystemPolicy
 from chat_sessions.langchain.input.retry import MessageRetry
 from chat_sessions.langchain.input.sessions import Sessions
+from chat_sessions.langchain.input.tokens import TokenEstimates
 from chat_sessions.langchain.runs.answers import answers, async_answers
 from chat_sessions.langchain.runs.async_drivers import (
     async_answer,
@@ -50,7 +51,7 @@ from chat_sessions.session import Backend, ChatSession
 __all__ = ["SessionChatModel"]
 
 
-class SessionChatModel(BaseChatModel):
+class SessionChatModel(TokenEstimates, BaseChatModel):
     """A hosted chat session, with its agent, tools and history on the server, as a chat model.
 
     ```python
@@ -136,8 +137,7 @@ class SessionChatModel(BaseChatModel):
 
         Raises `ConfigurationError` for an unknown argument, a wrong one, and an async client.
         """
-        # Not in a validator: pydantic's errors quote the input, and there may be a key in it. A traceback may show
-        # local variables.
+        # There may be a key in them: a traceback may show local variables, and pydantic's errors quote the input.
         arguments = cast("ModelArguments", Concealed(arguments))
         with checked_fields("SessionChatModel"):
             super().__init__(**model_arguments(arguments, type(self).model_fields))
@@ -146,13 +146,6 @@ class SessionChatModel(BaseChatModel):
     def from_session(cls, session: ChatSession, **arguments: Any) -> Self:
         """Return a model over your session, which its first turn creates if it does not exist yet."""
         return cls(session=session, **arguments)
-
-    @field_validator("cache")
-    @classmethod
-    def _no_cache(cls, value: BaseCache | bool | None) -> Literal[False]:
-        if value not in (None, False):
-            raise ValueError("a session cannot be cached: the turn would never reach it; leave cache at False")
-        return False
 
     # What LangChain asks of a model about itself.
 

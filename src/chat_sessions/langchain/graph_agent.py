@@ -39,7 +39,7 @@ class GraphAgent:
         """Wrap a graph, which runs once for each turn. Raises `ConfigurationError` for anything else."""
         if not hasattr(graph, "astream") or not hasattr(graph, "aget_state"):
             raise ConfigurationError(
-                f"GraphAgent takes a compiled graph of LangGraph, not a {type(graph).__name__}"
+                f"GraphAgent takes a compiled graph of LangGraph; this is of type {type(graph).__name__}"
                 f"{': call its compile()' if hasattr(graph, 'compile') else ''}"
             )
         self._graph = graph

@@ -6,7 +6,7 @@ The only place in this adapter that names a service, for the client that is made
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypedDict
 
 from pydantic import SecretStr
@@ -17,7 +17,7 @@ from chat_sessions.http.secrets import Concealed
 from chat_sessions.session.backend import Backend
 from chat_sessions.session.deadlines import Timeouts
 
-__all__ = ["ClientArguments", "client_of", "client_or_default"]
+__all__ = ["ClientArguments", "client_of", "client_or_default", "indexes_of"]
 
 
 class ClientArguments(TypedDict, total=False):
@@ -79,6 +79,13 @@ def client_of(
     if (timeout := settings.pop("timeout", None)) is not None:
         settings["timeouts"] = Timeouts(first_event=timeout, idle=timeout)
     return client_or_default(client, **settings)
+
+
+def indexes_of(index_ids: Sequence[str] | None) -> tuple[str, ...] | None:
+    """Return the ids as a tuple. Raises `ConfigurationError` for a string, whose letters would be ids."""
+    if isinstance(index_ids, str):
+        raise ConfigurationError(f"index_ids must be a list of ids; got the string {index_ids!r}")
+    return None if index_ids is None else tuple(index_ids)
 
 
 def client_or_default(client: Backend | None, **settings: Any) -> Backend:

@@ -40,7 +40,7 @@ class WorkflowAgent:
         """Wrap a workflow, which runs once for each turn. Raises `ConfigurationError` for anything else."""
         if not isinstance(workflow, Workflow):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise ConfigurationError(
-                f"WorkflowAgent takes an agent or workflow of LlamaIndex, not a {type(workflow).__name__}"
+                f"WorkflowAgent takes an agent or workflow of LlamaIndex; this is of type {type(workflow).__name__}"
             )
         self._workflow = workflow
 

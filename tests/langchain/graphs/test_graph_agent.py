@@ -118,5 +118,7 @@ def test_a_session_of_the_graph_is_used_like_any_other(tmp_path: Path) -> None:
 
 
 def test_a_graph_that_is_not_compiled_is_refused_with_what_to_do() -> None:
-    with pytest.raises(ConfigurationError, match=r"not a StateGraph: call its compile\(\)"):
+    with pytest.raises(ConfigurationError, match=r"of type StateGraph: call its compile\(\)"):
         GraphAgent(StateGraph(MessagesState))
+    with pytest.raises(ConfigurationError, match="this is of type object"):
+        GraphAgent(object())

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import inspect
 import pickle
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from langchain_core.messages import HumanMessage
+from langchain_core.messages import AIMessage, HumanMessage, trim_messages
 from pydantic import BaseModel
 
 from chat_sessions import ConfigurationError, LlamaCloudChat, Timeouts
@@ -165,3 +166,45 @@ def test_the_profile_says_what_a_session_cannot_do(stage: Stage) -> None:
     profile: Any = stage.model().profile
     assert (profile["tool_calling"], profile["structured_output"], profile["image_inputs"]) == (False, False, False)
     assert "profile" not in stage.model().model_dump()
+
+
+@pytest.mark.parametrize(
+    ("field", "says"),
+    [
+        ({"index_ids": "idx-docs"}, "index_ids must be a list of index ids, got the string 'idx-docs'"),
+        ({"index_ids": 3}, "SessionChatModel: index_ids: Input should be a valid list"),
+        ({"system": "drop"}, "SessionChatModel: system: Input should be 'warn', 'prepend' or 'error'"),
+        ({"cache": True}, "a session cannot be cached"),
+    ],
+)
+def test_a_value_that_a_field_does_not_take_is_an_error_like_every_other(
+    stage: Stage, field: dict[str, Any], says: str
+) -> None:
+    with pytest.raises(ConfigurationError, match=says):
+        stage.model(**field)
+
+
+def test_what_a_field_does_not_take_is_not_quoted(stage: Stage) -> None:
+    # Not whole in this file, which a traceback quotes, too.
+    key = "-".join(("llx", "secret"))
+    with pytest.raises(ConfigurationError, match="SessionChatModel: session_id") as raised:
+        stage.model(session_id=[key])
+    assert key not in "".join(traceback.format_exception(raised.value))
+
+
+def test_tokens_are_estimated_without_another_package(stage: Stage) -> None:
+    model = stage.model()
+    assert model.get_num_tokens("twelve chars") == 3
+    messages = [HumanMessage("a" * 400), AIMessage("b" * 400), HumanMessage("c" * 400)]
+    assert 300 < model.get_num_tokens_from_messages(messages) < 350
+    kept = trim_messages(messages, max_tokens=150, token_counter=model, strategy="last")
+    assert kept == messages[-1:]
+    with pytest.raises(NotImplementedError, match="get_num_tokens estimates how many"):
+        model.get_token_ids("one")
+
+
+def test_tokens_are_counted_as_the_model_is_told(stage: Stage) -> None:
+    model = stage.model(custom_get_token_ids=lambda text: [0] * len(text.split()))
+    assert model.get_num_tokens("one two three") == 3
+    assert model.get_num_tokens_from_messages([HumanMessage("one two")]) == 3
+    assert model.get_token_ids("one two") == [0, 0]

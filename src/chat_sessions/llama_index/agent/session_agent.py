@@ -26,7 +26,7 @@ from chat_sessions.llama_index._compat import MEMORY, RAN_TOOLS
 from chat_sessions.llama_index.agent.report import Report
 from chat_sessions.llama_index.agent.sent_prompt import SentPrompt
 from chat_sessions.llama_index.answers.async_answer import AsyncAnswer
-from chat_sessions.llama_index.arguments import client_or_default
+from chat_sessions.llama_index.arguments import client_or_default, indexes_of
 from chat_sessions.llama_index.memory.history import ChatHistoryPolicy, history_problem
 from chat_sessions.llama_index.memory.run_memory import RunMemory
 from chat_sessions.llama_index.messages import answer_message, chat_response, messages_of, prompt_of
@@ -128,6 +128,7 @@ class SessionAgent(BaseWorkflowAgent):
             raise ConfigurationError(f'on_chat_history={on_chat_history!r}: use "error", "warn" or "ignore"')
         if wait_if_busy is not None:
             check_wait(wait_if_busy)
+        indexes = indexes_of(index_ids)
         client = client_or_default(client)
         with checked_fields("SessionAgent"):
             super().__init__(  # pyright: ignore[reportUnknownMemberType] - the base class takes functions of anything
@@ -141,7 +142,7 @@ class SessionAgent(BaseWorkflowAgent):
                 **settings,
             )
         self._client = client
-        self._index_ids = None if index_ids is None else tuple(index_ids)
+        self._index_ids = indexes
         self._session_id = session_id
         self._on_chat_history = on_chat_history
         self._wait_if_busy = wait_if_busy
