@@ -14,7 +14,7 @@ DOCUMENTS = Path(__file__).with_name("documents")
 async def main() -> None:
     with LocalServer(indexes={"idx-docs": DOCUMENTS}) as server, server.client() as chat:
         model = SessionChatModel(client=chat)
-        events = model.astream_events("How many employees are there?", version="v2")
+        events = model.astream_events("How long is the warranty?", version="v2")
         async for event in events:
             depth = "  " * len(event["parent_ids"])
             if event["event"] in ("on_chat_model_start", "on_chat_model_end", "on_tool_end"):

@@ -13,7 +13,7 @@ from chat_sessions import LocalServer
 from chat_sessions.llama_index import SessionAgent
 
 DOCUMENTS = Path(__file__).with_name("documents")
-QUESTIONS = ("What was the revenue in 2025?", "How many employees are there?")
+QUESTIONS = ("What was the revenue in 2025?", "How long is the warranty?")
 
 
 async def main() -> None:

@@ -22,7 +22,7 @@ CLAIMS: list[tuple[str, str]] = [
     ("one session, two frameworks", "tests/docs/test_docs.py::test_the_code_of_the_page_runs"),
     ("opens [a page](docs/web.md) over your files", "tests/cli/commands/test_ui.py::*"),
     ("Tokens arrive as the service writes them", "tests/session/test_turn_stream.py::test_the_first_event_is_here_before_the_second_is_sent"),
-    ("in every surface, sync and async", "tests/faults/test_adapters.py::test_a_turn_cut_around_each_event_is_whole_through_each_entry_point"),
+    ("in both frameworks, the client, the shell and the page, sync and async", "tests/faults/test_adapters.py::test_a_turn_cut_around_each_event_is_whole_through_each_entry_point"),
     ("**You see the remote tools.** Each tool run is a trace in your framework's callbacks", "tests/llama_index/test_trace_contents.py::*"),
     ("file, page, score, page image", "tests/test_local_server.py::test_a_question_about_page_3_of_a_pdf_has_that_page_as_its_source_and_a_screenshot_that_opens"),
     ("A prompt is sent once", "tests/faults/test_simulated.py::test_any_faults_on_any_service_are_told_truly_and_no_prompt_is_sent_twice"),
