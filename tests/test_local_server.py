@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import inspect
 from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
-from typing import Any
 from uuid import uuid4
 
 import httpx
@@ -15,7 +13,6 @@ import pytest
 from PIL import Image
 
 from chat_sessions import ConfigurationError, LocalServer, NotFoundError, Timeouts, TurnFailed, UnprocessableEntityError
-from chat_sessions.server import ServerThread
 
 DOCUMENTS = Path(__file__).parents[1] / "examples" / "documents"
 QUESTION = "What was revenue in Q3 2025?"
@@ -89,13 +86,6 @@ def test_a_client_of_the_local_server_takes_what_any_client_takes(server: LocalS
         chat.session().ask(QUESTION)
     with server.client(max_prompt_chars=None) as chat, pytest.raises(UnprocessableEntityError):
         chat.session().ask("a" * 1001)
-
-
-def test_a_local_server_takes_what_its_thread_takes_and_its_errors_name_it() -> None:
-    assert inspect.signature(LocalServer) == inspect.signature(ServerThread)
-    missing: Any = LocalServer
-    with pytest.raises(TypeError, match=r"LocalServer\.__init__\(\) missing .* 'indexes'"):
-        missing()
 
 
 def test_no_proxy_of_the_environment_comes_between(server: LocalServer, monkeypatch: pytest.MonkeyPatch) -> None:

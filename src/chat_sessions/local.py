@@ -3,22 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from os import PathLike
-from typing import TYPE_CHECKING
 
 import httpx
-from pydantic import SecretStr
 
-from chat_sessions.http.secrets import as_secret
 from chat_sessions.llama_cloud import LlamaCloudChat
 from chat_sessions.llama_cloud.settings import MOST_INDEXES
 from chat_sessions.server import ServerThread
 from chat_sessions.session import Timeouts
-
-if TYPE_CHECKING:
-    from chat_sessions.server import Agent, Behaviour, Limits
-    from chat_sessions.server.documents.library import IndexSource
-    from chat_sessions.testing.fault import Fault
 
 __all__ = ["LocalServer"]
 
@@ -33,36 +24,6 @@ class LocalServer(ServerThread):
 
     It needs no key, no account and no model. See `ServerThread` for the arguments and what they raise.
     """
-
-    # So that an error of Python's names this class, and not its base.
-    def __init__(
-        self,
-        *,
-        indexes: Mapping[str, IndexSource],
-        agent: Agent | None = None,
-        store: str | None = None,
-        api_key: str | SecretStr | None = None,
-        behaviour: Behaviour | None = None,
-        faults: Sequence[Fault | Sequence[Fault]] | None = None,
-        port: int = 0,
-        attachment_lifetime: float = 3600.0,
-        limits: Limits | None = None,
-        index_store: str | PathLike[str] | None = None,
-    ) -> None:
-        # A traceback may show local variables.
-        api_key = as_secret(api_key)
-        super().__init__(
-            indexes=indexes,
-            agent=agent,
-            store=store,
-            api_key=api_key,
-            behaviour=behaviour,
-            faults=faults,
-            port=port,
-            attachment_lifetime=attachment_lifetime,
-            limits=limits,
-            index_store=index_store,
-        )
 
     def client(
         self,

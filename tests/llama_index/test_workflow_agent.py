@@ -104,5 +104,5 @@ def test_a_session_of_the_workflow_is_used_like_any_other(tmp_path: Any) -> None
 
 
 def test_what_is_no_workflow_is_refused() -> None:
-    with pytest.raises(ConfigurationError, match="takes an agent or workflow of LlamaIndex, this is of type str"):
+    with pytest.raises(ConfigurationError, match="takes an agent or workflow of LlamaIndex; this is of type str"):
         WorkflowAgent("agent")  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]

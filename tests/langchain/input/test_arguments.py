@@ -171,7 +171,7 @@ def test_the_profile_says_what_a_session_cannot_do(stage: Stage) -> None:
 @pytest.mark.parametrize(
     ("field", "says"),
     [
-        ({"index_ids": "idx-docs"}, "index_ids must be a list of index ids, got the string 'idx-docs'"),
+        ({"index_ids": "idx-docs"}, "SessionChatModel: index_ids: Input should be a valid list"),
         ({"index_ids": 3}, "SessionChatModel: index_ids: Input should be a valid list"),
         ({"system": "drop"}, "SessionChatModel: system: Input should be 'warn', 'prepend' or 'error'"),
         ({"cache": True}, "a session cannot be cached"),

@@ -132,8 +132,6 @@ def model_arguments(given: Mapping[str, Any], fields: Iterable[str]) -> dict[str
     """
     fields = frozenset(fields)
     taken: dict[str, Any] = Concealed()
-    if isinstance(index_ids := given.get("index_ids"), str):
-        raise ConfigurationError(f"index_ids must be a list of index ids, got the string {index_ids!r}")
     client: dict[str, Any] = Concealed()
     for name in given:  # not the values: a traceback may show local variables
         if name in fields:
@@ -145,7 +143,9 @@ def model_arguments(given: Mapping[str, Any], fields: Iterable[str]) -> dict[str
         else:
             _refuse_unknown("SessionChatModel", name, fields | _CLIENT)
     if taken.pop("cache", None) not in (None, False):
-        raise ConfigurationError("a session cannot be cached: the turn would never reach it; leave cache at False")
+        raise ConfigurationError(
+            "cache: a session cannot be cached: the turn would never reach it; leave cache at False"
+        )
     if (wait := taken.get("wait_if_busy")) is not None:
         check_wait(wait)
     for name in ("client", "session"):
