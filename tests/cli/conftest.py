@@ -185,7 +185,7 @@ def program(tmp_path: Path) -> Iterator[Program]:
 
 
 class ScriptedAgent:
-    """Gives `events`; those after the first `held` wait until `release` is called, which is once the first are read.
+    """Gives `events`; those after the first `held` wait until `release` is called.
 
     `left` is set when the turn has ended or was cancelled.
     """
@@ -194,11 +194,13 @@ class ScriptedAgent:
         self._events = events
         self._held = held
         self._gate: tuple[asyncio.AbstractEventLoop, asyncio.Event] | None = None
+        self._begun = threading.Event()
         self.left = threading.Event()
 
     async def run(self, turn: AgentTurn) -> AsyncIterator[Event]:
         gate = asyncio.Event()
         self._gate = asyncio.get_running_loop(), gate
+        self._begun.set()
         try:
             for number, event in enumerate(self._events):
                 if number == self._held:
@@ -208,6 +210,7 @@ class ScriptedAgent:
             self.left.set()
 
     def release(self) -> None:
+        assert self._begun.wait(timeout=30)
         assert self._gate is not None
         loop, gate = self._gate
         loop.call_soon_threadsafe(gate.set)

@@ -104,7 +104,7 @@ def _report(error: BaseException) -> None:
         return
     terminal = Terminal()
     if isinstance(error, KeyboardInterrupt):
-        terminal.note("Interrupted", "yellow")
+        terminal.note(str(error) or "Interrupted", "yellow")
     elif isinstance(error, ChatSessionsError):
         terminal.error(str(error))
     elif isinstance(error, OSError):

@@ -196,7 +196,7 @@ class TurnState:
         if busy.is_waiting and not self._has_noted_wait:
             self._has_noted_wait = True
             _log.info(
-                "session %s still runs another turn: waiting for its end, for up to %g s (wait_if_busy)",
+                "session %s is still answering an earlier question; this one waits for that, for up to %g s",
                 self.session_id,
                 busy.limit,
             )

@@ -110,9 +110,39 @@ def test_ctrl_c_closes_the_connection_and_keeps_what_came(program: Program, serv
     program.interrupt(process)
     result = program.finish(process)
     assert result.code == 130
-    assert result.err.endswith("Interrupted\n")
     # The agent is cancelled when its client has gone, and by nothing else here.
     assert agent.left.wait(timeout=30)
+
+
+def test_ctrl_c_says_that_the_service_may_still_be_answering(program: Program, serving: Serving) -> None:
+    agent = ScriptedAgent([TextDelta(content="First,"), TextDelta(content=" last."), DONE], held=1)
+    process = program.start("ask", "hello", "-i", "idx-docs", *at(serving(agent)))
+    assert process.stdout is not None
+    process.stdout.read(len("First,"))
+    program.interrupt(process)
+    result = program.finish(process)
+    assert result.code == 130
+    assert "Stopped reading. The service may still be answering; the next question waits for it" in result.err
+    assert "Interrupted" not in result.err
+    agent.release()
+
+
+def test_a_question_that_waits_for_an_earlier_turn_says_so_and_is_not_sent_when_interrupted(
+    program: Program, serving: Serving
+) -> None:
+    agent = ScriptedAgent([TextDelta(content="First,"), TextDelta(content=" last."), DONE], held=1)
+    server = serving(agent)
+    first = program.start("ask", "hello", "-i", "idx-docs", *at(server))
+    assert first.stdout is not None
+    first.stdout.read(len("First,"))
+    second = program.start("ask", "and then?", "-c", *at(server))
+    assert second.stderr is not None
+    assert any("is still answering an earlier question; this one waits for that, for up to" in line for line in second.stderr)
+    program.interrupt(second)
+    result = program.finish(second)
+    assert (result.code, result.err) == (130, "Interrupted: the question was not sent.\n")
+    agent.release()
+    assert program.finish(first).code == 0
 
 
 def test_a_reader_that_goes_away_ends_the_program_quietly(program: Program, serving: Serving) -> None:

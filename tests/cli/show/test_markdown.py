@@ -81,6 +81,15 @@ def test_an_answer_that_comes_piece_by_piece_looks_in_the_end_as_if_it_had_come_
     assert shown(list(ANSWER), height=height) == shown([ANSWER])
 
 
+def test_keys_that_the_terminal_echoes_meanwhile_leave_the_answer_whole() -> None:
+    file = io.StringIO()
+    stream = MarkdownStream(Console(file=file, force_terminal=True, width=60, color_system=None))
+    stream.feed("The warranty lasts")
+    file.write("^C")
+    stream.finish()
+    assert left_on_screen(file.getvalue(), width=60) == "The warranty lasts"
+
+
 def test_text_shows_before_its_block_is_complete() -> None:
     file = io.StringIO()
     stream = MarkdownStream(Console(file=file, force_terminal=True, width=60, color_system=None))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Generator
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from typing import Annotated
 
 import typer
@@ -107,7 +107,9 @@ def show_turn(service: Service, stream: TurnStream, terminal: Terminal) -> Turn:
     printer = AnswerPrinter(terminal)
     waits = True
     try:
-        with service.turn(stream):
+        with ExitStack() as sent:
+            with terminal.working("Waiting for the service"):
+                sent.enter_context(service.turn(stream))
             events = iter(stream)
             while True:
                 # Not within a line: the sign would overwrite it.

@@ -108,10 +108,10 @@ class _Chat:
                 stream = self.session.stream(check_question(line, self.prompt_limit))
                 with answerable(self.service, stream, self.terminal):
                     self.last = show_turn(self.service, stream, self.terminal)
-        except KeyboardInterrupt:
+        except KeyboardInterrupt as interrupt:
             if not self.terminal.is_interactive:
                 raise
-            self.terminal.note("Interrupted: this turn ends here.", "yellow")
+            self.terminal.note(str(interrupt) or "Interrupted", "yellow")
         except ChatSessionsError as error:
             code = exit_code(error)
             if code in (ExitCode.NO_ACCESS, ExitCode.NOT_FOUND):

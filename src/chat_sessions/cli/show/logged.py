@@ -12,22 +12,29 @@ __all__ = ["logged"]
 
 
 @contextmanager
-def logged(name: str, terminal: Terminal) -> Generator[None]:
-    """Show the warnings of this logger meanwhile, a line each, without tracebacks."""
+def logged(name: str, terminal: Terminal, level: int = logging.WARNING) -> Generator[None]:
+    """Show what this logger logs meanwhile, from this level on: a line each, without tracebacks."""
     logger, handler = logging.getLogger(name), _Handler(terminal)
+    usual = logger.level
     logger.addHandler(handler)
+    logger.setLevel(level)
     try:
         yield
     finally:
+        logger.setLevel(usual)
         logger.removeHandler(handler)
 
 
 class _Handler(logging.Handler):
     def __init__(self, terminal: Terminal) -> None:
-        super().__init__(logging.WARNING)
+        super().__init__()
         self._terminal = terminal
 
     def emit(self, record: logging.LogRecord) -> None:
         error = record.exc_info[1] if record.exc_info else None
         reason = f": {type(error).__name__}: {error}" if error else ""
-        self._terminal.warn(" ".join(f"{record.getMessage()}{reason}".split()))
+        text = " ".join(f"{record.getMessage()}{reason}".split())
+        if record.levelno < logging.WARNING:
+            self._terminal.note(f"{text[:1].upper()}{text[1:]}")
+        else:
+            self._terminal.warn(text)

@@ -80,8 +80,10 @@ class MarkdownStream:
                 self._console.print(Text(block.strip("\n")), soft_wrap=True)
 
     def _tail(self) -> Group:
-        rows = max(self._console.height - 2, 1)
-        return Group(*([] if self._is_first else [""]), _LastRows(_Answer(self._text), rows))
+        rows = max(self._console.height - 3, 1)
+        # The cursor waits on a line of its own, which is erased with the rest: keys typed meanwhile, such as ^C, are
+        # echoed there.
+        return Group(*([] if self._is_first else [""]), _LastRows(_Answer(self._text), rows), "")
 
 
 class _LastRows:

@@ -66,13 +66,15 @@ def waiting_runs(client: OpenHandsChat, session_id: str) -> list[ToolRun]:
     return [run for run in turns[-1].tool_runs if run.result is None] if turns else []
 
 
-def _interrupt(client: OpenHandsChat, session_id: str, terminal: Terminal) -> None:
-    """Interrupt a session's run, or warn that it may continue."""
+def _interrupt(client: OpenHandsChat, session_id: str, terminal: Terminal) -> bool:
+    """Interrupt a session's run; returns whether it has ended, and warns if it may continue."""
     try:
         with terminal.working("Interrupting the agent"):
             client.interrupt(session_id)
     except ChatSessionsError as error:
         terminal.warn(f"the agent could not be interrupted and may continue: {error}")
+        return False
     except KeyboardInterrupt:
         terminal.warn("the agent may continue until the model has answered")
-        raise
+        return False
+    return True

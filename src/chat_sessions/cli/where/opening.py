@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Generator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -44,7 +45,7 @@ def open_service(
         opened = open_local(where, terminal, documents=documents)
     else:
         opened = _open_cloud(where)
-    with logged("chat_sessions.session", terminal), opened as service:
+    with logged("chat_sessions.session", terminal, logging.INFO), opened as service:
         if not service.is_local:
             terminal.note(service.name)
         yield service

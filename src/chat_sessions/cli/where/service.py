@@ -32,7 +32,7 @@ class Service:
     - `options`: the options that lead back to it, each with a space before it.
     - `index_ids`: the indexes that the command named, or None.
     - `lock`: what to hold during a turn, so that no other process opens the store.
-    - `interrupt`: stops a session's run where closing the stream is not enough.
+    - `interrupt`: stops a session's run where closing the stream is not enough; returns whether it has ended.
     """
 
     client: LlamaCloudChat | OpenHandsChat
@@ -41,7 +41,7 @@ class Service:
     is_local: bool = False
     index_ids: tuple[str, ...] | None = None
     lock: Callable[[], AbstractContextManager[None]] = nullcontext
-    interrupt: Callable[[str], None] | None = None
+    interrupt: Callable[[str], bool] | None = None
 
     @property
     def openhands(self) -> OpenHandsChat | None:
@@ -72,17 +72,35 @@ class Service:
 
     @contextmanager
     def turn(self, stream: TurnStream) -> Generator[None]:
-        """Send a turn and close it at the end. On Ctrl-C, also interrupt its run at the service."""
+        """Send a turn and close it at the end. On Ctrl-C, also interrupt its run at the service.
+
+        The `KeyboardInterrupt` says what became of the turn.
+        """
         is_sent = False
         try:
             with self.lock(), stream:
                 is_sent = True
                 yield
         except KeyboardInterrupt:
-            # A question that waits for an earlier run must not interrupt that run.
-            if is_sent and self.interrupt is not None and stream.session_id is not None:
-                self.interrupt(stream.session_id)
-            raise
+            raise KeyboardInterrupt(self._left(stream, is_sent=is_sent)) from None
+
+    def _left(self, stream: TurnStream, *, is_sent: bool) -> str:
+        """Interrupt the turn that was left, and say what becomes of it."""
+        if stream.landed is False:
+            return "Interrupted: the question was not sent."
+        if self.is_local:
+            return "Interrupted: this turn ends here."
+        if self.openhands is None:
+            return "Stopped reading. The service may still be answering; the next question waits for it."
+        # A question that waits for an earlier run must not interrupt that run.
+        if (
+            is_sent
+            and self.interrupt is not None
+            and stream.session_id is not None
+            and self.interrupt(stream.session_id)
+        ):
+            return "Interrupted: this turn ends here."
+        return "Stopped reading. The agent may continue."
 
     @contextmanager
     def looking_up(self, name: str) -> Generator[str]:
