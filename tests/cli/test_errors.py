@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import threading
 from pathlib import Path
 
 import pytest
 
+from chat_sessions import LocalServer
 from chat_sessions.core.events import Stop, TextDelta
 from chat_sessions.core.models import Usage
-from tests.cli.conftest import DOCUMENTS, Commands, Program, ScriptedAgent, Serving, at
+from tests.cli.conftest import DOCUMENTS, KEY, Commands, Program, ScriptedAgent, Serving, at
 from tests.wire_server import Connection, Request, WireServer
 
 ELSEWHERE = ("--base-url", "http://127.0.0.1:9", "--api-key", "k")
@@ -50,7 +52,11 @@ def test_bad_input_is_named(program: Program, arguments: list[str], code: int, s
         (["ask", " \n ", "-i", str(DOCUMENTS)], 2, "the question is empty"),
         (["ask", "-", "-i", str(DOCUMENTS)], 2, "the question is empty"),
         (["ask", "hello", *ELSEWHERE], 2, "name an index with --index ID, or a session with --session ID"),
-        (["ask", "hello", "-i", str(DOCUMENTS), *ELSEWHERE], 2, "add --local"),
+        (
+            ["ask", "hello", "-i", str(DOCUMENTS), *ELSEWHERE],
+            2,
+            "leave out --api-key and --base-url to ask your own files",
+        ),
         (
             ["ask", "hello", "-i", str(DOCUMENTS), "--json", "--json-events"],
             2,
@@ -61,8 +67,14 @@ def test_bad_input_is_named(program: Program, arguments: list[str], code: int, s
         (["sessions", "delete", "ses-nowhere", "--yes"], 4, "no session 'ses-nowhere' on this machine"),
         (["serve", "nowhere"], 4, "no folder or file 'nowhere'"),
         (["serve", "a/b=" + str(DOCUMENTS)], 2, "is not an index id"),
-        (["serve", str(DOCUMENTS), "--host", "0.0.0.0"], 2, "give an api_key of your own"),
+        (["serve", str(DOCUMENTS), "--host", "0.0.0.0"], 2, "choose the key that they must send with --api-key"),
         (["serve", str(DOCUMENTS), "--store", "mysql://host/db"], 2, "name a file"),
+        (["serve", str(DOCUMENTS), "--port", "99999"], 2, "'--port': "),
+        (["ask", "hello", "-i", str(DOCUMENTS), "--region", "mars"], 2, "--region mars: the regions are us and eu"),
+        (["ask", "hello", "-i", str(DOCUMENTS), "--region", "eu"], 2, "leave out --region to ask your own files"),
+        (["ask", "hello", "--local", "--region", "eu"], 2, "--local cannot be combined with --region"),
+        (["ask", "how", "long", "-i", str(DOCUMENTS)], 2, "put the question in quotes"),
+        (["ask", "hello", "-i", str(DOCUMENTS), "--timeout", "abc"], 2, "'--timeout': "),
         (["demo", "nowhere"], 4, "no folder or file 'nowhere'"),
         (["demo", str(DOCUMENTS)], 2, "--question"),
     ],
@@ -130,7 +142,43 @@ def test_a_prompt_that_the_service_refuses_is_told_with_the_services_reason(
     first = command("ask", "What is the operating margin?", "-i", "idx-docs", *at(server))
     other = command("ask", "hello", "-s", first.session_id, "-i", "idx-other", *at(server))
     assert other.code == 2
-    assert "locked" in other.err
+    assert "Error: this session asks idx-docs, not idx-other; leave out --index" in other.err
+
+
+def test_a_session_over_another_folder_is_named_with_what_to_do(command: Commands, tmp_path: Path) -> None:
+    for name in ("mine", "other"):
+        (tmp_path / "work" / name).mkdir()
+        (tmp_path / "work" / name / "tea.md").write_text("# Tea\n\nGreen tea is brewed with water of 80 degrees.\n")
+    command("ask", "How is green tea brewed?", "-i", "mine")
+    result = command("ask", "And black tea?", "-i", "other", "-c", "-q")
+    assert result.code == 2
+    assert result.err == (
+        "Error: this session asks mine, not other; leave out --index, or leave out --session and --continue to begin a "
+        "new session\n"
+    )
+
+
+def test_a_server_with_one_index_is_asked_without_naming_it(command: Commands, serving: Serving) -> None:
+    assert "14.3 %" in command("ask", "What was the operating margin in Q3 2025?", *at(serving())).out
+
+
+def test_a_server_with_several_indexes_lists_them(command: Commands) -> None:
+    with LocalServer(indexes={"idx-a": DOCUMENTS, "idx-b": DOCUMENTS}, api_key=KEY) as server:
+        unnamed = command("ask", "hello", *at(server))
+        unknown = command("ask", "hello", "-i", "idx-docs", *at(server))
+    assert unnamed.code == 2
+    assert "or a session with --session ID; the service has idx-a, idx-b" in unnamed.err
+    assert unknown.code == 1
+    assert "Warning: the service has these indexes: idx-a, idx-b" in unknown.err
+
+
+def test_a_folder_that_may_not_be_read_is_named(command: Commands, tmp_path: Path) -> None:
+    (tmp_path / "work" / "locked").mkdir(mode=0)
+    result = command("ask", "hello", "-i", "locked")
+    if os.access(tmp_path / "work" / "locked", os.R_OK):
+        pytest.skip("this user may read everything")
+    assert "no file in it can be read" in result.err
+    assert "no permission to read it" in result.err
 
 
 def test_a_port_that_is_taken_is_named(program: Program) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from typer.core import TyperCommand, TyperGroup
@@ -11,6 +12,25 @@ __all__ = ["CommandGroup", "GroupedCommand", "examples"]
 
 class GroupedCommand(TyperCommand):
     """A command whose options stand below the heading that their `rich_help_panel` names."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Parse the arguments. Errors in what a user typed are put plainly."""
+        try:
+            parsed: list[str] = super().parse_args(ctx, args)
+        except Exception as error:
+            message = getattr(error, "message", None)
+            if isinstance(message, str):
+                error.message = self._plainly(message)  # type: ignore[attr-defined]
+            raise
+        return parsed
+
+    def _plainly(self, message: str) -> str:
+        if "unexpected extra argument" in message and any(known.name == "question" for known in self.params):
+            return f"{message}; put the question in quotes"
+        message = re.sub(
+            r"Input should be a valid (\w+), unable to parse string as an? \w+", r"it must be a \1", message
+        )
+        return message.replace("Input should be", "it must be")
 
     # `Any`: these classes are typer's own copies of click's, or click's, by its version.
     def format_options(self, ctx: Any, formatter: Any) -> None:

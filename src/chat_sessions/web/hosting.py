@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import secrets
 import socket
 from collections.abc import Callable
@@ -37,7 +38,12 @@ class Listener:
             self.socket.bind(address)
         except (OSError, OverflowError) as error:
             self.socket.close()
-            raise ConfigurationError(f"port {port} cannot be used ({error}); {option} 0 takes a free one") from error
+            reason = f"cannot be used ({error})"
+            if isinstance(error, OSError) and error.errno == errno.EADDRINUSE:
+                reason = f"is already in use on {host}"
+            raise ConfigurationError(
+                f"port {port} {reason}; choose another with {option}, or 0 for a free one"
+            ) from error
         self.port: int = self.socket.getsockname()[1]
         self.token = secrets.token_urlsafe(24)
         self._host = host

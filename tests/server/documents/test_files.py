@@ -79,7 +79,7 @@ class TestFindingFiles:
     def test_a_folder_that_may_not_be_opened_is_skipped_with_a_warning(self, tmp_path: Path) -> None:
         write(tmp_path / "open.md", "text")
         (tmp_path / "locked").mkdir(mode=0)
-        assert find_files(tmp_path)[1] == ["locked: skipped, it may not be read (permission denied)"]
+        assert find_files(tmp_path)[1] == ["locked: skipped, no permission to read it"]
 
     def test_no_more_files_are_read_than_the_limit(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         for number in range(4):

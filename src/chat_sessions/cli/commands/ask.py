@@ -14,13 +14,20 @@ from chat_sessions.cli.errors import handle_errors
 from chat_sessions.cli.show.answer import AnswerPrinter, show_outcome
 from chat_sessions.cli.show.json import dump, turn_report
 from chat_sessions.cli.show.terminal import Terminal
+from chat_sessions.cli.show.text import one_line
 from chat_sessions.cli.where.agent import AgentOptions
 from chat_sessions.cli.where.choice import Where
 from chat_sessions.cli.where.openhands import waiting_runs
 from chat_sessions.cli.where.opening import open_service
 from chat_sessions.cli.where.service import Service
 from chat_sessions.cli.where.session_names import LAST
-from chat_sessions.core.errors import ChatSessionsError, ConfigurationError, ConflictError, TurnFailed
+from chat_sessions.core.errors import (
+    ChatSessionsError,
+    ConfigurationError,
+    ConflictError,
+    TurnFailed,
+    UnprocessableEntityError,
+)
 from chat_sessions.core.events import TextDelta, ThinkingDelta, dump_event
 from chat_sessions.core.turn import Turn
 from chat_sessions.session import TurnStream
@@ -128,10 +135,19 @@ def show_turn(service: Service, stream: TurnStream, terminal: Terminal) -> Turn:
 
 @contextmanager
 def answerable(service: Service, stream: TurnStream, terminal: Terminal) -> Generator[None]:
-    """Say how to answer an agent that waits for permission if that is why the turn failed."""
+    """Say what to do about a turn that failed: answer an agent that waits for permission, or name other indexes."""
     try:
         yield
+    except UnprocessableEntityError:
+        reason: str | None = None
+        with suppress(ChatSessionsError):
+            reason = service.other_indexes(stream.session_id)
+        if reason is not None:
+            raise ConfigurationError(reason) from None
+        raise
     except (TurnFailed, ConflictError):
+        if stream.turn.skipped_index_ids and (found := service.offered()):
+            terminal.warn(f"the service has these indexes: {', '.join(one_line(index_id, 120) for index_id in found)}")
         if service.openhands is not None and stream.session_id is not None:
             with suppress(ChatSessionsError):
                 if waiting_runs(service.openhands, stream.session_id):

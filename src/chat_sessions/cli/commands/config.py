@@ -17,6 +17,7 @@ from chat_sessions.cli.show.terminal import Terminal
 from chat_sessions.cli.show.text import one_line
 from chat_sessions.cli.where.config_file import NAMES, SECRETS, Config, config_path
 from chat_sessions.core.errors import ConfigurationError
+from chat_sessions.llama_cloud.settings import REGIONS
 
 __all__ = ["app"]
 
@@ -31,6 +32,12 @@ app = typer.Typer(
 _Name = Annotated[
     str, typer.Argument(metavar="NAME", autocompletion=lambda: list(NAMES), help=f"One of {', '.join(NAMES)}.")
 ]
+
+
+def _values(ctx: typer.Context, incomplete: str) -> list[str]:
+    """List the values that a name may have, for the shell's TAB key."""
+    known = {"backend": ["llama-cloud", "openhands"], "region": list(REGIONS)}
+    return [value for value in known.get(ctx.params.get("name") or "", []) if value.startswith(incomplete)]
 
 
 @app.command(cls=GroupedCommand, epilog=examples("config show", "config show --json"))
@@ -64,7 +71,9 @@ def set_(
     name: _Name,
     value: Annotated[
         list[str] | None,
-        typer.Argument(metavar="VALUE", help="The value; for index several: ids, folders or files."),
+        typer.Argument(
+            metavar="VALUE", autocompletion=_values, help="The value; for index several: ids, folders or files."
+        ),
     ] = None,
     in_clear: Annotated[
         bool,
@@ -83,6 +92,9 @@ def set_(
     else:
         # A folder is the same from wherever a command is run.
         given = [str(Path(item).resolve()) if Path(item).exists() else item for item in value]
+        unknown = [item for item in value if not Path(item).exists() and not item.startswith("idx-")]
+        if name == "index" and unknown:
+            terminal.warn(f"there is no folder or file {one_line(unknown[0], 200)!r} here: it is kept as an index id")
         given = given if name == "index" else value[0]
     config.changed(name, given).write(path)
     terminal.note(f"Set {name} in {path}", wrap=False)
@@ -95,7 +107,11 @@ def unset(name: _Name) -> None:
     terminal = Terminal()
     path = config_path()
     _check_name(name)
-    Config.read(path).changed(name, None).write(path)
+    config = Config.read(path)
+    if name not in config.values:
+        terminal.note(f"{name} is not set in {path}", wrap=False)
+        return
+    config.changed(name, None).write(path)
     terminal.note(f"Removed {name} from {path}", wrap=False)
 
 

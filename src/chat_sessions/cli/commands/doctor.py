@@ -82,7 +82,7 @@ def doctor(
     workspace: options.Workspace = None,
     conversation: options.Conversation = None,
 ) -> ExitCode:
-    """Find out what keeps answers from streaming.
+    """Check the set-up, and whether answers stream.
 
     Checks the key, the address, the time to the first event, and whether events arrive one by one or are held
     back on the way; says how to fix what is wrong.

@@ -39,7 +39,7 @@ def serve(
     host: Annotated[
         str, typer.Option(metavar="ADDRESS", help="The address to listen on; any other than 127.0.0.1 requires a key.")
     ] = "127.0.0.1",
-    port: Annotated[int, typer.Option(metavar="PORT", help="The port; 0 picks a free one.")] = 8765,
+    port: Annotated[int, typer.Option(metavar="PORT", min=0, max=65535, help="The port; 0 picks a free one.")] = 8765,
     api_key: Annotated[
         str | None,
         typer.Option(
@@ -95,8 +95,14 @@ def serve(
     a comment in it. Ctrl-C stops the server.
     """
     from chat_sessions import server
+    from chat_sessions.server.hosting.listener import is_loopback
 
     terminal = Terminal()
+    if api_key is None and not is_loopback(host):
+        raise ConfigurationError(
+            f"other machines can reach {host}: choose the key that they must send with --api-key or "
+            "CHAT_SESSIONS_SERVE_KEY"
+        )
     paths = _index_paths(folder)
     file = None if store is not None and _POSTGRESQL.match(store) else _store_file(store)
     if workers > 1 and file is not None:

@@ -121,7 +121,14 @@ def show(
 def export(
     session: options.SessionArgument,
     as_format: Annotated[
-        str, typer.Option("--format", "-f", metavar="markdown|json|html", help="What to write; html is one file.")
+        str,
+        typer.Option(
+            "--format",
+            "-f",
+            metavar="markdown|json|html",
+            autocompletion=lambda: ["markdown", "json", "html"],
+            help="What to write; html is one file.",
+        ),
     ] = "markdown",
     output: Annotated[
         Path | None, typer.Option("--output", "-o", metavar="FILE", help="Where to write it; default stdout.")
@@ -161,7 +168,15 @@ def title(
         int | None,
         typer.Option(metavar="N", min=1, max=200, help="OpenHands: the longest title in characters; default 50."),
     ] = None,
-    llm: options.Llm = None,
+    llm: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME|JSON|@FILE",
+            rich_help_panel="Model options",
+            help="OpenHands up to 1.18: the model that makes the title; default LLM_MODEL, LLM_API_KEY and "
+            "LLM_BASE_URL.",
+        ),
+    ] = None,
     api_key: options.ApiKey = None,
     base_url: options.BaseUrl = None,
     region: options.Region = None,
@@ -199,7 +214,9 @@ def delete(
     session: Annotated[
         list[str],
         typer.Argument(
-            metavar="SESSION", autocompletion=complete_session, help="The ids of the sessions, or their beginnings."
+            metavar="SESSION",
+            autocompletion=complete_session,
+            help="The ids of the sessions, or their beginnings; last is the newest.",
         ),
     ],
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Delete without asking.")] = False,

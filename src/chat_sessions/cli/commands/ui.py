@@ -58,8 +58,8 @@ def ui(
 ) -> None:
     """Open a page to look at sessions and ask in them.
 
-    Prints the page's address. Only this machine can open it, unless you name another --host, and only with the token in
-    the address. Ctrl-C ends it.
+    Prints the page's address, which has a token: without it nobody can open the page. Other machines can open it only
+    if you name another --host. Ctrl-C ends it.
     """
     from chat_sessions.web import run
     from chat_sessions.web.hosting import Listener

@@ -48,6 +48,8 @@ class Where:
 
         Raises `ConfigurationError` for a file that cannot be understood.
         """
+        if self.region is not None and self.region not in REGIONS:
+            raise ConfigurationError(f"--region {self.region}: the regions are {' and '.join(REGIONS)}")
         config = Config.read(config_path())
         found = replace(self, config=config, backend=self.backend or self._configured_backend(config))
         if found.is_openhands:
@@ -114,7 +116,7 @@ class Where:
         """Whether the options mean a server in this process. Raises `ConfigurationError` for contradictions."""
         named = self.api_key or self.base_url or self.region
         if self.local and named:
-            raise ConfigurationError("--local cannot be combined with --api-key, --base-url or --region")
+            raise ConfigurationError(f"--local cannot be combined with {' and '.join(self._hosted_options)}")
         is_hosted = self.local is False or named or os.environ.get("LLAMA_CLOUD_BASE_URL")
         if self.local or not (is_hosted or self.key_name):
             return True
@@ -122,9 +124,16 @@ class Where:
         if folders and not is_hosted and len(folders) == len(self.indexes):
             return True
         if folders:
+            typed = [*self._hosted_options, *(["--cloud"] if self.local is False else [])]
+            remedy = f"leave out {' and '.join(typed)}" if typed else ""
+            if not typed or _environment_url():
+                remedy += f"{' and ' if remedy else ''}add --local"
+            own = (
+                "" if self.region or not (self.base_url or _environment_url()) else "; without --index you see its own"
+            )
             raise ConfigurationError(
-                f"{folders[0]} is a folder or file on this machine, but a hosted service knows only index ids; "
-                "add --local to ask your own files"
+                f"{folders[0]} is a folder or file on this machine, but a hosted service knows only index ids{own}; "
+                f"{remedy} to ask your own files"
             )
         if not self.key_name:
             raise ConfigurationError(
@@ -132,6 +141,15 @@ class Where:
                 "without a key"
             )
         return False
+
+    @property
+    def _hosted_options(self) -> list[str]:
+        """The options, as typed, that name a hosted service or its key."""
+        values = {"--api-key": self.api_key, "--base-url": self.base_url, "--region": self.region}
+        stored = (_secret(self.config.api_key), self.config.base_url, self.config.region)
+        return [
+            option for (option, value), known in zip(values.items(), stored, strict=True) if value and value != known
+        ]
 
     def options_to(self, url: str) -> str:
         """The options that lead another command to the hosted service at this address, each with a space before it."""

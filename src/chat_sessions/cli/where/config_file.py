@@ -119,11 +119,21 @@ def config_path() -> Path:
     return Path(given).absolute() if given else user_config_path("chat-sessions", appauthor=False) / "config.json"
 
 
+_PLAINLY = {
+    "string_pattern_mismatch": "must be an address that begins with http:// or https://",
+    "string_too_short": "must not be empty",
+    "string_type": "must be a text",
+    "tuple_type": "must be a text, or a list of texts",
+    "too_long": f"must have {MOST_INDEXES} entries at most",
+}
+
+
 def _reason(error: ValidationError) -> str:
     """Say what the first problem is, without the value: it may be a key."""
     first = error.errors(include_url=False, include_input=False)[0]
     name = ".".join(str(part) for part in first["loc"])
     if first["type"] == "extra_forbidden":
         return f"{name} is not known; the names are {', '.join(NAMES)}"
-    message = first["msg"].removeprefix("Value error, ")
+    message = _PLAINLY.get(first["type"]) or first["msg"].removeprefix("Value error, ")
+    message = message.replace("Input should be", "must be")
     return f"{name}: {message}" if name else message

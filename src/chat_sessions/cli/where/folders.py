@@ -67,10 +67,12 @@ def index_id_of(path: Path) -> str:
 
 def shortest(path: Path) -> str:
     """Write the path in its shortest form: relative to the current folder or to the home folder if possible."""
-    if path.is_relative_to(Path.cwd()) and path != Path.cwd():
-        return str(path.relative_to(Path.cwd()))
+    here = Path.cwd()
     # A process may have no home.
     with suppress(RuntimeError):
+        is_nearer = Path.home().is_relative_to(here) and Path.home() != here and path.is_relative_to(Path.home())
+        if path.is_relative_to(here) and path != here and not is_nearer:
+            return str(path.relative_to(here))
         if path.is_relative_to(Path.home()) and path != Path.home():
             return f"~/{path.relative_to(Path.home())}"
     return str(path)
@@ -117,6 +119,11 @@ class Folders:
     def name_of(self, index_id: str) -> str:
         """Return the folder of an index if it is known, else the id."""
         return self._paths.get(index_id, index_id)
+
+    def shown(self, index_id: str) -> str:
+        """Return the folder of an index in its shortest form if it is known, else the id."""
+        path = self._paths.get(index_id)
+        return index_id if path is None else shortest(Path(path))
 
     def known(self) -> list[str]:
         """List the index ids whose documents are still there, the last one remembered first."""

@@ -60,7 +60,15 @@ def open_local(where: Where, terminal: Terminal, *, documents: bool) -> Generato
     with lock.opening():
         server.start()
     with server, server.client(timeouts=where.timeouts) as client:
-        yield Service(client, name, options, is_local=True, index_ids=named or None, lock=lock.running)
+        yield Service(
+            client,
+            name,
+            options,
+            is_local=True,
+            index_ids=named or None,
+            index_name=Folders(store.parent).shown,
+            lock=lock.running,
+        )
 
 
 def open_documents(paths: Mapping[str, Path], terminal: Terminal) -> dict[str, Index]:

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Generator
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING
+
+import httpx
+from pydantic import BaseModel, ValidationError
 
 from chat_sessions.cli.show.logged import logged
 from chat_sessions.cli.show.terminal import Terminal
@@ -64,7 +69,31 @@ def _open_cloud(where: Where) -> Generator[Service]:
         url = client.base_url
         region = next((region for region, known in REGIONS.items() if known == url), None)
         name = f"LlamaCloud ({region}), {url}" if region else f"Chat API at {url}"
-        yield Service(client, name, where.options_to(url), index_ids=client.index_ids)
+        key = where.api_key or os.environ.get(where.key_name or "", "")
+        yield Service(
+            client,
+            name,
+            where.options_to(url),
+            index_ids=client.index_ids,
+            offered=list if region else partial(_indexes_at, url, key),
+        )
+
+
+def _indexes_at(url: str, key: str) -> list[str]:
+    """List the ids of the indexes of a server such as `chat-sessions serve`; none if it does not list them."""
+    try:
+        answer = httpx.get(f"{url}/v1/indexes", headers={"Authorization": f"Bearer {key.strip()}"}, timeout=5)
+        return [item.index_id for item in _IndexList.model_validate_json(answer.content).items]
+    except (httpx.HTTPError, ValidationError):
+        return []
+
+
+class _Listed(BaseModel):
+    index_id: str
+
+
+class _IndexList(BaseModel):
+    items: list[_Listed]
 
 
 def _region(name: str | None) -> Region | None:

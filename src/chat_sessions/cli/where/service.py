@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterable
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -31,6 +31,8 @@ class Service:
     - `name`: the service, for people.
     - `options`: the options that lead back to it, each with a space before it.
     - `index_ids`: the indexes that the command named, or None.
+    - `index_name`: what people know an index by.
+    - `offered`: lists the ids of the service's indexes; none if it does not list them.
     - `lock`: what to hold during a turn, so that no other process opens the store.
     - `interrupt`: stops a session's run where closing the stream is not enough; returns whether it has ended.
     """
@@ -40,6 +42,8 @@ class Service:
     options: str = ""
     is_local: bool = False
     index_ids: tuple[str, ...] | None = None
+    index_name: Callable[[str], str] = str
+    offered: Callable[[], list[str]] = list
     lock: Callable[[], AbstractContextManager[None]] = nullcontext
     interrupt: Callable[[str], bool] | None = None
 
@@ -66,9 +70,32 @@ class Service:
         Raises `UnknownName`, and `ConfigurationError` for a new one without an index.
         """
         session_id = None if name is None else self.full_id(name)
-        if session_id is None and not self.index_ids and self.openhands is None:
-            raise ConfigurationError("nothing to ask: name an index with --index ID, or a session with --session ID")
-        return self.client.session(session_id, index_ids=self.index_ids)
+        index_ids = self.index_ids
+        if session_id is None and not index_ids and self.openhands is None:
+            found = self.offered()
+            if len(found) != 1:
+                known = f"; the service has {_listed(found)}" if found else ""
+                raise ConfigurationError(
+                    f"nothing to ask: name an index with --index ID, or a session with --session ID{known}"
+                )
+            index_ids = (found[0],)
+        return self.client.session(session_id, index_ids=index_ids)
+
+    def other_indexes(self, session_id: str | None) -> str | None:
+        """Say that a session asks other indexes than those that the command named; None if it does not.
+
+        Raises `ChatSessionsError` if the session cannot be looked up.
+        """
+        if session_id is None or not self.index_ids:
+            return None
+        asked = self.client.get_summary(session_id).index_ids or ()
+        if not asked or set(asked) == set(self.index_ids):
+            return None
+        theirs, named = (_listed(map(self.index_name, ids)) for ids in (asked, self.index_ids))
+        return (
+            f"this session asks {theirs}, not {named}; leave out --index, or leave out --session and --continue to "
+            "begin a new session"
+        )
 
     @contextmanager
     def turn(self, stream: TurnStream) -> Generator[None]:
@@ -113,6 +140,10 @@ class Service:
         except NotFoundError:
             place = "on this machine" if self.is_local else f"at {self.name}"
             raise unknown_session(name, place, self.options) from None
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(one_line(name, 120) for name in names)
 
 
 def unknown_session(session_id: str, place: str, options: str) -> UnknownName:

@@ -86,6 +86,8 @@ def complete_session(ctx: typer.Context, incomplete: str) -> list[tuple[str, str
             looking = threading.Thread(target=look, daemon=True)
             looking.start()
             looking.join(_PATIENCE)
+    if found:
+        found.append((LAST, "the newest session"))
     return [(session_id, one_line(title or "", 60)) for session_id, title in found if session_id.startswith(incomplete)]
 
 

@@ -102,6 +102,12 @@ class LlmAgent:
         api_key = (api_key or os.environ.get("OPENAI_API_KEY", "")).strip() or None
         if max_tokens is not None and max_tokens < 1:
             raise ConfigurationError(f"max_tokens must be at least 1, not {max_tokens}")
+        try:
+            from llama_index.llms.openai_like import OpenAILike  # type: ignore[import-untyped]
+        except ModuleNotFoundError as error:
+            raise ConfigurationError(
+                f"a model needs {error.name}; install it with: pip install 'chat-sessions[llm]'"
+            ) from error
         if not model.strip():
             raise ConfigurationError("the model has no name")
         if base_url is not None and urlsplit(base_url).scheme not in ("http", "https"):
@@ -111,12 +117,6 @@ class LlmAgent:
                 f"the model {model} has no endpoint and no key: set OPENAI_BASE_URL for a server of your own, or "
                 "OPENAI_API_KEY for OpenAI"
             )
-        try:
-            from llama_index.llms.openai_like import OpenAILike  # type: ignore[import-untyped]
-        except ModuleNotFoundError as error:
-            raise ConfigurationError(
-                f"a model needs {error.name}; install it with: pip install 'chat-sessions[llm]'"
-            ) from error
         llm = OpenAILike(
             model=model,
             api_base=base_url or "https://api.openai.com/v1",

@@ -124,7 +124,7 @@ def _reason(error: Exception) -> str:
         case FileNotFoundError():
             return "there is no such file or folder"
         case PermissionError():
-            return "it may not be read (permission denied)"
+            return "no permission to read it"
         case OSError():
             # A link where a file was.
             return (

@@ -307,7 +307,7 @@ class Index:
             raise DocumentError(f"cannot read {self.path}: {warnings[0].partition(': left out, ')[2]}")
         reasons = "".join(f"\n  {warning}" for warning in warnings[:_SHOWN_REASONS])
         more = f"\n  and {len(warnings) - _SHOWN_REASONS} more" if len(warnings) > _SHOWN_REASONS else ""
-        what = "no file in it can be read" if files else "there are no files in it"
+        what = "no file in it can be read" if files or warnings else "there are no files in it"
         raise DocumentError(f"cannot serve {self.path}: {what}{':' if reasons else ''}{reasons}{more}")
 
 
