@@ -68,12 +68,12 @@ def test_a_key_is_kept_only_if_asked_for_and_shown_to_nobody(command: Commands, 
     ("content", "said"),
     [
         ("{", "Invalid JSON"),
-        ("[]", "Input should be an object"),
+        ("[]", "must be an object"),
         ('{"idnex": "idx-a"}', "idnex is not known; the names are backend, base-url"),
-        ('{"base-url": "nowhere"}', "base-url: String should match"),
+        ('{"base-url": "nowhere"}', "base-url: must be an address"),
         ('{"region": "eu", "base-url": "http://127.0.0.1:1"}', "base-url and region cannot be combined"),
-        ('{"backend": "other"}', "backend: Input should be 'llama-cloud' or 'openhands'"),
-        ('{"api-key": ["llx-secret-key"]}', "api-key: Input should be a valid string"),
+        ('{"backend": "other"}', "backend: must be 'llama-cloud' or 'openhands'"),
+        ('{"api-key": ["llx-secret-key"]}', "api-key: must be a text"),
         ("\xff", "Invalid JSON"),
     ],
 )
@@ -99,10 +99,10 @@ def test_a_file_that_cannot_be_read_is_an_error_that_names_it(command: Commands,
     ("arguments", "said"),
     [
         (["idnex", "x"], "'idnex' is not known; the names are backend, base-url"),
-        (["region", "mars"], "region: Input should be 'us' or 'eu'"),
+        (["region", "mars"], "region: must be 'us' or 'eu'"),
         (["region", "us", "eu"], "region takes one value"),
         (["index"], "index takes at least one value"),
-        (["index", *"abcdefghijk"], "at most 10 items"),
+        (["index", *"abcdefghijk"], "10 entries at most"),
         (["api-key", "--in-clear"], "api-key: "),
     ],
 )
@@ -112,6 +112,32 @@ def test_what_cannot_be_set_is_refused_and_changes_nothing(
     result = command("config", "set", *arguments)
     assert (result.code, said in result.err, config_file.exists()) == (2, True, False), result
     assert command("config", "unset", "idnex").code == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("base-url", "notaurl", "base-url: must be an address that begins with http:// or https://"),
+        ("backend", "other", "backend: must be 'llama-cloud' or 'openhands'"),
+    ],
+)
+def test_an_error_in_a_value_is_put_plainly(command: Commands, name: str, value: str, said: str) -> None:
+    assert said in command("config", "set", name, value).err
+
+
+def test_an_index_that_is_no_folder_is_warned_of_when_it_is_set_and_traced_to_the_file_later(
+    command: Commands, config_file: Path
+) -> None:
+    assert "Warning: there is no folder or file 'nowhere' here" in command("config", "set", "index", "nowhere").err
+    result = command("ask", "hello")
+    assert result.code == 4
+    assert f"there is no folder or file 'nowhere' (index in {config_file})" in result.err
+
+
+def test_what_is_not_set_is_not_removed(command: Commands, config_file: Path) -> None:
+    result = command("config", "unset", "region")
+    assert (result.code, result.err) == (0, f"region is not set in {config_file}\n")
+    assert not config_file.exists()
 
 
 def test_every_command_asks_what_the_file_names(command: Commands, config_file: Path, serving: Serving) -> None:

@@ -131,3 +131,12 @@ def test_a_service_that_does_not_answer_offers_nothing(tab: Tab, serving: Servin
 def test_a_config_file_that_is_broken_offers_nothing(tab: Tab, config_file: Path) -> None:
     config_file.write_text("{")
     assert tab("chat", "-s", "ses-") == []
+
+
+def test_tab_offers_the_values_of_options_and_settings_and_the_newest_session(command: Commands, tab: Tab) -> None:
+    session_id = command("ask", MARGIN, "-i", str(DOCUMENTS)).session_id
+    assert tab("sessions", "export", "") == [session_id, "last"]
+    assert tab("sessions", "export", "last", "--format", "") == ["markdown", "json", "html"]
+    assert tab("config", "set", "backend", "") == ["llama-cloud", "openhands"]
+    assert tab("config", "set", "region", "") == ["us", "eu"]
+    assert tab("config", "set", "index", "") == []

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from chat_sessions.cli.errors import UnknownName
-from chat_sessions.cli.where.folders import Folders, data_folder, index_id_of
+from chat_sessions.cli.where.folders import Folders, data_folder, index_id_of, shortest
 from chat_sessions.core.errors import ConfigurationError
 
 
@@ -51,3 +51,13 @@ def test_the_folder_for_sessions_is_the_users_own(tmp_path: Path, monkeypatch: p
     monkeypatch.setenv("CHAT_SESSIONS_DATA", str(tmp_path / "made" / "here"))
     assert data_folder() == tmp_path / "made" / "here"
     assert data_folder().stat().st_mode & 0o077 == 0
+
+
+def test_a_path_is_written_from_home_where_home_is_below_the_current_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path / "ana"))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path / "ana"))
+    assert shortest(tmp_path / "ana" / "docs") == "~/docs"
+    assert shortest(tmp_path / "docs") == "docs"

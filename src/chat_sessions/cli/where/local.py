@@ -9,8 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from chat_sessions.cli.errors import UnknownName
 from chat_sessions.cli.show.terminal import Terminal
 from chat_sessions.cli.where.choice import Where
+from chat_sessions.cli.where.config_file import config_path
 from chat_sessions.cli.where.folders import Folders, data_folder, shortest
 from chat_sessions.cli.where.lock import StoreLock
 from chat_sessions.cli.where.service import Service, unknown_session
@@ -103,7 +105,12 @@ class _Progress:
 def _folders(where: Where, store: Path, options: str) -> tuple[tuple[str, ...], dict[str, Path]]:
     """Find the index ids that were named, and the folders to serve: theirs and those of the session."""
     folders = Folders(store.parent)
-    paths = folders.resolve(where.indexes)
+    try:
+        paths = folders.resolve(where.indexes)
+    except UnknownName as error:
+        if where.indexes and tuple(where.indexes) == where.config.index:
+            raise UnknownName(f"{error} (index in {config_path()})") from None
+        raise
     named = tuple(paths)
     if where.session_id is not None:
         ids = (record.session_id for record in stored_sessions(store))
