@@ -82,7 +82,7 @@ def _open_cloud(where: Where) -> Generator[Service]:
 def _indexes_at(url: str, key: str) -> list[str]:
     """List the ids of the indexes of a server such as `chat-sessions serve`; none if it does not list them."""
     try:
-        answer = httpx.get(f"{url}/v1/indexes", headers={"Authorization": f"Bearer {key.strip()}"}, timeout=5)
+        answer = httpx.get(f"{url}/api/v1/indexes", headers={"Authorization": f"Bearer {key.strip()}"}, timeout=5)
         return [item.index_id for item in _IndexList.model_validate_json(answer.content).items]
     except (httpx.HTTPError, ValidationError):
         return []
