@@ -305,14 +305,6 @@ def test_a_missing_model_library_is_named_before_its_endpoint_and_key(program: P
     assert "pip install 'chat-sessions[llm]'" in result.err
 
 
-def test_a_port_of_the_page_that_is_taken_is_named(command: Commands) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = str(taken.getsockname()[1])
-        result = command("ui", str(DOCUMENTS), "--port", port, "--no-open")
-    assert result.code == 2
-    assert f"port {port} is already in use on 127.0.0.1; choose another with --port, or 0 for a free one" in result.err
-
-
 def test_a_fault_of_the_program_is_one_line_too(program: Program) -> None:
     result = program.python(
         "import sys, chat_sessions.cli.app as app, chat_sessions.cli.commands.sessions as sessions\n"

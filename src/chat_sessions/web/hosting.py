@@ -41,9 +41,7 @@ class Listener:
             reason = f"cannot be used ({error})"
             if isinstance(error, OSError) and error.errno == errno.EADDRINUSE:
                 reason = f"is already in use on {host}"
-            raise ConfigurationError(
-                f"port {port} {reason}; choose another with {option}, or 0 for a free one"
-            ) from error
+            raise ConfigurationError(f"port {port} {reason}; {option} 0 takes a free one") from error
         self.port: int = self.socket.getsockname()[1]
         self.token = secrets.token_urlsafe(24)
         self._host = host
