@@ -30,7 +30,7 @@ _HELP = """\
 /session  show the session's id
 /help     show this list
 \\         at the end of a line: the question goes on in the next one
-/quit     end the chat; so do /exit and Ctrl-D. Ctrl-C ends only the running turn"""
+/quit     end the chat; so do /exit and Ctrl-D. Ctrl-C stops only the running answer"""
 
 
 @handle_errors
@@ -57,7 +57,7 @@ def chat(
 ) -> ExitCode:
     """Ask question after question in one session.
 
-    Ctrl-C ends the running turn, Ctrl-D or /quit the chat. When an OpenHands agent waits for permission to act,
+    Ctrl-C stops the running answer, Ctrl-D or /quit the chat. When an OpenHands agent waits for permission to act,
     you are asked.
     """
     session = session_name(session, newest=continue_)
