@@ -81,7 +81,7 @@ async def test_the_log_says_once_that_a_busy_session_is_waited_for_and_quotes_no
     wire.on("GET", "/ses-1", history_of(*RUNNING), history_of(*RUNNING), history_of(*ENDED))
     await do(chat.stream("ses-1", "next", index_ids=["idx-1"], wait_if_busy=30).result())
     (line,) = [record.getMessage() for record in caplog.records if record.name == "chat_sessions.session"]
-    assert line == "session ses-1 still runs another turn: waiting for its end, for up to 30 s (wait_if_busy)"
+    assert line == "session ses-1 is still answering an earlier question; this one waits for that, for up to 30 s"
 
 
 async def test_nothing_is_logged_of_a_wait_that_does_not_begin(

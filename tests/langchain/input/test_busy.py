@@ -31,7 +31,7 @@ class _Opens(logging.Handler):
         self.lines: list[str] = []
 
     def emit(self, record: logging.LogRecord) -> None:
-        if "still runs another turn" in record.getMessage():
+        if "is still answering" in record.getMessage():
             self.lines.append(record.getMessage())
             for gate in self._gates:
                 gate.set()
@@ -85,7 +85,7 @@ async def test_async_code_that_does_not_want_to_wait_is_told(stage: Stage, busy:
 def test_a_busy_session_is_waited_for_and_the_log_says_so_once(stage: Stage, busy: str, opens: _Opens) -> None:
     assert stage.model(session_id=busy).invoke("q").text == "Hello world"
     assert opens.lines == [
-        f"session {busy} still runs another turn: waiting for its end, for up to 600 s (wait_if_busy)"
+        f"session {busy} is still answering an earlier question; this one waits for that, for up to 600 s"
     ]
 
 
