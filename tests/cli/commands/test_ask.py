@@ -137,7 +137,9 @@ def test_a_question_that_waits_for_an_earlier_turn_says_so_and_is_not_sent_when_
     first.stdout.read(len("First,"))
     second = program.start("ask", "and then?", "-c", *at(server))
     assert second.stderr is not None
-    assert any("is still answering an earlier question; this one waits for that, for up to" in line for line in second.stderr)
+    assert any(
+        "is still answering an earlier question; this one waits for that, for up to" in line for line in second.stderr
+    )
     program.interrupt(second)
     result = program.finish(second)
     assert (result.code, result.err) == (130, "Interrupted: the question was not sent.\n")
