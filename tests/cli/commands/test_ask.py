@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -27,6 +28,21 @@ def test_the_answer_and_its_sources_go_to_stdout_and_how_it_came_about_to_stderr
     assert "→ retrieve(" in result.err
     assert "← read: 1 passage from annual-report-2025.pdf p. 3" in result.err
     assert " tokens in · " in result.err
+
+
+def test_the_page_shows_what_is_printed(program: Program) -> None:
+    page = (DOCUMENTS.parents[1] / "docs" / "cli.md").read_text(encoding="utf-8")
+    shown = re.search(r'```console\n\$ chat-sessions ask "(.+)" --index examples/documents\n(.+?)```', page, re.DOTALL)
+    assert shown is not None
+    result = program("ask", shown[1], "-i", str(DOCUMENTS))
+    printed = _like(f"{result.err}{result.out}")
+    for line in _like(shown[2].replace("examples/documents", str(DOCUMENTS))):
+        assert line == "…" or line in printed
+
+
+def _like(text: str) -> list[str]:
+    """The lines without what is another one each time."""
+    return re.sub(r"(idx-documents|ses|dfl)-\w+|[\d.]+ s$", r"\1", text, flags=re.MULTILINE).splitlines()
 
 
 def test_quiet_says_nothing_on_stderr(command: Commands) -> None:

@@ -235,14 +235,14 @@ class LlmAgent:
 def _status(error: Exception) -> int | None:
     """Return the status with which an endpoint of OpenAI's API refused, None for another error."""
     # An LLM that speaks this API has loaded the package; no other needs it.
-    openai = sys.modules.get("openai")
-    status: int | None = error.status_code if openai and isinstance(error, openai.APIStatusError) else None
-    return status
+    openai: Any = sys.modules.get("openai")
+    refusal: Any = error if openai and isinstance(error, openai.APIStatusError) else None
+    return None if refusal is None else int(refusal.status_code)
 
 
 def _reason(error: Exception) -> str | None:
     """Return what an error of OpenAI's package means, None for another error."""
-    openai = sys.modules.get("openai")
+    openai: Any = sys.modules.get("openai")
     if openai is None or not isinstance(error, openai.APIError):
         return None
     if (status := _status(error)) is not None:
