@@ -219,6 +219,7 @@ def test_the_page_asks_for_permission_and_stops_a_run(
         waiting.get_by_role("button", name="Reject").click()
         expect(answers.last).to_contain_text("Not today", timeout=60_000)
         expect(page.locator("#status")).to_have_text("Ready", timeout=60_000)
+        model.hold()
         ask(page, "HELD")
         expect(answers.last).to_contain_text("Half of", timeout=60_000)
         page.get_by_role("button", name="Stop").click()

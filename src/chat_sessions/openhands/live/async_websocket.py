@@ -130,8 +130,10 @@ def _drop(socket: ClientConnection, loop: AbstractEventLoop, process: int) -> No
     try:
         loop.call_soon_threadsafe(socket.transport.abort)
     except RuntimeError:
-        with suppress(OSError):
-            socket.transport.get_extra_info("socket").shutdown(SHUT_RDWR)
+        # A transport that is closed has no socket any more.
+        if (left := socket.transport.get_extra_info("socket")) is not None:
+            with suppress(OSError):
+                left.shutdown(SHUT_RDWR)
 
 
 async def async_answer_of(on_confirmation: OnConfirmation, request: ConfirmationRequest) -> bool | str:
