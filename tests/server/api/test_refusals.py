@@ -206,7 +206,8 @@ def test_the_indexes_are_listed_in_the_order_given(start: Start) -> None:
 def test_the_list_of_indexes_names_the_files_that_could_not_be_read(start: Start, tmp_path: Path) -> None:
     (tmp_path / "a.md").write_text("Dogs are allowed.")
     (tmp_path / "b.pdf").write_bytes(b"%PDF-1.7 and nothing else")
-    api = start(indexes={"idx-docs": tmp_path})
+    with pytest.warns(UserWarning, match="b.pdf: left out"):
+        api = start(indexes={"idx-docs": tmp_path})
     assert api.http.get("/api/v1/indexes").json()["items"] == [
         {
             "index_id": "idx-docs",
