@@ -1,11 +1,12 @@
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
 
 from chat_sessions.core.events import (
+    Event,
     Stop,
     Text,
     TextDelta,
@@ -17,6 +18,7 @@ from chat_sessions.core.events import (
     UserInput,
 )
 from chat_sessions.core.models import ImageAttachment, Usage
+from chat_sessions.server.turns.agent import AgentTurn
 from chat_sessions.server.turns.behaviour import Behaviour
 from tests.server.scripted import ANSWER, Gate, LocalApi, PaperIndex, ScriptedAgent, events_of, types
 
@@ -147,8 +149,17 @@ def test_an_agent_that_fails_ends_the_turn_as_an_error_with_what_came_before(
     assert api.history(session_id) == ["user_input", "text", "stop"]
 
 
+class RefreshingAgent(ScriptedAgent):
+    """Waits for the look at the files, as an agent that searches them does."""
+
+    async def run(self, turn: AgentTurn) -> AsyncIterator[Event]:
+        await turn.refresh()
+        async for event in super().run(turn):
+            yield event
+
+
 def test_the_agent_is_told_the_prompt_the_indexes_and_the_history_of_finals(start: Start) -> None:
-    agent = ScriptedAgent(*ANSWER)
+    agent = RefreshingAgent(*ANSWER)
     index = PaperIndex()
     api = start(agent=agent, indexes={"idx-docs": index})
     session_id = api.create()
