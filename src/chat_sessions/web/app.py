@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from importlib.resources import files
 from pathlib import Path
@@ -36,6 +36,8 @@ def create_app(
     interrupt: Callable[[str], Awaitable[object]] | None = None,
     confirmations: Confirmations | None = None,
     turn_views: Mapping[str, Callable[[Turn], object]] | None = None,
+    index_name: Callable[[str], str] = str,
+    elsewhere: Callable[[Sequence[str]], str | None] | None = None,
     updates_per_second: float = 15.0,
     look_every: float = 2.0,
 ) -> FastAPI:
@@ -51,6 +53,8 @@ def create_app(
         interrupt: Stops a session's run at the service, where closing its stream is not enough.
         confirmations: Where the backend's client asks for permission to act.
         turn_views: What frameworks make of a turn, as JSON, by their names.
+        index_name: The name of an index that is not among `indexes`.
+        elsewhere: Says how to go on with a session of these indexes, or None if they can be asked here.
         updates_per_second: How often a page is sent what has come of a running turn, at most.
         look_every: The seconds between two looks at a session whose page is open, for what others do there.
     """
@@ -65,6 +69,8 @@ def create_app(
         dict(indexes or {}),
         interrupt,
         dict(turn_views or {}),
+        index_name,
+        elsewhere,
     )
 
     @asynccontextmanager

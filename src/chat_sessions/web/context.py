@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, cast
 
@@ -23,7 +23,7 @@ __all__ = ["Context", "PageContext", "problem_page"]
 @dataclass(frozen=True)
 class PageContext:
     """The service, and what the page knows of it. `indexes` are names by index id, of those that can be chosen;
-    `turn_views` say what else sees of a turn."""
+    `turn_views` say what else sees of a turn; `index_name` and `elsewhere` are as in `create_app`."""
 
     backend: AsyncBackend
     name: str
@@ -32,6 +32,8 @@ class PageContext:
     indexes: Mapping[str, str] = field(default_factory=dict[str, str])
     interrupt: Callable[[str], Awaitable[object]] | None = None
     turn_views: Mapping[str, Callable[[Turn], object]] = field(default_factory=dict[str, "Callable[[Turn], object]"])
+    index_name: Callable[[str], str] = str
+    elsewhere: Callable[[Sequence[str]], str | None] | None = None
 
     @property
     def takes_indexes(self) -> bool:
@@ -43,9 +45,13 @@ class PageContext:
         """The indexes of a new session, unless others are chosen."""
         return self.backend.index_ids or tuple(self.indexes)[:10]
 
-    def index_name(self, index_id: str) -> str:
+    def name_of(self, index_id: str) -> str:
         """The index as people know it."""
-        return self.indexes.get(index_id, index_id)
+        return self.indexes.get(index_id) or self.index_name(index_id)
+
+    def is_elsewhere(self, index_ids: Sequence[str] | None) -> str | None:
+        """Say how to go on with a session of these indexes, if none of them can be asked here."""
+        return self.elsewhere(index_ids) if self.elsewhere and index_ids else None
 
     def page(self, template: str, status: int = 200, **values: object) -> HTMLResponse:
         """Return a page."""

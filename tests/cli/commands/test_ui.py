@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 import re
 import socket
@@ -67,6 +68,28 @@ def test_without_a_folder_it_shows_the_local_sessions_and_continues_them(program
         with browser.stream("GET", f"{path}/feed") as feed:
             assert any("Ready" in line for line in feed.iter_lines())
         assert "could not be queried" not in browser.get(path).text
+    program.interrupt(process)
+    assert program.finish(process).code == 0
+
+
+def test_a_session_over_another_folder_is_shown_with_the_folder_and_how_to_go_on(
+    program: Program, tmp_path: Path
+) -> None:
+    for name in ("tea time", "boats"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "a.md").write_text(f"All about {name}.")
+    asked = program("ask", "What is it about?", "-i", str(tmp_path / "tea time"))
+    process = program.start("ui", str(tmp_path / "boats"), "--port", "0", "--no-open")
+    assert process.stdout is not None
+    address = process.stdout.readline().strip()
+    with httpx.Client(follow_redirects=True, trust_env=False, base_url=address.partition("?")[0]) as browser:
+        assert f"{tmp_path / 'tea time'}</span>" in browser.get(address).text
+        shown = html.unescape(browser.get(f"/sessions/{asked.session_id}").text)
+        assert f"To go on with it: chat-sessions ui '{tmp_path / 'tea time'}'" in shown
+        path = browser.post(
+            "/sessions", data={"message": "And boats?"}, headers={"origin": str(browser.base_url).rstrip("/")}
+        ).url.path
+        assert "To go on with it" not in browser.get(path).text
     program.interrupt(process)
     assert program.finish(process).code == 0
 

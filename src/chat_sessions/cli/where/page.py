@@ -8,8 +8,9 @@ any other, so what it can do, the key can.
 from __future__ import annotations
 
 import asyncio
+import shlex
 import threading
-from collections.abc import AsyncGenerator, Callable, Generator, Mapping
+from collections.abc import AsyncGenerator, Callable, Generator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, asynccontextmanager, contextmanager, suppress
 from pathlib import Path
@@ -47,6 +48,8 @@ def page_app(service: Service, listener: Listener, confirmations: Confirmations 
         turn_views=turn_views(),
         turn_lock=lambda: _held(service.lock),
         interrupt=service.openhands.aio.interrupt if service.openhands is not None else None,
+        index_name=service.index_name,
+        elsewhere=_elsewhere(service) if service.is_local else None,
     )
 
 
@@ -108,6 +111,20 @@ def _index_names(service: Service) -> dict[str, str]:
         return {index_id: index_id for index_id in index_ids}
     folders = Folders(data_folder())
     return {index_id: shortest(Path(folders.name_of(index_id))) for index_id in index_ids}
+
+
+def _elsewhere(service: Service) -> Callable[[Sequence[str]], str | None]:
+    """Make what says how to go on with a session over folders that the page does not serve."""
+    served = frozenset(service.index_ids or ())
+
+    def say(index_ids: Sequence[str]) -> str | None:
+        if served.intersection(index_ids):
+            return None
+        folders = Folders(data_folder())
+        names = shlex.join(map(folders.name_of, index_ids))
+        return f"This page does not serve the documents of this session. To go on with it: chat-sessions ui {names}"
+
+    return say
 
 
 @asynccontextmanager

@@ -112,7 +112,7 @@ def address_of(session_id: str) -> str:
 
 
 def _matches(summary: SessionSummary, query: str, page: PageContext) -> bool:
-    names = [page.index_name(index_id) for index_id in summary.index_ids or ()]
+    names = [page.name_of(index_id) for index_id in summary.index_ids or ()]
     return any(
         query.casefold() in text.casefold() for text in (summary.generated_title or "", summary.session_id, *names)
     )
