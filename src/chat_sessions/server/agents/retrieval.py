@@ -106,9 +106,10 @@ def left_out(indexes: Sequence[Index]) -> dict[str, str]:
 
 def earlier_prompt(history: Sequence[Event], prompt: str, indexes: Sequence[Index]) -> str:
     """Return the prompt before a follow-up; "" for one that stands by itself, and for the first."""
-    if not is_follow_up(prompt, {language for index in indexes for language in index.languages}):
-        return ""
-    return next((event.content for event in reversed(history) if isinstance(event, UserInput)), "")
+    earlier = next((event.content for event in reversed(history) if isinstance(event, UserInput)), "")
+    if earlier and is_follow_up(prompt, {language for index in indexes for language in index.languages}):
+        return earlier
+    return ""
 
 
 def call_number(history: Sequence[Event]) -> int:
