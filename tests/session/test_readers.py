@@ -115,7 +115,7 @@ def test_of_two_threads_that_read_at_once_one_is_refused(sync_chat: LlamaCloudCh
         assert next(stream) == STOP
 
 
-@pytest.mark.parametrize("where", ["turn_stream.event_of", "turn_queue.TurnSlot.end_read"])
+@pytest.mark.parametrize("where", ["turn_queue.TurnSlot.note_read", "turn_queue.TurnSlot.end_read"])
 def test_a_reader_that_is_interrupted_with_an_event_in_hand_gets_no_later_one(
     sync_chat: LlamaCloudChat, service: Halting, monkeypatch: pytest.MonkeyPatch, where: str
 ) -> None:

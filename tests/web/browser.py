@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import shutil
 import threading
 from collections.abc import Generator
@@ -76,8 +77,12 @@ def chromium() -> Generator[Browser]:
 
 @dataclass
 class Watched:
-    """What a page did that it must not: errors on its console, requests to other hosts."""
+    """What a page did that it must not: errors on its console, requests to other hosts.
 
+    The browser and htmx write a line for an answer that refuses; those of an `expected` status are left out.
+    """
+
+    expected: set[int] = field(default_factory=set[int])
     errors: list[str] = field(default_factory=list)
     elsewhere: list[str] = field(default_factory=list)
 
@@ -87,7 +92,8 @@ def watch(page: Page, listener: Listener) -> Watched:
     seen = Watched()
 
     def on_console(message: ConsoleMessage) -> None:
-        if message.type in ("error", "warning"):
+        refused = any(re.search(rf"\bstatus (of )?{status}\b", message.text) for status in seen.expected)
+        if message.type in ("error", "warning") and not refused:
             seen.errors.append(message.text)
 
     def on_request(request: Request) -> None:
