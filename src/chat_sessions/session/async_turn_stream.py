@@ -151,6 +151,9 @@ class AsyncTurnStream(TurnState):
                     return update
                 if (event := event_of(update)) is not None:
                     return event
+        except ConfigurationError:
+            # Another thread or task reads: the stream is its own.
+            raise
         except BaseException:
             self._interrupted()
             raise
