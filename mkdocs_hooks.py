@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parent
-FILES = {"index.md": "README.md", "security.md": "SECURITY.md"}
+FILES = {"changelog.md": "CHANGELOG.md", "index.md": "README.md", "security.md": "SECURITY.md"}
 # What makes a client from the environment.
 NEEDS_KEY = re.compile(r"^(?:\w+ = |.*\bclient=)?LlamaCloudChat\(\)", re.MULTILINE)
 
