@@ -103,7 +103,7 @@ NEWEST_PYTHON ?= $(shell for v in 3.14 3.13 3.12; do for p in $$v $(HOME)/.pyenv
 	$(UV) python find $$p >/dev/null 2>&1 && echo $$p && exit; done; done; echo "$(PYTHON)")
 RELEASE_PYTHONS ?= 3.11 $(NEWEST_PYTHON)
 
-# What a newer Python says when it collects what a test dropped is not judged here: `make test` does, on the lowest one.
+# What a newer Python says when it collects what a test dropped is not judged here; `make test` judges it.
 beside: | $(UV)  ## Both adapters on the newest Python here, beside LlamaIndex's own package for LlamaCloud, which holds the old SDK.
 	@rm -rf .venvs/beside && mkdir -p .venvs && $(UV) venv --quiet --python "$(NEWEST_PYTHON)" .venvs/beside
 	$(UV) pip install --quiet --python .venvs/beside --group test -e '.[all]' llama-index-indices-managed-llama-cloud
