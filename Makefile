@@ -1,6 +1,6 @@
 # Needs Python 3.11 or later and make; everything else is set up here, inside this folder.
 .DEFAULT_GOAL := help
-.PHONY: help demo test openhands consumers consumers-quick check lint format types layers coverage lowest beside fuzz docs docs-serve docs-release build bench bench-short own-files small-model picture comparison load long soak mutants release-check clean
+.PHONY: help demo test openhands consumers consumers-quick check lint format types layers coverage lowest beside newest fuzz docs docs-serve docs-release build bench bench-short own-files small-model picture comparison load long soak mutants release-check clean
 
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python3.14 python; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
@@ -64,7 +64,7 @@ consumers: .venvs/consumers/phoenix/.done  ## What a turn looks like in other pr
 
 consumers-quick: MARKED := consumers and not heavy  ## The same without the programs that take long to install or to start.
 
-check: lint types layers test coverage lowest beside fuzz bench-short docs build  ## Everything that must be green before a commit lands.
+check: lint types layers test coverage lowest beside newest fuzz bench-short docs build  ## Everything that must be green before a commit lands.
 
 lint: .venv/.dev
 	$(UV) lock --check --quiet
@@ -98,16 +98,21 @@ lowest: | $(UV)  ## The tests of the core, both adapters and the API of the serv
 		--ignore tests/llama_index/test_workflow_agent.py \
 		--deselect tests/langchain/messages/test_readers.py::test_a_history_of_the_session_accepts_what_was_streamed
 
+beside: | $(UV)  ## The LlamaIndex adapter beside LlamaIndex's own package for LlamaCloud, which holds the old SDK.
+	@rm -rf .venvs/beside && mkdir -p .venvs && $(UV) venv --quiet --python "$(PYTHON)" .venvs/beside
+	$(UV) pip install --quiet --python .venvs/beside --group test -e '.[all]' llama-index-indices-managed-llama-cloud
+	.venvs/beside/bin/python -m pytest -q -n 2 --dist loadfile tests/llama_index
+
 # The newest Python that is here; a release must hold on the lowest as well.
 NEWEST_PYTHON ?= $(shell for v in 3.14 3.13 3.12; do for p in $$v $(HOME)/.pyenv/versions/$$v.*/bin/python; do \
 	$(UV) python find $$p >/dev/null 2>&1 && echo $$p && exit; done; done; echo "$(PYTHON)")
 RELEASE_PYTHONS ?= 3.11 $(NEWEST_PYTHON)
 
-# What a newer Python says when it collects what a test dropped is not judged here; `make test` judges it.
-beside: | $(UV)  ## Both adapters on the newest Python here, beside LlamaIndex's own package for LlamaCloud, which holds the old SDK.
-	@rm -rf .venvs/beside && mkdir -p .venvs && $(UV) venv --quiet --python "$(NEWEST_PYTHON)" .venvs/beside
-	$(UV) pip install --quiet --python .venvs/beside --group test -e '.[all]' llama-index-indices-managed-llama-cloud
-	.venvs/beside/bin/python -m pytest -q -n 2 --dist loadfile -W ignore::pytest.PytestUnraisableExceptionWarning \
+# What a newer Python says when it collects what a test dropped is not judged here; `make test` and `make beside` judge it.
+newest: | $(UV)  ## Both adapters on the newest Python that is here.
+	@rm -rf .venvs/newest && mkdir -p .venvs && $(UV) venv --quiet --python "$(NEWEST_PYTHON)" .venvs/newest
+	$(UV) pip install --quiet --python .venvs/newest --group test -e '.[all]'
+	.venvs/newest/bin/python -m pytest -q -n 2 --dist loadfile -W ignore::pytest.PytestUnraisableExceptionWarning \
 		tests/llama_index tests/langchain
 
 docs: .venv/.dev  ## Build the documentation into site/.

@@ -17,6 +17,7 @@ from chat_sessions import (
     LlamaCloudChat,
     Stop,
     TextDelta,
+    ThinkingDelta,
     TurnStream,
     Usage,
 )
@@ -31,13 +32,14 @@ class Halting:
     """A service that sends the first event, and the others when it may."""
 
     def __init__(self) -> None:
+        self.first: Event = FIRST
         self.may_answer = threading.Event()
         self.may_go_on = threading.Event()
 
     def __call__(self, _: Request, connection: Connection) -> None:
         assert self.may_answer.wait(_LONG)
         connection.start_stream()
-        connection.events(FIRST)
+        connection.events(self.first)
         assert self.may_go_on.wait(_LONG)
         connection.events(SECOND, STOP)
         connection.end_stream()
@@ -115,14 +117,23 @@ def test_of_two_threads_that_read_at_once_one_is_refused(sync_chat: LlamaCloudCh
         assert next(stream) == STOP
 
 
-@pytest.mark.parametrize("where", ["turn_queue.TurnSlot.note_read", "turn_queue.TurnSlot.end_read"])
+@pytest.mark.parametrize(
+    ("where", "first"),
+    [
+        # Words are their own event.
+        ("turn_stream.event_of", ThinkingDelta(content="one")),
+        ("turn_queue.TurnSlot.note_read", FIRST),
+        ("turn_queue.TurnSlot.end_read", FIRST),
+    ],
+)
 def test_a_reader_that_is_interrupted_with_an_event_in_hand_gets_no_later_one(
-    sync_chat: LlamaCloudChat, service: Halting, monkeypatch: pytest.MonkeyPatch, where: str
+    sync_chat: LlamaCloudChat, service: Halting, monkeypatch: pytest.MonkeyPatch, where: str, first: Event
 ) -> None:
     def interrupt(_: object) -> None:
         patched.undo()
         raise KeyboardInterrupt
 
+    service.first = first
     service.may_answer.set()
     service.may_go_on.set()
     with sync_chat.stream("ses-1", "q", index_ids=["i"], baseline=False) as stream:
@@ -131,7 +142,7 @@ def test_a_reader_that_is_interrupted_with_an_event_in_hand_gets_no_later_one(
             with pytest.raises(KeyboardInterrupt):
                 next(stream)
         # What waits in front of the gap may come, nothing behind it.
-        assert list(stream) in ([], [FIRST])
+        assert list(stream) in ([], [first])
         assert stream.is_closed
 
 

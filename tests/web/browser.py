@@ -79,10 +79,11 @@ def chromium() -> Generator[Browser]:
 class Watched:
     """What a page did that it must not: errors on its console, requests to other hosts.
 
-    The browser and htmx write a line for an answer that refuses; those of an `expected` status are left out.
+    The browser and htmx write a line for an answer that refuses; those of an `expected` status are `refused`.
     """
 
     expected: set[int] = field(default_factory=set[int])
+    refused: list[str] = field(default_factory=list[str])
     errors: list[str] = field(default_factory=list)
     elsewhere: list[str] = field(default_factory=list)
 
@@ -92,9 +93,9 @@ def watch(page: Page, listener: Listener) -> Watched:
     seen = Watched()
 
     def on_console(message: ConsoleMessage) -> None:
-        refused = any(re.search(rf"\bstatus (of )?{status}\b", message.text) for status in seen.expected)
-        if message.type in ("error", "warning") and not refused:
-            seen.errors.append(message.text)
+        is_refused = any(re.search(rf"\bstatus (of )?{status}\b", message.text) for status in seen.expected)
+        if message.type in ("error", "warning"):
+            (seen.refused if is_refused else seen.errors).append(message.text)
 
     def on_request(request: Request) -> None:
         if not request.url.startswith((f"http://127.0.0.1:{listener.port}/", "data:")):

@@ -205,6 +205,7 @@ def test_a_message_that_cannot_be_sent_stays_in_the_box_with_the_reason(site: Op
     expect(tab.locator("#status")).to_contain_text("1,000")
     expect(tab.locator("#status")).to_contain_text("Nothing was sent.")
     expect(tab.get_by_role("textbox", name="Message")).to_have_value("long " * 300)
+    assert len(opened.seen[-1].refused) == 1
 
 
 def test_the_timeline_of_a_turn_says_when_what_came(site: Opening) -> None:
