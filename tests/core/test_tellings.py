@@ -129,3 +129,40 @@ def check(number: int) -> None:
 def test_text_is_there_once_however_it_was_told_and_stored_and_wherever_it_was_cut() -> None:
     for number in range(CASES):
         check(number)
+
+
+# Words with white space at their ends, and white space alone: what a reader sees must not hold it twice either.
+PIECES = ("It ", "\n\n ", "\u2028 ", "a ", "rose ", " ", "\n")
+
+
+def check_lagging(number: int) -> None:
+    """Look at a session twice before it shows the whole turn: every character is shown once."""
+    random = Random(number)
+    said = [[random.choice(PIECES) for _ in range(random.randint(1, 4))] for _ in range(random.randint(1, 3))]
+
+    def tell(*, deltas: bool, finals: bool) -> list[Event]:
+        told: list[Event] = []
+        for at, pieces in enumerate(said):
+            delta, final = (ThinkingDelta, Thinking) if at % 2 else (TextDelta, Text)
+            told += [delta(content=piece) for piece in pieces] if deltas else []
+            told += [final(content="".join(pieces))] if finals else []
+        return told
+
+    live = tell(deltas=True, finals=random.random() < 0.5)
+    stored = tell(**random.choice(({"deltas": True, "finals": False}, {"deltas": False, "finals": True})))
+    cut = random.randint(0, len(live))
+    looks = sorted(random.choices(range(len(stored)), k=2))
+    made = TurnFold("q")
+    shown = [new for event in live[:cut] for new in made.add(event)]
+    for look in looks:
+        shown += events_of(made.adopt(replay([ASKED, *stored[:look]])[0]))
+    shown += events_of(made.adopt(replay([ASKED, *stored, STOP])[0]))
+    displayed = "".join(event.content for event in shown if isinstance(event, TextDelta))
+    text = "".join(piece for pieces in said[::2] for piece in pieces)
+    assert (displayed, made.turn.text) == (text, text), (number, live[:cut], stored, looks)
+
+
+@pytest.mark.timeout(7200 if CASES > 100_000 else 60)
+def test_white_space_is_shown_once_while_the_session_lags_behind() -> None:
+    for number in range(CASES):
+        check_lagging(number)

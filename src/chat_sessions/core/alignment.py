@@ -130,6 +130,8 @@ class _LiveSegment:
     rest: str
     before: str = ""
     is_found: bool = False
+    # Whether the session shows a run of deltas that has not caught up with it.
+    is_ahead: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,16 +161,18 @@ class _Lane:
         """Find the words of the next stored segment on the live side."""
         self._following.popleft()
         following = self._following[0] if self._following else ""
+        is_growing = not _is_final(stored) and not self._following
         used: list[_LiveSegment] = []
         rest = stored.content
         while rest and (segment := self._beginning_of(rest)) is not None:
             used.append(segment)
             segment.before = segment.rest
             over = segment.rest.removeprefix(rest) if segment.rest.startswith(rest) else ""
-            more = None if over and following.startswith(over) else _after(segment.rest, rest)
+            more = None if over and (is_growing or following.startswith(over)) else _after(segment.rest, rest)
             if more is None:
                 # The stored segment ends within this one.
                 segment.rest = over or _after(rest, segment.rest) or ""
+                segment.is_ahead = is_growing
                 rest = ""
             else:
                 rest, segment.rest, segment.is_found = more, "", True
@@ -241,7 +245,8 @@ class _Lane:
             if segment.rest == segment.event.content
             else segment.event.model_copy(update={"content": segment.rest})
             for segment in self._unfound()
-            if segment.rest == segment.event.content or segment.rest.strip()
+            # White space after a final is what the service trimmed.
+            if segment.rest == segment.event.content or segment.rest.strip() or segment.is_ahead
         }
 
 
