@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Generator
 from contextlib import ExitStack, contextmanager, nullcontext, suppress
+from dataclasses import replace
 from typing import Annotated
 
 import typer
@@ -15,7 +16,6 @@ from chat_sessions.cli.show.answer import AnswerPrinter, show_outcome
 from chat_sessions.cli.show.json import dump, turn_report
 from chat_sessions.cli.show.terminal import Terminal
 from chat_sessions.cli.show.text import one_line
-from chat_sessions.cli.where.agent import AgentOptions
 from chat_sessions.cli.where.choice import Where
 from chat_sessions.cli.where.openhands import waiting_runs
 from chat_sessions.cli.where.opening import open_service
@@ -36,7 +36,9 @@ __all__ = ["answerable", "ask", "check_question", "session_name", "show_turn"]
 
 
 @handle_errors
+@options.takes("timeout", *options.SERVICE, *options.AGENT)
 def ask(
+    where: Where,
     question: Annotated[str, typer.Argument(metavar="QUESTION", help="The question; - reads it from stdin.")],
     index: options.Indexes = None,
     session: options.SessionId = None,
@@ -50,20 +52,6 @@ def ask(
     require_all: Annotated[
         bool, typer.Option("--require-all", help="Fail if an index cannot be queried, instead of leaving it out.")
     ] = False,
-    timeout: options.Timeout = None,
-    api_key: options.ApiKey = None,
-    base_url: options.BaseUrl = None,
-    region: options.Region = None,
-    local: options.Local = None,
-    backend: options.Backend = None,
-    llm: options.Llm = None,
-    llm_base_url: options.LlmBaseUrl = None,
-    llm_key: options.LlmKey = None,
-    agent: options.Agent = None,
-    tool: options.Tool = None,
-    workspace: options.Workspace = None,
-    conversation: options.Conversation = None,
-    confirm: options.Confirm = False,
 ) -> None:
     """Ask one question.
 
@@ -73,8 +61,7 @@ def ask(
     if as_json and json_events:
         raise ConfigurationError("--json and --json-events cannot be combined")
     terminal = Terminal(quiet=quiet or as_json or json_events, plain=plain)
-    agent_options = AgentOptions(llm, agent, tool, workspace, conversation, confirm, llm_base_url, llm_key)
-    where = Where(api_key, base_url, region, local, backend, agent_options, timeout, index or (), session).configured()
+    where = replace(where, indexes=index or (), session_id=session).configured()
     where.check(require_all=require_all)
     question = check_question(sys.stdin.read() if question == "-" else question, where.prompt_limit)
     with open_service(where, terminal) as service:

@@ -6,7 +6,7 @@ import contextlib
 import importlib
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from chat_sessions.cli import options
 from chat_sessions.cli.commands.ask import answerable, check_question, session_name, show_turn
@@ -14,7 +14,6 @@ from chat_sessions.cli.errors import ExitCode, exit_code, handle_errors
 from chat_sessions.cli.show.sources import cited, show_sources
 from chat_sessions.cli.show.terminal import Terminal
 from chat_sessions.cli.show.text import one_line
-from chat_sessions.cli.where.agent import AgentOptions
 from chat_sessions.cli.where.choice import Where
 from chat_sessions.cli.where.opening import open_service
 from chat_sessions.cli.where.service import Service
@@ -34,26 +33,14 @@ _HELP = """\
 
 
 @handle_errors
+@options.takes("timeout", *options.SERVICE, *options.AGENT)
 def chat(
+    where: Where,
     index: options.Indexes = None,
     session: options.SessionId = None,
     continue_: options.Continue = False,
     quiet: options.Quiet = False,
     plain: options.Plain = False,
-    timeout: options.Timeout = None,
-    api_key: options.ApiKey = None,
-    base_url: options.BaseUrl = None,
-    region: options.Region = None,
-    local: options.Local = None,
-    backend: options.Backend = None,
-    llm: options.Llm = None,
-    llm_base_url: options.LlmBaseUrl = None,
-    llm_key: options.LlmKey = None,
-    agent: options.Agent = None,
-    tool: options.Tool = None,
-    workspace: options.Workspace = None,
-    conversation: options.Conversation = None,
-    confirm: options.Confirm = False,
 ) -> ExitCode:
     """Ask question after question in one session.
 
@@ -62,8 +49,7 @@ def chat(
     """
     session = session_name(session, newest=continue_)
     terminal = Terminal(quiet=quiet, plain=plain)
-    agent_options = AgentOptions(llm, agent, tool, workspace, conversation, confirm, llm_base_url, llm_key)
-    where = Where(api_key, base_url, region, local, backend, agent_options, timeout, index or (), session).configured()
+    where = replace(where, indexes=index or (), session_id=session).configured()
     with open_service(where, terminal) as service:
         running = _Chat(service, service.session(session), terminal, where.prompt_limit)
         running.run()

@@ -7,7 +7,7 @@ import platform
 import time
 from collections.abc import Generator, Iterator
 from contextlib import closing, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from typing import Literal
 from urllib.parse import urlsplit
@@ -18,7 +18,6 @@ from chat_sessions.cli.errors import ExitCode, exit_code, handle_errors
 from chat_sessions.cli.show.json import dump
 from chat_sessions.cli.show.terminal import Terminal
 from chat_sessions.cli.show.text import one_line
-from chat_sessions.cli.where.agent import AgentOptions
 from chat_sessions.cli.where.choice import Where
 from chat_sessions.cli.where.config_file import config_path
 from chat_sessions.cli.where.opening import open_service
@@ -68,19 +67,11 @@ class Check:
 
 
 @handle_errors
+@options.takes(*options.SERVICE, "llm", "agent", "tool", "workspace", "conversation")
 def doctor(
+    where: Where,
     index: options.Indexes = None,
     as_json: options.AsJson = False,
-    api_key: options.ApiKey = None,
-    base_url: options.BaseUrl = None,
-    region: options.Region = None,
-    local: options.Local = None,
-    backend: options.Backend = None,
-    llm: options.Llm = None,
-    agent: options.Agent = None,
-    tool: options.Tool = None,
-    workspace: options.Workspace = None,
-    conversation: options.Conversation = None,
 ) -> ExitCode:
     """Check the set-up, and whether answers stream.
 
@@ -88,8 +79,7 @@ def doctor(
     back on the way; says how to fix what is wrong.
     """
     terminal = Terminal(quiet=True)
-    agent_options = AgentOptions(llm, agent, tool, workspace, conversation)
-    where = Where(api_key, base_url, region, local, backend, agent_options, indexes=index or ()).configured()
+    where = replace(where, indexes=index or ()).configured()
     shown: list[Check] = []
     with closing(_checks(where, terminal)) as checks:
         for check in checks:

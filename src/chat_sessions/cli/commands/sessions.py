@@ -7,12 +7,14 @@ import itertools
 import sys
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from chat_sessions.cli import options
+from chat_sessions.cli.completion import complete_session
 from chat_sessions.cli.errors import handle_errors
 from chat_sessions.cli.help import CommandGroup, GroupedCommand, examples
 from chat_sessions.cli.show.actions import ask_permission
@@ -26,7 +28,6 @@ from chat_sessions.cli.where.folders import Folders, data_folder
 from chat_sessions.cli.where.openhands import waiting_runs
 from chat_sessions.cli.where.opening import open_service
 from chat_sessions.cli.where.service import Service
-from chat_sessions.cli.where.session_names import complete_session
 from chat_sessions.core.errors import ConfigurationError
 from chat_sessions.core.models import SessionSummary
 from chat_sessions.core.turn import Turn, TurnFold, replay
@@ -53,20 +54,17 @@ _TITLE_ORIGINS = {
 
 @app.command("list", cls=GroupedCommand, epilog=examples("sessions list", "sessions list -n 5 --json"))
 @handle_errors
+@options.takes(*options.SERVICE)
 def list_(
+    where: Where,
     limit: Annotated[int, typer.Option("--limit", "-n", metavar="N", min=1, help="How many to list at most.")] = 20,
     as_json: options.AsJson = False,
-    api_key: options.ApiKey = None,
-    base_url: options.BaseUrl = None,
-    region: options.Region = None,
-    local: options.Local = None,
-    backend: options.Backend = None,
 ) -> None:
     """List sessions, the newest first.
 
     In a pipe, each session is a line of id, time in UTC, title and indexes, separated by tabs.
     """
-    with _opened(Where(api_key, base_url, region, local, backend), quiet=as_json) as (service, terminal):
+    with _opened(where, quiet=as_json) as (service, terminal):
         found = list(itertools.islice(service.client.list(page_size=min(limit, 100)), limit))
         if as_json:
             terminal.json(dump([summary_report(summary) for summary in found]))
@@ -88,18 +86,14 @@ def list_(
 
 @app.command(cls=GroupedCommand, epilog=examples("sessions show last", "sessions show ses-d7fc --json"))
 @handle_errors
+@options.takes(*options.SERVICE)
 def show(
+    where: Where,
     session: options.SessionArgument,
     as_json: options.AsJson = False,
     plain: options.Plain = False,
-    api_key: options.ApiKey = None,
-    base_url: options.BaseUrl = None,
-    region: options.Region = None,
-    local: options.Local = None,
-    backend: options.Backend = None,
 ) -> None:
     """Show a session: every question, tool run, answer and source."""
-    where = Where(api_key, base_url, region, local, backend)
     with _opened(where, quiet=as_json, plain=plain) as (service, terminal):
         with service.looking_up(session) as session:
             found = service.client.retrieve(session)
@@ -118,7 +112,9 @@ def show(
 
 @app.command(cls=GroupedCommand, epilog=examples("sessions export last -f html -o a.html"))
 @handle_errors
+@options.takes(*options.SERVICE)
 def export(
+    where: Where,
     session: options.SessionArgument,
     as_format: Annotated[
         str,
@@ -133,11 +129,6 @@ def export(
     output: Annotated[
         Path | None, typer.Option("--output", "-o", metavar="FILE", help="Where to write it; default stdout.")
     ] = None,
-    api_key: options.ApiKey = None,
-    base_url: options.BaseUrl = None,
-    region: options.Region = None,
-    local: options.Local = None,
-    backend: options.Backend = None,
 ) -> None:
     """Export a session as Markdown, JSON or HTML.
 
@@ -145,7 +136,7 @@ def export(
     """
     from chat_sessions.web import export as export_session
 
-    with _opened(Where(api_key, base_url, region, local, backend), quiet=output is None) as (service, terminal):
+    with _opened(where, quiet=output is None) as (service, terminal):
         with service.looking_up(session) as session:
             found = service.client.retrieve(session)
         content = asyncio.run(export_session(service.client.aio, found, as_format))
@@ -158,7 +149,9 @@ def export(
 
 @app.command(cls=GroupedCommand, epilog=examples("sessions title last", 'sessions title ses-d7fc -m "Warranty"'))
 @handle_errors
+@options.takes(*options.SERVICE)
 def title(
+    where: Where,
     session: options.SessionArgument,
     message: Annotated[
         str | None,
@@ -177,14 +170,9 @@ def title(
             "LLM_BASE_URL.",
         ),
     ] = None,
-    api_key: options.ApiKey = None,
-    base_url: options.BaseUrl = None,
-    region: options.Region = None,
-    local: options.Local = None,
-    backend: options.Backend = None,
 ) -> None:
     """Generate a session title, and print it."""
-    where = Where(api_key, base_url, region, local, backend, AgentOptions(llm)).configured()
+    where = replace(where, agent=AgentOptions(llm)).configured()
     if max_length is not None and not where.is_openhands:
         raise ConfigurationError("--max-length is for OpenHands: add --backend openhands")
     if message is not None and where.is_openhands:
@@ -210,7 +198,9 @@ def title(
 
 @app.command(cls=GroupedCommand, epilog=examples("sessions delete ses-d7fc ses-0a1b", "sessions delete last --yes"))
 @handle_errors
+@options.takes(*options.SERVICE)
 def delete(
+    where: Where,
     session: Annotated[
         list[str],
         typer.Argument(
@@ -220,14 +210,9 @@ def delete(
         ),
     ],
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Delete without asking.")] = False,
-    api_key: options.ApiKey = None,
-    base_url: options.BaseUrl = None,
-    region: options.Region = None,
-    local: options.Local = None,
-    backend: options.Backend = None,
 ) -> None:
     """Delete sessions; this cannot be undone."""
-    with _opened(Where(api_key, base_url, region, local, backend)) as (service, terminal):
+    with _opened(where) as (service, terminal):
         # All of them are looked up before the first is deleted.
         summaries: list[SessionSummary] = []
         for name in session:
@@ -250,17 +235,16 @@ def delete(
 
 @app.command(cls=GroupedCommand, epilog=examples("sessions interrupt last \\\n    --backend openhands"))
 @handle_errors
+@options.takes("api_key", "base_url", "backend")
 def interrupt(
+    where: Where,
     session: options.SessionArgument,
-    api_key: options.ApiKey = None,
-    base_url: options.BaseUrl = None,
-    backend: options.Backend = None,
 ) -> None:
     """OpenHands: end the run of a session.
 
     Actions that wait for permission are refused.
     """
-    with _opened(Where(api_key, base_url, backend=backend)) as (service, terminal):
+    with _opened(where) as (service, terminal):
         with service.looking_up(session) as session:
             how = _openhands(service).interrupt(session)
         terminal.note("Interrupted" if how == "interrupted" else "Interrupted, once the model had answered")
@@ -268,15 +252,14 @@ def interrupt(
 
 @app.command(cls=GroupedCommand, epilog=examples("sessions confirm last --backend openhands"))
 @handle_errors
+@options.takes("api_key", "base_url", "backend")
 def confirm(
+    where: Where,
     session: options.SessionArgument,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Allow them without asking.")] = False,
     refuse: Annotated[
         str | None, typer.Option(metavar="REASON", help="Refuse them without asking, and send the agent the reason.")
     ] = None,
-    api_key: options.ApiKey = None,
-    base_url: options.BaseUrl = None,
-    backend: options.Backend = None,
 ) -> None:
     """OpenHands: allow or refuse what an agent waits to do.
 
@@ -284,7 +267,7 @@ def confirm(
     """
     if yes and refuse is not None:
         raise ConfigurationError("--yes and --refuse cannot be combined")
-    with _opened(Where(api_key, base_url, backend=backend)) as (service, terminal):
+    with _opened(where) as (service, terminal):
         client = _openhands(service)
         with service.looking_up(session) as session:
             waiting = waiting_runs(client, session)

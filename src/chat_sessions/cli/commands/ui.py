@@ -13,7 +13,6 @@ import typer
 from chat_sessions.cli import options
 from chat_sessions.cli.errors import handle_errors
 from chat_sessions.cli.show.terminal import Terminal
-from chat_sessions.cli.where.agent import AgentOptions
 from chat_sessions.cli.where.choice import Where
 from chat_sessions.cli.where.folders import Folders, data_folder
 from chat_sessions.cli.where.opening import open_service
@@ -27,7 +26,9 @@ __all__ = ["ui"]
 
 
 @handle_errors
+@options.takes("timeout", *options.SERVICE, *options.AGENT)
 def ui(
+    where: Where,
     folder: Annotated[
         list[str] | None,
         typer.Argument(
@@ -41,20 +42,6 @@ def ui(
         typer.Option(metavar="ADDRESS", help="The address to listen on; any but 127.0.0.1 lets other machines in."),
     ] = "127.0.0.1",
     no_open: Annotated[bool, typer.Option("--no-open", help="Do not open the page in a browser.")] = False,
-    timeout: options.Timeout = None,
-    api_key: options.ApiKey = None,
-    base_url: options.BaseUrl = None,
-    region: options.Region = None,
-    local: options.Local = None,
-    backend: options.Backend = None,
-    llm: options.Llm = None,
-    llm_base_url: options.LlmBaseUrl = None,
-    llm_key: options.LlmKey = None,
-    agent: options.Agent = None,
-    tool: options.Tool = None,
-    workspace: options.Workspace = None,
-    conversation: options.Conversation = None,
-    confirm: options.Confirm = False,
 ) -> None:
     """Open a page to look at sessions and ask in them.
 
@@ -66,8 +53,7 @@ def ui(
     from chat_sessions.web.live.sessions import Confirmations
 
     terminal = Terminal()
-    agent_options = AgentOptions(llm, agent, tool, workspace, conversation, confirm, llm_base_url, llm_key)
-    where = Where(api_key, base_url, region, local, backend, agent_options, timeout, folder or ()).configured()
+    where = replace(where, indexes=folder or ()).configured()
     listener = Listener(port, host=host)
     confirmations = Confirmations()
 

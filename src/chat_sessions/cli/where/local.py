@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ from chat_sessions.cli.where.config_file import config_path
 from chat_sessions.cli.where.folders import Folders, data_folder, shortest
 from chat_sessions.cli.where.lock import StoreLock
 from chat_sessions.cli.where.service import Service, unknown_session
-from chat_sessions.cli.where.session_names import full_id, stored_sessions
+from chat_sessions.cli.where.session_names import full_id, read_store, stored_sessions
 from chat_sessions.core.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -123,18 +122,9 @@ def _folders(where: Where, store: Path, options: str) -> tuple[tuple[str, ...], 
 
 
 def _session_indexes(store: Path, session_id: str, options: str) -> list[str]:
-    """Read a stored session's indexes without a server, which needs their documents to start."""
     from chat_sessions.server.store.records import UnknownSession
-    from chat_sessions.server.store.store import Store
-
-    async def read() -> list[str]:
-        opened = await Store.open(f"sqlite:///{store}")
-        try:
-            return (await opened.session(session_id)).index_ids or []
-        finally:
-            await opened.close()
 
     try:
-        return asyncio.run(read())
+        return read_store(store, lambda opened: opened.session(session_id)).index_ids or []
     except UnknownSession:
         raise unknown_session(session_id, "on this machine", options) from None
