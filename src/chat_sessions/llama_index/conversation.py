@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import warnings
-
 from llama_index.core.base.llms.types import ChatMessage
 from llama_index.core.callbacks import CallbackManager
 from llama_index.core.chat_engine.types import AgentChatResponse
 
-from chat_sessions.core.errors import ConfigurationError
 from chat_sessions.llama_index.answers.answer import Answer
 from chat_sessions.llama_index.answers.async_answer import AsyncAnswer
 from chat_sessions.llama_index.answers.response import StreamingSessionResponse
-from chat_sessions.llama_index.memory.history import ChatHistoryPolicy, history_problem
+from chat_sessions.llama_index.memory.history import ChatHistoryPolicy, check_history
 from chat_sessions.llama_index.memory.session_memory import SessionMemory
 from chat_sessions.llama_index.messages import prompt_of
 from chat_sessions.llama_index.traces.turn_trace import TurnTrace
@@ -125,7 +122,7 @@ class Conversation:
     ) -> Answer:
         prompt, images = self._asked(message)
         if chat_history:
-            self._check_history(chat_history, self.chat_history)
+            check_history(self._on_chat_history, chat_history, self.chat_history, self.session_id, stacklevel=4)
         elif chat_history is not None:
             self.reset()
         session, wait = self.session, self._wait(wait_if_busy)
@@ -145,7 +142,8 @@ class Conversation:
     ) -> AsyncAnswer:
         prompt, images = self._asked(message)
         if chat_history:
-            self._check_history(chat_history, await self.achat_history())
+            own = await self.achat_history()
+            check_history(self._on_chat_history, chat_history, own, self.session_id, stacklevel=4)
         elif chat_history is not None:
             await self._memory.areset()
         session, wait = self.session.aio, self._wait(wait_if_busy)
@@ -167,12 +165,3 @@ class Conversation:
 
     def _trace(self, method: str, message: str, session: ChatSession | AsyncChatSession) -> TurnTrace:
         return TurnTrace(self, method, message, session, self.callback_manager)
-
-    def _check_history(self, given: list[ChatMessage], own: list[ChatMessage]) -> None:
-        if self._on_chat_history == "ignore":
-            return
-        problem = history_problem(given, own, self.session_id)
-        if problem and self._on_chat_history == "error":
-            raise ConfigurationError(problem)
-        if problem:
-            warnings.warn(f"{problem} The session's own history is used.", UserWarning, stacklevel=4)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Never, NoReturn, Unpack, get_args
+from typing import Never, NoReturn, Unpack
 
 from llama_index.core import Settings
 from llama_index.core.callbacks import CallbackManager
@@ -15,7 +15,7 @@ from chat_sessions.core.errors import ConfigurationError
 from chat_sessions.http.secrets import as_secret
 from chat_sessions.llama_index.arguments import ClientArguments, client_of, client_or_default
 from chat_sessions.llama_index.conversation import Conversation
-from chat_sessions.llama_index.memory.history import ChatHistoryPolicy
+from chat_sessions.llama_index.memory.history import ChatHistoryPolicy, check_policy
 from chat_sessions.llama_index.memory.session_memory import SessionMemory
 from chat_sessions.llama_index.page_image import PageImage
 from chat_sessions.llama_index.query_engine import SessionQueryEngine
@@ -110,8 +110,7 @@ class SessionChatEngine(Conversation, BaseChatEngine):
         wait_if_busy: bool | float | None,
     ) -> None:
         client_or_default(session.client)
-        if on_chat_history not in get_args(ChatHistoryPolicy):
-            raise ConfigurationError(f'on_chat_history={on_chat_history!r}: use "error", "warn" or "ignore"')
+        check_policy(on_chat_history)
         if wait_if_busy is not None:
             check_wait(wait_if_busy)
         self._wait_if_busy = wait_if_busy

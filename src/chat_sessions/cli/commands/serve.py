@@ -14,7 +14,7 @@ from chat_sessions.cli import options
 from chat_sessions.cli.errors import handle_errors
 from chat_sessions.cli.show.logged import logged
 from chat_sessions.cli.show.terminal import Terminal
-from chat_sessions.cli.where.agent import model_agent
+from chat_sessions.cli.where.agent import AgentOptions
 from chat_sessions.cli.where.folders import data_folder, existing, index_id_of, shortest
 from chat_sessions.cli.where.local import open_documents
 from chat_sessions.cli.where.lock import StoreLock
@@ -112,7 +112,8 @@ def serve(
         )
     if agent is not None and llm is not None:
         raise ConfigurationError("--agent and --llm cannot be combined: an agent of your own has its own model")
-    answering = named_agent(agent) if agent is not None else model_agent(llm, llm_base_url, llm_key)
+    model = AgentOptions(llm, llm_base_url=llm_base_url, llm_key=llm_key)
+    answering = model.local_agent if agent is None else named_agent(agent)
     looking = _page_listener(page, page_port, workers, has_own_key=api_key is not None)
     opened = open_documents(paths, terminal)
     with ExitStack() as running, ExitStack() as opening:
@@ -155,14 +156,14 @@ def serve(
 
 
 def _page_listener(wanted: bool | None, port: int, workers: int, *, has_own_key: bool) -> Listener | None:
-    """Return the port and the token of the page, None if there is to be none. Raises `ConfigurationError`.
+    """Open the port of the page; return None if there is no page. Raises `ConfigurationError`.
 
-    The token opens every session, like the key. So it is printed unasked only where the key is printed, too.
+    The page's token opens every session, like the key. So by default it is printed only if the key is printed too.
     """
     if wanted is False or (wanted is None and (has_own_key or workers > 1)):
         return None
     if workers > 1:
-        # Processes that take the place of others are forked, which a thread beside them makes unsafe.
+        # The parent forks to replace a worker, which is unsafe while the page runs in a thread of it.
         raise ConfigurationError(
             f"--page cannot be combined with --workers {workers}; open the page with: chat-sessions ui --base-url URL"
         )

@@ -14,18 +14,12 @@ from chat_sessions.cli.show.text import clean, one_line
 if TYPE_CHECKING:
     from chat_sessions.openhands import ConfirmAction, ConfirmationRequest
 
-__all__ = ["Confirmer", "ask_permission"]
+__all__ = ["ask_permission", "confirm"]
 
 
-class Confirmer:
-    """Asks at the terminal whenever an agent waits for permission."""
-
-    def __init__(self, terminal: Terminal) -> None:
-        self._terminal = terminal
-
-    def __call__(self, request: ConfirmationRequest) -> bool | str:
-        """Return the answer; see `ask_permission`."""
-        return ask_permission([(_named(action), action.arguments) for action in request.actions], self._terminal)
+def confirm(terminal: Terminal, request: ConfirmationRequest) -> bool | str:
+    """Answer a request of an agent that waits for permission; see `ask_permission`."""
+    return ask_permission([(_named(action), action.arguments) for action in request.actions], terminal)
 
 
 def ask_permission(actions: Sequence[tuple[str, Mapping[str, JsonValue]]], terminal: Terminal) -> bool | str:

@@ -1,4 +1,4 @@
-"""The agent that the options describe, for a new session at an OpenHands Agent Server."""
+"""The agent of a new session, as the options describe it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from chat_sessions.core.errors import ConfigurationError
 if TYPE_CHECKING:
     from chat_sessions.server import Agent
 
-__all__ = ["AgentOptions", "model_agent", "settings_in", "tools_in"]
+__all__ = ["AgentOptions", "settings_in", "tools_in"]
 
 _AGENT_FIELDS = ("agent", "agent_settings", "agent_profile_id")
 _ALWAYS_CONFIRM: JsonValue = {"kind": "AlwaysConfirm"}
@@ -25,7 +25,7 @@ _ALWAYS_CONFIRM: JsonValue = {"kind": "AlwaysConfirm"}
 
 @dataclass(frozen=True, repr=False)
 class AgentOptions:
-    """The options as typed, each perhaps JSON, or @FILE for a file with JSON in it. A model's key may be in them."""
+    """The options as typed: plain values, JSON, or @FILE for a file with JSON in it. They may contain a model's key."""
 
     llm: str | None = None
     agent: str | None = None
@@ -38,16 +38,20 @@ class AgentOptions:
 
     @property
     def given(self) -> list[str]:
-        """The options that were given, as typed."""
+        """The names of the options that were given."""
         return [f"--{field.name.replace('_', '-')}" for field in fields(self) if getattr(self, field.name)]
 
     @property
     def local_agent(self) -> Agent | None:
-        """The local server's agent that the options mean; None for the one without a model.
+        """The local server's agent with a model; None without one. Raises `ConfigurationError`."""
+        if self.llm is None:
+            if self.llm_base_url or self.llm_key:
+                option = "--llm-base-url" if self.llm_base_url else "--llm-key"
+                raise ConfigurationError(f"{option} needs the model's name: add --llm")
+            return None
+        from chat_sessions.server import LlmAgent
 
-        Raises `ConfigurationError`.
-        """
-        return model_agent(self.llm, self.llm_base_url, self.llm_key)
+        return LlmAgent.at(self.llm, self.llm_base_url, self.llm_key)
 
     @property
     def has_agent(self) -> bool:
@@ -64,19 +68,6 @@ class AgentOptions:
         if self.confirm and found.setdefault("confirmation_policy", _ALWAYS_CONFIRM) != _ALWAYS_CONFIRM:
             raise ConfigurationError("--confirm and the confirmation_policy in --conversation contradict each other")
         return found
-
-
-def model_agent(llm: str | None, base_url: str | None, key: str | None) -> Agent | None:
-    """Make the local server's agent with a model, None without one. Raises `ConfigurationError`."""
-    if llm is None:
-        if base_url or key:
-            raise ConfigurationError(
-                f"{'--llm-base-url' if base_url else '--llm-key'} needs the model's name: add --llm"
-            )
-        return None
-    from chat_sessions.server import LlmAgent
-
-    return LlmAgent.at(llm, base_url, key)
 
 
 def settings_in(option: str, given: str | None) -> dict[str, JsonValue] | str | None:
@@ -103,7 +94,7 @@ def tools_in(given: Sequence[str] | None) -> list[str | Mapping[str, JsonValue]]
 
 
 def _value(option: str, text: str) -> JsonValue:
-    """Read what was typed: a plain name, JSON, or the JSON in the file after an @."""
+    """Parse a plain name, JSON, or @FILE."""
     text = text.strip()
     if not text:
         raise ConfigurationError(f"{option} is empty")

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING
 
-from chat_sessions.cli.show.actions import Confirmer
+from chat_sessions.cli.show.actions import confirm
 from chat_sessions.cli.show.terminal import Terminal
 from chat_sessions.cli.where.agent import settings_in, tools_in
 from chat_sessions.cli.where.choice import Where
@@ -24,7 +25,7 @@ __all__ = ["open_openhands", "waiting_runs"]
 def open_openhands(
     where: Where, terminal: Terminal, on_confirmation: OnConfirmation | None = None
 ) -> Generator[Service]:
-    """Open a client of the server; `on_confirmation`, or the terminal, is asked when an agent waits for permission.
+    """Open a client of the server. When an agent waits for permission, `on_confirmation` is asked, else the terminal.
 
     Raises `ConfigurationError` for options that cannot be read or contradict each other, and `UnknownName` for
     a file that does not exist.
@@ -34,7 +35,7 @@ def open_openhands(
     agent = where.agent
     conversation = agent.conversation_fields()
     if on_confirmation is None and terminal.is_interactive:
-        on_confirmation = Confirmer(terminal)
+        on_confirmation = partial(confirm, terminal)
     if agent.confirm and on_confirmation is None:
         raise ConfigurationError("--confirm asks before each action, but there is no terminal to ask at")
     with OpenHandsChat(

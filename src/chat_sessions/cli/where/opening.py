@@ -7,7 +7,7 @@ import os
 from collections.abc import Generator
 from contextlib import contextmanager
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import httpx
 from pydantic import BaseModel, ValidationError
@@ -34,8 +34,8 @@ def open_service(
 ) -> Generator[Service]:
     """Open the service, and name it on stderr.
 
-    `documents` says that questions will be asked, so a local server reads its documents and a new session
-    needs an agent. `on_confirmation` is asked for permission by an OpenHands agent; default the terminal. Raises
+    Set `documents` if questions will be asked: a local server then reads its documents, and a new session needs an
+    agent. An OpenHands agent asks `on_confirmation` for permission; default the terminal. Raises
     `ConfigurationError`, `UnknownName`, and what the documents raise.
     """
     where.check(asks=documents)
@@ -62,7 +62,7 @@ def _open_cloud(where: Where) -> Generator[Service]:
     with LlamaCloudChat(
         api_key=where.api_key,
         base_url=where.base_url,
-        region=_region(where.region),
+        region=cast("Region | None", where.region),
         index_ids=list(where.indexes) or None,
         timeouts=where.timeouts,
     ) as client:
@@ -80,7 +80,7 @@ def _open_cloud(where: Where) -> Generator[Service]:
 
 
 def _indexes_at(url: str, key: str) -> list[str]:
-    """List the ids of the indexes of a server such as `chat-sessions serve`; none if it does not list them."""
+    """List the index ids of a server such as `chat-sessions serve`; empty if it has no such list."""
     try:
         answer = httpx.get(f"{url}/api/v1/indexes", headers={"Authorization": f"Bearer {key.strip()}"}, timeout=5)
         return [item.index_id for item in _IndexList.model_validate_json(answer.content).items]
@@ -94,11 +94,3 @@ class _Listed(BaseModel):
 
 class _IndexList(BaseModel):
     items: list[_Listed]
-
-
-def _region(name: str | None) -> Region | None:
-    match name:
-        case None | "us" | "eu":
-            return name
-        case _:
-            raise ConfigurationError(f"--region {name}: the regions are {' and '.join(REGIONS)}")

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import inspect
 import re
-import warnings
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, cast, get_args
+from typing import TYPE_CHECKING, Any, cast
 
 from llama_index.core import Settings
 from llama_index.core.agent.workflow import AgentInput, AgentOutput, AgentSetup, BaseWorkflowAgent, ToolCallResult
@@ -27,7 +26,7 @@ from chat_sessions.llama_index.agent.report import Report
 from chat_sessions.llama_index.agent.sent_prompt import SentPrompt
 from chat_sessions.llama_index.answers.async_answer import AsyncAnswer
 from chat_sessions.llama_index.arguments import client_or_default, indexes_of
-from chat_sessions.llama_index.memory.history import ChatHistoryPolicy, history_problem
+from chat_sessions.llama_index.memory.history import ChatHistoryPolicy, check_history, check_policy
 from chat_sessions.llama_index.memory.run_memory import RunMemory
 from chat_sessions.llama_index.messages import answer_message, chat_response, messages_of, prompt_of
 from chat_sessions.llama_index.traces.hosted import HostedModel
@@ -85,7 +84,7 @@ class SessionAgent(BaseWorkflowAgent):
     Only the user's last message is sent, with its images where the service takes them, even after a hand-off from
     another agent: the session has its own history, and the rest of the workflow's memory stays in the workflow. The
     hosted agent cannot hand off to others. A `chat_history=` that differs from the session's follows
-    `on_chat_history`, as in `SessionChatEngine`; so is `wait_if_busy`.
+    `on_chat_history`, as in `SessionChatEngine`; `wait_if_busy` is the same too.
 
     The run streams `ToolCall` and `ToolCallResult` for the tools on the service, and `AgentStream` with
     `delta` or `thinking_delta`; awaiting it gives an `AgentOutput` whose `raw` has `usage` and
@@ -124,8 +123,7 @@ class SessionAgent(BaseWorkflowAgent):
             if setting not in _ARGUMENTS:
                 takes = ", ".join(sorted(_ARGUMENTS))
                 refuse_unknown("SessionAgent", setting, _ARGUMENTS, otherwise=f"takes no {setting}: it takes {takes}")
-        if on_chat_history not in get_args(ChatHistoryPolicy):
-            raise ConfigurationError(f'on_chat_history={on_chat_history!r}: use "error", "warn" or "ignore"')
+        check_policy(on_chat_history)
         if wait_if_busy is not None:
             check_wait(wait_if_busy)
         indexes = indexes_of(index_ids)
@@ -152,7 +150,7 @@ class SessionAgent(BaseWorkflowAgent):
     async def init_run(  # pyright: ignore[reportIncompatibleMethodOverride] - the base class's step has no types
         self, ctx: Context, ev: AgentWorkflowStartEvent
     ) -> AgentInput:
-        """Begin a run: the memory of a new context, and the history that the caller keeps."""
+        """Begin a run: give a new context its memory, and check the history that the caller passes."""
         if not ev.get("memory", None):
             ev = AgentWorkflowStartEvent(**{**dict(ev.items()), "memory": RunMemory()})
         number = await ctx.store.get(self._run_key, default=0) + 1
@@ -168,9 +166,9 @@ class SessionAgent(BaseWorkflowAgent):
     async def run_agent_step(  # pyright: ignore[reportIncompatibleMethodOverride] - None ends a step
         self, ctx: Context, ev: AgentSetup
     ) -> AgentOutput | None:
-        """Run a turn of the session; do nothing for an interrupted run once another one has begun.
+        """Run a turn of the session; do nothing for an interrupted run if another one has begun.
 
-        A context that runs again also repeats the step that it was in.
+        A context that runs again repeats the step it was in.
         """
         with suppress(_AnotherRun):
             output = await super().run_agent_step(ctx, ev)  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
@@ -185,11 +183,7 @@ class SessionAgent(BaseWorkflowAgent):
         if not given or self._on_chat_history == "ignore":
             return
         session = self._session(await ctx.store.get(self._store_key, default=None))
-        problem = history_problem(given, messages_of(await session.turns()), session.id)
-        if problem and self._on_chat_history == "error":
-            raise ConfigurationError(problem)
-        if problem:
-            warnings.warn(f"{problem} The session's own history is used.", UserWarning, stacklevel=2)
+        check_history(self._on_chat_history, given, messages_of(await session.turns()), session.id, stacklevel=3)
 
     async def take_step(
         self,
@@ -278,10 +272,10 @@ class SessionAgent(BaseWorkflowAgent):
             raise _AnotherRun
 
     async def handle_tool_call_results(self, ctx: Context, results: list[ToolCallResult], memory: BaseMemory) -> None:
-        """Nothing: the tools ran on the service."""
+        """Do nothing: the tools ran on the service."""
 
     async def finalize(self, ctx: Context, output: AgentOutput, memory: BaseMemory) -> AgentOutput:
-        """The output, which the workflow's memory gets too, so that other agents know it."""
+        """Return the output, and add it to the workflow's memory so that other agents know it."""
         await memory.aput(output.response)
         await _drop_memory(ctx)
         return output

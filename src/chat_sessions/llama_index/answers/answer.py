@@ -20,7 +20,7 @@ from chat_sessions.llama_index.answers.state import AnswerState, Follower, TurnS
 from chat_sessions.llama_index.traces.turn_trace import TurnTrace
 from chat_sessions.session.chat_session import ChatSession
 
-__all__ = ["Answer", "Readable", "Source", "chat_responses", "pieces"]
+__all__ = ["Answer", "Source", "chat_responses", "pieces"]
 
 
 class Source(TurnSoFar, Protocol):
@@ -125,49 +125,19 @@ class Answer(AnswerState):
                 self._end()
 
 
-class Readable(Protocol):
-    """What reading an answer takes. See `AnswerState` for each."""
-
-    @property
-    def is_over(self) -> bool:
-        """Whether the answer has ended."""
-        ...
-
-    @property
-    def count(self) -> int:
-        """The number of updates taken in."""
-        ...
-
-    @property
-    def error(self) -> Exception | None:
-        """The error that ended the answer, or None."""
-        ...
-
-    def reader_comes(self) -> None:
-        """Add a reader."""
-        ...
-
-    def reader_leaves(self) -> bool:
-        """Remove a reader; return whether to close the answer."""
-        ...
-
-    def advance(self, count: int) -> None:
-        """Read the next update, unless there are more than `count` already."""
-        ...
-
-    def close(self) -> None:
-        """Close the socket and the trace."""
-        ...
-
-
-def pieces(answer: Readable, text: Sequence[str], owner: object) -> Generator[str]:  # noqa: ARG001
+def pieces(
+    answer: AnswerState,
+    advance: Callable[[int], None],
+    close: Callable[[], None],
+    owner: object,  # noqa: ARG001
+) -> Generator[str]:
     """Yield the answer's text from its start; an error comes after the pieces that came before it.
 
-    The last reader to leave closes the answer, and `owner`, the response that the reader has it from, is kept until
-    then. One generator does all of it: an event loop that ends closes every async generator at the same time, and
-    one inside another would be closed while it is being closed.
+    `advance` and `close` are the answer's own, or wrap them. The last reader to leave closes the answer; until then,
+    the response that the reader got this from, `owner`, is kept alive. It is all one generator: an event loop that ends
+    closes its async generators all at once, and one within another would be closed while it is closing.
     """
-    seen = 0
+    seen, text = 0, answer.text
     answer.reader_comes()
     try:
         while True:
@@ -177,20 +147,22 @@ def pieces(answer: Readable, text: Sequence[str], owner: object) -> Generator[st
                 yield text[seen - 1]
             if is_over:
                 break
-            answer.advance(count)
+            advance(count)
     finally:
         if answer.reader_leaves():
-            answer.close()
+            close()
     if answer.error is not None:
         raise answer.error
 
 
 def chat_responses(
-    answer: Readable,
-    cursor: ChatCursor,
+    answer: AnswerState,
+    advance: Callable[[int], None],
+    close: Callable[[], None],
     owner: object,  # noqa: ARG001
 ) -> Generator[ChatResponse]:
     """Yield the answer as chat responses. See `pieces`."""
+    cursor = ChatCursor(answer)
     answer.reader_comes()
     try:
         while True:
@@ -199,10 +171,10 @@ def chat_responses(
                 yield response
             if is_over:
                 break
-            answer.advance(count)
+            advance(count)
     finally:
         if answer.reader_leaves():
-            answer.close()
+            close()
     if (last := cursor.last()) is not None:
         yield last
     if answer.error is not None:

@@ -6,7 +6,7 @@ reach the end of what has arrived reads the next event for all.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from typing import Protocol, Self
 
 from llama_index.core.base.llms.types import ChatResponse
@@ -19,7 +19,7 @@ from chat_sessions.llama_index.answers.state import AnswerState, Follower, TurnS
 from chat_sessions.llama_index.traces.turn_trace import TurnTrace
 from chat_sessions.session.async_chat_session import AsyncChatSession
 
-__all__ = ["AsyncAnswer", "AsyncReadable", "AsyncSource", "async_chat_responses", "async_pieces"]
+__all__ = ["AsyncAnswer", "AsyncSource", "async_chat_responses", "async_pieces"]
 
 
 class AsyncSource(TurnSoFar, Protocol):
@@ -124,49 +124,19 @@ class AsyncAnswer(AnswerState):
                 self._end()
 
 
-class AsyncReadable(Protocol):
-    """What reading an answer takes. See `AnswerState` for each."""
-
-    @property
-    def is_over(self) -> bool:
-        """Whether the answer has ended."""
-        ...
-
-    @property
-    def count(self) -> int:
-        """The number of updates taken in."""
-        ...
-
-    @property
-    def error(self) -> Exception | None:
-        """The error that ended the answer, or None."""
-        ...
-
-    def reader_comes(self) -> None:
-        """Add a reader."""
-        ...
-
-    def reader_leaves(self) -> bool:
-        """Remove a reader; return whether to close the answer."""
-        ...
-
-    async def advance(self, count: int) -> None:
-        """Read the next update, unless there are more than `count` already."""
-        ...
-
-    async def close(self) -> None:
-        """Close the socket and the trace."""
-        ...
-
-
-async def async_pieces(answer: AsyncReadable, text: Sequence[str], owner: object) -> AsyncGenerator[str]:  # noqa: ARG001
+async def async_pieces(
+    answer: AnswerState,
+    advance: Callable[[int], Awaitable[None]],
+    close: Callable[[], Awaitable[None]],
+    owner: object,  # noqa: ARG001
+) -> AsyncGenerator[str]:
     """Yield the answer's text from its start; an error comes after the pieces that came before it.
 
-    The last reader to leave closes the answer, and `owner`, the response that the reader has it from, is kept until
-    then. One generator does all of it: an event loop that ends closes every async generator at the same time, and
-    one inside another would be closed while it is being closed.
+    `advance` and `close` are the answer's own, or wrap them. The last reader to leave closes the answer; until then,
+    the response that the reader got this from, `owner`, is kept alive. It is all one generator: an event loop that ends
+    closes its async generators all at once, and one within another would be closed while it is closing.
     """
-    seen = 0
+    seen, text = 0, answer.text
     answer.reader_comes()
     try:
         while True:
@@ -176,20 +146,22 @@ async def async_pieces(answer: AsyncReadable, text: Sequence[str], owner: object
                 yield text[seen - 1]
             if is_over:
                 break
-            await answer.advance(count)
+            await advance(count)
     finally:
         if answer.reader_leaves():
-            await answer.close()
+            await close()
     if answer.error is not None:
         raise answer.error
 
 
 async def async_chat_responses(
-    answer: AsyncReadable,
-    cursor: ChatCursor,
+    answer: AnswerState,
+    advance: Callable[[int], Awaitable[None]],
+    close: Callable[[], Awaitable[None]],
     owner: object,  # noqa: ARG001
 ) -> AsyncGenerator[ChatResponse]:
     """Yield the answer as chat responses. See `async_pieces`."""
+    cursor = ChatCursor(answer)
     answer.reader_comes()
     try:
         while True:
@@ -198,10 +170,10 @@ async def async_chat_responses(
                 yield response
             if is_over:
                 break
-            await answer.advance(count)
+            await advance(count)
     finally:
         if answer.reader_leaves():
-            await answer.close()
+            await close()
     if (last := cursor.last()) is not None:
         yield last
     if answer.error is not None:

@@ -12,7 +12,7 @@ import _thread
 import asyncio
 import sys
 import threading
-from collections.abc import AsyncGenerator, Generator, Iterable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Iterable
 from contextlib import suppress
 from types import TracebackType
 from typing import Self, TypeVar
@@ -23,14 +23,8 @@ from llama_index.core.chat_engine.types import AgentChatResponse, StreamingAgent
 from chat_sessions.core.errors import ConfigurationError
 from chat_sessions.core.turn import Turn
 from chat_sessions.llama_index.answers.answer import Answer, chat_responses, pieces
-from chat_sessions.llama_index.answers.async_answer import (
-    AsyncAnswer,
-    AsyncReadable,
-    async_chat_responses,
-    async_pieces,
-)
+from chat_sessions.llama_index.answers.async_answer import AsyncAnswer, async_chat_responses, async_pieces
 from chat_sessions.llama_index.answers.chat_cursor import ChatCursor
-from chat_sessions.llama_index.answers.threaded import ThreadedAnswer
 from chat_sessions.llama_index.messages import answer_text, response_metadata
 
 __all__ = ["StreamingSessionResponse"]
@@ -153,9 +147,10 @@ class StreamingSessionResponse(StreamingAgentChatResponse):
         return self._pieces()
 
     def _pieces(self) -> Generator[str, None, None]:
-        if isinstance(self._answer, Answer):
-            return pieces(self._answer, self._answer.text, self)
-        return self._replay(self._answer.text)
+        answer = self._answer
+        if isinstance(answer, Answer):
+            return pieces(answer, answer.advance, answer.close, self)
+        return self._replay(answer.text)
 
     def _replay(self, items: Iterable[_Item]) -> Generator[_Item, None, None]:
         """Yield the text of a complete async answer, which needs no waiting."""
@@ -168,19 +163,30 @@ class StreamingSessionResponse(StreamingAgentChatResponse):
 
         An answer of `stream_chat` is read by blocking calls in a worker thread.
         """
-        return async_pieces(self._readable(), self._answer.text, self)
+        return async_pieces(self._answer, *self._async_methods, self)
 
-    def _readable(self) -> AsyncReadable:
-        return ThreadedAnswer(self._answer) if isinstance(self._answer, Answer) else self._answer
+    @property
+    def _async_methods(self) -> tuple[Callable[[int], Awaitable[None]], Callable[[], Awaitable[None]]]:
+        """The answer's `advance` and `close` for code that awaits."""
+        answer = self._answer
+        if isinstance(answer, AsyncAnswer):
+            return answer.advance, answer.close
+
+        async def advance(count: int) -> None:
+            await asyncio.to_thread(answer.advance, count)
+
+        # `aclose` closes from this thread: a worker thread may be waiting for the next event.
+        return advance, self.aclose
 
     @property
     def chat_stream(self) -> Generator[ChatResponse, None, None] | None:
         """The answer as chat responses; None for one of `astream_chat` that is not complete."""
-        cursor = ChatCursor(self._answer)
-        if isinstance(self._answer, Answer):
-            return chat_responses(self._answer, cursor, self)
-        if not self._answer.is_over:
+        answer = self._answer
+        if isinstance(answer, Answer):
+            return chat_responses(answer, answer.advance, answer.close, self)
+        if not answer.is_over:
             return None
+        cursor = ChatCursor(answer)
         last = cursor.last()
         return self._replay([*cursor.news(), *([] if last is None else [last])])
 
@@ -191,7 +197,7 @@ class StreamingSessionResponse(StreamingAgentChatResponse):
     @property
     def achat_stream(self) -> AsyncGenerator[ChatResponse, None] | None:
         """The answer as chat responses, for code that awaits."""
-        return async_chat_responses(self._readable(), ChatCursor(self._answer), self)
+        return async_chat_responses(self._answer, *self._async_methods, self)
 
     @achat_stream.setter
     def achat_stream(self, value: object) -> None:  # pyright: ignore[reportIncompatibleVariableOverride] - made when asked for

@@ -1,30 +1,49 @@
-"""What an adapter does with a history that is given to it while the service keeps its own."""
+"""What to do with a `chat_history` that the caller passes, since the service keeps its own."""
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable
-from typing import Literal, TypeAlias, cast
+from typing import Literal, TypeAlias, cast, get_args
 
 from llama_index.core.base.llms.types import ChatMessage
 
 from chat_sessions.core.errors import ConfigurationError
 from chat_sessions.llama_index.messages import same_talk
 
-__all__ = ["ChatHistoryPolicy", "history_problem"]
+__all__ = ["ChatHistoryPolicy", "check_history", "check_policy"]
 
 ChatHistoryPolicy: TypeAlias = Literal["error", "warn", "ignore"]
 
 
-def history_problem(given: Iterable[ChatMessage], own: Iterable[ChatMessage], session_id: str | None) -> str | None:
-    """Why this history cannot be used; None if it is the session's own. Raises `ConfigurationError` for none at all."""
-    given = _messages(given)
-    if same_talk(given, own):
-        return None
+def check_policy(policy: ChatHistoryPolicy) -> None:
+    """Raise `ConfigurationError` for a policy that does not exist."""
+    if policy not in get_args(ChatHistoryPolicy):
+        raise ConfigurationError(f'on_chat_history={policy!r}: use "error", "warn" or "ignore"')
+
+
+def check_history(
+    policy: ChatHistoryPolicy,
+    given: Iterable[ChatMessage],
+    own: Iterable[ChatMessage],
+    session_id: str | None,
+    *,
+    stacklevel: int,
+) -> None:
+    """Raise `ConfigurationError`, warn or do nothing, as the policy says, if this is not the session's own history.
+
+    Raises `ConfigurationError` for something that is not a history, too.
+    """
+    if policy == "ignore" or same_talk(_messages(given), own):
+        return
     holds = f"session {session_id} holds" if session_id else "this session holds, which is new and empty"
-    return (
+    problem = (
         f"chat_history differs from what {holds}. The service keeps the "
         'history and it cannot be replaced: leave chat_history out, or set on_chat_history to "warn" or "ignore".'
     )
+    if policy == "error":
+        raise ConfigurationError(problem)
+    warnings.warn(f"{problem} The session's own history is used.", UserWarning, stacklevel=stacklevel)
 
 
 def _messages(given: object) -> list[ChatMessage]:

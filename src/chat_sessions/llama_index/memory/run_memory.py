@@ -36,15 +36,7 @@ class RunMemory(BaseMemory):
         """All messages."""
         return list(self.messages)
 
-    async def aget(self, input: str | None = None, **kwargs: Any) -> Messages:  # noqa: ARG002 - as above
-        """All messages."""
-        return list(self.messages)
-
     def get_all(self) -> Messages:
-        """All messages."""
-        return list(self.messages)
-
-    async def aget_all(self) -> Messages:
         """All messages."""
         return list(self.messages)
 
@@ -52,26 +44,10 @@ class RunMemory(BaseMemory):
         """Add a message."""
         self.messages.append(message)
 
-    async def aput(self, message: ChatMessage) -> None:
-        """Add a message."""
-        self.messages.append(message)
-
-    async def aput_messages(self, messages: Messages) -> None:
-        """Add messages."""
-        self.messages.extend(messages)
-
     def set(self, messages: Messages) -> None:
         """Replace all messages."""
         self.messages = list(messages)
 
-    async def aset(self, messages: Messages) -> None:
-        """Replace all messages."""
-        self.set(messages)
-
     def reset(self) -> None:
         """Remove all messages."""
         self.messages = []
-
-    async def areset(self) -> None:
-        """Remove all messages."""
-        self.reset()
