@@ -18,8 +18,9 @@ from pydantic import JsonValue, ValidationError
 
 from chat_sessions.core.models import ImageAttachment
 
-__all__ = ["DistinctSources", "Source", "distinct", "sources_in"]
+__all__ = ["DistinctSources", "Source", "distinct", "page_range", "query_in", "sources_in"]
 
+_QUERIES = ("query", "question", "q", "search_query", "pattern", "input")
 _LISTS = ("results", "items", "nodes", "source_nodes", "sources", "documents", "passages", "matches", "hits")
 _TEXTS = ("content", "text", "page_content", "snippet", "passage")
 _NESTED = ("node", "document")
@@ -51,6 +52,18 @@ class Source:
     passage_id: str | None = None
     image: ImageAttachment | None = None
     metadata: Mapping[str, JsonValue] = field(default_factory=dict[str, JsonValue], hash=False)
+
+
+def page_range(source: Source) -> str:
+    """Return the pages of a passage as "3" or "3-5"; "" if they are unknown."""
+    if source.page is None:
+        return ""
+    return str(source.page) if source.page_end in (None, source.page) else f"{source.page}-{source.page_end}"
+
+
+def query_in(arguments: Mapping[str, JsonValue]) -> str | None:
+    """Return what a call asks to find, or None if its arguments do not name it."""
+    return next((value for name in _QUERIES if isinstance(value := arguments.get(name), str)), None)
 
 
 def sources_in(

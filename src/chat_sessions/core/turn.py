@@ -12,9 +12,9 @@ result belongs to which call.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
-from typing import TypeAlias, assert_never
+from typing import Any, TypeAlias, assert_never
 
 from chat_sessions.core.alignment import align
 from chat_sessions.core.events import (
@@ -46,6 +46,7 @@ __all__ = [
     "fold",
     "gap",
     "replay",
+    "turn_fields",
 ]
 
 Update: TypeAlias = TextDelta | Text | ThinkingDelta | Thinking | RunBegan | RunEnded | UnknownEvent | UserInput | Stop
@@ -292,3 +293,18 @@ def replay(events: Iterable[Event]) -> list[Turn]:
             folds.append(TurnFold())
         folds[-1].add(event)
     return [made.turn for made in folds]
+
+
+def turn_fields(turn: Turn) -> dict[str, Any]:
+    """Return a turn and everything derived from it, as reports and exports show it."""
+    return {
+        "prompt": turn.prompt,
+        "text": turn.text,
+        "thinking": turn.thinking,
+        "sources": [asdict(source) for source in turn.sources],
+        "tool_runs": [asdict(run) for run in turn.tool_runs],
+        "usage": turn.usage,
+        "skipped_index_ids": list(turn.skipped_index_ids),
+        "is_complete": turn.is_complete,
+        "error": turn.error,
+    }

@@ -14,7 +14,7 @@ from llama_index.core.tools import ToolOutput
 from pydantic import JsonValue
 
 from chat_sessions.core.images import inline_image
-from chat_sessions.core.sources import DistinctSources, Source
+from chat_sessions.core.sources import DistinctSources, Source, page_range, query_in
 from chat_sessions.core.turn import ToolRun
 
 __all__ = ["NO_RESULT", "Outputs", "image_block", "nodes_of", "query_of", "result_text", "unanswered_output"]
@@ -23,7 +23,6 @@ NO_RESULT = "The turn ended before this tool gave a result."
 # The metadata that appears when a passage becomes text; the rest is for code.
 _SHOWN_METADATA = ("file_name", "page_label")
 _NODE_IDS = uuid.UUID("3a0c1f39-3a0e-4a58-9f2b-6d3c0a7ed1c4")
-_QUERY_ARGUMENTS = ("query", "question", "q", "pattern", "input")
 
 
 class Outputs:
@@ -114,7 +113,7 @@ def _node_of(source: Source) -> NodeWithScore:
     known: dict[str, object | None] = {
         "file_id": source.file_id,
         "page_end": source.page_end,
-        "page_label": _page_label(source),
+        "page_label": page_range(source) or None,
         "index_id": source.index_id,
         "image_attachment": source.image.model_dump() if source.image else None,
     }
@@ -135,23 +134,12 @@ def _node_of(source: Source) -> NodeWithScore:
     return NodeWithScore(node=node, score=source.score)
 
 
-def _page_label(source: Source) -> str | None:
-    if source.page is None:
-        return None
-    if source.page_end is None or source.page_end == source.page:
-        return str(source.page)
-    return f"{source.page}-{source.page_end}"
-
-
 def _passage_id(source: Source) -> str:
     """Return an id made of the passage, so that a replayed history gives the node that the live turn gave."""
     return str(uuid.uuid5(_NODE_IDS, json.dumps([source.file_id or source.file_name, source.page, source.text])))
 
 
 def query_of(arguments: Mapping[str, JsonValue]) -> str:
-    """Return the query of a retrieval, if its arguments contain one."""
-    for name in _QUERY_ARGUMENTS:
-        value = arguments.get(name)
-        if isinstance(value, str):
-            return value
-    return result_text(dict(arguments))
+    """Return the query of a retrieval; if its arguments have none, all of them as JSON."""
+    query = query_in(arguments)
+    return result_text(dict(arguments)) if query is None else query

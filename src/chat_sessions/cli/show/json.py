@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
 from typing import Any
 
 from pydantic import BaseModel
 
 from chat_sessions.core.models import SessionSummary
-from chat_sessions.core.turn import Turn
+from chat_sessions.core.turn import Turn, turn_fields
 
 __all__ = ["dump", "summary_report", "turn_report"]
 
@@ -21,19 +20,7 @@ def dump(value: Any, *, indent: int | None = 2) -> str:
 
 def turn_report(turn: Turn, *, session_id: str | None, service: str) -> dict[str, Any]:
     """Report a turn and everything derived from it; `error` is None if it went well."""
-    return {
-        "session_id": session_id,
-        "service": service,
-        "prompt": turn.prompt,
-        "text": turn.text,
-        "thinking": turn.thinking,
-        "sources": [asdict(source) for source in turn.sources],
-        "tool_runs": [asdict(run) for run in turn.tool_runs],
-        "usage": turn.usage,
-        "skipped_index_ids": list(turn.skipped_index_ids),
-        "is_complete": turn.is_complete,
-        "error": turn.error,
-    }
+    return {"session_id": session_id, "service": service, **turn_fields(turn)}
 
 
 def summary_report(summary: SessionSummary) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from rich.cells import cell_len, set_cell_size
 
 from chat_sessions.cli.show.terminal import Terminal
 from chat_sessions.cli.show.text import one_line
-from chat_sessions.core.sources import Source
+from chat_sessions.core.sources import Source, page_range
 
 __all__ = ["Cited", "cited", "show_sources"]
 
@@ -31,14 +31,15 @@ class Cited:
 
 
 def cited(sources: Iterable[Source], files: Mapping[str, str] | None = None) -> list[Cited]:
-    """List the places that the sources name, each once, in order; `files` has names of files by id."""
+    """List the places that the sources name, each once, in order. `files` maps ids of files to names."""
     sources = list(sources)
     names = {source.file_id: source.file_name for source in sources if source.file_id and source.file_name}
     names = {**(files or {}), **names}
     found: dict[tuple[str | None, str], Cited] = {}
     for source in sources:
         file = source.file_name or names.get(source.file_id or "") or source.file_id
-        key = (file and one_line(file, 100), _pages(source))
+        pages = page_range(source)
+        key = (file and one_line(file, 100), f"p. {pages}" if pages else "")
         known = found.get(key)
         scores = [score for score in (source.score, known.score if known else None) if score is not None]
         found[key] = Cited(*key, max(scores, default=None))
@@ -58,10 +59,3 @@ def show_sources(sources: Iterable[Source], terminal: Terminal) -> None:
         score = "" if entry.score is None else f"score {entry.score:.2f}"
         file = set_cell_size(entry.file or _NO_FILE, widest)
         terminal.line(f"{number:>3}  {file}  {entry.pages:<{pages}}  {score}".rstrip())
-
-
-def _pages(source: Source) -> str:
-    if source.page is None:
-        return ""
-    last = source.page_end
-    return f"p. {source.page}" if last in (None, source.page) else f"p. {source.page}-{last}"

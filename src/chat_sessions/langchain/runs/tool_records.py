@@ -13,7 +13,7 @@ from pydantic import JsonValue
 
 from chat_sessions.core.errors import ChatSessionsError
 from chat_sessions.core.events import ToolResult, dump_event
-from chat_sessions.core.sources import Source
+from chat_sessions.core.sources import Source, query_in
 from chat_sessions.core.turn import RunEnded, ToolRun
 from chat_sessions.langchain.content import document
 
@@ -26,8 +26,6 @@ __all__ = [
     "tool_input",
     "tool_output",
 ]
-
-_QUERY_NAMES = ("query", "q", "question", "search_query", "pattern")
 
 
 class ToolRunFailed(ChatSessionsError):
@@ -97,7 +95,7 @@ def failure(ended: RunEnded) -> ChatSessionsError | None:
 
 def retrieval(run: ToolRun, sources: Sequence[Source]) -> tuple[dict[str, Any], list[Document]]:
     """Return the arguments of `on_retriever_start` for a tool that retrieved, and its documents."""
-    query = next((value for name in _QUERY_NAMES if isinstance(value := run.arguments.get(name), str)), None)
+    query = query_in(run.arguments)
     start = {
         "serialized": {"name": run.name},
         "query": query if query is not None else _json(run.arguments),

@@ -6,23 +6,22 @@ import base64
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import asdict
 from importlib.resources import files
-from typing import Any, Literal, cast, get_args
+from typing import Literal, cast, get_args
 
 from markupsafe import Markup
 from pydantic import BaseModel
 
 from chat_sessions.core.errors import ChatSessionsError, ConfigurationError
 from chat_sessions.core.events import Session
-from chat_sessions.core.turn import Turn, replay
+from chat_sessions.core.turn import Turn, replay, turn_fields
 from chat_sessions.session.backend import AsyncBackend
 from chat_sessions.web.export.markdown import markdown_of
 from chat_sessions.web.images import fetch_image, media_type_of
 from chat_sessions.web.render.pages import render
 from chat_sessions.web.render.views import TurnView, attachments_of
 
-__all__ = ["FORMATS", "Format", "export", "file_name", "turn_json"]
+__all__ = ["FORMATS", "Format", "export", "file_name", "json_text"]
 
 Format = Literal["markdown", "json", "html"]
 FORMATS: tuple[Format, ...] = get_args(Format)
@@ -32,7 +31,7 @@ _ENDINGS = {"markdown": "md", "json": "json", "html": "html"}
 async def export(backend: AsyncBackend, session: Session, as_format: str) -> str:
     """Return the session as one file. Raises `ConfigurationError` for an unknown format.
 
-    HTML holds the images of the pages that it cites; one that cannot be fetched is left out.
+    HTML contains the images of the pages cited, except those that cannot be fetched.
     """
     if as_format not in FORMATS:
         raise ConfigurationError(f"there is no export as {as_format!r}; there is {', '.join(FORMATS)}")
@@ -45,35 +44,20 @@ async def export(backend: AsyncBackend, session: Session, as_format: str) -> str
 
 
 def file_name(session: Session, as_format: Format) -> str:
-    """Make a name for the file, of letters that every system takes."""
+    """Make a file name of ASCII letters, digits and hyphens."""
     words = re.sub(r"[^A-Za-z0-9]+", "-", session.generated_title or session.session_id).strip("-")[:60].strip("-")
     return f"{words or 'session'}.{_ENDINGS[as_format]}"
 
 
-def turn_json(turn: Turn) -> dict[str, Any]:
-    """A turn and everything derived from it."""
-    return {
-        "prompt": turn.prompt,
-        "text": turn.text,
-        "thinking": turn.thinking,
-        "tool_runs": [asdict(run) for run in turn.tool_runs],
-        "sources": [asdict(source) for source in turn.sources],
-        "usage": turn.usage,
-        "skipped_index_ids": list(turn.skipped_index_ids),
-        "is_complete": turn.is_complete,
-        "error": turn.error,
-    }
-
-
 def json_text(value: object) -> str:
-    """JSON for people and programs."""
+    """Return the value as indented JSON."""
     return json.dumps(value, indent=2, ensure_ascii=False, default=_model)
 
 
 def _json(session: Session, turns: list[Turn]) -> str:
     summary = session.model_dump(mode="json", by_alias=False, exclude={"events"})
     events = [event.model_dump(mode="json") for event in session.events]
-    return json_text({**summary, "turns": [turn_json(turn) for turn in turns], "events": events})
+    return json_text({**summary, "turns": [turn_fields(turn) for turn in turns], "events": events})
 
 
 async def _images(backend: AsyncBackend, turns: list[Turn]) -> dict[str, str]:

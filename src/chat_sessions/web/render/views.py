@@ -14,7 +14,7 @@ from pydantic import BaseModel, JsonValue
 
 from chat_sessions.core.errors import TurnFailed
 from chat_sessions.core.models import ImageAttachment, Usage
-from chat_sessions.core.sources import Source
+from chat_sessions.core.sources import Source, page_range
 from chat_sessions.core.turn import Turn
 from chat_sessions.web.render.blocks import Block, Blocks, Words
 from chat_sessions.web.render.markdown import open_headings, render_markdown, stable_end
@@ -146,7 +146,8 @@ def source_views(sources: Iterable[Source]) -> list[SourceView]:
     """The views of passages."""
     return [
         SourceView(
-            " ".join(filter(None, (source.file_name or source.file_id or "A passage", _pages(source)))),
+            (source.file_name or source.file_id or "A passage")
+            + (f" p. {pages}" if (pages := page_range(source)) else ""),
             "" if source.score is None else f"{source.score:.2f}",
             _passage(source.text.strip()),
             image_key(source.image) if source.image else None,
@@ -195,12 +196,6 @@ def _passage(text: str) -> Markup:
 
 def _safe(text: str, *, is_quoted: bool = False, above: tuple[int, ...] = ()) -> Markup:
     return Markup(render_markdown(text, is_quoted=is_quoted, above=above))  # noqa: S704 (cleaned by nh3)
-
-
-def _pages(source: Source) -> str:
-    if source.page is None:
-        return ""
-    return f"p. {source.page}" if source.page_end in (None, source.page) else f"p. {source.page}-{source.page_end}"
 
 
 def _readable(value: JsonValue | Mapping[str, Any]) -> str:

@@ -65,7 +65,7 @@ async def ask(
     message: Annotated[str, Form()] = "",
     hx_request: Annotated[bool, Header()] = False,
 ) -> Response:
-    """Send a message; it waits for the turns that run."""
+    """Send a message; it waits for running turns."""
     try:
         await page.live.get(session_id).ask(message)
     except ChatSessionsError as error:
@@ -73,16 +73,16 @@ async def ask(
             raise
         html = template_part("parts.html", "status", str(error), remedy_for(error))
         return HTMLResponse(part("#status", "innerHTML", html), status_for(error))
-    return Response(status_code=204) if hx_request else RedirectResponse(address_of(session_id), 303)
+    return _back(session_id, hx_request=hx_request)
 
 
 @router.post("/stop")
 async def stop(page: Context, session_id: str, hx_request: Annotated[bool, Header()] = False) -> Response:
-    """Stop the turn that runs."""
+    """Stop the running turn."""
     stopped = await page.live.get(session_id).stop()
     if stopped is not None and page.interrupt is not None:
         await page.interrupt(session_id)
-    return Response(status_code=204) if hx_request else RedirectResponse(address_of(session_id), 303)
+    return _back(session_id, hx_request=hx_request)
 
 
 @router.post("/confirmation")
@@ -97,12 +97,17 @@ async def confirm(
     asked = page.live.get(session_id).confirmation
     if asked is not None:
         asked.give(answer == "approve" or reason.strip() or False)
-    return Response(status_code=204) if hx_request else RedirectResponse(address_of(session_id), 303)
+    return _back(session_id, hx_request=hx_request)
 
 
 @router.post("/title")
 async def rename(page: Context, session_id: str, title: Annotated[str, Form()]) -> Response:
-    """Have a title made from a text."""
+    """Generate a session title from a text."""
     made = await page.backend.set_title(session_id, first_message=title)
     note = "?note=automatic" if made.title_origin != "requested" else ""
     return RedirectResponse(address_of(session_id) + note, 303)
+
+
+def _back(session_id: str, *, hx_request: bool) -> Response:
+    """Return to the session; htmx stays there, and the feed shows what changed."""
+    return Response(status_code=204) if hx_request else RedirectResponse(address_of(session_id), 303)
