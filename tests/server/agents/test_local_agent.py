@@ -24,7 +24,6 @@ from chat_sessions.core.events import (
     UserInput,
 )
 from chat_sessions.server.agents.local_agent import QUOTES, LocalAgent
-from chat_sessions.server.agents.quotes import quote
 from chat_sessions.server.documents.indexes import Index, open_index
 from chat_sessions.server.turns.agent import AgentTurn
 
@@ -228,39 +227,6 @@ class TestQuoting:
     async def test_an_agent_that_may_retrieve_nothing_is_refused(self) -> None:
         with pytest.raises(ValueError, match="passages must be at least 1, not 0"):
             LocalAgent(passages=0)
-
-
-class TestQuotes:
-    def test_rows_that_fit_are_shown_with_their_header_and_a_sign_for_the_others(self) -> None:
-        rows = "\n".join(f"| A-{number} | {number} |" for number in range(1, 31))
-        text = quote(f"| Article | Stock |\n|---|---|\n{rows}", {"a15": 3.0}, ["eng"])
-        assert text == "| Article | Stock |\n|---|---|\n| … |\n| A-15 | 15 |\n| … |"
-
-    def test_a_table_of_which_no_row_stands_out_is_shown_whole(self) -> None:
-        table = "| Article | Stock |\n|---|---|\n" + "\n".join(f"| A-{number} | {number} |" for number in range(1, 16))
-        assert quote(table, {"stock": 1.0}, ["eng"]) == table
-
-    def test_a_caption_that_fits_is_shown_with_its_table(self) -> None:
-        table = "| Article | Stock |\n|---|---|\n| Rope | 4 |\n| Sail | 9 |"
-        text = quote(f"Prices are in Euro.\n\nTable 3. Goods held in winter\n\n{table}", {"winter": 1.0}, ["eng"])
-        assert text == f"…\n\nTable 3. Goods held in winter\n\n{table}"
-
-    def test_a_line_is_shown_with_what_follows_it(self) -> None:
-        parts = ("Maintenance contract", "The fee is 2,340 euros a year.", "Parts are not included. " * 30)
-        assert quote("\n\n".join(parts), {"mainten": 1.0}, ["eng"]) == f"{parts[0]}\n\n{parts[1]}\n\n…"
-
-    def test_paragraphs_left_out_between_two_that_fit_are_shown_by_a_sign(self) -> None:
-        middle = "Nothing of note happened here. " * 20
-        text = quote(f"The ferry is old.\n\n{middle}\n\nA ferry costs much.", {"ferri": 2.0}, ["eng"])
-        assert text == "The ferry is old.\n\n…\n\nA ferry costs much."
-
-    def test_a_long_text_is_cut_between_sentences_with_a_sign_on_each_side(self) -> None:
-        before = "The weather was fine all winter. " * 20
-        text = quote(f"{before}The ferry carries 40 cars. {before}", {"ferri": 2.0}, ["eng"])
-        assert "The ferry carries 40 cars." in text
-        assert text.startswith("… ")
-        assert text.endswith(" …")
-        assert len(text) < 520
 
 
 @pytest.mark.parametrize(
