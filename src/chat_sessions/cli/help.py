@@ -11,10 +11,10 @@ __all__ = ["CommandGroup", "GroupedCommand", "examples"]
 
 
 class GroupedCommand(TyperCommand):
-    """A command whose options stand below the heading that their `rich_help_panel` names."""
+    """A command whose help groups its options by `rich_help_panel`."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Parse the arguments. Errors in what a user typed are put plainly."""
+        """Parse the arguments, and reword errors about what the user typed."""
         try:
             parsed: list[str] = super().parse_args(ctx, args)
         except Exception as error:
@@ -32,7 +32,7 @@ class GroupedCommand(TyperCommand):
         )
         return message.replace("Input should be", "it must be")
 
-    # `Any`: these classes are typer's own copies of click's, or click's, by its version.
+    # `Any`: depending on its version, typer uses click's classes or copies of them.
     def format_options(self, ctx: Any, formatter: Any) -> None:
         """Write arguments, then options by group."""
         groups: dict[str, list[tuple[str, str]]] = {"Arguments": [], "Options": []}
@@ -48,7 +48,7 @@ class GroupedCommand(TyperCommand):
 
 
 class CommandGroup(TyperGroup):
-    """A group that says what each of its commands does, in full."""
+    """A group whose help does not shorten what its commands do."""
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
         """Write each command with the first sentence of its help."""

@@ -45,18 +45,18 @@ def create_app(
 
     Args:
         backend: The async client of the service, such as `LlamaCloudChat().aio`.
-        token: What `?token=` must say for a browser to be let in.
+        token: The `?token=` that lets a browser in.
         hosts: The values of `Host` under which the page is served, such as "127.0.0.1:8770"; others are refused.
-        name: The service, for people.
+        name: The name of the service to show.
         indexes: The indexes that a new session may ask: their names by id.
         turn_lock: What to hold while a turn runs.
-        interrupt: Stops a session's run at the service, where closing its stream is not enough.
+        interrupt: Stops a session's run at the service, if closing its stream is not enough.
         confirmations: Where the backend's client asks for permission to act.
-        turn_views: What frameworks make of a turn, as JSON, by their names.
-        index_name: The name of an index that is not among `indexes`.
-        elsewhere: Says how to go on with a session of these indexes, or None if they can be asked here.
-        updates_per_second: How often a page is sent what has come of a running turn, at most.
-        look_every: The seconds between two looks at a session whose page is open, for what others do there.
+        turn_views: For each framework by name, a function that returns its view of a turn, for JSON.
+        index_name: Returns the name of an index that is not in `indexes`.
+        elsewhere: Returns how to continue a session of these indexes, or None if they can be asked here.
+        updates_per_second: How often a page is updated during a running turn, at most.
+        look_every: Seconds between two polls of a session whose page is open, for what others do in it.
     """
     live = LiveSessions(backend, turn_lock=turn_lock, look_every=look_every)
     if confirmations is not None:

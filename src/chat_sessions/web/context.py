@@ -1,4 +1,4 @@
-"""What every route is given."""
+"""What all routes and templates use."""
 
 from __future__ import annotations
 
@@ -22,8 +22,7 @@ __all__ = ["Context", "PageContext", "problem_page"]
 
 @dataclass(frozen=True)
 class PageContext:
-    """The service, and what the page knows of it. `indexes` are names by index id, of those that can be chosen;
-    `turn_views` say what else sees of a turn; `index_name` and `elsewhere` are as in `create_app`."""
+    """The service, and what the page knows about it. See `create_app` for the fields."""
 
     backend: AsyncBackend
     name: str
@@ -46,11 +45,11 @@ class PageContext:
         return self.backend.index_ids or tuple(self.indexes)[:10]
 
     def name_of(self, index_id: str) -> str:
-        """The index as people know it."""
+        """Return the name to show for an index."""
         return self.indexes.get(index_id) or self.index_name(index_id)
 
     def is_elsewhere(self, index_ids: Sequence[str] | None) -> str | None:
-        """Say how to go on with a session of these indexes, if none of them can be asked here."""
+        """Say how to continue a session of these indexes, if none of them can be asked here."""
         return self.elsewhere(index_ids) if self.elsewhere and index_ids else None
 
     def page(self, template: str, status: int = 200, **values: object) -> HTMLResponse:
@@ -66,7 +65,7 @@ Context = Annotated[PageContext, Depends(_context_of)]
 
 
 def problem_page(page: PageContext, error: Exception) -> HTMLResponse:
-    """Return a page that shows an error, and what to do."""
+    """Return a page that shows an error and its remedy."""
     status = status_for(error)
     heading = {404: "Not found", 400: "This cannot be done"}.get(status, "The service did not answer as it should")
     remedy = remedy_for(error) if not isinstance(error, ConfigurationError) else "Go back and change it."

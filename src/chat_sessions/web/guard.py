@@ -1,6 +1,6 @@
-"""Who may use the page: the browser that was given the token, asking for this address, from this page.
+"""Who may use the page: a browser that has the token, under a known host name, from the page itself.
 
-Another page open in the same browser can send requests to a loopback port. It has no cookie (`SameSite=Strict`), its
+Other sites in the same browser can send requests to a loopback port. They get no cookie (`SameSite=Strict`), their
 `Origin` is refused, and a name that was rebound to 127.0.0.1 is not a known `Host`.
 """
 
@@ -31,9 +31,9 @@ _HEADERS = {
 
 
 class Guard:
-    """ASGI middleware that refuses what does not come from the page itself.
+    """ASGI middleware that refuses requests that do not come from the page itself.
 
-    `hosts` are the values of `Host` that are the page's own, such as "127.0.0.1:8770".
+    `hosts` are the accepted values of `Host`, such as "127.0.0.1:8770".
     """
 
     def __init__(self, app: ASGIApp, *, token: str, hosts: Collection[str]) -> None:
@@ -88,7 +88,7 @@ class Guard:
         return hmac.compare_digest(given.encode(), self._token.encode())
 
     def _entry(self, path: str, query: list[tuple[str, str]]) -> Response:
-        """Take the token out of the address and into a cookie."""
+        """Move the token from the address into a cookie."""
         # A path that begins with two slashes would name another host.
         target = "/" + path.lstrip("/\\") + (f"?{urlencode(query)}" if query else "")
         response = RedirectResponse(target, 303)

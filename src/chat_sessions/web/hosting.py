@@ -1,4 +1,4 @@
-"""The page in a process of its own, or beside the caller."""
+"""Serve the page, on a port that is opened first."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ _EVERYWHERE = ("0.0.0.0", "::")  # noqa: S104 (asked for by name)
 class Listener:
     """A port on this machine and the token of its page. `host` is the address or name that it listens on.
 
-    Raises `ConfigurationError` for a port that is in use and a host that is not this machine's. It advises to choose
-    another port with `option`.
+    Raises `ConfigurationError` for a port in use and for a host that is not this machine's; the message names `option`
+    as the way to choose another port.
     """
 
     def __init__(self, port: int = 0, *, host: str = _LOOPBACK, option: str = "--port") -> None:
         try:
             family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         except (OSError, OverflowError, UnicodeError) as error:
-            raise ConfigurationError(f"{host} is no address of this machine ({error})") from error
+            raise ConfigurationError(f"{host} is not an address of this machine ({error})") from error
         self.socket = socket.socket(family, socket.SOCK_STREAM)
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:

@@ -1,4 +1,4 @@
-"""Images that a service links to, fetched for a browser that must not ask another host."""
+"""Fetch the images that a service links to: the browser may not ask another host."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ async def fetch_image(url: str) -> bytes:
     content = bytearray()
     try:
         async with (
-            # A proxy from the environment has no business with this machine's own addresses.
+            # No proxy for this machine's own addresses.
             httpx.AsyncClient(trust_env=not _is_loopback(httpx.URL(url).host), timeout=30) as client,
             client.stream("GET", url) as response,
         ):
@@ -29,14 +29,14 @@ async def fetch_image(url: str) -> bytes:
                 if len(content) > _LARGEST:
                     raise ProtocolError(f"an image is larger than {_LARGEST:,} bytes")
     except (httpx.HTTPError, httpx.InvalidURL) as error:
-        # The link itself works without a key: it is not quoted.
+        # The link is not quoted, since it works without a key.
         raise APIConnectionError(f"an image could not be fetched ({type(error).__name__})") from error
     media_type_of(bytes(content))
     return bytes(content)
 
 
 def media_type_of(content: bytes) -> str:
-    """Say what an image is by its first bytes. Raises `ProtocolError` for what is none."""
+    """Return the media type of an image, by its first bytes. Raises `ProtocolError` for anything else."""
     for signature, media_type in _SIGNATURES.items():
         if content.startswith(signature):
             return media_type

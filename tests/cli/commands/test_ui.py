@@ -85,11 +85,11 @@ def test_a_session_over_another_folder_is_shown_with_the_folder_and_how_to_go_on
     with httpx.Client(follow_redirects=True, trust_env=False, base_url=address.partition("?")[0]) as browser:
         assert f"{tmp_path / 'tea time'}</span>" in browser.get(address).text
         shown = html.unescape(browser.get(f"/sessions/{asked.session_id}").text)
-        assert f"To go on with it: chat-sessions ui '{tmp_path / 'tea time'}'" in shown
+        assert f"To continue it: chat-sessions ui '{tmp_path / 'tea time'}'" in shown
         path = browser.post(
             "/sessions", data={"message": "And boats?"}, headers={"origin": str(browser.base_url).rstrip("/")}
         ).url.path
-        assert "To go on with it" not in browser.get(path).text
+        assert "To continue it" not in browser.get(path).text
     program.interrupt(process)
     assert program.finish(process).code == 0
 

@@ -1,4 +1,4 @@
-"""`chat-sessions ask`: ask one question, and show the turn or as much of it as came."""
+"""`chat-sessions ask`: ask one question, and show the turn or as much of it as arrived."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ def show_turn(service: Service, stream: TurnStream, terminal: Terminal) -> Turn:
                 sent.enter_context(service.turn(stream))
             events = iter(stream)
             while True:
-                # Not within a line: the sign would overwrite it.
+                # Not within a line, which the spinner would overwrite.
                 with terminal.working("Waiting for the service") if waits else nullcontext():
                     event = next(events, None)
                 if event is None:
@@ -122,7 +122,7 @@ def show_turn(service: Service, stream: TurnStream, terminal: Terminal) -> Turn:
 
 @contextmanager
 def answerable(service: Service, stream: TurnStream, terminal: Terminal) -> Generator[None]:
-    """Say what to do about a turn that failed: answer an agent that waits for permission, or name other indexes."""
+    """Explain what to do about a failed turn: answer an agent that waits for permission, or name other indexes."""
     try:
         yield
     except UnprocessableEntityError:
@@ -144,7 +144,7 @@ def answerable(service: Service, stream: TurnStream, terminal: Terminal) -> Gene
 
 
 def _show_json(service: Service, stream: TurnStream, terminal: Terminal) -> None:
-    """Print the turn as one JSON object at its end, with the reason in `error` if it fails."""
+    """Print the turn as one JSON object when it ends; `error` says why it failed."""
     error: str | None = None
     try:
         with service.turn(stream):

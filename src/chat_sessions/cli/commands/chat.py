@@ -28,7 +28,7 @@ _HELP = """\
 /title    show the session's title
 /session  show the session's id
 /help     show this list
-\\         at the end of a line: the question goes on in the next one
+\\         at the end of a line: the question continues on the next
 /quit     end the chat; so do /exit and Ctrl-D. Ctrl-C stops only the running answer"""
 
 
@@ -58,7 +58,7 @@ def chat(
 
 @dataclass
 class _Chat:
-    """A chat; `code` is that of the last question from a pipe that failed.
+    """A chat. `code` is the exit code of the last piped question that failed.
 
     At a terminal, an error is shown and the chat continues. Raises only errors that would make every further
     question fail too: a refused key, an unknown session.
@@ -156,6 +156,6 @@ def _lines(terminal: Terminal) -> Iterator[str]:
 def _edit_lines() -> None:
     # Not on Windows, where the terminal edits lines itself.
     with contextlib.suppress(ImportError):
-        readline = importlib.import_module("readline")  # gives `input` its line editing
-        # Pasted lines are one question. Python turns that off, as it reads statements.
+        readline = importlib.import_module("readline")  # makes `input` edit lines
+        # So that pasted lines are one question; Python turns this off for its own prompt.
         readline.parse_and_bind("set enable-bracketed-paste on")

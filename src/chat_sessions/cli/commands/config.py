@@ -90,7 +90,7 @@ def set_(
     elif not value or (len(value) > 1 and name != "index"):
         raise ConfigurationError(f"{name} takes {'at least one value' if name == 'index' else 'one value'}")
     else:
-        # A folder is the same from wherever a command is run.
+        # So that it means the same folder wherever a command is run.
         given = [str(Path(item).resolve()) if Path(item).exists() else item for item in value]
         unknown = [item for item in value if not Path(item).exists() and not item.startswith("idx-")]
         if name == "index" and unknown:

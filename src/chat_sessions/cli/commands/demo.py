@@ -179,7 +179,7 @@ def _show_session(service: Service, session_id: str, path: Path, terminal: Termi
     terminal.line(f"  title  {one_line(summary.generated_title or '(none)')}")
     terminal.line(f"  turns  {len(service.client.session(session_id).turns())}")
     terminal.line()
-    # In an environment that is not active, the command must be typed as it was here.
+    # If the environment is not active, the command needs the path that was typed here.
     program = "chat-sessions" if shutil.which("chat-sessions") else sys.argv[0]
     terminal.line(f"To continue: {program} chat --local --session {session_id}", wrap=False)
     with suppress(ConfigurationError):
@@ -191,14 +191,14 @@ def _show_session(service: Service, session_id: str, path: Path, terminal: Termi
 
 
 def _name_page(program: str, session_id: str, path: Path, terminal: Terminal) -> None:
-    """Say what serves the page, and where: who reads this from a pipe would wait for a page that is served to end."""
+    """Say how to open the page. Serving it here would keep the reader of a pipe waiting."""
     from chat_sessions.cli.where.page import PAGE_PORT
     from chat_sessions.web.hosting import Listener
 
     try:
         listener = Listener(PAGE_PORT)
     except ConfigurationError:
-        # In use: another page, perhaps.
+        # In use, perhaps by another page.
         listener = Listener()
     with listener.socket:
         port = listener.port
@@ -209,7 +209,7 @@ def _name_page(program: str, session_id: str, path: Path, terminal: Terminal) ->
 
 
 def _show_page(service: Service, session_id: str, terminal: Terminal) -> None:
-    """Serve the page until Ctrl-C: whoever sits at a terminal can look at once."""
+    """Serve the page until Ctrl-C, for a user at a terminal."""
     from chat_sessions.cli.where.page import page_app
     from chat_sessions.web import run
     from chat_sessions.web.hosting import Listener

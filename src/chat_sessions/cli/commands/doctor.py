@@ -95,10 +95,10 @@ def doctor(
 
 
 def judge_flow(*, first: float, last: float, events: int, worked: float | None, remedy: str = _BUFFERED) -> Check:
-    """Judge whether events came one by one, from when they came, in seconds since the question was sent.
+    """Judge whether events streamed, by the times of the first and the last in seconds after the question.
 
-    `worked` is how long the turn took by the service's account. A proxy that holds events back releases them
-    all at the end, so they come at once although the service worked for longer.
+    `worked` is the duration that the service reports. A proxy that holds events back releases them all at the end, so
+    they arrive together although the service worked for longer.
     """
     spread = last - first
     length = max(last, worked or 0.0)
@@ -223,7 +223,7 @@ def _remedy(error: ChatSessionsError, service: Service) -> str:
 
 
 def _ask(service: Service) -> Iterator[Check]:
-    """Ask one question in a session of its own, and judge when its events came."""
+    """Ask one question in a new session, and judge when its events arrived."""
     is_agent = service.openhands is not None
     session = service.client.session()
     try:

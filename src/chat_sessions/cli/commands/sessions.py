@@ -288,7 +288,7 @@ def confirm(
 
 @contextmanager
 def _opened(where: Where, *, quiet: bool = False, plain: bool = False) -> Generator[tuple[Service, Terminal]]:
-    """Open the service to look at its sessions, not to ask."""
+    """Open the service without reading documents: its sessions are listed or changed, and nothing is asked."""
     terminal = Terminal(quiet=quiet, plain=plain)
     with open_service(where.configured(), terminal, documents=False) as service:
         yield service, terminal
@@ -307,7 +307,7 @@ def _columns(summary: SessionSummary, index_name: Callable[[str], str]) -> tuple
 
 
 def _state_of(summary: SessionSummary) -> str:
-    """What an agent server says of a conversation beside its title: its state, and its tags."""
+    """Return the state and the tags of an OpenHands conversation."""
     status = str((summary.model_extra or {}).get("execution_status") or "")
     return "  ".join(filter(None, (status, *map("=".join, summary.tags.items()))))
 

@@ -61,7 +61,7 @@ def ui(
         return await confirmations.ask(request.session_id, request.actions)
 
     if not where.indexes and not where.is_openhands and where.is_local:
-        # The sessions that there are can be continued where their documents are known.
+        # So that existing sessions can be continued, if their documents are known.
         where = replace(where, indexes=Folders(data_folder()).known()[:MOST_INDEXES])
     documents = bool(where.indexes) and not where.is_openhands
     opened = open_service(where, terminal, documents=documents, on_confirmation=on_confirmation)
@@ -74,7 +74,7 @@ def ui(
                 terminal.warn("other machines reach this page, unencrypted: whoever has the address can use it")
             terminal.note("Ctrl-C ends the page.")
             if not no_open:
-                # It may wait for the browser, which waits for the page.
+                # `open` may wait for the browser, and the browser waits for the page.
                 threading.Thread(target=webbrowser.open, args=(listener.address,), daemon=True).start()
 
         with suppress(KeyboardInterrupt):

@@ -20,7 +20,7 @@ _ESCAPES = re.compile("\x1b\\[[0-?]*[ -/]*[@-~]")
 
 
 class AnswerPrinter:
-    """Shows the events of a turn as they come. Pass it what `TurnStream` yields: no text comes twice there."""
+    """Shows the events of a turn as they come. Pass it what `TurnStream` yields, which repeats no text."""
 
     def __init__(self, terminal: Terminal) -> None:
         self._terminal = terminal
@@ -48,7 +48,7 @@ class AnswerPrinter:
             case ToolResult():
                 call = self._calls.get(event.call_id)
                 self._tool(self._result_mark, _described_result(event, call, self._files))
-            # A confirmation request was put to the user already, or the end of the turn says what waits.
+            # The user was asked already, or will see at the end of the turn what waits.
             case UnknownEvent() if event.type != "confirmation_request":
                 self._terminal.note(f"(unknown event type {one_line(event.type, 40)})")
             case _:

@@ -1,4 +1,4 @@
-"""What the package logs, shown at the terminal."""
+"""Show at the terminal what the package logs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["logged"]
 
 @contextmanager
 def logged(name: str, terminal: Terminal, level: int = logging.WARNING) -> Generator[None]:
-    """Show what this logger logs meanwhile, from this level on: a line each, without tracebacks."""
+    """Show each record of this logger during the block, from this level on, as a line without traceback."""
     logger, handler = logging.getLogger(name), _Handler(terminal)
     usual = logger.level
     logger.addHandler(handler)

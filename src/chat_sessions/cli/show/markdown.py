@@ -1,7 +1,7 @@
-"""Render the Markdown of an answer on a terminal while it comes.
+"""Render the Markdown of an answer on a terminal while it arrives.
 
-Blocks that are complete are printed once and for all; the last one is drawn again as it grows. What a user may copy
-stays whole: a block whose words, code or URLs the layout would break is printed as it came.
+A complete block is printed once; the last one is redrawn as it grows. What a user may copy stays whole: a block whose
+words, code or URLs the layout would break is printed as it came.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from rich.text import Text
 __all__ = ["MarkdownStream"]
 
 _PARSER = MarkdownIt().enable("strikethrough").enable("table")
-# The screen is drawn again so often in a second at the most.
+# Redraws per second, at most.
 _FRAMES = 10
 
 
 class MarkdownStream:
-    """Takes the pieces of an answer, and prints them as Markdown."""
+    """Prints the pieces of an answer as Markdown."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -58,7 +58,7 @@ class MarkdownStream:
             self._live.start(refresh=True)
 
     def finish(self) -> None:
-        """Print what is left. What comes next is another text."""
+        """Print what is left, and begin a new text."""
         self._print([self._text])
         self._text = ""
         self._is_first = True
@@ -81,8 +81,7 @@ class MarkdownStream:
 
     def _tail(self) -> Group:
         rows = max(self._console.height - 3, 1)
-        # The cursor waits on a line of its own, which is erased with the rest: keys typed meanwhile, such as ^C, are
-        # echoed there.
+        # The cursor waits on an extra line, which is erased with the rest: the terminal echoes keys there, such as ^C.
         return Group(*([] if self._is_first else [""]), _LastRows(_Answer(self._text), rows), "")
 
 
@@ -130,7 +129,7 @@ class _Answer(Markdown):
 
 
 def _blocks(text: str) -> list[str]:
-    """Take the text apart into its blocks, of which the last may not be complete."""
+    """Split the text into blocks; the last may be incomplete."""
     lines = text.split("\n")
     starts = [token.map[0] for token in _PARSER.parse(text) if token.level == 0 and token.map and token.nesting >= 0]
     ends = [*starts[1:], len(lines)]

@@ -24,10 +24,10 @@ _BACKENDS = ("llama-cloud", "openhands")
 
 @dataclass(frozen=True)
 class Where:
-    """What the options say about the service; None is what they leave open.
+    """What the options say about the service; None where they say nothing.
 
     - `timeout`: how many seconds to wait for an event, and to look up a turn whose stream broke.
-    - `agent`: a new session's agent, for OpenHands; of the local server, its model alone.
+    - `agent`: the agent of a new session; for the local server, only its model.
     - `indexes`, `session_id`: what to ask.
     - `config`: what `configured` found in the config file.
     """
@@ -44,9 +44,9 @@ class Where:
     config: Config = field(default_factory=Config)
 
     def configured(self) -> Where:
-        """Return this with what the config file adds where options and environment say nothing.
+        """Return this, with the config file's values for what options and environment leave open.
 
-        Raises `ConfigurationError` for a file that cannot be understood.
+        Raises `ConfigurationError` for a file that cannot be parsed.
         """
         if self.region is not None and self.region not in REGIONS:
             raise ConfigurationError(f"--region {self.region}: the regions are {' and '.join(REGIONS)}")
@@ -60,12 +60,12 @@ class Where:
         return found._with_folders(config) or found._with_address(config)
 
     def _configured_backend(self, config: Config) -> str | None:
-        # An option that OpenHands does not have means the other backend.
+        # An option that OpenHands lacks selects the other backend.
         is_other = self.local is not None or self.region is not None or bool(self.indexes)
         return "llama-cloud" if is_other and config.backend == "openhands" else config.backend
 
     def _with_folders(self, config: Config) -> Where | None:
-        """Return this over a server on this machine if options or file name folders alone, else None."""
+        """Return this for a server on this machine if options or file name only folders, else None."""
         is_typed = bool(self.api_key or self.base_url or self.region)
         if self.local is False or is_typed or (_environment_url() and not self.local):
             return None
@@ -79,7 +79,7 @@ class Where:
         return replace(self, indexes=given, local=True if is_chosen_by_file else self.local)
 
     def _with_address(self, config: Config) -> Where:
-        """Return this with the address, the key and the indexes of a hosted service that the file names."""
+        """Return this with the address, the key and the indexes from the file, for a hosted service."""
         has_address = bool(self.base_url or self.region or _environment_url())
         url = self.base_url or REGIONS.get(self.region or "") or _environment_url() or config.llama_cloud_url
         key = config.api_key if url.rstrip("/") == config.llama_cloud_url and not self.key_name else None
@@ -152,7 +152,7 @@ class Where:
         ]
 
     def options_to(self, url: str) -> str:
-        """The options that lead another command to the hosted service at this address, each with a space before it."""
+        """Return the options that make another command use the service at this address, each after a space."""
         if self.is_openhands:
             known = os.environ.get("OPENHANDS_BASE_URL", "").strip() or self.config.openhands_base_url or ""
             return " --backend openhands" + ("" if known.rstrip("/") == url else f" --base-url {url}")

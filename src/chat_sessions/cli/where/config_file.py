@@ -1,7 +1,6 @@
-"""The config file: what the command line asks where neither an option nor the environment says.
+"""The config file: defaults for what neither options nor the environment set.
 
-Environment and options win. A key is in the file only if the user asked for that, and goes only to the address that the
-file names.
+It contains a key only if the user asked for that; such a key is sent only to the address that the file names.
 """
 
 from __future__ import annotations
@@ -40,7 +39,7 @@ _Key = Annotated[SecretStr, Field(min_length=1)]
 
 
 class Config(BaseModel):
-    """What the file says; None is what it leaves open."""
+    """What the file sets; None where it sets nothing."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, alias_generator=lambda name: name.replace("_", "-"))
 
@@ -60,7 +59,7 @@ class Config(BaseModel):
 
     @classmethod
     def read(cls, path: Path) -> Config:
-        """Read the file; a missing one says nothing. Raises `ConfigurationError` for one that cannot be understood."""
+        """Read the file; a missing one sets nothing. Raises `ConfigurationError` for one that cannot be parsed."""
         try:
             return cls.model_validate_json(path.read_bytes())
         except FileNotFoundError:
@@ -129,7 +128,7 @@ _PLAINLY = {
 
 
 def _reason(error: ValidationError) -> str:
-    """Say what the first problem is, without the value: it may be a key."""
+    """Describe the first problem without the value, which may be a key."""
     first = error.errors(include_url=False, include_input=False)[0]
     name = ".".join(str(part) for part in first["loc"])
     if first["type"] == "extra_forbidden":

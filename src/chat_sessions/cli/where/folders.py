@@ -1,7 +1,7 @@
-"""The folders that the local server was asked about: an index id for each, and its path.
+"""The folders that the local server has served, by index id.
 
-A session remembers index ids; this remembers their folders, so that a session's id is enough to continue it.
-Kept in `folders.json` beside the sessions.
+A session knows only the ids of its indexes. With their folders, kept in `folders.json` beside the sessions, its own id
+is enough to continue it.
 """
 
 from __future__ import annotations

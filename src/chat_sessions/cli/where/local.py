@@ -25,7 +25,7 @@ __all__ = ["open_documents", "open_local"]
 
 # A server needs an index, even for commands that only look at sessions.
 _SAMPLE = {"idx-sample": Path(__file__).with_name("sample.md")}
-# So many files take a while to read: without a terminal, there is a line for every tenth of them.
+# From this many files on, progress is also printed without a terminal: a line for each tenth.
 _MANY = 100
 
 

@@ -1,6 +1,6 @@
 """Let several commands use one file of local sessions at the same time.
 
-A local server that opens its store ends the turns it finds running there: a server that died left them.
+When a local server opens its store, it ends the turns it finds running: it takes them for those of a dead server.
 So a store is opened only while no other process has a turn running in it. SQLite's file locks do this:
 they work alike on every system and end with their process.
 """

@@ -20,12 +20,12 @@ __all__ = ["named_agent"]
 def named_agent(name: str) -> Agent:
     """Import an agent, a workflow of LlamaIndex or a compiled graph of LangGraph, as uvicorn imports an app.
 
-    Raises `ConfigurationError` for what is none of them, and `UnknownName` if there is no such module or object.
+    Raises `ConfigurationError` for anything else, and `UnknownName` if the module or the object does not exist.
     """
     module_name, colon, attributes = name.partition(":")
     if not (module_name and colon and attributes):
         raise ConfigurationError(f"--agent {name}: name a module and the object in it, such as my_agents:support")
-    # An installed command does not look for modules in the current folder by itself.
+    # An installed command does not search the current folder for modules.
     here = str(Path.cwd())
     if here not in sys.path:
         sys.path.insert(0, here)
@@ -50,7 +50,7 @@ def _as_agent(name: str, found: Any) -> Agent:
     if inspect.isasyncgenfunction(getattr(found, "run", None)) and not inspect.isclass(found):
         agent: Agent = found
         return agent
-    # What has none of these frameworks' modules loaded cannot be one of their objects.
+    # An object of a framework can exist only if the framework is loaded.
     if "llama_index.core" in sys.modules:
         from llama_index.core.workflow import Workflow
 

@@ -1,8 +1,8 @@
-"""The page over a service, and the page beside a server that this process runs: on a port and in a thread of its own.
+"""The page over a service, and the page beside a server in this process, on a port and in a thread of its own.
 
-The second is not mounted among the API's routes. The API listens where it is told, answers under any name and to a key
-alone; the page is for one browser on this machine, and its guard knows one host and one port. The page is a client like
-any other, so what it can do, the key can.
+The second is not mounted among the API's routes: the API may listen on any address and answers whoever has the key,
+while the page is for one browser on this machine, and its guard knows one host and one port. The page is a client like
+any other, so it can do nothing that the key cannot.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ if TYPE_CHECKING:
 __all__ = ["PAGE_PORT", "page_app", "page_over"]
 
 PAGE_PORT = 8770
-"""Where `chat-sessions ui` serves the page, unless it is told otherwise."""
+"""The default port of `chat-sessions ui`."""
 
 
 def page_app(service: Service, listener: Listener, confirmations: Confirmations | None = None) -> FastAPI:
-    """Make the page over a service. `confirmations` is where its client asks for permission."""
+    """Make the page over a service. Its client asks `confirmations` for permission."""
     from chat_sessions.web import create_app
 
     return create_app(
@@ -55,9 +55,9 @@ def page_app(service: Service, listener: Listener, confirmations: Confirmations 
 
 @contextmanager
 def page_over(url: str, api_key: str, listener: Listener, indexes: Mapping[str, str]) -> Generator[None]:
-    """Serve the page over the Chat API at this address for as long as the block runs.
+    """Serve the page over the Chat API at this address during the block. Turns that still run are left to the server.
 
-    `indexes` are the names for people by the ids of indexes. At the end, turns that run are left to the server.
+    `indexes` maps ids of indexes to the names shown.
     """
     from chat_sessions.web import create_app
 
@@ -99,13 +99,13 @@ def _served(app: FastAPI, listener: Listener) -> Generator[None]:
         yield
     finally:
         with suppress(RuntimeError):
-            # The loop is closed if the page ended by itself.
+            # The loop is closed if the page has ended already.
             loop.call_soon_threadsafe(serving.cancel)
         thread.join()
 
 
 def _index_names(service: Service) -> dict[str, str]:
-    """The indexes that a new session may ask, with the names that people know them by."""
+    """Return the indexes that a new session may ask, with the names shown for them."""
     index_ids = service.index_ids or ()
     if not service.is_local:
         return {index_id: index_id for index_id in index_ids}
@@ -114,7 +114,7 @@ def _index_names(service: Service) -> dict[str, str]:
 
 
 def _elsewhere(service: Service) -> Callable[[Sequence[str]], str | None]:
-    """Make what says how to go on with a session over folders that the page does not serve."""
+    """Return a function that says how to continue a session over folders that the page does not serve."""
     served = frozenset(service.index_ids or ())
 
     def say(index_ids: Sequence[str]) -> str | None:
@@ -122,14 +122,14 @@ def _elsewhere(service: Service) -> Callable[[Sequence[str]], str | None]:
             return None
         folders = Folders(data_folder())
         names = shlex.join(map(folders.name_of, index_ids))
-        return f"This page does not serve the documents of this session. To go on with it: chat-sessions ui {names}"
+        return f"This page does not serve the documents of this session. To continue it: chat-sessions ui {names}"
 
     return say
 
 
 @asynccontextmanager
 async def _held(lock: Callable[[], AbstractContextManager[None]]) -> AsyncGenerator[None]:
-    """Hold a lock that waits and belongs to a thread, in a thread of its own."""
+    """Hold a lock that blocks and is bound to a thread, in a thread of its own."""
     manager = lock()
     thread = ThreadPoolExecutor(1, thread_name_prefix="turn-lock")
     try:
@@ -137,6 +137,6 @@ async def _held(lock: Callable[[], AbstractContextManager[None]]) -> AsyncGenera
         await asyncio.shield(entering)
         yield
     finally:
-        # Behind the entry, which may still wait if the turn was stopped meanwhile.
+        # Queued after `__enter__`, which may still be waiting if the turn was stopped.
         thread.submit(manager.__exit__, None, None, None)
         thread.shutdown(wait=False)

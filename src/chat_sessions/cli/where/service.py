@@ -28,12 +28,12 @@ _UUID_BEGINNING = re.compile("[0-9a-fA-F-]+")
 class Service:
     """LlamaCloud or another Chat API, a server in this process, or an OpenHands Agent Server.
 
-    - `name`: the service, for people.
-    - `options`: the options that lead back to it, each with a space before it.
+    - `name`: what to call the service.
+    - `options`: the options that select it again, each after a space.
     - `index_ids`: the indexes that the command named, or None.
-    - `index_name`: what people know an index by.
-    - `offered`: lists the ids of the service's indexes; none if it does not list them.
-    - `lock`: what to hold during a turn, so that no other process opens the store.
+    - `index_name`: returns the name to show for an index.
+    - `offered`: lists the ids of the service's indexes; empty if it has no list.
+    - `lock`: held during a turn, so that no other process opens the store.
     - `interrupt`: stops a session's run where closing the stream is not enough; returns whether it has ended.
     """
 
@@ -60,7 +60,7 @@ class Service:
     def full_id(self, name: str) -> str:
         """Return the id of the session that a name means. Raises `UnknownName`."""
         if self.openhands is not None and name != LAST and not _UUID_BEGINNING.fullmatch(name):
-            # The client says what ids look like there.
+            # The client explains what ids look like.
             return name
         return full_id(name, (summary.session_id for summary in self.client.list(page_size=100)))
 
@@ -82,7 +82,7 @@ class Service:
         return self.client.session(session_id, index_ids=index_ids)
 
     def other_indexes(self, session_id: str | None) -> str | None:
-        """Say that a session asks other indexes than those that the command named; None if it does not.
+        """Explain that a session asks other indexes than the command named; return None if it does not.
 
         Raises `ChatSessionsError` if the session cannot be looked up.
         """
@@ -112,7 +112,7 @@ class Service:
             raise KeyboardInterrupt(self._left(stream, is_sent=is_sent)) from None
 
     def _left(self, stream: TurnStream, *, is_sent: bool) -> str:
-        """Interrupt the turn that was left, and say what becomes of it."""
+        """Interrupt the turn that was left, and say what happens to it."""
         if stream.landed is False:
             return "Interrupted: the question was not sent."
         if self.is_local:
@@ -131,9 +131,9 @@ class Service:
 
     @contextmanager
     def looking_up(self, name: str) -> Generator[str]:
-        """Give the id of the session that a name means.
+        """Yield the id of the session that a name means.
 
-        Raises `UnknownName` with the name where the service says 404: a command may take several.
+        Turns a 404 within the block into an `UnknownName` that has the name: a command may take several.
         """
         try:
             yield self.full_id(name)

@@ -34,7 +34,7 @@ async def export(backend: AsyncBackend, session: Session, as_format: str) -> str
     HTML contains the images of the pages cited, except those that cannot be fetched.
     """
     if as_format not in FORMATS:
-        raise ConfigurationError(f"there is no export as {as_format!r}; there is {', '.join(FORMATS)}")
+        raise ConfigurationError(f"there is no export as {as_format!r}; the formats are {', '.join(FORMATS)}")
     turns = replay(session.events)
     if as_format == "markdown":
         return markdown_of(session, turns)

@@ -55,7 +55,7 @@ def _json(value: object) -> str:
 
 
 def _fenced(text: str) -> str:
-    """The text in a code block; its fence is longer than any in the text."""
+    """Put the text in a code block whose fence is longer than any in the text."""
     longest = max((len(ticks) for ticks in re.findall(r"`{3,}", text)), default=2)
     fence = "`" * (longest + 1)
     return f"{fence}\n{text}\n{fence}"

@@ -1,1 +1,1 @@
-"""Turns as they happen: who runs them, and what each open page has been sent of them."""
+"""Turns as they happen: running them, and sending their changes to each open page."""

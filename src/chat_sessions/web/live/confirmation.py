@@ -1,4 +1,4 @@
-"""Actions that an agent wants to take, and the answer of whoever looks at the page."""
+"""Actions that an agent wants to take, and the answer from the page."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The feed of one open page: its changes as server-sent events, no more of them than an eye can follow."""
+"""The changes of one open page as server-sent events, no faster than the eye can follow."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from chat_sessions.web.live.session import LiveSession
 
 __all__ = ["Pace", "feed"]
 
-# Also how soon a page that was closed is noticed, and a look-up that began while nothing came.
+# Seconds; also the time to notice that a page was closed, or that a look-up began while no event came.
 _QUIET = 0.5
 _COMMENT_EVERY = 30
 
 
 class Pace:
-    """At most so many updates a second; the first after a pause comes at once."""
+    """Limits updates per second; the first after a pause is not delayed."""
 
     def __init__(
         self,
@@ -40,7 +40,7 @@ class Pace:
 
 
 async def feed(session: LiveSession, picture: Picture, pace: Pace) -> AsyncIterator[str]:
-    """Yield what changes on the page until the session is closed. Everything that came meanwhile is one update."""
+    """Yield the changes of the page until the session is closed. Changes between two updates are sent as one."""
     quiet = 0
     yield ": open\n\n"
     with session.page() as changed:

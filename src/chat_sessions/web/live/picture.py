@@ -24,13 +24,13 @@ _LINE_END = re.compile(r"\r\n|\r|\n")
 
 
 def event_of(html: str, *, number: int | None = None) -> str:
-    """One server-sent event with this data."""
+    """Return a server-sent event with this data."""
     identity = "" if number is None else f"id: {number}\n"
     return identity + "".join(f"data: {line}\n" for line in _LINE_END.split(html)) + "\n"
 
 
 def turn_view(item: Shown) -> TurnView:
-    """The view of a turn as it is now."""
+    """Return the view of a turn as it is now."""
     if (live := item.live) is not None:
         state = "" if live.state == "ended" else live.state
         return TurnView.of(item.number, live.turn, blocks=live.blocks, state=state, error=live.error)
@@ -44,10 +44,10 @@ def turn_view(item: Shown) -> TurnView:
 
 @dataclass(frozen=True)
 class _Sent:
-    """What a page has of a running turn: so many blocks, and so much of the last one's words.
+    """What a page has been sent of a running turn: how many blocks, and how many characters of the last one.
 
-    Of those, `stable` characters will not be changed by more text, and `above` are the headings that are open after
-    them. `ended` are the places of the tool runs that ended.
+    More text will not change the first `stable` characters; `above` are the headings open after them. `ended` are the
+    places of the tool runs that have ended.
     """
 
     state: str
@@ -59,7 +59,7 @@ class _Sent:
 
     @classmethod
     def of(cls, live: LiveTurn, before: _Sent | None = None) -> _Sent:
-        """All there is now."""
+        """Return this for the turn as it is now."""
         items = live.blocks.items
         last = items[-1] if items else None
         length = stable = 0
@@ -81,26 +81,26 @@ class Picture:
         self._revision = -1
         self._sent: dict[int, _Sent] = {}
         self._state: tuple[str, str] | None = None
-        # False: the page may show what was asked before.
+        # False: not known; the page may still show an earlier question.
         self._asked: Confirmation | Literal[False] | None = False
 
     def adopt(self, revision: int) -> None:
-        """Begin where a page that was rendered at this revision is, if nothing has changed and nothing runs."""
+        """Take a page that was rendered at this revision as up to date, if nothing has changed and nothing runs."""
         if revision == self._session.revision and not self._session.running:
             self.whole()
 
     def whole(self) -> str:
-        """All turns, for a page that has none of them yet."""
+        """Return all turns, for a page that shows none yet."""
         self._revision = self._session.revision
         items = self._session.shown
         self._sent = {item.number: _Sent.of(item.live) for item in items if item.live is not None}
         return "".join(self._turn(item) for item in items)
 
     def changes(self) -> str:
-        """The parts that changed since this was asked last; empty if nothing did."""
+        """Return the parts that changed since the last call; "" if none did."""
         parts: list[str] = []
         if not self._session.is_known:
-            # What the page shows may be from before; it says why nothing newer comes.
+            # The page keeps what it shows; its status says why nothing newer comes.
             pass
         elif self._revision != self._session.revision:
             parts.append(part("#turns", "innerMorph", self.whole()))
@@ -125,13 +125,13 @@ class Picture:
 
     @property
     def confirmation(self) -> str:
-        """What the agent asks to be allowed; an empty element if it asks nothing."""
+        """The actions that the agent asks to take; an empty element if there are none."""
         asked = self._session.confirmation
         return template_part("parts.html", "confirmation", asked and asked.actions, self._session.session_id)
 
     @property
     def status(self) -> tuple[str, str]:
-        """What the page says of itself, and what to do about it."""
+        """The status line of the page, and what to do about it."""
         problem = self._session.problem
         if problem is not None:
             return f"The session cannot be read: {problem}", remedy_for(problem)
@@ -189,5 +189,5 @@ def _words_changes(view_id: str, text: str, sent: _Sent) -> list[str]:
 
 
 def part(target: str, swap: str, html: str) -> str:
-    """One part of a message: what goes where, and how."""
+    """Return one part of a message: HTML, the element it goes into, and how."""
     return f'<hx-partial hx-target="{target}" hx-swap="{swap}">{html}</hx-partial>'

@@ -1,4 +1,4 @@
-"""One session as every open page sees it: what the service holds, and the turns that were sent from here."""
+"""One session as all open pages see it: what the service holds, and the turns that were sent from here."""
 
 from __future__ import annotations
 
@@ -25,8 +25,7 @@ TurnLock = Callable[[], AbstractAsyncContextManager[None]]
 class Shown:
     """A turn as it is shown: as the service holds it, or as it happens here.
 
-    `live` is what is shown where there is one; `seen` is the same turn as it was sent from here, also when the
-    history tells the rest.
+    `live` is shown if it is set. `seen` is the turn as it was sent from here, even if the history is shown instead.
     """
 
     number: int
@@ -49,9 +48,8 @@ class Shown:
 def shown(history: Sequence[Turn], turns: Sequence[LiveTurn]) -> list[Shown]:
     """Put the turns that were sent from here in their places among those that the service holds.
 
-    A turn is found again by its prompt, at or after the place where it was sent. What its stream says comes first
-    until it is over; then the history does, unless the stream's error is all there is to know, or the turn was stopped
-    here and the history tells less of it.
+    A turn is found by its prompt, at or after the place where it was sent. Its stream is shown until it is over, then
+    the history, unless only the stream has the error, or the turn was stopped here and the history has less of it.
     """
     seen: dict[int, LiveTurn] = {}
     elsewhere: list[LiveTurn] = []
@@ -69,11 +67,11 @@ def shown(history: Sequence[Turn], turns: Sequence[LiveTurn]) -> list[Shown]:
 
 
 def _leading(stored: Turn, live: LiveTurn | None) -> LiveTurn | None:
-    """The live turn, if it says more than the service does."""
+    """Return the live turn if it shows more than the stored one."""
     if live is None or not live.is_over:
         return live
     if live.state == "stopped":
-        # What was read stays, until the service tells as much of it.
+        # Keep what was read until the service has as much.
         return None if stored.is_complete or len(stored.text) > len(live.turn.text) else live
     return None if live.is_told_by_history and stored.is_complete else live
 
@@ -107,7 +105,7 @@ class LiveSession:
 
     @property
     def is_known(self) -> bool:
-        """Whether it has been read, or asked in; a session that was deleted or cannot be reached may not have been."""
+        """Whether it has been read or asked in; False if it was deleted or unreachable from the start."""
         return self.stored is not None or bool(self.turns)
 
     @property
@@ -126,7 +124,7 @@ class LiveSession:
         if self.stored is None or stored != self.stored:
             self.stored = stored
             known = self.history
-            # A turn that is as it was stays the same object: it need not be rendered again.
+            # An unchanged turn stays the same object, so that it is not rendered again.
             self.history = [
                 known[n] if n < len(known) and known[n] == turn else turn
                 for n, turn in enumerate(replay(stored.events))
@@ -137,7 +135,7 @@ class LiveSession:
         return stored
 
     async def look(self) -> None:
-        """Read the session, and keep the error for the pages if that fails: a page that is open looks again."""
+        """Read the session; if that fails, keep the error for the pages, which look again."""
         try:
             if self.stored is not None and (not self.history or self.history[-1].is_complete):
                 summary = await self._session.summary()
@@ -184,7 +182,7 @@ class LiveSession:
             self._changed()
 
     async def stop(self) -> LiveTurn | None:
-        """Stop the turn that runs; those that wait go on. Returns the turn, or None if none runs."""
+        """Stop the running turn, but not those that wait. Returns it, or None if none runs."""
         for turn in self.running:
             if turn.task is not None:
                 turn.task.cancel()
@@ -193,7 +191,7 @@ class LiveSession:
         return None
 
     async def close(self) -> None:
-        """Stop every turn and let the pages go."""
+        """Stop every turn and end the feeds of the pages."""
         while await self.stop() is not None:
             pass
         self.is_closing = True
@@ -205,14 +203,14 @@ class LiveSession:
         finally:
             self.revision += 1
             self._changed()
-        # The service has a title now, and the last word on what the turn holds.
+        # By now the service has a title, and the final form of the turn.
         with suppress(ChatSessionsError):
             await self.read()
 
     async def _wait_while_busy(self) -> bool:
-        """Wait for the end of a turn that another process sent, or that was stopped here and goes on at the service.
+        """Wait for a turn that another process sent, or that was stopped here and still runs at the service.
 
-        Returns whether there was one; False if it did not end within the deadline for looking up turns.
+        Returns whether there was one that ended within the deadline for looking up turns.
         """
         was_busy = False
         loop, limit = asyncio.get_running_loop(), self._session.client.timeouts.recovery

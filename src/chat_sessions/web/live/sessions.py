@@ -1,4 +1,4 @@
-"""The sessions that are open in pages, and the look at them for what other processes did there."""
+"""The sessions that are open in pages; each is polled for what other processes do in it."""
 
 from __future__ import annotations
 
@@ -15,27 +15,27 @@ from chat_sessions.web.live.tallies import Tallies, Tally
 
 __all__ = ["Confirmations", "LiveSessions"]
 
-# What was seen of turns as they happened is kept for so many sessions.
+# How many sessions keep what was seen of their turns live.
 _KEPT = 50
 
 
 class Confirmations:
-    """Where a client asks for permission: `ask` is what its `on_confirmation` calls. Made before the page is."""
+    """Where a client asks for permission, with `ask` as its `on_confirmation`. Made before the page."""
 
     def __init__(self) -> None:
         self.sessions: LiveSessions | None = None
 
     async def ask(self, session_id: str, actions: Iterable[Action]) -> Answer:
-        """Ask whoever looks at the session's page. Without a page, the actions are refused."""
+        """Ask on the session's page. Before the application is made, the actions are refused."""
         if self.sessions is None:
             return False
         return await self.sessions.get(session_id).confirm(actions)
 
 
 class LiveSessions:
-    """Sessions by id; those that nobody looks at are forgotten, the oldest first.
+    """Sessions by id; those without a page or a running turn are forgotten, the oldest first.
 
-    `look_every` is the time in seconds between two looks at a session whose page is open.
+    A session whose page is open is polled every `look_every` seconds.
     """
 
     def __init__(self, backend: AsyncBackend, *, turn_lock: TurnLock | None, look_every: float) -> None:
@@ -62,7 +62,7 @@ class LiveSessions:
         return session
 
     def tally(self, summary: SessionSummary) -> Tally | None:
-        """Count the turns of a session; None if it has not been read as it is now: the service's list does not say."""
+        """Count the turns of a session; None if its current state has not been read: the service's list has no count."""
         session = self._sessions.get(summary.session_id)
         if session is not None and session.stored is not None:
             is_running = bool(session.running)

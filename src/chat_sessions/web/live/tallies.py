@@ -1,4 +1,4 @@
-"""What the list says of a session besides its summary: how many turns it has, and how the last one ended."""
+"""What the list shows of a session besides its summary: the number of turns, and how the last one ended."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from chat_sessions.session.backend import AsyncBackend
 __all__ = ["Tallies", "Tally"]
 
 _KEPT = 2_000
-# A list asks for as many sessions as are in view, and a service may have other work.
+# A list asks for every session in view at once, which would burden the service.
 _AT_ONCE = 2
 
 
 @dataclass(frozen=True)
 class Tally:
-    """How many turns there are, and the state of the last one; "" if it ended well, or there is none."""
+    """The number of turns, and the state of the last; "" if it ended well or there is none."""
 
     turns: int
     state: str = ""

@@ -17,9 +17,9 @@ _LABELS = 160
 _WIDTH = 780
 _NOTES = 370
 _ROW = 26
-# A bar that is shorter could not be seen.
+# Shorter bars would be invisible.
 _SHORTEST = 3
-# Less than this share of the turn is no gap to look into.
+# A pause shorter than this share of the turn does not count as a gap.
 _GAP = 0.02
 
 
@@ -46,7 +46,7 @@ class Timeline:
 
     @classmethod
     def of(cls, moments: Sequence[Moment], turn: Turn) -> Timeline:
-        """Draw what was seen of a turn."""
+        """Lay out what was seen of a turn."""
         total = max((moment.ended for moment in moments), default=0.0)
         scale = _WIDTH / total if total else 0.0
         names = {number: run.name for number, run in enumerate(turn.tool_runs)}
@@ -92,7 +92,7 @@ class Timeline:
 
 
 def moments_json(moments: Sequence[Moment]) -> list[dict[str, Any]]:
-    """The moments as JSON, in seconds since the message was sent."""
+    """Return the moments as JSON, in seconds since the message was sent."""
     return [
         {"kind": m.kind, "began": round(m.began, 4), "ended": round(m.ended, 4), "events": m.count, "tool_run": m.run}
         for m in moments
@@ -100,7 +100,7 @@ def moments_json(moments: Sequence[Moment]) -> list[dict[str, Any]]:
 
 
 def steps_of(turn: Turn) -> list[tuple[str, str]]:
-    """Return what came in a turn of which it is not known when, in order: its kind, and what to call it."""
+    """Return the steps of a turn without times: the kind of each, and its label."""
     return [
         ("tool", block.run.name) if isinstance(block, Run) else (_kind(block), _kind(block))
         for block in Blocks.of(turn).items

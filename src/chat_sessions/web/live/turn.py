@@ -50,14 +50,14 @@ class LiveTurn:
 
     @property
     def state(self) -> TurnState:
-        """How far it is."""
+        """What it is doing."""
         if self._state == "running" and self._stream is not None and self._stream.is_recovering:
             return "looking up"
         return self._state
 
     @property
     def is_over(self) -> bool:
-        """Whether nothing more will come."""
+        """Whether it has ended."""
         return self._state in ("ended", "stopped")
 
     @property
@@ -72,7 +72,7 @@ class LiveTurn:
 
     @property
     def is_told_by_history(self) -> bool:
-        """Whether the session says all there is to say of it, once it holds its end."""
+        """Whether the session's history, once complete, says everything about it."""
         return self.error is None or isinstance(self.error, TurnFailed)
 
     async def run(
@@ -84,8 +84,8 @@ class LiveTurn:
     ) -> None:
         """Send it and read it to its end. Cancelling stops it.
 
-        A session that refuses it because it is busy is waited for with `wait_while_busy`, which says whether it
-        was; then it is sent again. It was refused, so it cannot land twice.
+        If the session is busy and refuses it, `wait_while_busy` waits and returns whether it was busy; then the message
+        is sent again. It was refused, so it cannot land twice.
         """
         was_refused = False
         try:
@@ -96,7 +96,7 @@ class LiveTurn:
                     break
                 except ConflictError:
                     was_refused, is_second = True, was_refused
-                    # It may have ended between the refusal and the look, but not twice.
+                    # The other turn may have ended between the refusal and the look, but not twice.
                     if not await wait_while_busy() and is_second:
                         raise
         except asyncio.CancelledError:

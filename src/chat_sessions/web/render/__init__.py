@@ -1,1 +1,1 @@
-"""What the page says: turns as blocks, Markdown as safe HTML, errors as advice."""
+"""Rendering: turns as blocks, Markdown as safe HTML, errors as advice."""

@@ -1,4 +1,4 @@
-"""A turn as blocks to look at, in order: words, thinking, tool runs. Made from a finished turn or as it happens."""
+"""A turn as blocks in order: text, thinking, tool runs. Made from a stored turn, or update by update."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Words:
     length: int = 0
 
     def add(self, text: str) -> None:
-        """Add a piece; what this costs does not depend on how much there is."""
+        """Add a piece, in constant time."""
         self._parts.append(text)
         self.length += len(text)
 
@@ -44,7 +44,7 @@ Block = Words | Run
 
 
 class Blocks:
-    """The blocks so far. A final repeats what its deltas brought, so as it happens only deltas count."""
+    """The blocks so far. A final repeats its deltas, so of a live turn only deltas count."""
 
     def __init__(self) -> None:
         self.items: list[Block] = []
@@ -52,7 +52,7 @@ class Blocks:
 
     @classmethod
     def of(cls, turn: Turn) -> Blocks:
-        """The blocks of a turn; each of its segments is one event."""
+        """Return the blocks of a turn, in which each segment is one event."""
         made = cls()
         made._take(turn.updates, finals=True)
         return made
@@ -63,7 +63,7 @@ class Blocks:
         return [block for block in self.items if isinstance(block, Run)]
 
     def add(self, update: Update, at: float | None = None) -> None:
-        """Take in what happened, `at` this time in seconds."""
+        """Add what an event brought, at this time in seconds."""
         self._take((update,), finals=False, at=at)
 
     def _take(self, updates: Iterable[Update], *, finals: bool, at: float | None = None) -> None:

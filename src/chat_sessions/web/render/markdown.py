@@ -1,4 +1,4 @@
-"""Markdown of an agent as HTML that can do nothing: no script, no image from elsewhere, no attribute of ours."""
+"""An agent's Markdown as safe HTML: no script, no image from elsewhere, no attribute that the page itself uses."""
 
 from __future__ import annotations
 
@@ -40,9 +40,9 @@ _TAGS = {
     "tr",
     "ul",
 }
-# A page has a title, and each answer the message above it.
+# Levels 1 and 2 are the page's title and the message above an answer.
 _PAGE_LEVELS = 2
-# Each block has the direction of its own text, and a list that of all its items: their marks are on one side.
+# Each block follows the direction of its text. A list has one direction, so that its marks are on one side.
 _DIRECTED = ("p", "ul", "ol", "h1", "h2", "h3", "h4", "h5", "h6", "blockquote")
 _CELLS = ("td", "th")
 _cleaner = nh3.Cleaner(
@@ -57,7 +57,7 @@ _cleaner = nh3.Cleaner(
     link_rel="noopener noreferrer nofollow",
     set_tag_attribute_values={
         "a": {"target": "_blank"},
-        # What may have to scroll can be reached with the keyboard.
+        # So that the keyboard can reach what may scroll.
         "pre": {"tabindex": "0"},
         "table": {"tabindex": "0"},
     },
@@ -67,20 +67,20 @@ _cleaner = nh3.Cleaner(
 def render_markdown(text: str, *, is_quoted: bool = False, above: tuple[int, ...] = ()) -> str:
     """Return the text as HTML.
 
-    Its headings go on where those of the page end, and skip no level, whatever levels the text uses; `above` are those
-    that are open where the text begins. The headings of a quoted text are none of the page's.
+    Its headings are nested below those of the page and skip no level, whatever levels the text uses; `above` are the
+    levels open where the text begins. The headings of a quoted text become bold text.
     """
     tokens = _parser.parse(text)
     _nest(tokens, above, is_quoted=is_quoted)
     for token in tokens:
-        # What is in a block with a direction has the same: `auto` looks at no text that has one of its own.
+        # Only outermost blocks: `auto` ignores text within an element that has its own `dir`.
         if token.nesting == 1 and ((token.tag in _DIRECTED and token.level == 0) or token.tag in _CELLS):
             token.attrSet("dir", "auto")
     return _cleaner.clean(_parser.renderer.render(tokens, _parser.options, {}))
 
 
 def open_headings(text: str, above: tuple[int, ...] = ()) -> tuple[int, ...]:
-    """Return the levels of the headings that what follows the text is under."""
+    """Return the levels of the headings that are open at the end of the text."""
     return _nest(_parser.parse(text), above)
 
 
@@ -95,10 +95,10 @@ def _nest(tokens: Iterable[Token], above: tuple[int, ...], *, is_quoted: bool = 
 
 
 def stable_end(text: str, start: int = 0) -> int:
-    """Find where the blocks that more text will not change end, at or after `start`, which is such an end itself.
+    """Return the end of the blocks that more text cannot change, searching from `start`, itself such an end.
 
-    A block ends at a blank line outside a code fence, before a line that begins at the margin. A list that goes on
-    after a blank line is cut in two until the turn has ended and is rendered as a whole.
+    A block ends at a blank line outside a code fence, before a line that begins at the margin. A list that continues
+    after a blank line is shown as two until the turn has ended and is rendered as a whole.
     """
     end, at, fence, was_blank = start, start, "", False
     for line in text[start:].splitlines(keepends=True):

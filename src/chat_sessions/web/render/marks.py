@@ -1,7 +1,7 @@
-"""Where passages are on the images of their pages, if the service says so.
+"""Where passages are on their page images, if the service reports it.
 
-The fields are named as the platform's extraction names them: `bounding_boxes` of `{x, y, w, h}` from the top left
-corner, in the unit of `page_dimensions`.
+The fields have the names of the platform's extraction: `bounding_boxes` of `{x, y, w, h}` from the top left corner, in
+the unit of `page_dimensions`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from chat_sessions.core.sources import Source
 __all__ = ["Box", "Marks", "marks_of"]
 
 _MOST = 50
-# Boxes end where the letters do; a mark leaves them room.
+# Boxes are tight around the letters; a mark is a little larger.
 _ROOM = 0.005
 
 
@@ -46,7 +46,7 @@ class Marks:
 
 
 def marks_of(source: Source) -> Marks | None:
-    """Return the marks of a passage, or None if its place on its page is not known. Never raises."""
+    """Return the marks of a passage, or None if its place on the page is unknown. Never raises."""
     size, boxes = source.metadata.get("page_dimensions"), source.metadata.get("bounding_boxes")
     if source.image is None or not isinstance(size, Mapping) or not isinstance(boxes, list):
         return None
@@ -59,7 +59,7 @@ def marks_of(source: Source) -> Marks | None:
 
 
 def _box(item: JsonValue, width: float, height: float) -> Box | None:
-    """Return a rectangle with some room around it, or None for one that is not on the page."""
+    """Return a rectangle with a margin, or None for one that is not on the page."""
     numbers = _numbers(item, "x", "y", "w", "h") if isinstance(item, Mapping) else None
     if numbers is None:
         return None

@@ -1,4 +1,4 @@
-"""The templates, and what every page is given."""
+"""Render the templates."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ def _environment() -> Environment:
 
 
 def render(name: str, **values: Any) -> str:
-    """Return a page."""
+    """Render a page."""
     return _environment().get_template(name).render(**values)
 
 
 def template_part(name: str, macro: str, *values: Any, **named: Any) -> str:
-    """Return a part of a page: what a macro of a template makes of these values."""
+    """Render a part of a page: a macro of a template with these values."""
     module: TemplateModule = _environment().get_template(name).module  # loaded once for each template
     return str(getattr(module, macro)(*values, **named))
 

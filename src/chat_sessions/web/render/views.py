@@ -1,4 +1,4 @@
-"""What the templates show of a turn: text that is ready, no decisions."""
+"""What the templates show of a turn, ready to print."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ __all__ = [
     "usage_text",
 ]
 
-# More of a result than this is in the export; a browser would stutter over a megabyte of it.
+# A browser would stutter over a megabyte; the export has all of it.
 _LONGEST_RESULT = 20_000
 _NOTHING = Markup()
 _FORMATTED = re.compile(r"\A#{1,6} |^\|[ :|-]+\|$", re.MULTILINE)
@@ -98,7 +98,7 @@ class TurnView:
         state: str = "",
         error: BaseException | None = None,
     ) -> TurnView:
-        """The view of a turn; `blocks`, `state` and `error` are those of one that is running or was sent from here."""
+        """Return the view of a turn; `blocks`, `state` and `error` are for one that runs or was sent from here."""
         is_running = state in ("waiting", "running", "looking up")
         items = (blocks or Blocks.of(turn)).items
         message = str(error) if error is not None else turn.error
@@ -117,7 +117,7 @@ class TurnView:
 
 
 def block_view(turn: int, place: int, block: Block, *, is_running: bool = False) -> BlockView:
-    """The view of a block."""
+    """Return the view of a block."""
     name = f"turn-{turn}-{place}"
     if isinstance(block, Words):
         kind = "thinking" if block.is_thinking else "text"
@@ -143,7 +143,7 @@ def block_view(turn: int, place: int, block: Block, *, is_running: bool = False)
 
 
 def source_views(sources: Iterable[Source]) -> list[SourceView]:
-    """The views of passages."""
+    """Return the views of passages."""
     return [
         SourceView(
             (source.file_name or source.file_id or "A passage")
@@ -159,7 +159,7 @@ def source_views(sources: Iterable[Source]) -> list[SourceView]:
 
 
 def attachments_of(turns: Iterable[Turn]) -> dict[str, ImageAttachment]:
-    """The images that turns cite, by the key in their address: no name of a file is ever part of one."""
+    """Return the images that turns cite, by the key in their address, which never contains a file name."""
     found: dict[str, ImageAttachment] = {}
     for turn in turns:
         images = [run.image_attachment for run in turn.tool_runs] + [source.image for source in turn.sources]
@@ -168,17 +168,17 @@ def attachments_of(turns: Iterable[Turn]) -> dict[str, ImageAttachment]:
 
 
 def image_key(image: ImageAttachment) -> str:
-    """The key of an image in its address."""
+    """Return the key of an image for its address."""
     return hashlib.sha256(f"{image.source_id}\0{image.attachment_name}".encode()).hexdigest()[:32]
 
 
 def duration_text(seconds: float) -> str:
-    """How long something took."""
+    """Write a duration."""
     return f"{seconds:.1f} s" if seconds >= 1 else f"{seconds * 1000:.0f} ms"
 
 
 def usage_text(usage: Usage | None) -> str:
-    """What a turn cost, in a line; empty if the service does not say."""
+    """Write what a turn cost in one line; "" if the service does not report it."""
     if usage is None:
         return ""
     parts = [
@@ -190,7 +190,7 @@ def usage_text(usage: Usage | None) -> str:
 
 
 def _passage(text: str) -> Markup:
-    """A passage as it is in its file, but one with a heading or a table of Markdown as that."""
+    """Return a passage as plain text, or as Markdown if it has a heading or a table."""
     return _safe(text, is_quoted=True) if _FORMATTED.search(text) else Markup('<p class="plain">{}</p>').format(text)
 
 

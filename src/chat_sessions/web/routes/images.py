@@ -1,7 +1,7 @@
 """The images of pages that answers cite.
 
-The service links to them, at an address that the browser must not ask, so they come through here. Only what the
-session's turns cite can be fetched: an address holds a hash, never a name.
+The service links to another host, which the browser may not ask, so the images come through here. Only those that the
+session's turns cite can be fetched: an address contains a hash, never a name.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ async def send_image(page: Context, session_id: str, key: str) -> Response:
     """Return the image of a page that the session cites."""
     found, _ = await _cited(page, session_id, key)
     content = await fetch_image((await page.backend.attachment_url(found)).url)
-    # What is shown of a session does not change, and the browser asks again with each rendering.
+    # These images never change, and the browser would ask for them at each rendering.
     return Response(content, media_type=media_type_of(content), headers={"Cache-Control": "private, max-age=3600"})
 
 
 @router.get("/sessions/{session_id}/images/{key}/large")
 async def show_image(page: Context, session_id: str, key: str) -> Response:
-    """Show the image as large as the window, with what is cited from its page, marked where that is known."""
+    """Show the image in the size of the window, with the passages cited from it, marked if their place is known."""
     _, turns = await _cited(page, session_id, key)
     views = [view for turn in turns for view in source_views(turn.sources) if view.image == key]
     place = views[0].place if views else "A page"

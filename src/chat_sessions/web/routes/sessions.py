@@ -63,7 +63,7 @@ async def list_sessions(
 
 @router.get("/sessions/{session_id}/tally")
 async def count_turns(page: Context, session_id: str) -> Response:
-    """Say how many turns a session has, for its line in the list; nothing if it cannot be read."""
+    """Return the number of turns for a session's line in the list; nothing if it cannot be read."""
     try:
         tally = await page.live.tallies.read(session_id)
     except ChatSessionsError:
@@ -98,16 +98,16 @@ async def create_session(
 
 @router.post("/sessions/{session_id}/delete")
 async def delete_session(page: Context, session_id: str) -> Response:
-    """Stop what runs in a session, and delete it."""
+    """Stop the turns of a session, and delete it."""
     await page.live.forget(session_id)
-    # Somebody else may have been faster.
+    # It may have been deleted meanwhile.
     with suppress(NotFoundError):
         await page.backend.delete(session_id)
     return RedirectResponse("/", 303)
 
 
 def address_of(session_id: str) -> str:
-    """The address of a session."""
+    """Return the address of a session."""
     return f"/sessions/{quote(session_id, safe='')}"
 
 
