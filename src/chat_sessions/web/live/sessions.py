@@ -62,7 +62,7 @@ class LiveSessions:
         return session
 
     def tally(self, summary: SessionSummary) -> Tally | None:
-        """Count the turns of a session; None if its current state has not been read: the service's list has no count."""
+        """Count the turns of a session; None if its current state is not known: the service's list has no count."""
         session = self._sessions.get(summary.session_id)
         if session is not None and session.stored is not None:
             is_running = bool(session.running)
