@@ -47,7 +47,8 @@ class GraphAgent:
     async def run(self, turn: AgentTurn) -> AsyncIterator[events.Event]:
         """Yield the events of one run. Leaving it cancels the run."""
         config: Any = {"configurable": {"thread_id": turn.session_id}}
-        messages = [*_history(turn), HumanMessage(turn.prompt, id=str(uuid.uuid4()))]
+        messages = [HumanMessage(text) if role == "user" else AIMessage(text) for role, text in turn.conversation]
+        messages.append(HumanMessage(turn.prompt, id=str(uuid.uuid4())))
         if self._graph.checkpointer and (await self._graph.aget_state(config)).values:
             messages = messages[-1:]
         progress = _Progress()
@@ -110,10 +111,6 @@ class _Progress:
             self._seen.add(message_id or "")
             return True
         return False
-
-
-def _history(turn: AgentTurn) -> list[AnyMessage]:
-    return [HumanMessage(text) if role == "user" else AIMessage(text) for role, text in turn.conversation]
 
 
 def _result(message: ToolMessage) -> JsonValue:

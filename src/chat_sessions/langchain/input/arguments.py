@@ -31,21 +31,8 @@ __all__ = [
 ]
 
 
-class ModelArguments(TypedDict, total=False):
-    """What `SessionChatModel` accepts: its fields, and the arguments of the `LlamaCloudChat` that it makes."""
-
-    client: Backend | None
-    session: ChatSession | None
-    session_id: str | None
-    index_ids: list[str] | None
-    require_all_indexes: bool
-    wait_if_busy: bool | float | None
-    trace_tools: bool
-    system: SystemPolicy
-    on_prior_messages: PriorPolicy
-    session_from_messages: bool
-    model_name: str | None
-    output: Output
+class ClientArguments(TypedDict, total=False):
+    """The arguments of the `LlamaCloudChat` that a model makes."""
 
     api_key: str | SecretStr | None
     base_url: str | None
@@ -65,6 +52,23 @@ class ModelArguments(TypedDict, total=False):
     max_event_bytes: int
     max_prompt_chars: int | None
 
+
+class ModelArguments(ClientArguments, total=False):
+    """What `SessionChatModel` accepts: its fields, and the arguments of its client."""
+
+    client: Backend | None
+    session: ChatSession | None
+    session_id: str | None
+    index_ids: list[str] | None
+    require_all_indexes: bool
+    wait_if_busy: bool | float | None
+    trace_tools: bool
+    system: SystemPolicy
+    on_prior_messages: PriorPolicy
+    session_from_messages: bool
+    model_name: str | None
+    output: Output
+
     name: str | None
     callbacks: Callbacks
     tags: list[str] | None
@@ -79,8 +83,7 @@ class ModelArguments(TypedDict, total=False):
     profile: ModelProfile | None
 
 
-# What any chat model of LangChain may be given, without a meaning here: which model answers, and how, is the
-# service's business.
+# Standard arguments of LangChain's chat models that mean nothing here: the service chooses the model and its settings.
 _STANDARD = frozenset(
     (
         "frequency_penalty",
@@ -100,26 +103,9 @@ _STANDARD = frozenset(
         "top_p",
     )
 )
-# Arguments of the client. LangChain's own suites give the first three to every model, whatever else they give it.
+# LangChain's own test suites pass these to every model, even to one that has a client.
 _CLIENT_STANDARD = frozenset(("api_key", "max_retries", "timeout"))
-_CLIENT = _CLIENT_STANDARD | frozenset(
-    (
-        "async_http_client",
-        "base_url",
-        "headers",
-        "http2",
-        "http_client",
-        "max_event_bytes",
-        "max_prompt_chars",
-        "organization_id",
-        "project_id",
-        "proxy",
-        "region",
-        "timeouts",
-        "trust_env",
-        "verify",
-    )
-)
+_CLIENT = frozenset(ClientArguments.__annotations__)
 _CALL = frozenset(("index_ids", "require_all_indexes", "session_id", "stream", "wait_if_busy"))
 _TOOLS = frozenset(("functions", "parallel_tool_calls", "tool_choice", "tools"))
 _SCHEMAS = frozenset(("json_schema", "ls_structured_output_format", "response_format"))
@@ -133,7 +119,7 @@ def model_arguments(given: Mapping[str, Any], fields: Iterable[str]) -> dict[str
     fields = frozenset(fields)
     taken: dict[str, Any] = Concealed()
     client: dict[str, Any] = Concealed()
-    for name in given:  # not the values: a traceback may show local variables
+    for name in given:  # without the values, which a traceback may show
         if name in fields:
             taken[name] = given[name]
         elif name in _CLIENT:

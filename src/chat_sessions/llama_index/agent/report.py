@@ -16,7 +16,7 @@ __all__ = ["Report"]
 
 
 class Report:
-    """Writes a turn's events to the stream of a run, and keeps the results of its tools. A `Follower`."""
+    """Writes a turn's events to the stream of a run, and keeps the results of its tools."""
 
     def __init__(self, ctx: AgentContext, agent_name: str, *, streams: bool) -> None:
         self._ctx = ctx

@@ -8,42 +8,28 @@ reach the end of what has arrived reads the next event for all.
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Sequence
-from typing import Protocol, Self
+from typing import Self
 
 from llama_index.core.base.llms.types import ChatResponse
 from llama_index.core.chat_engine.types import AgentChatResponse
 
-from chat_sessions.core.turn import Update
+from chat_sessions.llama_index.agent.report import Report
 from chat_sessions.llama_index.answers.chat_cursor import ChatCursor
 from chat_sessions.llama_index.answers.gates import Gate, give_way
-from chat_sessions.llama_index.answers.state import AnswerState, Follower, TurnSoFar
+from chat_sessions.llama_index.answers.state import AnswerState
 from chat_sessions.llama_index.traces.turn_trace import TurnTrace
 from chat_sessions.session.chat_session import ChatSession
+from chat_sessions.session.stored.stored_turn import StoredTurn
+from chat_sessions.session.turn_stream import TurnStream
 
-__all__ = ["Answer", "Source", "chat_responses", "pieces"]
-
-
-class Source(TurnSoFar, Protocol):
-    """The turn that is read: a stream, or what stands for one."""
-
-    def open(self) -> object:
-        """Send the prompt, if it is to be sent."""
-        ...
-
-    def next_update(self) -> Update | None:
-        """Return what the next event adds to the turn; None after the end."""
-        ...
-
-    def close(self) -> None:
-        """Close the socket."""
-        ...
+__all__ = ["Answer", "chat_responses", "pieces"]
 
 
 class Answer(AnswerState):
     """An answer as it arrives."""
 
-    def __init__(self, stream: Source, trace: TurnTrace, follower: Follower | None = None) -> None:
-        super().__init__(stream, trace, follower)
+    def __init__(self, stream: TurnStream | StoredTurn, trace: TurnTrace, report: Report | None = None) -> None:
+        super().__init__(stream, trace, report)
         self._stream = stream
         self.gate = Gate()
 
@@ -53,7 +39,7 @@ class Answer(AnswerState):
         session: ChatSession,
         prompt: str,
         trace: Callable[[], TurnTrace],
-        follower: Follower | None = None,
+        report: Report | None = None,
         *,
         images: Sequence[str] = (),
         wait_if_busy: bool | float | None = None,
@@ -69,7 +55,7 @@ class Answer(AnswerState):
         except BaseException as error:
             trace().fail(error)
             raise
-        return cls(stream, trace(), follower)
+        return cls(stream, trace(), report)
 
     def reader_comes(self) -> None:
         """Add a reader. Raises `ConfigurationError` for one that cannot read this answer."""

@@ -7,42 +7,30 @@ reach the end of what has arrived reads the next event for all.
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
-from typing import Protocol, Self
+from typing import Self
 
 from llama_index.core.base.llms.types import ChatResponse
 from llama_index.core.chat_engine.types import AgentChatResponse
 
-from chat_sessions.core.turn import Update
+from chat_sessions.llama_index.agent.report import Report
 from chat_sessions.llama_index.answers.chat_cursor import ChatCursor
 from chat_sessions.llama_index.answers.gates import AsyncGate, async_give_way
-from chat_sessions.llama_index.answers.state import AnswerState, Follower, TurnSoFar
+from chat_sessions.llama_index.answers.state import AnswerState
 from chat_sessions.llama_index.traces.turn_trace import TurnTrace
 from chat_sessions.session.async_chat_session import AsyncChatSession
+from chat_sessions.session.async_turn_stream import AsyncTurnStream
+from chat_sessions.session.stored.async_stored_turn import AsyncStoredTurn
 
-__all__ = ["AsyncAnswer", "AsyncSource", "async_chat_responses", "async_pieces"]
-
-
-class AsyncSource(TurnSoFar, Protocol):
-    """The turn that is read: a stream, or what stands for one."""
-
-    async def open(self) -> object:
-        """Send the prompt, if it is to be sent."""
-        ...
-
-    async def next_update(self) -> Update | None:
-        """Return what the next event adds to the turn; None after the end."""
-        ...
-
-    async def close(self) -> None:
-        """Close the socket."""
-        ...
+__all__ = ["AsyncAnswer", "async_chat_responses", "async_pieces"]
 
 
 class AsyncAnswer(AnswerState):
     """An answer as it arrives."""
 
-    def __init__(self, stream: AsyncSource, trace: TurnTrace, follower: Follower | None = None) -> None:
-        super().__init__(stream, trace, follower)
+    def __init__(
+        self, stream: AsyncTurnStream | AsyncStoredTurn, trace: TurnTrace, report: Report | None = None
+    ) -> None:
+        super().__init__(stream, trace, report)
         self._stream = stream
         self.gate = AsyncGate()
 
@@ -52,7 +40,7 @@ class AsyncAnswer(AnswerState):
         session: AsyncChatSession,
         prompt: str,
         trace: Callable[[], TurnTrace],
-        follower: Follower | None = None,
+        report: Report | None = None,
         *,
         images: Sequence[str] = (),
         wait_if_busy: bool | float | None = None,
@@ -68,7 +56,7 @@ class AsyncAnswer(AnswerState):
         except BaseException as error:
             trace().fail(error)
             raise
-        return cls(stream, trace(), follower)
+        return cls(stream, trace(), report)
 
     def reader_comes(self) -> None:
         """Add a reader. Raises `ConfigurationError` for one that cannot read this answer."""

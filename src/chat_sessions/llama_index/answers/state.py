@@ -1,11 +1,11 @@
-"""The state of an answer so far, and what its followers are sent."""
+"""The state of an answer so far."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import suppress
-from typing import Protocol
+from typing import TypeAlias
 
 from llama_index.core.chat_engine.types import AgentChatResponse
 from llama_index.core.schema import NodeWithScore
@@ -14,57 +14,19 @@ from llama_index.core.tools import ToolOutput
 from chat_sessions.core.errors import TurnError, TurnFailed
 from chat_sessions.core.events import TextDelta, ThinkingDelta
 from chat_sessions.core.turn import RunBegan, RunEnded, Turn, Update, gap
+from chat_sessions.llama_index.agent.report import Report
 from chat_sessions.llama_index.messages import agent_response, chat_response
 from chat_sessions.llama_index.outputs import NO_RESULT, Outputs, unanswered_output
 from chat_sessions.llama_index.traces.turn_trace import TurnTrace
+from chat_sessions.session.async_turn_stream import AsyncTurnStream
+from chat_sessions.session.stored.async_stored_turn import AsyncStoredTurn
+from chat_sessions.session.stored.stored_turn import StoredTurn
+from chat_sessions.session.turn_stream import TurnStream
 
-__all__ = ["AnswerState", "Follower", "TurnSoFar"]
-
-
-class Follower(Protocol):
-    """Receives a turn as it comes."""
-
-    def text(self, piece: str) -> None:
-        """Receive a piece of the answer."""
-        ...
-
-    def thinking(self, piece: str) -> None:
-        """Receive a piece of the agent's reasoning."""
-        ...
-
-    def run_began(self, began: RunBegan) -> None:
-        """Receive the beginning of a tool run."""
-        ...
-
-    def run_ended(self, ended: RunEnded, output: ToolOutput) -> None:
-        """Receive the end of a tool run. Every run that began ends, however the turn does."""
-        ...
+__all__ = ["AnswerState"]
 
 
-class TurnSoFar(Protocol):
-    """What an answer needs of the turn that it reads."""
-
-    @property
-    def turn(self) -> Turn:
-        """The turn so far."""
-        ...
-
-    @property
-    def session_id(self) -> str | None:
-        """Where the turn runs."""
-        ...
-
-    def take(self) -> Update | None:
-        """Return what is ready; None if nothing is."""
-        ...
-
-    def end_runs(self) -> Sequence[RunEnded]:
-        """End the tool runs that are still open."""
-        ...
-
-    def abandon(self) -> None:
-        """Note that the last reader has left."""
-        ...
+TurnSoFar: TypeAlias = TurnStream | StoredTurn | AsyncTurnStream | AsyncStoredTurn
 
 
 class AnswerState:
@@ -75,16 +37,16 @@ class AnswerState:
     whether another one has read further.
     """
 
-    def __init__(self, stream: TurnSoFar, trace: TurnTrace, follower: Follower | None) -> None:
+    def __init__(self, stream: TurnSoFar, trace: TurnTrace, report: Report | None) -> None:
         self._turn_stream = stream
         self._trace = trace
-        self._follower = follower
+        self._report = report
         self._outputs = Outputs()
         # A reader may be in one thread and `close` in another; the trace's contexts allow one thread at a time.
         self._guard = threading.RLock()
         self._readers = 0
         self._unanswered: TurnError | None = None
-        self._is_followed = trace.is_heard or follower is not None
+        self._is_followed = trace.is_heard or report is not None
         self._is_plain = not self._is_followed
         self._text_has_gap = self._thinking_has_gap = False
         self.text: list[str] = []
@@ -156,8 +118,8 @@ class AnswerState:
             elif isinstance(update, RunBegan):
                 self._note_tool()
                 self._trace.run_began(update)
-                if self._follower is not None:
-                    self._follower.run_began(update)
+                if self._report is not None:
+                    self._report.run_began(update)
             elif isinstance(update, RunEnded):
                 self._note_tool()
                 self._end_run(update, None if update.event is not None else self._no_result())
@@ -174,8 +136,8 @@ class AnswerState:
             self.text.append(part)
             if self._trace.is_heard:
                 self._trace.text(part)
-            if self._follower is not None:
-                self._follower.text(part)
+            if self._report is not None:
+                self._report.text(part)
 
     def _take_thinking(self, piece: str) -> None:
         before = self.thinking[-1][1] if self.thinking else ""
@@ -183,8 +145,8 @@ class AnswerState:
         self._thinking_has_gap = False
         for part in (blank, piece) if blank else (piece,):
             self.thinking.append((len(self.text), part))
-            if self._follower is not None:
-                self._follower.thinking(part)
+            if self._report is not None:
+                self._report.thinking(part)
 
     def _no_result(self) -> TurnError:
         """Return the error of the runs that a stop leaves without a result, one for all."""
@@ -200,8 +162,8 @@ class AnswerState:
         try:
             self._trace.run_ended(ended, output, error)
         finally:
-            if self._follower is not None:
-                self._follower.run_ended(ended, output)
+            if self._report is not None:
+                self._report.run_ended(ended, output)
 
     def _end(self, error: BaseException | None = None) -> None:
         """End the answer: its stream has ended well, with this error, or because it was closed."""

@@ -23,15 +23,12 @@ class Citations:
         text = self._held + text
         begun = _BEGUN.search(text)
         self._held = text[begun.start() :] if begun else ""
-        return self._written(text[: begun.start()] if begun else text)
+        return _CITED.sub(self._cited, text[: begun.start()] if begun else text)
 
     def rest(self) -> str:
         """Return what is held back, when nothing follows."""
         held, self._held = self._held, ""
         return held
-
-    def _written(self, text: str) -> str:
-        return _CITED.sub(self._cited, text)
 
     def _cited(self, match: re.Match[str]) -> str:
         numbers = dict.fromkeys(int(number) for number in match[1].split(","))
