@@ -99,16 +99,16 @@ class SessionChatModel(TokenEstimates, BaseChatModel):
     """How long a turn waits for one that still runs in its session: True, False or seconds; None: as its session."""
 
     trace_tools: bool = True
-    """Whether the remote tools are tool runs below the model's run. Their blocks are there in any case."""
+    """Whether the remote tools also become tool runs below the model's run. The answer has their blocks either way."""
 
     system: SystemPolicy = "warn"
     """A system message is dropped with a warning, put before the first prompt of a session, or an error."""
 
     on_prior_messages: PriorPolicy = "warn"
-    """What to do about earlier messages that are not of the session that the turn runs in: they are not sent."""
+    """What to do about earlier messages that the turn's session does not know. They are never sent."""
 
     session_from_messages: bool = False
-    """Whether a call without a session goes on with that of the last answer in its input.
+    """Whether a call without a session continues that of the last answer in its input.
 
     Leave it off where the author of the messages must not choose the session.
     """
@@ -123,7 +123,7 @@ class SessionChatModel(TokenEstimates, BaseChatModel):
     """
 
     streaming: bool | None = None
-    """Whether `invoke` gives handlers the tokens (True), or nothing is ever given in pieces (False)."""
+    """Whether `invoke` also streams tokens to handlers (True), or nothing is ever streamed (False)."""
 
     cache: BaseCache | bool | None = Field(default=False, exclude=True)
     """Always False: a cached answer would be a turn that the session never saw."""
@@ -137,7 +137,7 @@ class SessionChatModel(TokenEstimates, BaseChatModel):
 
         Raises `ConfigurationError` for an unknown argument, a wrong one, and an async client.
         """
-        # There may be a key in them: a traceback may show local variables, and pydantic's errors quote the input.
+        # They may contain a key, which tracebacks with local variables and pydantic's errors would show.
         arguments = cast("ModelArguments", Concealed(arguments))
         with checked_fields("SessionChatModel"):
             super().__init__(**model_arguments(arguments, type(self).model_fields))
@@ -147,7 +147,7 @@ class SessionChatModel(TokenEstimates, BaseChatModel):
         """Return a model over your session, which its first turn creates if it does not exist yet."""
         return cls(session=session, **arguments)
 
-    # What LangChain asks of a model about itself.
+    # What LangChain asks a model about itself.
 
     @property
     def _llm_type(self) -> str:

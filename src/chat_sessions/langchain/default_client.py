@@ -13,8 +13,7 @@ DEFAULT_SERVICE = "llama_cloud"
 
 
 def client_or_default(client: Backend | None, **settings: Any) -> Backend:
-    """Return the client given, else a `LlamaCloudChat` with these settings and, for the others, those of the
-    environment.
+    """Return the client given, else a `LlamaCloudChat` with these settings; the environment supplies the others.
 
     Raises `ConfigurationError` if there is no key.
     """
@@ -26,5 +25,5 @@ def client_or_default(client: Backend | None, **settings: Any) -> Backend:
 
 
 def load_default_client() -> None:
-    """Import what the default client is made of: half a second, in which an event loop would stand still."""
+    """Import the default client's modules now: it takes half a second, which would block an event loop later."""
     import_module("chat_sessions.llama_cloud")

@@ -61,7 +61,7 @@ class GraphAgent:
 
 
 class _Progress:
-    """The state of a run so far. Tokens arrive as messages, whole calls and results in the updates of the nodes."""
+    """The state of a run so far. Tokens arrive as messages; calls and results arrive in the updates of nodes."""
 
     def __init__(self) -> None:
         self._seen: set[str] = set()
@@ -114,7 +114,7 @@ class _Progress:
 
 
 def _result(message: ToolMessage) -> JsonValue:
-    """Return a tool's result as JSON; documents that it found as such, so that they are the answer's sources."""
+    """Return a tool's result as JSON. Documents in it become the answer's sources."""
     if message.status == "error":
         return {"error": message.text}
     found = message.artifact

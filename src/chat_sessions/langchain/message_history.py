@@ -52,7 +52,7 @@ class SessionChatMessageHistory(BaseChatMessageHistory):
     def _check(self, messages: Sequence[BaseMessage], stored: Sequence[BaseMessage]) -> None:
         known = iter([_words(message) for message in stored])
         for message in messages:
-            # One iterator for all: the session must hold them in this order.
+            # A shared iterator: the session must hold them in this order.
             if _words(message) not in known:
                 raise UnsupportedError(
                     f"session {self.session_id} does not hold this message of type {message.type!r}, and a message "

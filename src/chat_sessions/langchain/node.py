@@ -1,4 +1,4 @@
-"""The session as a node of a graph, with its id in the graph's state."""
+"""A session as a node of a graph that keeps the session's id in its state."""
 
 from __future__ import annotations
 

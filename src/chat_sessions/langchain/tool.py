@@ -27,7 +27,7 @@ TOOL_DESCRIPTION = (
 )
 
 
-# LangChain has no way to give a tool the id of its call that works without one, too.
+# LangChain can inject the id of a call into a tool, but then the tool cannot be called without one.
 _call_id: ContextVar[str | None] = ContextVar("chat_sessions_tool_call_id", default=None)
 
 
@@ -57,8 +57,8 @@ class SessionTool(BaseTool):
         with checked_fields("SessionTool"):
             super().__init__(**fields)
 
-    # Without a config of its own the model takes that of the context, where it is below the tool's run: the one
-    # that LangChain would pass as an argument is the caller's.
+    # No config is passed: the model takes that of the context, whose run is the tool's. The one that LangChain would
+    # pass as an argument has the caller's run.
 
     def _run(self, question: str) -> tuple[str, list[Document]]:
         with self._handled():

@@ -24,8 +24,8 @@ It adds them to the result of the run, handoffs included. Without the name, the 
 MEMORY = "memory"
 """Where a run of an agent has its memory, in a context's store.
 
-A run makes one where there is none. Without the name, a store that takes only the types that it knows refuses the
-memory that is made here.
+A run makes one if there is none. Without the name, a store that accepts only known types would refuse the memory that
+is made here.
 """
 
 
@@ -33,13 +33,13 @@ def enclosing_span_id() -> str | None:
     """Return the id of the span around the calling code.
 
     The dispatcher's own decorator reads it from this variable, and ends its span when the method returns: too early
-    for a stream. Without the variable, a turn is a trace of its own and not part of the one around it.
+    for a stream. Without the variable, a turn is a separate trace instead of a part of the enclosing one.
     """
     return active_span_id.get()
 
 
 def call_tags() -> dict[str, object]:
-    """Return the tags that the application put on this call with `instrument_tags`.
+    """Return the tags that the application set for this call with `instrument_tags`.
 
     Without the variable behind it, the spans of a turn have no tags.
     """
@@ -47,7 +47,7 @@ def call_tags() -> dict[str, object]:
 
 
 def tag(context: Context, tags: Mapping[str, object]) -> None:
-    """Put these tags on the events that are sent in this context, besides those that the application put there.
+    """Add these tags to the events sent in this context, besides the application's own.
 
     `instrument_tags` removes its tags at the end of a block, and a turn is not a block. Without the variable behind it,
     events do not say which session they belong to.
@@ -58,8 +58,8 @@ def tag(context: Context, tags: Mapping[str, object]) -> None:
 def is_heard(dispatcher: Dispatcher) -> bool:
     """Return whether any handler gets the events of this dispatcher.
 
-    Building an event costs more than handling a token, and the dispatcher has no way to ask first. Without these
-    attributes, every piece of text pays for an event.
+    Building an event costs more than handling a token, and the dispatcher offers no way to ask first. Without these
+    attributes, an event is built for every piece of text.
     """
     node = dispatcher
     while True:

@@ -31,8 +31,7 @@ class ClientArguments(TypedDict, total=False):
     max_retries: int | None
 
 
-# What engines of LlamaIndex may be given, without a meaning here: which model answers, and how, is the service's
-# business.
+# Standard arguments of LlamaIndex engines that mean nothing here: the service chooses the model and its settings.
 _STANDARD = frozenset(
     (
         "chat_mode",
@@ -58,7 +57,7 @@ def client_of(
     client if you pass a client, and what `client_or_default` raises.
     """
     settings = Concealed[Any]()
-    for name in given:  # not the values: a traceback may show local variables
+    for name in given:  # without the values, which a traceback may show
         if name in ClientArguments.__annotations__:
             if given[name] is not None:
                 settings[name] = given[name]
@@ -99,7 +98,7 @@ def client_or_default(client: Backend | None, **settings: Any) -> Backend:
 
         return LlamaCloudChat(**settings)
     if not hasattr(client, "session"):
-        # Not the value itself: it may be a key.
+        # Without the value, which may be a key.
         raise ConfigurationError(
             f"client is of type {type(client).__name__}: give a client, such as LlamaCloudChat(api_key=...)"
         )

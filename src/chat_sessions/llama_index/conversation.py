@@ -23,8 +23,8 @@ __all__ = ["Conversation"]
 class Conversation:
     """The chat methods of the engine, in a base of their own.
 
-    LlamaIndex wraps the methods that a chat engine's own class defines in spans that end when the method returns,
-    and a stream has only begun then. A turn's trace is opened and closed by hand: see `TurnTrace`.
+    LlamaIndex wraps the methods that a chat engine's own class defines in spans that end when the method returns, when
+    a stream has only begun. So they are inherited, and `TurnTrace` opens and closes a turn's trace by hand.
     """
 
     callback_manager: CallbackManager

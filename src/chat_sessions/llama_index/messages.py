@@ -61,8 +61,8 @@ class _Step:
 def prompt_of(message: str | ChatMessage) -> tuple[str, tuple[str, ...]]:
     """Return the words of the user's message, and the addresses of its images.
 
-    Raises `ConfigurationError` for what is no message, for a block that is neither text nor an image, and for an image
-    that cannot be read.
+    Raises `ConfigurationError` for anything but a message, for a block that is neither text nor an image, and for an
+    image that cannot be read.
     """
     if isinstance(message, str):
         return message, ()
@@ -113,7 +113,7 @@ def _steps(turn: Turn) -> list[_Step]:
     step_of: dict[int, _Step] = {}
 
     def current(call_id: str | None = None) -> _Step:
-        # What the agent does after a result belongs to its next round, and so does a call whose id is in use.
+        # What follows a result belongs to the next round, and so does a call whose id is in use.
         if not steps or steps[-1].is_answered or call_id in steps[-1].call_ids:
             steps.append(_Step())
         return steps[-1]
@@ -254,7 +254,7 @@ def agent_response(
 def talk(messages: Iterable[ChatMessage]) -> list[tuple[MessageRole, str]]:
     """Return roles and text of a conversation, without tool messages and with the pieces of an answer joined.
 
-    White space does not count, because a UI that keeps its own history may trim and join text.
+    White space is removed, because a UI that keeps its own history may trim and join text.
     """
     said: list[tuple[MessageRole, str]] = []
     for message in messages:

@@ -20,7 +20,7 @@ from chat_sessions.core.turn import ToolRun
 __all__ = ["NO_RESULT", "Outputs", "image_block", "nodes_of", "query_of", "result_text", "unanswered_output"]
 
 NO_RESULT = "The turn ended before this tool gave a result."
-# The metadata that appears when a passage becomes text; the rest is for code.
+# The metadata that models see with a passage; the rest is for code.
 _SHOWN_METADATA = ("file_name", "page_label")
 _NODE_IDS = uuid.UUID("3a0c1f39-3a0e-4a58-9f2b-6d3c0a7ed1c4")
 
@@ -46,7 +46,7 @@ class Outputs:
         for place in changed:
             source = self._distinct[place]
             node = made.get(source) or _node_of(source)
-            # A new place is at the end of the list, or behind another new one.
+            # New places come in order, each at the end of the list.
             self.source_nodes[place : place + 1] = [node]
         output = _tool_output(run, nodes)
         self.sources.append(output)
@@ -135,7 +135,7 @@ def _node_of(source: Source) -> NodeWithScore:
 
 
 def _passage_id(source: Source) -> str:
-    """Return an id made of the passage, so that a replayed history gives the node that the live turn gave."""
+    """Return an id derived from the passage, so that a replayed history has the same nodes as the live turn."""
     return str(uuid.uuid5(_NODE_IDS, json.dumps([source.file_id or source.file_name, source.page, source.text])))
 
 

@@ -37,7 +37,7 @@ class PageImage:
 
     @classmethod
     def of(cls, holder: NodeWithScore | BaseNode | ChatMessage | ToolOutput, *, client: Backend) -> PageImage | None:
-        """The screenshot that a node, a tool message or a tool output refers to, or None. Sends nothing."""
+        """Return the screenshot that a node, a tool message or a tool output refers to, or None. Sends nothing."""
         value = _details(holder).get("image_attachment")
         try:
             return None if value is None else cls(ImageAttachment.model_validate(value), client=client)
@@ -45,14 +45,14 @@ class PageImage:
             return None
 
     def url(self) -> str:
-        """A link that works now. Raises `APIError`, `NotFoundError` if the screenshot is gone."""
+        """Return a link that works now. Raises `APIError`, `NotFoundError` if the screenshot is gone."""
         link = self._fresh_link()
         if link is None:
             link = self._link = self._client.attachment_url(self.attachment)
         return link.url
 
     async def aurl(self) -> str:
-        """A link that works now. Raises `APIError`, `NotFoundError` if the screenshot is gone."""
+        """Return a link that works now. Raises `APIError`, `NotFoundError` if the screenshot is gone."""
         link = self._fresh_link()
         if link is None:
             link = self._link = await self._client.aio.attachment_url(self.attachment)

@@ -48,7 +48,7 @@ class WorkflowAgent:
         """Yield the events of one run. Leaving it cancels the run."""
         history = [ChatMessage(role=role, content=text) for role, text in turn.conversation]
         handler = self._workflow.run(user_msg=turn.prompt, chat_history=history)
-        # It streams its notes to itself as text; the answer is in its result.
+        # It streams its reasoning as text; the answer is in its result.
         is_react = isinstance(self._workflow, ReActAgent)
         said = ""
         rounds = 0
@@ -84,7 +84,7 @@ class WorkflowAgent:
 
 
 def _text(result: Any) -> str:
-    """Return a workflow's result as an answer: a message, a response, or whatever it is as text."""
+    """Return a workflow's result as text: that of a message or a response, else its `str`."""
     match result:
         case None:
             return ""
@@ -97,7 +97,7 @@ def _text(result: Any) -> str:
 
 
 def _result(output: ToolOutput) -> JsonValue:
-    """Return a tool's output as JSON; passages that it found as such, so that they are the answer's sources."""
+    """Return a tool's output as JSON. Passages in it become the answer's sources."""
     raw: Any = output.raw_output
     if output.is_error:
         return {"error": output.content}

@@ -1,4 +1,4 @@
-"""From a call to its turn, which is not sent yet, or to the turn that its messages already had."""
+"""Get from a call to its turn: a new one, not sent yet, or the one that its messages already had."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ AsyncTurnSource: TypeAlias = AsyncTurnStream | AsyncStoredTurn
 
 @dataclass(frozen=True, slots=True)
 class AsyncOpening:
-    """A turn, its session, and the user's messages that it answers; earlier turns may have sent the first of them."""
+    """A turn, its session, and the user's messages that it answers. Earlier turns sent the first of them."""
 
     stream: AsyncTurnSource
     session_id: str

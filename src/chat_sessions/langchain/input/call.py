@@ -48,7 +48,7 @@ class Call:
         """Where in a program the call is made."""
         configurable = self.config.get("configurable", {})
         thread_id: object = configurable.get("thread_id")
-        # LangGraph writes "node:task", those of the graphs around it before that.
+        # LangGraph writes "node:task", after those of the enclosing graphs.
         task = str(configurable.get("checkpoint_ns") or "")
         node = "|".join(part.partition(":")[0] for part in task.split("|"))
         index_ids: Sequence[str] | None = self.arguments.get("index_ids") or self.model.index_ids
@@ -81,7 +81,7 @@ class Call:
         )
 
     def serialized(self) -> dict[str, Any]:
-        """Return the model as handlers get it, with its name: some look for it only here."""
+        """Return the model as handlers get it, with its name, which some handlers read only here."""
         shown: dict[str, Any] = dumpd(self.model)
         shown["kwargs"] = {"model_name": self.model.shown_name, **shown.get("kwargs", {})}
         return shown
@@ -116,8 +116,10 @@ def messages_of(given: LanguageModelInput) -> list[BaseMessage]:
         try:
             return convert_to_messages(given)
         except (NotImplementedError, ValueError) as error:
-            # Its first line says what is wrong, the others are links.
-            raise ConfigurationError(f"the input is no list of messages: {str(error).partition(chr(10))[0]}") from error
+            # The first line of the error says what is wrong; the others are links.
+            raise ConfigurationError(
+                f"the input is not a list of messages: {str(error).partition(chr(10))[0]}"
+            ) from error
     raise ConfigurationError(
         f"a model takes a prompt value, a string or a list of messages, not {type(given).__name__}"
     )
@@ -129,7 +131,7 @@ def run_configs(callbacks: Callbacks, arguments: dict[str, Any]) -> tuple[Runnab
     for name in ("tags", "metadata", "run_name", "run_id"):
         if (value := arguments.pop(name, None)) is not None:
             config[name] = value
-    # A run's id is for the first of several turns.
+    # Only the first turn can have the run's id.
     later = config.copy()
     later.pop("run_id", None)
     return config, later

@@ -15,13 +15,13 @@ from chat_sessions.langchain.input.prompt import Exchange
 
 __all__ = ["Sent", "answered", "sent"]
 
-# How many of the session's last turns are looked at.
+# How many of the session's last turns are searched.
 _MOST_TURNS = 16
 
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """How many of the messages the session has, from the first, and the position of the turn of the last of them."""
+    """How many of the messages, from the first, the session has; `position` is the turn of the last of them."""
 
     count: int = 0
     position: int | None = None
@@ -36,12 +36,12 @@ def sent(
     system: str | None = None,
     tried_after: Sequence[int | None] = (),
 ) -> Sent:
-    """Find these messages of the user, in a row, in the last turns of a session.
+    """Find these consecutive user messages in the last turns of a session.
 
-    `exchanges` are the answers of the session that its reader has: what comes after the turn of the last of them was
-    not answered for them. `images` are those of each message. `tried_after` says for each message that was sent, or
-    was about to be, how many turns there were before it, None if unknown. `system` is text that may stand before the
-    first message. A session may hold several of them as one prompt.
+    `exchanges` are the session's answers that the caller has; only turns after the last of them count. `images` are
+    those of each message. `tried_after` has, for each message that was or may have been sent, the number of turns
+    before it, or None if unknown. `system` is text that may precede the first message. A session may hold several
+    messages as one prompt.
     """
     counted = [before for before in tried_after if before is not None]
     start = min(counted) if counted else _after(exchanges, turns)
@@ -65,13 +65,13 @@ def sent(
 
 
 def answered(count: int, turns: Sequence[Turn], exchanges: Sequence[Exchange]) -> Sent:
-    """Find the turn of messages, so many, that had the last of these answers."""
+    """Return this many messages as sent, in the turn that gave the last of these answers."""
     after = _after(exchanges, turns)
     return Sent() if after is None else Sent(count, after - 1)
 
 
 def _after(exchanges: Sequence[Exchange], turns: Sequence[Turn]) -> int | None:
-    """Return the position behind the turn of the last exchange; None if it is not there.
+    """Return the position after the turn of the last exchange, or None if the turns do not have it.
 
     Agents repeat themselves ("nothing found"), so equal turns are matched with equal exchanges one by one.
     """
@@ -79,7 +79,7 @@ def _after(exchanges: Sequence[Exchange], turns: Sequence[Turn]) -> int | None:
         return None
     asked, answer = plain_words(exchanges[-1].asked), plain_words(exchanges[-1].answer)
     alike = [position for position, turn in enumerate(turns) if plain_words(turn.text) == answer]
-    # The user's words may have been rewritten before they got here.
+    # A graph may have rewritten the user's words.
     same = [position for position in alike if plain_words(turns[position].prompt or "").endswith(asked)]
     if not alike:
         return None

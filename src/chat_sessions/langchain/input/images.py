@@ -17,7 +17,7 @@ def is_image(block: Mapping[str, Any]) -> bool:
 
 
 def url_of(block: Mapping[str, Any]) -> str:
-    """Return the address of the image in a block. Raises `ConfigurationError` if there is none."""
+    """Return the address of the image in a block. Raises `ConfigurationError` if it has none."""
     url: object = block.get("url")
     if block.get("type") == "image_url":
         url = block.get("image_url")

@@ -1,5 +1,5 @@
 # Generated from async_opening.py by scripts/generate_sync.py: edit that file, then run `make format`.
-"""From a call to its turn, which is not sent yet, or to the turn that its messages already had."""
+"""Get from a call to its turn: a new one, not sent yet, or the one that its messages already had."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ TurnSource: TypeAlias = TurnStream | StoredTurn
 
 @dataclass(frozen=True, slots=True)
 class Opening:
-    """A turn, its session, and the user's messages that it answers; earlier turns may have sent the first of them."""
+    """A turn, its session, and the user's messages that it answers. Earlier turns sent the first of them."""
 
     stream: TurnSource
     session_id: str

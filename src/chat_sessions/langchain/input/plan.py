@@ -1,4 +1,4 @@
-"""What a call asks, and in which session: decided before any request, and again after the session was read."""
+"""What a call sends, and to which session: decided before any request, and again after reading the session."""
 
 from __future__ import annotations
 
@@ -26,18 +26,18 @@ class TurnPlan:
     held: ChatSession
     turn_arguments: dict[str, Any]
     has_system: bool
-    """Whether the system text goes before the prompt if that is the first of its session."""
+    """Whether the system text precedes the prompt, if it is the first of its session."""
     tried: Sequence[Record]
-    """What is known of the messages that this session may have been sent before."""
+    """The records of messages that may have been sent to this session before."""
     looks_back: bool
-    """Whether the session has to be read first, to know what of it is new."""
+    """Whether the session must be read first, to know which messages are new."""
     goes_back: bool
     """Whether the session has given other answers after the last one in the input."""
     on_prior_messages: PriorPolicy
 
     @classmethod
     def of(cls, call: Call) -> TurnPlan:
-        """Read a call. Raises for everything wrong with it, and warns of everything that is not sent."""
+        """Read a call. Raises `ConfigurationError` for a wrong one, and warns of everything that is not sent."""
         model, place = call.model, call.place
         check_call(call.arguments)
         if call.stop:
@@ -65,11 +65,11 @@ class TurnPlan:
             bool(tried)
             # Another agent hands over what was answered already.
             or prompt.is_answered_in(session_id)
-            # The first of them may be of a turn that failed, in another process perhaps.
+            # The first of them may belong to a failed turn, perhaps of another process.
             or (len(prompt.messages) > 1 and (goes_on or place.thread_id is not None))
-            # A graph that another process began, and that may have been interrupted in this turn.
+            # Another process began this graph, and may have been interrupted in this turn.
             or (goes_on and place.thread_id is not None and not is_known)
-            # The system text goes before a session's first prompt alone.
+            # The system text precedes only a session's first prompt.
             or (has_system and not goes_on)
         )
         return cls(
@@ -84,7 +84,7 @@ class TurnPlan:
         )
 
     def sent(self, turns: Sequence[Turn]) -> Sent:
-        """Return which part of the prompt the session's turns show as sent. Warns if the input went back."""
+        """Return how much of the prompt the session's turns show as sent. Warns if the input goes back in time."""
         prompt = self.prompt
         exchanges = prompt.exchanges(self.held.id)
         if prompt.is_answered_in(self.held.id):
@@ -103,12 +103,12 @@ class TurnPlan:
         return found
 
     def text(self, count: int, *, is_first: bool) -> str:
-        """Return what is sent, without this many first messages."""
+        """Return the text to send, without the first `count` messages."""
         text = "\n\n".join(filter(None, self.prompt.texts[count:]))
         return f"{self.prompt.system}\n\n{text}" if self.has_system and is_first else text
 
     def images(self, count: int) -> tuple[str, ...]:
-        """Return the addresses of the images that are sent, without those of this many first messages."""
+        """Return the addresses of the images to send, without those of the first `count` messages."""
         return tuple(url for shown in self.prompt.images[count:] for url in shown)
 
     def session(self) -> ChatSession:
@@ -138,7 +138,7 @@ def _session_id(call: Call, prompt: Prompt) -> str | None:
 
 
 def _session(call: Call, session_id: str | None) -> tuple[ChatSession, bool]:
-    """Return the session, and whether it is known here."""
+    """Return the session, and whether this model has used it before."""
     model = call.model
     if model.session is not None and session_id == model.session.id:
         return model.session, True

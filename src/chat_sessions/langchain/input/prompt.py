@@ -33,10 +33,10 @@ _TO_CONTINUE = (
     "session_id; a graph with session_node needs `session_id: NotRequired[str]` in its state"
 )
 _TO_CHANGE = "To continue the other one, pass its session_id"
-# What tools that hand a conversation over are called: "transfer_to_sales", "handoff_to_sales".
+# Names of tools that hand a conversation over: "transfer_to_sales", "handoff_to_sales".
 _HAND_OFFS = ("transfer", "handoff", "hand_off")
 
-# Between the line that asks and the turn.
+# Packages between the calling line and the turn.
 _BETWEEN = frozenset(
     ("asyncio", "chat_sessions", "concurrent", "contextvars", "langchain", "langchain_core", "langgraph")
 )
@@ -86,7 +86,7 @@ class Prompt:
         results = tuple(_tools_in(others[end:]))
         after: list[BaseMessage] = []
         if end < len(others):
-            # An agent that takes over has to answer the user, whatever other agents said in between.
+            # An agent that takes over answers the user, whatever other agents said in between.
             while end and not _is_of_user(others[end - 1]):
                 end -= 1
                 after.insert(0, others[end])
@@ -140,7 +140,7 @@ class Prompt:
         return session_id is not None and any(_session_of(message) == session_id for message in self.after)
 
     def _unsent(self) -> Iterator[BaseMessage]:
-        """Yield what is not sent, the last first."""
+        """Yield the messages that are not sent, newest first."""
         yield from reversed((*self.before, *self.after))
 
     def apply_prior_policy(self, policy: PriorPolicy, session_id: str | None) -> None:
@@ -250,12 +250,12 @@ def _is_of_user(message: BaseMessage) -> bool:
 
 
 def _is_summary(message: BaseMessage) -> bool:
-    """Whether a middleware put this message in the place of earlier ones (`SummarizationMiddleware`)."""
+    """Whether this message replaces earlier ones, as `SummarizationMiddleware` does."""
     return message.additional_kwargs.get("lc_source") == "summarization"
 
 
 def _tools_in(messages: Sequence[BaseMessage]) -> Iterator[str]:
-    """Yield the tools of these results, without those that hand the conversation over."""
+    """Yield the names of the tools of these results, except those that hand the conversation over."""
     called = {
         call["id"]: call["name"]
         for message in messages

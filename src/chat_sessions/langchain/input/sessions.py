@@ -1,4 +1,4 @@
-"""What a model knows about the sessions that its turns run in."""
+"""What a model remembers of the sessions that its turns ran in."""
 
 from __future__ import annotations
 
@@ -60,11 +60,11 @@ class Record(NamedTuple):
 class Sessions:
     """The recent sessions of a model and its copies, and the client that they made if they were given none.
 
-    - The session objects by id: what they know of indexes and turns saves requests, and tells a new turn from an old
-      one when a stream broke.
-    - Where a message of the user was sent, by its id within a LangGraph thread: a graph may come back with it, as the
-      turn did not end well, or its answer was lost. And without answer, as the object that it is.
-    - The session of a LangGraph thread, and the answers of a session by id.
+    - The session objects by id: what they know of indexes and turns saves requests, and distinguishes a new turn from
+      an old one after a broken stream.
+    - Where a user's message was sent, by its id within a LangGraph thread: a graph repeats it if its turn failed or
+      its answer was lost. While it has no answer, also by the identity of the object.
+    - The session of a LangGraph thread, and the ids of a session's answers.
 
     None of this is pickled, because it may be out of date in another process.
     """
@@ -92,7 +92,7 @@ class Sessions:
             return self._made
 
     def get(self, session_id: str, client: Backend) -> ChatSession | None:
-        """Return the session of this id if it is a recent one of this client: a copy of the model may have another."""
+        """Return the session of this id if it is recent and of this client: a copy of the model may have another."""
         with self._guard:
             session = self._recent.get(session_id)
         return session if session is not None and session.client is client else None
@@ -123,7 +123,7 @@ class Sessions:
             return None if place.thread_id is None else self._threads.get((place.thread_id, place.node))
 
     def is_earlier(self, session_id: str, answer_id: str | None) -> bool:
-        """Whether an answer was given in this session before others that were given here."""
+        """Whether this model has later answers of this session than this one."""
         with self._guard:
             return answer_id in self._answers.get(session_id, [])[:-1]
 

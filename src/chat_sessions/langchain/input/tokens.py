@@ -1,4 +1,4 @@
-"""How long texts are, in tokens: an estimate, as the service does not say which model answers."""
+"""Estimate tokens, since the service does not say which model answers."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing_extensions import override
 
 __all__ = ["TokenEstimates"]
 
-# Of a token, in most languages of Europe; LangChain takes the same.
+# Characters per token in most European languages; LangChain's own default.
 _CHARACTERS = 4.0
 
 

@@ -1,4 +1,4 @@
-"""Several whole answers, as `generate` gives them: one after the other for a thread, all at once for a task."""
+"""Several whole answers, for `generate`: one after the other in sync code, concurrently in async code."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ __all__ = ["answers", "async_answers"]
 
 
 def answers(calls: Sequence[Call]) -> LLMResult:
-    """Return the answers of these calls. The first that fails ends it."""
+    """Return the answers of these calls. Stops at the first that fails."""
     return _result([answer(call) for call in calls])
 
 
 async def async_answers(calls: Sequence[Call]) -> LLMResult:
-    """Return the answers of these calls. The others go on to their end when one fails; each ends its own run."""
+    """Return the answers of these calls. If one fails, the others still run to their end."""
     results = await asyncio.gather(*(async_answer(call) for call in calls), return_exceptions=True)
     for result in results:
         if isinstance(result, BaseException):

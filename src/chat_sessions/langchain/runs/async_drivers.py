@@ -1,4 +1,4 @@
-"""What reads a turn: a stream of chunks or one whole answer, in a run of its own or in one of LangChain's drivers."""
+"""Read a turn as a stream of chunks or as a whole answer, in a run of ours or in one that LangChain manages."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ __all__ = ["async_answer", "async_answer_within", "async_chunks", "async_chunks_
 async def async_chunks(call: Call) -> AsyncIterator[AIMessageChunk]:
     """Yield the answer as it comes. Closing the iterator closes the runs and the socket before it returns."""
     if not call.is_streamed:
-        # As LangChain has it, the one piece of an answer that is not to be streamed is not a chunk.
+        # As LangChain's own models do: without streaming, the single piece is a whole message.
         yield cast("AIMessageChunk", (await async_answer(call)).message)
         return
     async with AsyncModelRun(call) as run:

@@ -1,7 +1,7 @@
-"""A turn while it is read: each update in LangChain's terms, and a run for each tool.
+"""A turn while it is read: its updates in LangChain's terms, and a run for each tool.
 
-It is read step by step, not by nested generators, because an event loop closes an abandoned async generator at some
-later time.
+It is read step by step instead of by nested generators, because an event loop closes an abandoned async generator only
+at some later time.
 """
 
 from __future__ import annotations
@@ -105,7 +105,7 @@ class AsyncLiveTurn:
         if isinstance(update, RunBegan | RunEnded):
             await self._tools.note(update)
         elif isinstance(update, Stop):
-            # A reader may stop at the last chunk, without asking for what comes after: the session is free by then.
+            # A reader may stop at the last chunk and ask for nothing more: the session must be free by then.
             await self._stream.next_update()
         return update
 

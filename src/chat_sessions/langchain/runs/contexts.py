@@ -1,4 +1,4 @@
-"""Where handlers run, and how closing continues if its task is cancelled.
+"""The contexts that handlers run in, and closing that survives cancellation.
 
 Written by hand for both sides, since threads and tasks differ here.
 """
@@ -41,7 +41,7 @@ async def async_start(
 ) -> _Manager:
     """Start a run and return its manager; `fail` ends the run if the task is cancelled meanwhile.
 
-    Some handlers may have got the start by then.
+    Some handlers may have been notified of the start by then.
     """
     starting = asyncio.create_task(work())
     try:
@@ -69,8 +69,8 @@ def finish(work: Callable[[], object]) -> None:
 async def async_finish(work: Callable[[], Coroutine[Any, Any, object]]) -> None:
     """Do this work to its end, even if the task is cancelled meanwhile; then raise that cancellation.
 
-    A cancelled scope of anyio also cancels every later wait of its task. Handlers that got the start of a run get its
-    end all the same.
+    A cancelled anyio scope cancels every later wait of its task too. Handlers that were notified of a run's start are
+    still notified of its end.
     """
     task = asyncio.create_task(work())
     cancelled: asyncio.CancelledError | None = None
@@ -90,8 +90,8 @@ async def async_finish(work: Callable[[], Coroutine[Any, Any, object]]) -> None:
 class OpenRun(Generic[_Manager]):
     """A started run, in a context of its own.
 
-    A tracer may keep the active run in a context variable. In the caller's context, two tools that run at the same
-    time would be one below the other.
+    A tracer may keep the active run in a context variable. In the caller's context, of two concurrent tools one would
+    become the parent of the other.
     """
 
     def __init__(self, start: Callable[[], _Manager]) -> None:
@@ -108,7 +108,7 @@ class OpenRun(Generic[_Manager]):
 
 
 class AsyncOpenRun(Generic[_Manager]):
-    """The async twin of `OpenRun`. A start goes on when the task that waits for it is cancelled."""
+    """The async twin of `OpenRun`. Cancelling the waiting task does not cancel the start."""
 
     def __init__(self, start: Callable[[], Coroutine[Any, Any, _Manager]]) -> None:
         self._context = copy_context()

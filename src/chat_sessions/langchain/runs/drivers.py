@@ -1,5 +1,5 @@
 # Generated from async_drivers.py by scripts/generate_sync.py: edit that file, then run `make format`.
-"""What reads a turn: a stream of chunks or one whole answer, in a run of its own or in one of LangChain's drivers."""
+"""Read a turn as a stream of chunks or as a whole answer, in a run of ours or in one that LangChain manages."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ __all__ = ["answer", "answer_within", "chunks", "chunks_within"]
 def chunks(call: Call) -> Iterator[AIMessageChunk]:
     """Yield the answer as it comes. Closing the iterator closes the runs and the socket before it returns."""
     if not call.is_streamed:
-        # As LangChain has it, the one piece of an answer that is not to be streamed is not a chunk.
+        # As LangChain's own models do: without streaming, the single piece is a whole message.
         yield cast("AIMessageChunk", (answer(call)).message)
         return
     with ModelRun(call) as run:

@@ -47,7 +47,7 @@ def _dispatched(call: Call, stream: ChatModelStream) -> Iterator[None]:
             for event in run.turn.protocol_events(update):
                 stream.dispatch(event)
                 run.tell_event(event)
-                if not stream.done:  # else no more is asked for, and the run has to end now
+                if not stream.done:  # once done, nothing more is requested, so the run must end now
                     yield
             if (update := run.turn.take() or run.turn.next()) is None:
                 return

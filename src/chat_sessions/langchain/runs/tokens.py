@@ -1,4 +1,4 @@
-"""How handlers get the tokens of an answer, which is most of the cost of a token.
+"""Pass tokens to handlers, which is most of the cost of a token.
 
 Written by hand for both sides: the async side lets the event loop run at each token.
 """

@@ -1,4 +1,4 @@
-"""What handlers get of the remote agent's tools: inputs, outputs, errors, and the passages of a retrieval."""
+"""What handlers receive about the remote tools: inputs, outputs, errors, and the passages of a retrieval."""
 
 from __future__ import annotations
 

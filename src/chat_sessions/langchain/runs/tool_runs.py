@@ -29,7 +29,7 @@ class ToolRuns:
         self._sources = DistinctSources()
 
     def note(self, update: RunBegan | RunEnded) -> None:
-        """Start or end a tool run, before the reader sees why."""
+        """Start or end a tool run, before the reader gets the update."""
         if self._children is None:
             return
         if isinstance(update, RunBegan):
@@ -53,7 +53,7 @@ class ToolRuns:
     def _end(self, update: RunEnded, error: BaseException | None) -> None:
         run = self._open.pop(update.number, None)
         if run is None:
-            # A handler raised at its start.
+            # A handler raised when it began.
             return
         call_id = update.run.call_id
         if error is not None:

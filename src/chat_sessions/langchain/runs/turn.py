@@ -1,8 +1,8 @@
 # Generated from async_turn.py by scripts/generate_sync.py: edit that file, then run `make format`.
-"""A turn while it is read: each update in LangChain's terms, and a run for each tool.
+"""A turn while it is read: its updates in LangChain's terms, and a run for each tool.
 
-It is read step by step, not by nested generators, because an event loop closes an abandoned async generator at some
-later time.
+It is read step by step instead of by nested generators, because an event loop closes an abandoned async generator only
+at some later time.
 """
 
 from __future__ import annotations
@@ -106,7 +106,7 @@ class LiveTurn:
         if isinstance(update, RunBegan | RunEnded):
             self._tools.note(update)
         elif isinstance(update, Stop):
-            # A reader may stop at the last chunk, without asking for what comes after: the session is free by then.
+            # A reader may stop at the last chunk and ask for nothing more: the session must be free by then.
             self._stream.next_update()
         return update
 

@@ -1,1 +1,1 @@
-"""A session as an agent of LlamaIndex's workflows."""
+"""A session as an agent in LlamaIndex workflows."""

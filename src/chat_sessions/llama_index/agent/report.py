@@ -1,4 +1,4 @@
-"""Writes a turn to the event stream of a workflow."""
+"""Write a turn to the event stream of a workflow."""
 
 from __future__ import annotations
 

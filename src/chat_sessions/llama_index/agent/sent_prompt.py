@@ -24,26 +24,26 @@ _SETTLING = 3.0
 
 
 class SentPrompt(BaseModel):
-    """What a context's store keeps about a turn whose end its reader has not seen.
+    """What a context's store keeps about a turn until its reader has seen its end.
 
-    `turns` is how many the session held before, and `accepted` says that the service began to answer.
+    `turns` is the number of turns before it; `accepted` is true once the service began to answer.
     """
 
     prompt: str
     turns: int
     accepted: bool = False
-    # A context keeps the images of its messages; here a mark of them is enough.
+    # A hash of the images is enough: the context keeps them in its messages.
     images: str = ""
 
     @classmethod
     async def next_in(cls, session: AsyncChatSession, prompt: str, images: Sequence[str] = ()) -> SentPrompt:
-        """Return the note on a prompt that is about to be sent. Raises `APIError`."""
+        """Return the record of a prompt that is about to be sent. Raises `APIError`."""
         known = session.turn_count
         turns = len(await session.turns()) if known is None else known
         return cls(prompt=prompt, turns=turns, images=_mark(images))
 
     def is_of(self, prompt: str, images: Sequence[str] = ()) -> bool:
-        """Whether this is the note on that prompt."""
+        """Whether this is the record of that prompt."""
         return self.prompt == prompt and self.images == _mark(images)
 
     async def turn_in(self, session: AsyncChatSession) -> AsyncStoredTurn | None:
@@ -79,5 +79,5 @@ class SentPrompt(BaseModel):
 
 
 def _mark(images: Sequence[str]) -> str:
-    """Return what tells these images from others."""
+    """Return a hash of these images."""
     return sha256("\n".join(images).encode()).hexdigest() if images else ""

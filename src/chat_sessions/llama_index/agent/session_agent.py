@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 __all__ = ["SessionAgent"]
 
-# Settings of a base agent that a hosted one cannot follow: it has its own model, prompt and tools.
+# Settings of the base class that a hosted agent cannot follow: it has its own model, prompt and tools.
 _MEANINGLESS = (
     "can_handoff_to",
     "early_stopping_method",
@@ -206,7 +206,7 @@ class SessionAgent(BaseWorkflowAgent):
             raise
         except BaseException as error:
             if isinstance(error, TurnFailed):
-                # Its turn has ended, so sending the same prompt again is a new question.
+                # The turn has ended: the same prompt sent again is a new question.
                 await ctx.store.set(self._sent_key, None)
             await _drop_memory(ctx)
             raise
@@ -263,7 +263,7 @@ class SessionAgent(BaseWorkflowAgent):
             while not answer.is_over:
                 await answer.advance(answer.count)
         finally:
-            # Also where writing an event failed, or the workflow was cancelled between two.
+            # Also if writing an event failed, or the workflow was cancelled between two events.
             await answer.close()
         return answer
 
@@ -302,7 +302,7 @@ class _AnotherRun(Exception):
 
 
 def _of_run(message: ChatMessage, number: int) -> ChatMessage:
-    """Return the message as the input of the run of this number: an event has no other place for it."""
+    """Return the message marked with the number of its run; an event has no other place for it."""
     return message.model_copy(update={"additional_kwargs": {**message.additional_kwargs, _RUN: number}})
 
 

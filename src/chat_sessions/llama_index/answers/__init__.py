@@ -1,1 +1,1 @@
-"""One turn on its way to its readers."""
+"""The answer of one turn, for its readers."""

@@ -1,8 +1,8 @@
 # Generated from async_answer.py by scripts/generate_sync.py: edit that file, then run `make format`.
-"""One turn on its way into LlamaIndex, pulled by its readers.
+"""The answer of one turn, pulled from the socket by its readers.
 
-There is no thread and no task between the socket and the reader. Several readers may read the same answer: the first to
-reach the end of what has arrived reads the next event for all.
+No thread or task is in between. Several readers may read the same answer: the first to reach the end of what has
+arrived reads the next event for all.
 """
 
 from __future__ import annotations

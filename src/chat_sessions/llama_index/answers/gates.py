@@ -1,7 +1,6 @@
-"""Lets one reader at a time, a thread or a task, read the next event for all readers of an answer.
+"""Let one reader at a time, a thread or a task, read the next event for all readers of an answer.
 
-Entering takes the only item of a deque, which is one atomic operation. A lock would cost more than everything else that
-is done for a token.
+Entering pops the only item of a deque, an atomic operation. A lock would cost more than all other work for a token.
 """
 
 from __future__ import annotations
@@ -35,7 +34,7 @@ class _Entrance(Generic[_Left]):
         return True
 
     def leave(self) -> None:
-        """Leave, and wake whoever waits."""
+        """Leave, and wake all waiters."""
         self._free.append(None)
         if self._waiting:
             with suppress(IndexError):
@@ -50,10 +49,10 @@ class Gate(_Entrance[threading.Event]):
         """Do nothing: any thread may enter."""
 
     def wait(self) -> None:
-        """Wait until whoever is inside has left."""
+        """Wait until the reader inside has left."""
         left = threading.Event()
         self._waiting.append(left)
-        # Whoever left before this has not seen the event.
+        # If the gate was left before the append, nobody sets the event.
         if not self._free:
             left.wait()
 
@@ -71,7 +70,7 @@ class AsyncGate(_Entrance[asyncio.Event]):
             raise ConfigurationError("this answer belongs to another event loop: read it in the loop that asked")
 
     async def wait(self) -> None:
-        """Wait until whoever is inside has left."""
+        """Wait until the reader inside has left."""
         left = asyncio.Event()
         self._waiting.append(left)
         await left.wait()

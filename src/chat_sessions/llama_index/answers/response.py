@@ -52,7 +52,7 @@ class StreamingSessionResponse(StreamingAgentChatResponse):
     """
 
     def __init__(self, answer: Answer | AsyncAnswer) -> None:
-        # First, as the base class sets attributes that are properties here.
+        # First, because the base class sets attributes that are properties here.
         self._answer = answer
         self._edited: str | None = None
         self._drain_thread: threading.Thread | None = None
@@ -232,7 +232,7 @@ class StreamingSessionResponse(StreamingAgentChatResponse):
             with suppress(RuntimeError):
                 loop = asyncio.get_running_loop()
                 self._drain_task = loop.create_task(self.adrain())
-                # Whoever reads the answer gets its error; nobody has to await this task too.
+                # Readers of the answer get its error; the task itself need not be awaited.
                 self._drain_task.add_done_callback(lambda task: task.cancelled() or task.exception())
         return self._drain_task
 
@@ -254,7 +254,7 @@ class StreamingSessionResponse(StreamingAgentChatResponse):
         return self._answer.whole()
 
     def _drain_quietly(self) -> None:
-        # The error is kept in `exception`, and raised to whoever reads.
+        # The error is kept in `exception` and raised to readers.
         with suppress(Exception):
             self.drain()
 
@@ -299,9 +299,9 @@ class StreamingSessionResponse(StreamingAgentChatResponse):
         answer: Answer | AsyncAnswer | None = getattr(self, "_answer", None)
         if answer is None or answer.is_over or sys.is_finalizing():
             return
-        # After you drop an answer, the next turn may be requested at once, and waits until this one is closed.
+        # The next turn may be requested at once; it waits until this one is closed.
         answer.abandon()
-        # No event loop, or the interpreter is exiting: the socket goes with it.
+        # The event loop is closed or the interpreter is exiting: the socket closes with it.
         with suppress(RuntimeError):
             if isinstance(answer, Answer):
                 _thread.start_new_thread(answer.close, ())

@@ -105,7 +105,7 @@ class AnswerState:
         """Add what the next event brings, and pass it on."""
         self.count += 1
         if type(update) is TextDelta and self._is_plain:
-            # The path of most tokens. A piece that arrives while another thread closes the answer may be kept or not.
+            # The path of most tokens. If another thread is closing the answer, the piece may or may not be kept.
             self.text.append(update.content)
             return
         with self._guard:
@@ -149,7 +149,7 @@ class AnswerState:
                 self._report.thinking(part)
 
     def _no_result(self) -> TurnError:
-        """Return the error of the runs that a stop leaves without a result, one for all."""
+        """Return the error, shared by all, of runs without a result when the turn stops."""
         if self._unanswered is None:
             failure = self.turn.error
             made = TurnError if failure is None else TurnFailed
@@ -183,8 +183,8 @@ class AnswerState:
                 if isinstance(error, Exception):
                     self.error = error
                 elif error is not None:
-                    # The reader who was interrupted gets the interruption; the others must not take
-                    # a part of the answer for the whole.
+                    # The interrupted reader gets the interruption; the others must not take a part of the
+                    # answer for the whole.
                     self.error = self._cut(f"the answer was cut short: its reader got {type(error).__name__}")
                 self.is_over = True
 

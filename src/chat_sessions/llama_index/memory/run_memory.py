@@ -1,4 +1,4 @@
-"""What is said within the runs of one workflow context."""
+"""The messages of the runs of one workflow context."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ Messages: TypeAlias = list[ChatMessage]
 class RunMemory(BaseMemory):
     """A plain list of messages, which a stored `Context` keeps.
 
-    The default memory of workflow agents counts tokens to fit a model's window, and cannot be stored
-    with every version of pydantic. The hosted agent remembers by itself and needs neither.
+    The default memory of workflow agents counts tokens to fit a model's window, and some versions of pydantic cannot
+    store it. The hosted agent has its own memory and needs neither.
     """
 
     messages: Messages = Field(default_factory=Messages, description="The messages, oldest first.")

@@ -178,7 +178,7 @@ class SessionMemory(BaseMemory):
         self._replace(await self.anew_session())
 
     def new_session(self) -> ChatSession:
-        """A session of its own over the same indexes, created at its first turn."""
+        """Return a new session over the same indexes, created at its first turn."""
         if self._lacks_indexes():
             self.session.summary()
         return self.client.session(index_ids=self.session.index_ids)
@@ -226,7 +226,7 @@ class SessionMemory(BaseMemory):
         self._replace(successor)
 
     def to_dict(self, **kwargs: object) -> dict[str, object]:
-        """What `from_dict` reads: the summary's fields, without the client."""
+        """Return what `from_dict` reads: the summary's fields, without the client."""
         self.note()
         return super().to_dict(**kwargs)
 
@@ -239,13 +239,13 @@ class SessionMemory(BaseMemory):
         return {**BaseModel.__getstate__(self), "__pydantic_private__": {"_client": self._client, "_session": None}}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        # The base component makes itself anew of the fields alone.
+        # The base class restores only the fields.
         super().__setstate__(state)
         self._client = state["__pydantic_private__"]["_client"]
 
     @field_serializer("last_updated_at")
     def _serialize_time(self, value: datetime | None) -> str | None:
-        # So that json.dumps takes what to_dict gives.
+        # So that `json.dumps` accepts what `to_dict` returns.
         return value.isoformat() if value else None
 
     def _adopt(self, summary: SessionSummary | None) -> None:

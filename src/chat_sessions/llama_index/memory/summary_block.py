@@ -54,7 +54,7 @@ class SessionSummaryBlock(BaseMemoryBlock[str]):
         """Keep nothing: see the class."""
 
     async def atruncate(self, content: str, tokens_to_truncate: int) -> str | None:
-        """The content without its last lines, at least this many tokens shorter; None if nothing is left."""
+        """Drop lines from the end until the content is this many tokens shorter; return None if nothing is left."""
         lines = content.splitlines() if content else []
         wanted = _count_tokens(lines) - tokens_to_truncate
         while lines and _count_tokens(lines) > wanted:

@@ -1,1 +1,1 @@
-"""One turn as spans and events, and as legacy callbacks; what stands for the hosted agent and its tools in them."""
+"""One turn as spans and events and as legacy callbacks, with stand-ins for the hosted agent and its tools."""

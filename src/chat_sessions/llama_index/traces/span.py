@@ -24,9 +24,9 @@ dispatcher = get_dispatcher(__name__)
 
 
 def mark_session(context: Context, session_id: str) -> None:
-    """Put a session's id, as OpenInference's `using_session` does, on what OpenTelemetry begins in this context.
+    """Add a session's id to the OpenTelemetry spans of this context, as OpenInference's `using_session` does.
 
-    An id that the application put there itself stays.
+    An id that the application has set stays.
     """
     # An application that exports spans has imported it.
     otel = sys.modules.get("opentelemetry.context")
@@ -35,15 +35,15 @@ def mark_session(context: Context, session_id: str) -> None:
 
 
 def mark_first_token(span: Span) -> None:
-    """Note on OpenInference's span of this one, if there is one, that the answer begins.
+    """Mark the beginning of the answer on OpenInference's span for this one, if there is one.
 
-    It does so itself only for a model whose span ends when the answer begins. LlamaIndex's own exporter needs none: it
-    has the pieces as events.
+    OpenInference does so itself only for a model whose span ends when the answer begins. LlamaIndex's own exporter does
+    not need it, since it gets the pieces as events.
     """
     otel = sys.modules.get("opentelemetry.trace")
     if otel is not None:
         current = span.context.run(otel.get_current_span)
-        # Where nothing put a span into this context, the current one is the application's.
+        # Without a span of OpenInference here, the current one is the application's.
         if type(current).__module__.startswith("openinference."):
             current.add_event(_FIRST_TOKEN)
 
@@ -66,7 +66,7 @@ class Span:
         arguments: Mapping[str, object],
         instance: object = None,
     ) -> None:
-        # Consumers take the part of the id before the first dash for the span's name.
+        # Consumers read the span's name from the id, up to the first dash.
         self.id = f"{name}-{uuid.uuid4()}"
         self.context = context
         self._tags = tags

@@ -103,9 +103,9 @@ class TurnSpans:
         )
 
     def run_ended(self, ended: RunEnded, output: ToolOutput, error: BaseException | None) -> None:
-        """Close the span of a tool run, as an error where there is one."""
+        """Close the span of a tool run, as an error if there is one."""
         if ended.number not in self._tools:
-            # It was left before its beginning was read.
+            # The turn was left before the run's beginning was read.
             return
         _, span = self._tools.pop(ended.number)
         run = ended.run
@@ -134,7 +134,7 @@ class TurnSpans:
             self._deltas.drop(error)
         if partial is not None:
             self._llm.event(LLMChatEndEvent(messages=self._asked(), response=partial, span_id=self._llm.id))
-        # The event's field takes no BaseException, and a cancelled task or Ctrl-C is one.
+        # The field accepts only an `Exception`, which a cancellation or Ctrl-C is not.
         shown = error if isinstance(error, Exception) else RuntimeError(f"{type(error).__name__}: {error}")
         self._llm.event(StreamChatErrorEvent(exception=shown, span_id=self._llm.id))
         self._llm.drop(error)
@@ -160,5 +160,5 @@ def _newer_event(name: str, run: ToolRun, span: Span, **fields: object) -> None:
 
 
 def span_name(tool: str) -> str:
-    """A tool's name as a part of a span's."""
+    """Return a tool's name as a part of a span's name."""
     return re.sub(r"[^A-Za-z0-9_.]", "_", tool)

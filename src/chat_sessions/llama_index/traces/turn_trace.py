@@ -1,7 +1,7 @@
 """The trace of one turn: spans of LlamaIndex's instrumentation, and events of its legacy callbacks.
 
-The stock decorator ends a span when the method returns, and a stream has only begun then. So a turn's trace is
-opened and closed by hand.
+The stock decorator ends a span when the method returns, when a stream has only begun. So a turn's trace is opened and
+closed by hand.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class TurnTrace:
         self._callbacks.run_began(began)
 
     def run_ended(self, ended: RunEnded, output: ToolOutput, error: BaseException | None) -> None:
-        """Close a tool run, as an error where there is one or its result is one."""
+        """Close a tool run, as an error if there is one or the result is one."""
         if error is None and output.is_error:
             error = HostedToolError(output.content)
         self._spans.run_ended(ended, output, error)
