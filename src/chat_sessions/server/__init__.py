@@ -40,13 +40,13 @@ __all__ = [
     "serve",
 ]
 
-# Each is loaded when it is asked for: reading documents needs no web framework, and talking to a model no documents.
+# Loaded on first access: reading documents needs no web framework, and a model needs no documents.
 _PLACES = {
     "Agent": "server.turns.agent",
     "AgentTurn": "server.turns.agent",
     "Behaviour": "server.turns.behaviour",
     "DocumentError": "server.documents.files",
-    # These names are older than `chat_sessions.testing`, without which the server runs.
+    # Older than `chat_sessions.testing`, which the server does not need.
     "Faults": "testing.script",
     "Hit": "server.documents.indexes",
     "Index": "server.documents.indexes",

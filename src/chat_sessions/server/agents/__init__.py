@@ -1,1 +1,1 @@
-"""The default agent, which needs no model."""
+"""The default agent, which needs no model, and an agent with a model."""

@@ -1,4 +1,4 @@
-"""The citations of a model's answer: a passage's number becomes its file and page, and an invented one is left out."""
+"""Citations in a model's answer: a passage's number becomes its file and page; invented numbers are left out."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ _BEGUN = re.compile(r"\s*\[[\d,\s]{0,40}\Z")
 
 
 class Citations:
-    """Rewrites an answer as it comes. `places` are those of the passages 1, 2, … that the model was shown."""
+    """Rewrites an answer as it comes. `places` has the file and page of passages 1, 2, … that the model was shown."""
 
     def __init__(self, places: Sequence[str]) -> None:
         self._places = places
         self._held = ""
 
     def add(self, text: str) -> str:
-        """Return as much of the answer as is certain, with this piece: a citation that has begun is held back."""
+        """Add a piece, and return what is certain so far: an incomplete citation is held back."""
         text = self._held + text
         begun = _BEGUN.search(text)
         self._held = text[begun.start() :] if begun else ""
         return _CITED.sub(self._cited, text[: begun.start()] if begun else text)
 
     def rest(self) -> str:
-        """Return what is held back, when nothing follows."""
+        """Return what was held back, at the end of the answer."""
         held, self._held = self._held, ""
         return held
 

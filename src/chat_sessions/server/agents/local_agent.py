@@ -1,6 +1,6 @@
 """The default agent of the local server. It retrieves and quotes, and needs no model.
 
-What it says about the documents is in the documents. Of its own it adds only where that is, and that it quotes.
+Everything it says about the documents is in the documents. It adds only where that is, and that it quotes.
 """
 
 from __future__ import annotations
@@ -38,20 +38,20 @@ QUOTES = (
     "Quoted from the files, as no model is set; a model answers with `--llm MODEL`, in Python with "
     "`agent=LlmAgent.at(MODEL)`."
 )
-"""What every answer of this agent ends with."""
+"""The last sentence of every answer of this agent."""
 
 _PIECE = re.compile(r"\s*\S+\s*")
 _BEGINNING = re.compile(r"[.!?:;\u2026](?=\s)|\n|[\"\u201c\u201e\u00ab(*#>-]+(?=\w)")
 _SHOWN = 3
 _SHARE_OF_BEST = 0.45
 _SHOWN_FILES = 5
-# With so many words that no file has, and this share, the answer says so even where one other word fits.
+# From this number and share of words that no file has, the answer says so even if another word fits.
 _MANY_MISSING, _MOST_MISSING = 4, 0.75
 
 
 @dataclass(slots=True)
 class _Count:
-    """The words that a turn has read and written so far."""
+    """The number of words that a turn has read and written so far, and its rounds."""
 
     taken_in: int = 0
     given_out: int = 0
@@ -127,14 +127,14 @@ def _answer(prompt: str, found: Retrieved, indexes: Sequence[Index]) -> str:
 
 
 def _shown(found: Retrieved) -> list[Hit]:
-    """Return the passages to show: the best ones, and none that fits far less."""
+    """Return the passages to show: the best, and those that fit nearly as well."""
     if not found.hits:
         return []
     return [hit for hit in found.hits[:_SHOWN] if hit.score >= _SHARE_OF_BEST * found.hits[0].score]
 
 
 def _fits(found: Retrieved, shown: Sequence[Hit]) -> bool:
-    """Tell whether one of the passages has a word of the prompt that says something."""
+    """Return whether one of the passages has a content word of the prompt."""
     if not found.told:
         return bool(shown) and not found.missing
     return any(
@@ -145,7 +145,7 @@ def _fits(found: Retrieved, shown: Sequence[Hit]) -> bool:
 
 
 def _most(prompt: str, found: Retrieved) -> bool:
-    """Tell whether the files lack most words of the prompt that say something, as if it were in another language."""
+    """Return whether the files lack most content words of the prompt, as if it were in another language."""
     # Pairs of characters are not words.
     told = {word for word in telling_words(prompt, found.languages) if not is_unspaced(word)}
     missing = told.intersection(found.missing)
@@ -153,7 +153,7 @@ def _most(prompt: str, found: Retrieved) -> bool:
 
 
 def _whole(prompt: str, missing: Sequence[str]) -> list[str]:
-    """Return the words with pairs of characters put together again, as they follow each other in the prompt."""
+    """Join pairs of characters into the words that they form in the prompt."""
     prompt = unicodedata.normalize("NFKC", prompt)
     whole: list[str] = []
     for word in missing:
@@ -165,7 +165,7 @@ def _whole(prompt: str, missing: Sequence[str]) -> list[str]:
 
 
 def _names(prompt: str, missing: Sequence[str]) -> list[str]:
-    """Return the names and numbers among the words: without one of them, a passage can be about something else."""
+    """Return the names and numbers among the words: a passage without one may be about something else."""
     asked = list(words(prompt))
     # German has a capital for every noun.
     is_german = len(function_words(asked, ["deu"])) > len(function_words(asked, ["eng"]))
@@ -179,7 +179,7 @@ def _names(prompt: str, missing: Sequence[str]) -> list[str]:
 
 
 def _nothing(missing: Sequence[str], found: Retrieved, indexes: Sequence[Index], *, nearest: bool) -> str:
-    """Say what the files do not have. Every word is true of the indexes."""
+    """Say which words the files lack, and what was searched."""
     said = (
         f"No file has the word{'' if len(missing) == 1 else 's'} {_listed(missing)}." if missing else "No passage fits."
     )

@@ -1,4 +1,4 @@
-"""The tools of a model that can call them: to search again in its own words, and to read a whole page."""
+"""The tools that a model can call: search again in its own words, and read a whole page."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _UNKNOWN = "there is no such tool; use retrieve or read"
 
 
 def tools() -> list[BaseTool]:
-    """Return what a model is told of its tools. `Desk.use` runs them."""
+    """Return the descriptions of the tools for the model. `Desk.use` runs them."""
     from llama_index.core.tools import FunctionTool
 
     def retrieve(query: str) -> str:  # pyright: ignore[reportUnusedParameter]
@@ -44,7 +44,7 @@ def tools() -> list[BaseTool]:
 
 
 class Desk:
-    """The passages that lie before a model in one turn, each with its number, and the use of its tools."""
+    """The numbered passages that a model has seen in one turn, and the use of its tools."""
 
     def __init__(self, turn: AgentTurn, found: Retrieved, limit: int) -> None:
         self._turn = turn
@@ -56,7 +56,7 @@ class Desk:
         """The passages as the model reads them."""
 
     async def use(self, call_id: str, wanted: ToolSelection) -> tuple[list[Event], str]:
-        """Run a tool. Returns the events of its call and result, and what the model is to read."""
+        """Run a tool. Returns the events of its call and result, and the text for the model."""
         given: dict[str, Any] = cast("Any", wanted).tool_kwargs or {}
         if wanted.tool_name == "retrieve":
             query = str(given.get("query", ""))[:1000]
@@ -77,7 +77,7 @@ class Desk:
         hit = self._hits[int(number) - 1]
         events = await asyncio.to_thread(read_page, call_id, hit, self._turn.indexes)
         if not events:
-            # A text has no pages.
+            # A plain text file has no pages.
             call = ToolCall(call_id=call_id, name="read", arguments={"passage": number})
             content = hit.passage.text
             return [call, ToolResult(call_id=call_id, name="read", result={"content": content})], content

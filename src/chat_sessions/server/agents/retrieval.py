@@ -32,7 +32,7 @@ _SHOWN_FILES = 20
 class Retrieved:
     """What a search over several indexes found.
 
-    `weights` is how much each term counts, with how rare it is. `told` and `missing` are as in `Query`, for all indexes
+    `weights` is how much each term counts, rarity included. `told` and `missing` are as in `Query`, for all indexes
     together.
     """
 
@@ -44,7 +44,7 @@ class Retrieved:
     left_out: dict[str, str]
 
     def as_result(self) -> dict[str, JsonValue]:
-        """Return it as the result of `retrieve`. Files that could not be read are named, if there are any."""
+        """Return it as the result of `retrieve`, which also names files that could not be read."""
         result: dict[str, JsonValue] = {"results": [hit.as_result() for hit in self.hits]}
         if self.left_out:
             shown: list[JsonValue] = [
@@ -86,7 +86,7 @@ def retrieve(indexes: Sequence[Index], prompt: str, earlier: str, limit: int) ->
 
 
 def citation(hit: Hit) -> str:
-    """Return where a passage is, as a reader would look it up: `[report.pdf, page 3]`."""
+    """Return where a passage is: `[report.pdf, page 3]`."""
     where = f"page {hit.passage.page}" if hit.passage.page is not None else hit.passage.section
     return f"[{hit.document.name}, {where}]" if where else f"[{hit.document.name}]"
 
@@ -105,7 +105,7 @@ def left_out(indexes: Sequence[Index]) -> dict[str, str]:
 
 
 def earlier_prompt(history: Sequence[Event], prompt: str, indexes: Sequence[Index]) -> str:
-    """Return the prompt before a follow-up; "" for one that stands by itself, and for the first."""
+    """Return the previous prompt if this one is a follow-up, else ""."""
     earlier = next((event.content for event in reversed(history) if isinstance(event, UserInput)), "")
     if earlier and is_follow_up(prompt, {language for index in indexes for language in index.languages}):
         return earlier

@@ -122,7 +122,7 @@ def create_app(
         # FastAPI's pages of documentation load scripts from other hosts.
         docs_url=None,
         redoc_url=None,
-        # Whoever traces an application beside its local server wants the spans of that application alone.
+        # An application that is traced beside its local server should not show the server's own spans.
         telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
     )
     app.state.context = None
@@ -138,8 +138,8 @@ def create_app(
 def _add_routes(app: FastAPI, key: SecretStr, behaviour: Behaviour, limits: Limits) -> None:
     """Mount the routers, each behind its guards.
 
-    The guards sit where the routes are mounted. So they see every request to them, also one whose path no route
-    has, and also where the application itself is mounted under a prefix.
+    Guards at the mount points see every request below them, even one without a matching route, and also if the
+    application itself is mounted under a prefix.
     """
     pace = None if limits.requests_per_second is None else RequestPace(limits.requests_per_second)
 
@@ -156,5 +156,5 @@ def _add_routes(app: FastAPI, key: SecretStr, behaviour: Behaviour, limits: Limi
         with _schemas:
             return document({"/api": api, "/attachments": images, "": others})
 
-    # The document of FastAPI itself leaves out what is mounted.
+    # FastAPI's own document leaves out what is mounted.
     app.openapi = described  # type: ignore[method-assign]

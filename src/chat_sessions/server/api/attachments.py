@@ -24,9 +24,9 @@ from chat_sessions.server.documents.pictures import TooManyPictures
 
 __all__ = ["attachment", "attachment_link", "list_attachments"]
 
-# How often, in seconds, it is looked whether the client of a page image is still there.
+# Seconds between two checks that the client of a page image is still connected.
 _LOOK_EVERY = 0.5
-# What a browser may show as an image. Anything else is only for download: SVG can hold scripts.
+# What a browser may show as an image. Anything else is a download: SVG can contain scripts.
 _IMAGES = frozenset(("image/jpeg", "image/png", "image/webp", "image/gif"))
 
 
@@ -67,7 +67,7 @@ async def attachment_link(
 async def attachment(
     source_id: str, attachment_name: str, chat: Opened, request: Request, expires: str = "", signature: str = ""
 ) -> Response:
-    """Return what a link leads to."""
+    """Return the attachment that a link leads to."""
     if not chat.signer.accepts(source_id, attachment_name, expires=expires, signature=signature):
         raise HTTPException(403, "this link has expired or is not complete; ask for a new one")
     data = await _while_wanted(chat.library.attachment(source_id, attachment_name), request)
@@ -82,7 +82,7 @@ async def attachment(
 
 
 async def _while_wanted(drawing: Awaitable[bytes | None], request: Request) -> bytes | None:
-    """Wait for a page image, and give it up if the client goes. Refuses the request if too many are wanted at once."""
+    """Wait for a page image; give up if the client disconnects. Refuses the request if too many are drawn at once."""
     wanted = asyncio.ensure_future(drawing)
     try:
         while not wanted.done():

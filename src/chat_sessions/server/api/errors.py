@@ -22,7 +22,7 @@ _Handler = Callable[[Request, Any], Coroutine[Any, Any, Response]]
 
 _log = logging.getLogger(__name__)
 
-# How soon to try again for a turn. When a running one will end cannot be known.
+# A guess: when a running turn will end is unknown.
 _RETRY_AFTER = {"Retry-After": "1"}
 
 

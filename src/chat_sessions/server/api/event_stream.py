@@ -20,7 +20,7 @@ from chat_sessions.server.turns.segments import event_name
 
 __all__ = ["event_stream", "send_message"]
 
-# A burst is sent in parts of this many events, with turns for the other streams in between.
+# A burst is sent in parts of this many events; in between, other streams get their turn.
 _AT_ONCE = 32
 # Proxies must neither store a stream nor hold it back.
 _HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
@@ -80,12 +80,12 @@ async def event_stream(turn: RunningTurn, behaviour: Behaviour) -> AsyncIterator
             number += 1
             yield _block(event, turn.turn_id, number, behaviour)
             if number % _AT_ONCE == 0:
-                # Nothing else waits while there are events and the client takes them.
+                # Without this, nothing else would run while events are ready and the client takes them.
                 await asyncio.sleep(0)
 
 
 async def _nudge(turn: RunningTurn, every: float) -> None:
-    # A task of its own, since a timeout around each wait would cost more than the event that ends it.
+    # A separate task, because a timeout around each wait would cost more than the event itself.
     while True:
         await asyncio.sleep(every)
         turn.nudge()

@@ -16,9 +16,8 @@ __all__ = ["BearerKey", "can_be_sent"]
 class BearerKey:
     """Guards an application: refuses every request without the key, whatever its path.
 
-    Local requests need it too. A page in a browser on this machine can reach the server, by its address or under a
-    name of its own that resolves to it, but does not know the key. No answer has a CORS header, so no page can read
-    one either.
+    Local requests need it too: a page in a browser on this machine can reach the server, by its address or under a host
+    name that resolves to it, but does not know the key. No answer has a CORS header, so pages cannot read answers.
     """
 
     def __init__(self, app: ASGIApp, api_key: SecretStr) -> None:
@@ -36,7 +35,7 @@ class BearerKey:
 
     def _problem(self, authorization: str) -> str | None:
         scheme, _, key = authorization.partition(" ")
-        # Both sides as bytes: compare_digest takes no text beyond ASCII.
+        # As bytes, because `compare_digest` refuses text beyond ASCII.
         if scheme.lower() == "bearer" and hmac.compare_digest(
             key.strip().encode(), self._api_key.get_secret_value().encode()
         ):
@@ -45,6 +44,6 @@ class BearerKey:
 
 
 def can_be_sent(key: SecretStr) -> bool:
-    """Tell whether an HTTP header can carry the key."""
+    """Return whether an HTTP header can carry the key."""
     value = key.get_secret_value()
     return value.isascii() and value.isprintable() and value.strip() == value != ""

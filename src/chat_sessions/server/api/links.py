@@ -29,12 +29,12 @@ class LinkSigner:
         return f"/attachments/{quote(source_id, safe='')}/{quote(name)}?{query}", expires
 
     def accepts(self, source_id: str, name: str, *, expires: str, signature: str) -> bool:
-        """Tell whether a link is one of ours and still works."""
-        # The signature first: only a number that we signed is ever parsed.
+        """Return whether this server signed the link and it has not expired."""
+        # The signature is checked first, so only a number that we signed is parsed.
         expected = self._signature(source_id, name, expires)
         return hmac.compare_digest(expected.encode(), signature.encode()) and self._now() < int(expires)
 
     def _signature(self, source_id: str, name: str, expires: str) -> str:
-        # With their lengths, no two triples make the same message.
+        # The lengths make the message unambiguous.
         message = f"{len(source_id)}:{source_id}{len(name)}:{name}{expires}"
         return hmac.new(self._secret, message.encode(), hashlib.sha256).hexdigest()

@@ -1,4 +1,4 @@
-"""How fast a client may send requests."""
+"""Limit how fast a client may send requests."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 __all__ = ["RequestPace", "RequestRate"]
 
-# Clients whose pace is remembered. Beyond this many, the one that asked longest ago is forgotten.
+# How many clients are remembered; beyond that, the one idle longest is forgotten.
 _KNOWN_CLIENTS = 10_000
 
 

@@ -17,7 +17,7 @@ class _JsonRequest(Request):
     _content: bytes | None = None
 
     async def body(self) -> bytes:
-        """Read the body, "" for nothing but white space. Raises `HTTPException` 413 if it is over the limit."""
+        """Read the body, stripped. Raises `HTTPException` 413 if it is over the limit."""
         if self._content is None:
             limit: int = self.app.state.limits.body_bytes
             too_large = HTTPException(413, f"the body is larger than {limit} bytes")
@@ -45,7 +45,7 @@ class _JsonRequest(Request):
 
 
 class JsonRoute(APIRoute):
-    """A route that reads its body like that. A body without a `Content-Type` counts as JSON."""
+    """A route that reads its body with these limits. A body without a `Content-Type` counts as JSON."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """Return the handler of the route's requests."""

@@ -137,12 +137,12 @@ async def _list_indexes(chat: Opened, _scope: Annotated[ScopeQuery, Query()]) ->
 
 
 async def _health() -> Health:
-    """Tell that the server is up."""
+    """Return that the server is up."""
     return Health()
 
 
 class _OtherMethods:
-    """Answers 405 with all methods of a path. Starlette would name those of the path's first route alone."""
+    """Answers 405 with all methods of a path. Starlette would name only those of the path's first route."""
 
     def __init__(self, allowed: list[str]) -> None:
         self._allowed = allowed

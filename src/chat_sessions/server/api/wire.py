@@ -51,7 +51,7 @@ def _or_null(**schema: Any) -> WithJsonSchema:
     return WithJsonSchema({"anyOf": [schema, {"enum": list(_NULLS)}]})
 
 
-# HTTP libraries write null in a query as nothing, or as the word.
+# HTTP libraries write null in a query as an empty value or as "null".
 _Null = BeforeValidator(lambda value: None if value in _NULLS else value)
 _OptionalId = Annotated[UUID | None, _Null, _or_null(type="string", format="uuid")]
 _OptionalSize = Annotated[Annotated[int, Field(ge=1)] | None, _Null, _or_null(type="integer", minimum=1)]

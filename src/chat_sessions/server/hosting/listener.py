@@ -27,7 +27,7 @@ def listen(host: str, port: int) -> socket.socket:
         raise ConfigurationError(f"the host {host!r} is not known: {error.strerror}") from None
     listener = socket.socket(family, kind, protocol)
     try:
-        # On Windows the option means that two servers may share the port.
+        # On Windows, this option would let two servers share the port.
         if os.name == "posix":  # pragma: no branch
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(address)
@@ -45,7 +45,7 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 def is_loopback(host: str) -> bool:
-    """Tell whether only this machine can reach the host."""
+    """Return whether only this machine can reach the host."""
     if host == "localhost":
         return True
     try:

@@ -46,7 +46,7 @@ def serve(
     """Serve in the foreground until SIGINT or SIGTERM, then give running turns `drain` seconds to end.
 
     A second SIGINT ends it at once. `on_listening` is called with the base URL and the API key when the server
-    listens. Call this in the main thread, whose signals it handles meanwhile.
+    listens. Call this in the main thread; it handles signals until it returns.
 
     `workers` is the number of processes that share a `store` on PostgreSQL. Documents are read once, before the
     processes are forked; each process then notices changes by itself. The agent is forked with them: it must hold no
@@ -66,7 +66,7 @@ def serve(
     listener = listen(host, port)
     with contextlib.closing(listener):
         app = create_app(
-            # Here and not in each worker.
+            # Read here, and not in each worker.
             indexes=asyncio.run(Library.open(indexes, index_store)).indexes if workers > 1 else indexes,
             agent=agent,
             store=store,
@@ -115,5 +115,5 @@ def _check_workers(workers: int, store: str | None) -> None:
 
 
 async def _try_store(url: str | None) -> None:
-    """Open the store once, so that the caller's own process reports what is wrong with it, and only once."""
+    """Open the store once, so that the calling process reports what is wrong with it, and only once."""
     await (await Store.open(url)).close()

@@ -21,7 +21,7 @@ __all__ = ["Server"]
 # Connections whose clients have stopped reading are cut after this many seconds.
 _CLOSE_TIMEOUT = 1.0
 
-# Without a handler somewhere, Python prints warnings and tracebacks to the terminal.
+# Without any handler, Python would print warnings and tracebacks to the terminal.
 for _name in ("uvicorn", "chat_sessions"):
     logging.getLogger(_name).addHandler(logging.NullHandler())
 
@@ -45,7 +45,7 @@ class Server:
             self._hurrying.set_result(None)
 
     async def run(self, listener: socket.socket, *, on_listening: Callable[[], None]) -> None:
-        """Serve. Raises what the lifespan raises, where uvicorn by itself would log it and exit."""
+        """Serve. Raises what the lifespan raises, which uvicorn would only log before it exits."""
         config = uvicorn.Config(self._app, lifespan="off", log_config=None, access_log=False, ws="none")
         server = uvicorn.Server(config)
         async with self._app.state.lifespan(self._app):
@@ -59,8 +59,8 @@ class Server:
             try:
                 on_listening()
                 await _either(serving, self._ending)
-                # First nothing new is accepted, so that a proxy in front of the server sends it elsewhere; then the
-                # turns end, and their streams with them; then the connections.
+                # First stop accepting, so that a proxy in front sends new requests elsewhere; then end the turns and
+                # with them their streams; then the connections.
                 server.should_exit = True
                 await self._close_turns()
                 await asyncio.wait([serving], timeout=_CLOSE_TIMEOUT)

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ServerThread"]
 
-# How many lines a warning shows.
+# Lines in a warning.
 _SHOWN = 5
 
 
@@ -165,7 +165,7 @@ class ServerThread:
         return self
 
     def _warn(self) -> None:
-        """Warn of what could not be read, once; the caller of `start` or of the `with` is named as the place."""
+        """Warn of what could not be read, at the line of the `start` or the `with`."""
         if lines := self.warnings:
             more = f"\n  and {len(lines) - _SHOWN:,} more: see the server's warnings" if len(lines) > _SHOWN else ""
             shown = "".join(f"\n  {line}" for line in lines[:_SHOWN])
@@ -210,7 +210,7 @@ class ServerThread:
             if self._faults is not None:
                 from chat_sessions.testing.proxy import FaultProxy
 
-                # The server gets a port of its own, and the faults the one that clients know.
+                # The proxy takes the port that clients know, and the server another.
                 inner = stack.enter_context(contextlib.closing(listen(LOOPBACK, 0)))
                 await stack.enter_async_context(FaultProxy(listener, inner.getsockname()[1], self._faults))
                 listener = inner
@@ -222,7 +222,7 @@ _running: set[ServerThread] = set()
 
 
 def _close_all() -> None:
-    # Their threads are daemons: they would be killed, and their stores left as they are.
+    # Daemon threads are killed at exit, which would leave their stores unclosed.
     for server in list(_running):
         server.close()
 

@@ -1,8 +1,8 @@
 """Several processes that serve one listening socket, and the parent that supervises them.
 
-The processes are forked, so documents are read once and shared. They accept connections from a single socket, so what
-waits in its queue outlives any of them. The parent replaces a process that died, and forwards the signal that ends them
-all. A pipe tells them when the parent itself has died.
+The processes are forked, so documents are read once and shared. They accept connections from a single socket, whose
+queue outlives any of them. The parent replaces a process that died, and forwards the signal that ends them all. A pipe
+shows them when the parent itself has died.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ __all__ = ["Workers", "can_fork", "when_readable"]
 _log = logging.getLogger(__name__)
 
 _ENDING = (signal.SIGINT, signal.SIGTERM)
-# A worker that lived for less is not replaced at once, and each further one after a longer pause.
+# A worker that lived for less time is replaced after a pause, which grows with each one.
 _SHORT_LIFE = 5.0
 _LONGEST_PAUSE = 30.0
 
@@ -157,7 +157,7 @@ class Workers:
         self, wakeup: socket.socket, workers: Sequence[_Worker], seconds: float | None, *, reports: bool = True
     ) -> None:
         """Wait for a signal, the end of one of the workers, or one to become ready; at most `seconds`."""
-        # The workers are those that the caller last saw: one that has ended since then ends the wait.
+        # `workers` are as the caller last saw them: one that has ended since then ends the wait.
         pending = [worker for worker in workers if reports and not worker.is_ready]
         found = wait(
             [wakeup, *(worker.process.sentinel for worker in workers), *(worker.report for worker in pending)], seconds
@@ -170,7 +170,7 @@ class Workers:
     def _start(self) -> None:
         report, reporting = Pipe(duplex=False)
         process = multiprocessing.get_context("fork").Process(target=self._serve, args=(reporting,))
-        # A signal between the fork and the worker's first statement would be handled like in the parent.
+        # Between the fork and the worker's first statement, the parent's handler would run for a signal.
         before = signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)
         try:
             with warnings.catch_warnings():
@@ -200,7 +200,7 @@ class Workers:
             _log.debug("the worker failed", exc_info=True)
             with contextlib.suppress(OSError):
                 report.send(str(error) or type(error).__name__)
-        # Not by an exception: exit handlers that the parent registered are not for the worker.
+        # Without `sys.exit`: the parent's exit handlers are not for the worker.
         for stream in (sys.stdout, sys.stderr):
             with contextlib.suppress(OSError, ValueError):
                 stream.flush()

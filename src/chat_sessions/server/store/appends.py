@@ -1,4 +1,4 @@
-"""Writes the events of many turns together: each transaction takes what gathered during the last one."""
+"""Write the events of many turns together: each transaction takes what gathered during the last one."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from chat_sessions.server.store.tables import EventRow, SessionRow, TurnRow
 
 __all__ = ["Append", "Appends", "record"]
 
-# The most events in a transaction, so that other writes, and the first of a group, do not wait long for the last.
+# The most events in a transaction: other writes, and the first event of a group, must not wait long.
 _TOGETHER = 500
 
 _END_SESSION = (
@@ -87,7 +87,7 @@ class Appends:
             outcomes = await self._database.write(lambda connection: _append(connection, appends))
         except Exception as error:  # noqa: BLE001 (it is raised in `add`)
             if len(group) > 1 and not isinstance(error, StoreFailed):
-                # One turn's bad data must not end the others. A store that fails, however, fails for all, and each
+                # One turn's bad data must not end the others. A failing store, however, fails for all, and each
                 # attempt on a locked file takes ten seconds.
                 for waiting in group:
                     await self._write([waiting])
@@ -122,7 +122,7 @@ def _loss(running: bool | None) -> Exception | None:
 
 
 def record(connection: Connection, appends: Sequence[Append]) -> None:
-    """Write what turns add that are known to be running."""
+    """Write what these turns add. They must be known to be running."""
     rows = [
         {"session_id": each.session_id, "turn_id": each.turn_id, "type": stored.type, "body": stored.body}
         for each in appends

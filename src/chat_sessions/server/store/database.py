@@ -67,7 +67,7 @@ class Database:
         return cls(URL.create("sqlite+pysqlite", database=str(temporary / "sessions.db")), temporary)
 
     def session_engine(self) -> Engine:
-        """Make an engine without pool and transactions, for what needs a connection of its own."""
+        """Make an engine without pool and transactions, for a separate connection."""
         return create_engine(
             self.address,
             poolclass=NullPool,
@@ -126,7 +126,7 @@ class Database:
 
 
 def reason(error: DBAPIError) -> str:
-    """Return the driver's message in one line, without the statement, whose parameters are people's words."""
+    """Return the driver's message in one line, without the statement, whose parameters contain user data."""
     return " ".join(str(error.orig).split())
 
 
@@ -135,7 +135,7 @@ def _was_rolled_back(error: DBAPIError) -> bool:
 
 
 def _is_lost(error: DBAPIError) -> bool:
-    """Tell whether the connection to the server could not be made, or was lost."""
+    """Return whether the connection to the server failed or was lost."""
     # psycopg sets no SQLSTATE if a connection could not be made.
     state = getattr(error.orig, "sqlstate", None)
     return error.connection_invalidated or (type(error.orig).__name__ == "OperationalError" and state is None)
@@ -169,7 +169,7 @@ def address_of(url: str) -> URL:
 
 def shown(url: str) -> str:
     """Return the URL to show: with stars for a password, wherever it is."""
-    # As text, since a URL that cannot be parsed must be shown too.
+    # By regular expression, since a URL that cannot be parsed must be shown too.
     url = re.sub(r"(//[^:/?#]*):.*@", r"\1:***@", url)
     return re.sub(r"(?i)\b(\w*password)=[^&]*", r"\1=***", url)
 
@@ -191,7 +191,7 @@ def _sqlite(address: URL) -> Engine:
 
 
 def _prepare_sqlite(connection: Any, _record: object) -> None:
-    # Otherwise sqlite3 begins transactions by itself, before some statements and not before others.
+    # Otherwise sqlite3 begins transactions implicitly, but only before some statements.
     connection.isolation_level = None
     # WAL: a history can be read while a turn is written. With synchronous=NORMAL a killed process loses nothing; a
     # power cut may lose the last commits, but corrupts nothing.

@@ -29,7 +29,7 @@ def new_number() -> int:
 
 
 class Presence:
-    """The lock of one process, on a connection of its own. Its methods block; call them from a single thread."""
+    """The lock of one process, on a separate connection. Its methods block; call them from a single thread."""
 
     def __init__(self, engine: Engine, number: int) -> None:
         self._engine = engine
@@ -85,5 +85,5 @@ class Presence:
 
 
 def is_free(connection: Connection, number: int) -> bool:
-    """Tell whether no process holds the number. If so, none can take it before the transaction ends."""
+    """Return whether no process holds the number. If so, none can take it before the transaction ends."""
     return bool(connection.scalar(_TAKE, {"number": number}))

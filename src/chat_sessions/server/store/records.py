@@ -50,7 +50,7 @@ class StoredEvent:
 class RunningRecord:
     """A turn without an end.
 
-    `is_own` tells that this process began it, `is_orphan` that the process that began it shows no sign of life. On
+    `is_own`: this process began it. `is_orphan`: the process that began it shows no sign of life. On
     SQLite, where other processes cannot be seen, no turn is an orphan.
     """
 

@@ -217,8 +217,7 @@ class Store:
 
         def work(connection: Connection) -> int:
             _check(session_id)
-            # A write before any read: from here on the transaction holds the session, so that what is read below is
-            # still true when it is acted upon.
+            # A write before any read locks the session, so that what is read below stays true until the end.
             connection.execute(
                 update(SessionRow).where(SessionRow.session_id == session_id).values(last_updated_at=now())
             )
@@ -285,7 +284,7 @@ class Store:
     async def close_turn(self, turn: RunningRecord, closing: Closing) -> bool:
         """End a turn on behalf of the process that began it. Returns whether it did.
 
-        It does not if the turn has ended meanwhile or, on a shared store, if that process shows a sign of life.
+        It does nothing if the turn has ended or, on a shared store, if that process shows a sign of life.
         """
 
         def work(connection: Connection) -> bool:

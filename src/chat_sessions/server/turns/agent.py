@@ -37,7 +37,7 @@ class AgentTurn:
 
     @property
     def conversation(self) -> list[tuple[Literal["user", "assistant"], str]]:
-        """What was said before this turn, by whom: the prompts, and all text of each answer."""
+        """The prompts before this turn, and the whole text of each answer."""
         said: list[tuple[Literal["user", "assistant"], str]] = []
         for event in self.history:
             if isinstance(event, UserInput):
@@ -67,10 +67,10 @@ class Agent(Protocol):
 
 
 def check_agent(agent: object) -> None:
-    """Raise `ConfigurationError`, with what to do, for what is no agent."""
+    """Raise `ConfigurationError`, with what to do, for anything but an agent."""
     if isinstance(agent, type):
         raise ConfigurationError(f"the agent is the class {agent.__name__}: make one, and give that")
-    # What has a framework's object has its module loaded.
+    # An object of a framework exists only if the framework is loaded.
     workflows = sys.modules.get("llama_index.core.workflow")
     if workflows is not None and isinstance(agent, workflows.Workflow):
         wrapper = "chat_sessions.llama_index.WorkflowAgent"

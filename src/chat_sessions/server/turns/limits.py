@@ -48,7 +48,7 @@ class Limits:
             value: object = getattr(self, field.name)
             if value is None and field.name != "body_bytes":
                 continue
-            # The annotations are text here, as everywhere in this package.
+            # Annotations are strings in this package.
             is_count = "float" not in str(field.type)
             if isinstance(value, bool) or not isinstance(value, int if is_count else int | float):
                 raise ConfigurationError(
@@ -73,8 +73,8 @@ class TimedAgent:
         iterator = aiter(answer)
         try:
             while True:
-                # Around the agent's own steps alone. The time that the store takes is not the agent's, and a timeout
-                # within a `yield` would cancel whoever stores the event.
+                # Only around the agent's own steps. The store's time is not the agent's, and a timeout within a `yield`
+                # would cancel the code that stores the event.
                 deadline = asyncio.timeout_at(end)
                 try:
                     async with deadline:
@@ -93,7 +93,7 @@ class TimedAgent:
 
 
 class TurnSize:
-    """Counts what an agent gives in one turn."""
+    """Counts the events and bytes of one turn."""
 
     def __init__(self, limits: Limits) -> None:
         self._events_left = math.inf if limits.turn_events is None else limits.turn_events

@@ -58,7 +58,7 @@ class Orphans:
     async def watch(self) -> None:
         """Check again and again, until cancelled."""
         while True:
-            # In a store that is not shared, no other process leaves turns behind.
+            # Only in a shared store can other processes leave turns behind.
             if self._store.is_shared or self._suspected:
                 try:
                     await self.look()
@@ -72,7 +72,7 @@ class Orphans:
         """Check once. Raises `StoreFailed`."""
         self._suspected = False
         try:
-            # Read before the store is: a turn that begins in between is not lost.
+            # Read before the store: otherwise a turn that begins in between would look lost.
             answered = set(self._answered())
             running = await self._store.running_turns()
             for turn_id in answered.difference(turn.turn_id for turn in running):

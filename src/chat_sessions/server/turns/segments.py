@@ -63,7 +63,7 @@ class Segments:
 
 
 def is_live(event_type: str, behaviour: Behaviour) -> bool:
-    """Tell whether a stream shows events of this type."""
+    """Return whether a stream shows events of this type."""
     if event_type in DELTA_TYPES:
         return behaviour.finals != "only"
     if event_type in FINAL_TYPES:

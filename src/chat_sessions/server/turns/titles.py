@@ -34,7 +34,7 @@ def title_of(message: str) -> str:
 
 
 class Titles:
-    """Gives sessions their titles: those of the agent if it has a `title_for`, else their first sentences."""
+    """Titles sessions: by the agent's `title_for` if it has one, else by the first sentence."""
 
     def __init__(self, store: Store, agent: object, *, automatic: bool) -> None:
         self._store = store
@@ -43,7 +43,7 @@ class Titles:
         self._giving: set[asyncio.Task[None]] = set()
 
     def first(self, message: str) -> str | None:
-        """Return the title that a session has from its first message, None if it gets none by itself."""
+        """Return the title that a session gets from its first message; None if titles are not automatic."""
         return title_of(message) if self._automatic else None
 
     async def set(self, session_id: str, message: str) -> SessionRecord:
@@ -52,15 +52,15 @@ class Titles:
         return await self._store.set_title(session_id, await self._title(message))
 
     def answered(self, session_id: str, message: str) -> None:
-        """Let the agent give a session a title, now that its first message has been answered."""
+        """Have the agent title a session, now that its first message has been answered."""
         if self._automatic and self._give is not None:
-            # After the answer: a small machine has one model for both.
+            # After the answer, since a small machine has one model for both.
             task = asyncio.create_task(self._replace(session_id, message))
             self._giving.add(task)
             task.add_done_callback(self._giving.discard)
 
     async def close(self) -> None:
-        """Give up the titles that are being thought of."""
+        """Cancel the titles that are being made."""
         giving = list(self._giving)
         for task in giving:
             task.cancel()
@@ -70,7 +70,7 @@ class Titles:
     async def _replace(self, session_id: str, message: str) -> None:
         title = await self._title(message)
         try:
-            # Somebody may have set another meanwhile.
+            # Another title may have been set meanwhile.
             if (await self._store.session(session_id)).generated_title == title_of(message):
                 await self._store.set_title(session_id, title)
         except (UnknownSession, StoreFailed) as error:

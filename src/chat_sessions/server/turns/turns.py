@@ -34,7 +34,7 @@ _log = logging.getLogger(__name__)
 _AHEAD = 128
 # An agent that continues after it was cancelled is left behind after this many seconds.
 _PATIENCE = 5.0
-# What takes longer to read is found by a later turn.
+# Files that take longer to read are found by a later turn.
 _CHECK_SECONDS = 5.0
 # A message that waits for a turn in another process checks for its end this often, in seconds.
 _ASK_AGAIN = 0.1
@@ -208,8 +208,8 @@ class Turns:
     async def close(self, *, drain: float = 0.0) -> None:
         """Accept no more messages, give running turns `drain` seconds to end, and cancel the rest.
 
-        May be called again, also while it waits: a call without `drain` ends both at once. What did not end in the
-        first call is not waited for a second time.
+        May be called again, even while it waits: a call without `drain` ends both at once. Turns that the first call
+        drained are not drained again.
         """
         self._closing = True
         if self._beginning:
@@ -271,7 +271,7 @@ class Turns:
             # The agent is the user's code: whatever it raises ends this turn alone. Uncaught, a SystemExit would end
             # the event loop, and with it every other turn.
             if isinstance(error, KeyboardInterrupt) and threading.current_thread() is threading.main_thread():
-                raise  # Ctrl-C, and not the agent's
+                raise  # Ctrl-C, not an exception of the agent
             if isinstance(error, asyncio.CancelledError) and _is_cancelled():
                 stop = error_stop(turn.why_cancelled or "the server is shutting down")
             else:
@@ -356,7 +356,7 @@ class Turns:
 
 
 class _Check:
-    """The look at the disk that belongs to a turn: begun after its first event, or when the agent waits for it."""
+    """The check of the files on disk for a turn: begun after its first event, or when the agent waits for it."""
 
     def __init__(self, library: Library, indexes: Sequence[Index]) -> None:
         self._library = library
@@ -364,24 +364,24 @@ class _Check:
         self._begun: asyncio.Task[None] | None = None
 
     def start(self) -> asyncio.Task[None]:
-        """Begin, if nothing has."""
+        """Begin the check, if it has not begun."""
         if self._begun is None:
             self._begun = asyncio.create_task(self._library.refresh(self._indexes))
         return self._begun
 
     async def wait(self) -> None:
-        """Wait until it is done; a few seconds at most, since many new files take longer to read."""
+        """Wait for the check, but only a few seconds: many new files take longer to read."""
         await asyncio.wait([self.start()], timeout=_CHECK_SECONDS)
 
 
 def _is_cancelled() -> bool:
-    """Tell whether this task was cancelled: an agent may raise `CancelledError` by itself."""
+    """Return whether this task was cancelled: an agent may raise `CancelledError` without that."""
     task = asyncio.current_task()
     return task is not None and task.cancelling() > 0
 
 
 def _is_known(event: UnknownEvent) -> bool:
-    """Tell whether a client would take the event for one of a known type, well-formed or not."""
+    """Return whether a client would take the event for one of a known type, well-formed or not."""
     try:
         return not isinstance(parse_event(event.raw), UnknownEvent)
     except ProtocolError:
