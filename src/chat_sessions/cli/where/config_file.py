@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
@@ -23,6 +22,7 @@ from pydantic import (
     model_validator,
 )
 
+from chat_sessions.cli.where.folders import replace_file
 from chat_sessions.core.errors import ConfigurationError
 from chat_sessions.llama_cloud.settings import MOST_INDEXES, REGIONS, Region
 
@@ -80,10 +80,7 @@ class Config(BaseModel):
     def write(self, path: Path) -> None:
         """Write the file, readable by its owner alone. Raises `OSError`."""
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        # Written to another file and moved: a crash leaves the old file or the new one. Such a file has mode 0600.
-        with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False, encoding="utf-8") as file:
-            file.write(json.dumps(self._plain(), indent=2) + "\n")
-        Path(file.name).replace(path)
+        replace_file(path, json.dumps(self._plain(), indent=2) + "\n")
 
     @property
     def values(self) -> dict[str, str]:

@@ -21,7 +21,7 @@ from pydantic import TypeAdapter, ValidationError
 from chat_sessions.cli.errors import UnknownName
 from chat_sessions.core.errors import ConfigurationError
 
-__all__ = ["Folders", "data_folder", "existing", "index_id_of", "shortest"]
+__all__ = ["Folders", "data_folder", "existing", "index_id_of", "replace_file", "shortest"]
 
 _SLUG = re.compile(r"[^a-z0-9]+")
 _entries: TypeAdapter[dict[str, str]] = TypeAdapter(dict[str, str])
@@ -49,6 +49,13 @@ def data_folder() -> Path:
             "name another in CHAT_SESSIONS_DATA"
         ) from error
     return folder
+
+
+def replace_file(path: Path, text: str) -> None:
+    """Write a file that only its owner can read. A crash leaves the old file or the new one. Raises `OSError`."""
+    with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False, encoding="utf-8") as file:
+        file.write(text)
+    Path(file.name).replace(path)
 
 
 def existing(path: Path) -> Path:
@@ -135,7 +142,4 @@ class Folders:
         if known.items() <= self._paths.items():
             return
         self._paths |= known
-        # Written to another file and moved: a crash leaves the old file or the new one.
-        with tempfile.NamedTemporaryFile("w", dir=self._file.parent, delete=False, encoding="ascii") as file:
-            json.dump(self._paths, file, indent=1)
-        Path(file.name).replace(self._file)
+        replace_file(self._file, json.dumps(self._paths, indent=1))
