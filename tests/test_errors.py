@@ -45,7 +45,7 @@ CALLS: dict[str, tuple[Callable[[Any], object], str]] = {
     "index_ids of a call": (lambda c: Model(client=c).invoke("q", index_ids=3), "a list of ids, not a int"),
     "index_ids of a session": (lambda c: c.session().ask("q", index_ids=3), "a list of ids, not a int"),
     "a role": (lambda c: Model(client=c).invoke([("zzz", "hi")]), "Unexpected message type: 'zzz'. Use one of"),
-    "a message": (lambda c: Model(client=c).invoke([3]), "the input is not a list of messages: Unsupported message type"),
+    "a message": (lambda c: Model(client=c).invoke([3]), "the input is not a list of messages: Unsupported message"),
     "an input": (lambda c: Model(client=c).invoke(3), "a string or a list of messages, not int"),
     "a tool's name": (lambda c: Model(client=c).as_tool(name=3), "SessionTool: name: Input should be a valid string"),
     "a memory": (lambda c: for_langchain.SessionMemory(client=c), "SessionMemory: summary: Field required"),
