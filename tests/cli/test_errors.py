@@ -116,6 +116,23 @@ def test_a_pdf_that_cannot_be_read_is_left_out_with_a_warning_where_others_can(
     assert "80 degrees" in result.out
 
 
+def test_files_left_out_are_not_named_with_quiet_and_are_in_the_json(command: Commands, tmp_path: Path) -> None:
+    folder = tmp_path / "docs"
+    folder.mkdir()
+    (folder / "broken.pdf").write_bytes(b"%PDF-1.7\nthis is no PDF")
+    (folder / "tea.md").write_text("# Tea\n\nGreen tea is brewed with water of 80 degrees.\n")
+    ask = ("ask", "How is green tea brewed?", "-i", str(folder))
+    assert command(*ask, "--quiet").err == ""
+    assert command("chat", "--quiet", "-i", str(folder), stdin="How is green tea brewed?\n").err == ""
+
+    assert "Warning: broken.pdf: left out" in command(*ask, "--json-events").err
+    for quiet, said in ((), True), (("--quiet",), False):
+        result = command(*ask, "--json", *quiet)
+        (warning,) = result.json["warnings"]
+        assert warning.startswith("broken.pdf: left out")
+        assert (warning in result.err) is said
+
+
 def test_a_wrong_key_is_named_with_its_own_code(program: Program, serving: Serving) -> None:
     result = program("ask", "hello", "-i", "idx-docs", *at(serving(), key="llx-wrong"))
     assert result.code == 3

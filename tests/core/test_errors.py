@@ -8,8 +8,10 @@ import pytest
 from pydantic import JsonValue
 
 from chat_sessions.core import errors
-from chat_sessions.core.errors import APIStatusError, RateLimitError, TurnError, error_for_status
-from chat_sessions.core.turn import Turn
+from chat_sessions.core.errors import APIStatusError, RateLimitError, TurnError, error_for_status, failed_turn
+from chat_sessions.core.events import Stop, Text
+from chat_sessions.core.models import Usage
+from chat_sessions.core.turn import Turn, replay
 
 
 @pytest.mark.parametrize(
@@ -87,3 +89,18 @@ def test_the_tree_in_the_docstring_is_the_tree_of_the_classes() -> None:
 
 def test_a_configuration_error_is_a_value_error_too() -> None:
     assert issubclass(errors.ConfigurationError, ValueError)
+
+
+@pytest.mark.parametrize(
+    ("skipped", "said", "sends_elsewhere"),
+    [(["idx-gone"], None, True), (["idx-gone"], "Half an", False), ([], None, False)],
+)
+def test_a_turn_that_failed_without_an_index_needs_another_session(
+    skipped: list[str], said: str | None, sends_elsewhere: bool
+) -> None:
+    stop = Stop(usage=Usage(), is_error=True, error="it went wrong", skipped_index_ids=skipped)
+    (turn,) = replay([stop] if said is None else [Text(content=said), stop])
+    error = failed_turn(turn, "ses-1")
+    assert str(error).startswith("the turn failed in session ses-1: it went wrong")
+    assert ("start a new one" in str(error)) is sends_elsewhere
+    assert (error.turn, error.session_id) == (turn, "ses-1")

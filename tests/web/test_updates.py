@@ -8,13 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from chat_sessions import Stop, Text, TextDelta, Turn, Usage
+from chat_sessions import Stop, Text, TextDelta, Turn, Usage, replay
 from chat_sessions.core import errors
 from chat_sessions.web.live.feed import Pace
 from chat_sessions.web.live.session import shown
 from chat_sessions.web.live.turn import LiveTurn
 from chat_sessions.web.render.markdown import open_headings, render_markdown, stable_end
 from chat_sessions.web.render.remedies import remedy_for
+from chat_sessions.web.render.views import TurnView
 from tests.server.scripted import Gate
 
 STOP = Stop(usage=Usage(), is_error=False)
@@ -148,6 +149,15 @@ def test_a_turn_that_was_refused_is_not_taken_for_one_of_the_same_words() -> Non
 def test_every_error_has_a_remedy() -> None:
     for error in (errors.TurnOutcomeUnknown("x", turn=Turn(), session_id="s"), errors.APITimeoutError("x")):
         assert remedy_for(error) != "Try again."
+
+
+def test_a_turn_without_an_index_is_not_to_be_sent_again_in_its_session() -> None:
+    unknown = Stop(usage=Usage(), is_error=True, error="no such index", skipped_index_ids=["idx-gone"])
+    overloaded = Stop(usage=Usage(), is_error=True, error="overloaded")
+    for stop, remedy in (unknown, "new session"), (overloaded, "Send the message again"):
+        (turn,) = replay([stop])
+        assert remedy in TurnView.of(0, turn).remedy
+        assert remedy in remedy_for(errors.TurnFailed("x", turn=turn, session_id="s"))
 
 
 async def test_a_turn_of_10_000_deltas_is_a_handful_of_updates() -> None:

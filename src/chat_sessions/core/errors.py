@@ -56,6 +56,8 @@ __all__ = [
     "UnprocessableEntityError",
     "UnsupportedError",
     "error_for_status",
+    "failed_turn",
+    "failed_without_index",
 ]
 
 _QUOTE_LIMIT = 500
@@ -209,6 +211,9 @@ _STATUS_ERRORS: dict[int, tuple[type[APIStatusError], str]] = {
 _FAILED = "the service failed; try again later, a prompt only if its session does not show it"
 
 
+_NO_INDEX = "check the ids and their project; this session keeps its indexes, so start a new one with others"
+
+
 def _detail(body: JsonValue) -> str | None:
     """Return the readable part of a FastAPI-style error body, or None."""
     detail = body.get("detail") if isinstance(body, dict) else body
@@ -257,3 +262,19 @@ def error_for_status(
             message, status_code=status_code, body=body, request_id=request_id, retry_after=retry_after
         )
     return error_type(message, status_code=status_code, body=body, request_id=request_id)
+
+
+def failed_without_index(turn: Turn) -> bool:
+    """Whether a failed turn never began, because its indexes could not be queried."""
+    return bool(turn.skipped_index_ids) and not turn.text and not turn.tool_runs
+
+
+def failed_turn(turn: Turn, session_id: str) -> TurnFailed:
+    """Return the error for a turn whose stop says that it failed.
+
+    A turn that began without its indexes would fail again in the same session, so the message says what to do.
+    """
+    remedy = f" ({_NO_INDEX})" if failed_without_index(turn) else ""
+    return TurnFailed(
+        f"the turn failed in session {session_id}: {turn.error}{remedy}", turn=turn, session_id=session_id
+    )

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from chat_sessions.core.errors import ConfigurationError, ConflictError, TurnFailed
+from chat_sessions.core.errors import ConfigurationError, ConflictError, TurnFailed, failed_turn
 from chat_sessions.core.events import Event, Stop, TextDelta
 from chat_sessions.core.turn import RunBegan, RunEnded, Turn, TurnFold, Update, replay
 from chat_sessions.session.backend import AsyncEventConnection, EventConnection, TurnRequest
@@ -205,8 +205,7 @@ class TurnState:
         turn = self._fold.turn
         if turn.error is None:
             return None
-        session_id = self.session_id or ""
-        return TurnFailed(f"the turn failed in session {session_id}: {turn.error}", turn=turn, session_id=session_id)
+        return failed_turn(turn, self.session_id or "")
 
     def _recover(self, cause: Exception) -> None:
         """Read the session instead of the stream from now on."""

@@ -46,6 +46,14 @@ def test_local_sessions_are_found_again_shown_titled_and_deleted(command: Comman
     assert command("sessions", "list").out == ""
 
 
+def test_a_list_as_json_counts_turns_as_the_page_does_and_not_rounds_of_the_agent(command: Commands) -> None:
+    session_id = command("ask", MARGIN, "-i", str(DOCUMENTS)).session_id
+    for expected in (1, 2):
+        (listed,) = command("sessions", "list", "--json").json
+        assert listed["turn_count"] == expected
+        command("ask", "And in Q4?", "-s", session_id)
+
+
 def test_of_several_sessions_none_is_deleted_if_one_is_unknown(command: Commands, serving: Serving) -> None:
     server = serving()
     with server.client() as chat:

@@ -60,7 +60,7 @@ def ask(
     session = session_name(session, newest=continue_)
     if as_json and json_events:
         raise ConfigurationError("--json and --json-events cannot be combined")
-    terminal = Terminal(quiet=quiet or as_json or json_events, plain=plain)
+    terminal = Terminal(quiet=quiet or as_json or json_events, silent=quiet, plain=plain)
     where = replace(where, indexes=index or (), session_id=session).configured()
     where.check(require_all=require_all)
     question = check_question(sys.stdin.read() if question == "-" else question, where.prompt_limit)
@@ -154,4 +154,4 @@ def _show_json(service: Service, stream: TurnStream, terminal: Terminal) -> None
         raise
     finally:
         report = turn_report(stream.turn, session_id=stream.session_id, service=service.name)
-        terminal.json(dump(report | {"error": error}))
+        terminal.json(dump(report | {"error": error, "warnings": service.warnings}))

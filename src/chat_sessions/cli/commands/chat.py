@@ -48,7 +48,7 @@ def chat(
     you are asked.
     """
     session = session_name(session, newest=continue_)
-    terminal = Terminal(quiet=quiet, plain=plain)
+    terminal = Terminal(quiet=quiet, silent=quiet, plain=plain)
     where = replace(where, indexes=index or (), session_id=session).configured()
     with open_service(where, terminal) as service:
         running = _Chat(service, service.session(session), terminal, where.prompt_limit)

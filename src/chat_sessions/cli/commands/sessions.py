@@ -28,7 +28,7 @@ from chat_sessions.cli.where.folders import Folders, data_folder
 from chat_sessions.cli.where.openhands import waiting_runs
 from chat_sessions.cli.where.opening import open_service
 from chat_sessions.cli.where.service import Service
-from chat_sessions.core.errors import ConfigurationError
+from chat_sessions.core.errors import APIError, ConfigurationError
 from chat_sessions.core.models import SessionSummary
 from chat_sessions.core.turn import Turn, TurnFold, replay
 
@@ -62,12 +62,13 @@ def list_(
 ) -> None:
     """List sessions, the newest first.
 
-    In a pipe, each session is a line of id, time in UTC, title and indexes, separated by tabs.
+    In a pipe, each session is a line of id, time in UTC, title and indexes, separated by tabs. With --json each also
+    has turn_count, for which each session is read.
     """
     with _opened(where, quiet=as_json) as (service, terminal):
         found = list(itertools.islice(service.client.list(page_size=min(limit, 100)), limit))
         if as_json:
-            terminal.json(dump([summary_report(summary) for summary in found]))
+            terminal.json(dump([summary_report(each) | {"turn_count": _turns_of(service, each)} for each in found]))
             return
         if not found:
             terminal.note("There are no sessions yet.")
@@ -310,6 +311,14 @@ def _state_of(summary: SessionSummary) -> str:
     """Return the state and the tags of an OpenHands conversation."""
     status = str((summary.model_extra or {}).get("execution_status") or "")
     return "  ".join(filter(None, (status, *map("=".join, summary.tags.items()))))
+
+
+def _turns_of(service: Service, summary: SessionSummary) -> int | None:
+    """Count the turns of a session; None if it cannot be read, as one that was deleted meanwhile."""
+    try:
+        return len(replay(service.client.retrieve(summary.session_id).events))
+    except APIError:
+        return None
 
 
 def _title_of(summary: SessionSummary) -> str:

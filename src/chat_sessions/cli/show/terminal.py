@@ -46,15 +46,17 @@ class Terminal:
     """The two outputs of a command: stdout for the answer, stderr for everything about it.
 
     On a terminal, an answer is rendered as Markdown; with `plain`, and in a pipe or a file, it stays as it came.
-    `quiet` drops everything about the answer except warnings and errors; `merged` writes it to stdout.
+    `quiet` drops everything about the answer except warnings and errors, and `silent` warnings about documents as well;
+    `merged` writes it to stdout.
     """
 
-    def __init__(self, *, quiet: bool = False, merged: bool = False, plain: bool = False) -> None:
+    def __init__(self, *, quiet: bool = False, silent: bool = False, merged: bool = False, plain: bool = False) -> None:
         for stream in (sys.stdin, sys.stdout, sys.stderr):
             # An answer may contain characters that the terminal's encoding lacks.
             if isinstance(stream, io.TextIOWrapper):
                 stream.reconfigure(errors="replace")
         self.quiet = quiet
+        self._silent = silent
         self._out = _console(stderr=False)
         self._err = self._out if merged else _console(stderr=True)
         self._shares_line = merged or (self._out.is_terminal and self._err.is_terminal)
@@ -128,6 +130,11 @@ class Terminal:
     def warn(self, text: str) -> None:
         """Print a warning."""
         self.notice(f"Warning: {text}")
+
+    def warn_of_document(self, text: str) -> None:
+        """Print a warning about a document, which comes again with each command over its folder."""
+        if not self._silent:
+            self.warn(text)
 
     def notice(self, text: str) -> None:
         """Print a line that the user must see, `quiet` or not."""

@@ -69,6 +69,7 @@ def open_local(where: Where, terminal: Terminal, *, documents: bool) -> Generato
             index_ids=named or None,
             index_name=Folders(store.parent).shown,
             lock=lock.running,
+            warnings=tuple(warning for index in opened.values() for warning in index.warnings),
         )
 
 
@@ -82,7 +83,7 @@ def open_documents(paths: Mapping[str, Path], terminal: Terminal) -> dict[str, I
             progress = _Progress(f"Reading {shortest(path)}", terminal, show)
             opened[index_id] = open_index(index_id, path, on_progress=progress)
         for warning in opened[index_id].warnings:
-            terminal.warn(warning)
+            terminal.warn_of_document(warning)
     return opened
 
 

@@ -35,6 +35,7 @@ class Service:
     - `offered`: lists the ids of the service's indexes; empty if it has no list.
     - `lock`: held during a turn, so that no other process opens the store.
     - `interrupt`: stops a session's run where closing the stream is not enough; returns whether it has ended.
+    - `warnings`: what a local server could not read of its documents, a line for each file.
     """
 
     client: LlamaCloudChat | OpenHandsChat
@@ -46,6 +47,7 @@ class Service:
     offered: Callable[[], list[str]] = list
     lock: Callable[[], AbstractContextManager[None]] = nullcontext
     interrupt: Callable[[str], bool] | None = None
+    warnings: tuple[str, ...] = ()
 
     @property
     def openhands(self) -> OpenHandsChat | None:

@@ -6,7 +6,7 @@ import time
 from collections import deque
 from typing import Self
 
-from chat_sessions.core.errors import APIError, ProtocolError, TurnFailed, TurnInterrupted
+from chat_sessions.core.errors import APIError, ProtocolError, TurnFailed, TurnInterrupted, failed_turn
 from chat_sessions.core.turn import RunEnded, Turn, TurnFold, Update, replay
 from chat_sessions.session.async_chat_session import AsyncChatSession
 from chat_sessions.session.waiting import async_sleep
@@ -96,10 +96,7 @@ class AsyncStoredTurn:
 
     def _raise_failure(self) -> None:
         if self.turn.error is not None:
-            session_id = self.session_id or ""
-            raise TurnFailed(
-                f"the turn failed in session {session_id}: {self.turn.error}", turn=self.turn, session_id=session_id
-            )
+            raise failed_turn(self.turn, self.session_id or "")
 
     async def wait(self) -> None:
         """Wait for the turn's end, whatever it is."""

@@ -7,7 +7,7 @@ import time
 from collections import deque
 from typing import Self
 
-from chat_sessions.core.errors import APIError, ProtocolError, TurnFailed, TurnInterrupted
+from chat_sessions.core.errors import APIError, ProtocolError, TurnFailed, TurnInterrupted, failed_turn
 from chat_sessions.core.turn import RunEnded, Turn, TurnFold, Update, replay
 from chat_sessions.session.chat_session import ChatSession
 from chat_sessions.session.waiting import sleep
@@ -97,10 +97,7 @@ class StoredTurn:
 
     def _raise_failure(self) -> None:
         if self.turn.error is not None:
-            session_id = self.session_id or ""
-            raise TurnFailed(
-                f"the turn failed in session {session_id}: {self.turn.error}", turn=self.turn, session_id=session_id
-            )
+            raise failed_turn(self.turn, self.session_id or "")
 
     def wait(self) -> None:
         """Wait for the turn's end, whatever it is."""

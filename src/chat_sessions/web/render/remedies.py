@@ -17,16 +17,18 @@ from chat_sessions.core.errors import (
     TurnOutcomeUnknown,
     TurnStalled,
     UnprocessableEntityError,
+    failed_without_index,
 )
+from chat_sessions.core.turn import Turn
 
-__all__ = ["FAILED", "remedy_for", "status_for"]
+__all__ = ["remedy_for", "remedy_for_failed", "status_for"]
 
-FAILED = "The service reported this failure. Send the message again, or ask in another way."
+_FAILED = "The service reported this failure. Send the message again, or ask in another way."
+_NO_INDEX = "Start a new session with other indexes."
 _REMEDIES: tuple[tuple[type[Exception], str], ...] = (
     (TurnOutcomeUnknown, "The service may hold your message. Reload the session before you send it again."),
     (TurnInterrupted, "What arrived is shown. Reload the session in a while: it says what became of the rest."),
     (TurnStalled, "The service may still be working. Reload the session in a while."),
-    (TurnFailed, FAILED),
     (AuthenticationError, "Start `chat-sessions ui` again with a valid key."),
     (PermissionDeniedError, "Use a key that may do this, or ask whoever manages the project."),
     (NotFoundError, "It may have been deleted. Go back to the list of sessions."),
@@ -49,7 +51,14 @@ _STATUSES: tuple[tuple[type[Exception], int], ...] = (
 
 def remedy_for(error: BaseException) -> str:
     """Say what to do about an error."""
+    if isinstance(error, TurnFailed):
+        return remedy_for_failed(error.turn)
     return next((remedy for kind, remedy in _REMEDIES if isinstance(error, kind)), "Try again.")
+
+
+def remedy_for_failed(turn: Turn) -> str:
+    """Say what to do about a turn that the service failed."""
+    return _NO_INDEX if failed_without_index(turn) else _FAILED
 
 
 def status_for(error: BaseException) -> int:

@@ -19,7 +19,7 @@ from chat_sessions.core.turn import Turn
 from chat_sessions.web.render.blocks import Block, Blocks, Words
 from chat_sessions.web.render.markdown import open_headings, render_markdown, stable_end
 from chat_sessions.web.render.marks import Marks, marks_of
-from chat_sessions.web.render.remedies import FAILED, remedy_for
+from chat_sessions.web.render.remedies import remedy_for, remedy_for_failed
 
 __all__ = [
     "BlockView",
@@ -111,7 +111,7 @@ class TurnView:
             state or ("" if turn.is_complete or message else "unfinished"),
             message,
             (type(error) if error is not None else TurnFailed).__name__ if message else "",
-            (remedy_for(error) if error is not None else FAILED) if message else "",
+            (remedy_for(error) if error is not None else remedy_for_failed(turn)) if message else "",
             turn.skipped_index_ids,
         )
 
