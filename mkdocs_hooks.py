@@ -7,16 +7,23 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parent
+# A file beside the pages, as GitHub finds it from a page.
+BESIDE = re.compile(r"(\[[^\]]+\])\((?:\.\./)+(examples/[^)]+)\)")
 FILES = {"changelog.md": "CHANGELOG.md", "index.md": "README.md", "security.md": "SECURITY.md"}
 # What makes a client from the environment.
 NEEDS_KEY = re.compile(r"^(?:\w+ = |.*\bclient=)?LlamaCloudChat\(\)", re.MULTILINE)
 
 
-def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
-    """Return the page with a way to run it without a key, where it needs one, and with a link to the glossary."""
+def on_page_markdown(markdown: str, page: Any, config: Any, **_: Any) -> str:
+    """Return the page with a way to run it without a key, where it needs one, and with a link to the glossary.
+
+    Links to examples lead to the repository; without an address of one, only their words are left.
+    """
     source = page.file.src_uri
     if source in FILES:
         markdown = repository_file(FILES[source])
+    files = f"{config.repo_url.rstrip('/')}/blob/HEAD/" if config.repo_url else ""
+    markdown = BESIDE.sub(lambda link: f"{link[1]}({files}{link[2]})" if files else link[1][1:-1], markdown)
     up = "../" * source.count("/")
     if NEEDS_KEY.search(markdown) and not source.startswith(("start/", "getting-started")):
         note = (

@@ -23,6 +23,19 @@ ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "examples"
 
 
+def test_every_file_that_the_site_shows_is_linked_where_the_page_is_read_without_it() -> None:
+    shown = [
+        (page, found[0], found[1])
+        for page in (ROOT / "docs").rglob("*.md")
+        for found in re.findall(r'(.*)\n\n```.*\n--8<-- "([^"]+)"', page.read_text())
+    ]
+    assert len(shown) == sum(page.read_text().count("--8<--") for page in (ROOT / "docs").rglob("*.md"))
+    for page, before, path in shown:
+        (target,) = re.findall(rf"\[`{path}`\]\(([^)]+)\)", before)
+        assert (page.parent / target).resolve() == ROOT / path
+        assert (ROOT / path).is_file()
+
+
 def test_the_tests_of_an_application_run_in_a_folder_of_their_own_with_pytest_and_the_package_alone(
     tmp_path: Path,
 ) -> None:

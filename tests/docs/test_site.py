@@ -66,6 +66,16 @@ def test_a_page_that_needs_a_key_says_how_to_do_without(site: Path) -> None:
 
 
 @pytest.mark.timeout(240)
+def test_a_file_that_a_page_shows_is_linked_at_the_repository(site: Path) -> None:
+    built = pages(site)
+    for name, path in {
+        "recipes/graphs": "examples/recipes/supervisor.py",
+        "web-applications": "examples/web_application.py",
+    }.items():
+        assert f'href="https://git.example/chat-sessions/blob/HEAD/{path}"' in built[f"{name}/index.html"]
+
+
+@pytest.mark.timeout(240)
 def test_the_reference_explains_the_classes_that_the_package_is_about(site: Path) -> None:
     built = pages(site)
     assert 'id="chat_sessions.llama_index.SessionChatEngine.chat"' in built["reference/llama-index/index.html"]
