@@ -27,7 +27,7 @@ def test_every_file_that_the_site_shows_is_linked_where_the_page_is_read_without
     shown = [
         (page, found[0], found[1])
         for page in (ROOT / "docs").rglob("*.md")
-        for found in re.findall(r'(.*)\n\n```.*\n--8<-- "([^"]+)"', page.read_text())
+        for found in re.findall(r'((?:.+\n)+)\n```.*\n--8<-- "([^"]+)"', page.read_text())
     ]
     assert len(shown) == sum(page.read_text().count("--8<--") for page in (ROOT / "docs").rglob("*.md"))
     for page, before, path in shown:
