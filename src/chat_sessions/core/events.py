@@ -162,7 +162,7 @@ _TYPE_BY_FIELDS = (
 def parse_event_json(data: str | bytes) -> Event:
     """The event in one JSON text, as it stands in a `data:` line. Bytes that are no UTF-8 become U+FFFD.
 
-    Raises `ProtocolError` if it is no JSON object, or a known type with a broken body.
+    Raises `ProtocolError` if it is not a JSON object, or a known type with a broken body.
     """
     try:
         return _validate_json(data)
@@ -187,7 +187,7 @@ def load_json(data: str | bytes) -> Any:
 
     A server that cuts its answer by UTF-16 units can send half of a pair (`"\ud83d"`) in a
     delta: JSON allows it, no Unicode string does. The whole text follows in the final event.
-    Raises `ValueError` for what is no JSON, or is nested too deep to be read.
+    Raises `ValueError` if it is not JSON, or is nested too deeply.
     """
     try:
         value = json.loads(data, parse_int=_integer)

@@ -22,7 +22,7 @@ _QUOTE_LIMIT = 60
 
 
 def image_urls(images: Sequence[ImageInput]) -> tuple[str, ...]:
-    """Return the address of each image. Raises `ConfigurationError` for what is no image."""
+    """Return the address of each image. Raises `ConfigurationError` for anything that is not an image."""
     if isinstance(images, str | bytes):
         raise ConfigurationError("images must be a list of addresses and bytes, not one of them: put it into a list")
     return tuple(_url(image) for image in images)

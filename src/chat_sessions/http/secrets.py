@@ -35,7 +35,7 @@ class Concealed(dict[str, _Value]):
 
 
 def as_secret(key: str | SecretStr | None) -> SecretStr | None:
-    """The key as one that no `repr` shows; what is no string is given back as it came."""
+    """Hide the key from every `repr`; return what is not a string unchanged."""
     return SecretStr(key) if isinstance(key, str) else key
 
 

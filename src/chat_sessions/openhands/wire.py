@@ -220,7 +220,7 @@ def read_object(call: Call, content: bytes, *, secrets: Sequence[SecretStr] = ()
         return _object.validate_json(content)
     # No cause: the validation's own error repeats its input.
     raise ProtocolError(
-        f"{call} answered with a body that is no JSON object; is base_url an OpenHands Agent Server? It begins "
+        f"{call} answered with a body that is not a JSON object; is base_url an OpenHands Agent Server? It begins "
         + quoted(content, secrets)
     )
 

@@ -28,7 +28,7 @@ def described(prompt: str) -> str:
 
 
 def check_wait(wait_if_busy: object) -> None:
-    """Raise `ConfigurationError` for what is no time to wait."""
+    """Raise `ConfigurationError` for anything but a time to wait."""
     if not isinstance(wait_if_busy, int | float) or not wait_if_busy >= 0:
         raise ConfigurationError(f"wait_if_busy must be True, False or seconds, 0 or more; got {wait_if_busy!r}")
 

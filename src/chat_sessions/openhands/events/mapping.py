@@ -88,7 +88,7 @@ def _action(event: JsonObject) -> list[Event]:
 
 
 def _arguments(value: JsonValue) -> JsonObject:
-    """The arguments as the model wrote them; what is no JSON object stands under `input`."""
+    """Return the arguments as the model wrote them; anything but a JSON object is under `input`."""
     if isinstance(value, str):
         try:
             value = json.loads(value)

@@ -86,7 +86,7 @@ def decode(data: str | bytes, secrets: Sequence[SecretStr] = ()) -> JsonObject:
     else:
         if isinstance(frame, dict):
             return frame
-        problem = "is no JSON object"
+        problem = "is not a JSON object"
     # No cause: it holds the whole frame.
     raise ProtocolError(f"the server sent a frame that {problem}: {told(text, secrets)[:_QUOTE_LIMIT]!r}")
 
