@@ -30,7 +30,7 @@ def test_the_page_has_every_setting_that_a_server_takes(server: AgentServer) -> 
     schemas = httpx.get(f"{server.url}/openapi.json", timeout=60).json()["components"]["schemas"]
     known = set(schemas["LLM-Input"]["properties"])
     if server.is_new:
-        _, _, besides = _PAGE.partition("\n1.58.2 has besides ")
+        _, _, besides = _PAGE.partition("\n1.58.2 also has ")
         more, _, fewer = besides.partition("no longer has")
         new, gone = (set(re.findall(r"`(\w+)`", part)) for part in (more, fewer))
         assert known == (set(ROWS) - {"custom_llm_provider"} | new) - gone
