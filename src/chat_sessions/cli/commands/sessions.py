@@ -62,8 +62,8 @@ def list_(
 ) -> None:
     """List sessions, the newest first.
 
-    In a pipe, each session is a line of id, time in UTC, title and indexes, separated by tabs. With --json each also
-    has turn_count, for which each session is read.
+    In a pipe, each session is a line of id, time in UTC, title and indexes, separated by tabs. With --json, each also
+    has a turn_count, for which the session is read.
     """
     with _opened(where, quiet=as_json) as (service, terminal):
         found = list(itertools.islice(service.client.list(page_size=min(limit, 100)), limit))
