@@ -164,7 +164,7 @@ class ProtocolError(ChatSessionsError, RuntimeError):
     """The service sent something that its API does not allow. The message quotes the beginning.
 
     The prompt may have landed. This is a `RuntimeError` because frameworks retry errors of types that they don't know,
-    but not this one. `turn` is the turn so far, None for what was no turn.
+    but not this one. `turn` is the turn so far, or None if this was not a turn.
     """
 
     turn: Turn | None = None

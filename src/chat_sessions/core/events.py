@@ -104,7 +104,7 @@ class ToolCall(WireModel):
 
 
 class ToolResult(_Pictured):
-    """What a tool gave back: any JSON, and images."""
+    """What a tool returned: any JSON, and images."""
 
     type: Literal["tool_result"] = "tool_result"
     call_id: str

@@ -73,7 +73,7 @@ class Usage(SparseModel):
 
     `duration_ms` is in milliseconds; `turns` counts the agent's own rounds within the turn. Of the input tokens,
     `cache_read_tokens` came from the model's cache and `cache_write_tokens` went into it; of the output tokens,
-    `reasoning_tokens` are not in the answer. `cost` is in US dollars, as the service reckons it.
+    `reasoning_tokens` are not in the answer. `cost` is in US dollars, as the service calculates it.
     """
 
     sparse = frozenset(("cache_read_tokens", "cache_write_tokens", "reasoning_tokens", "cost"))

@@ -35,7 +35,7 @@ _IDS = ("id", "id_", "node_id", "chunk_id")
 
 @dataclass(frozen=True)
 class Source:
-    """A passage that a tool result cites. A field that the result does not give is None.
+    """A passage that a tool result cites. A field that the result lacks is None.
 
     `page` and `page_end` count from 1, as the service does. `image` is a page screenshot:
     `attachment_url` of a client turns it into a link. `metadata` is what the result says about the passage besides its

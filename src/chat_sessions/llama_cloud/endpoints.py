@@ -90,7 +90,7 @@ class Endpoints(Twinned):
         self._settings.check_indexes(index_ids)
 
     def check_images(self) -> None:
-        """Raise `ConfigurationError`: the Chat API takes text alone."""
+        """Raise `ConfigurationError`: the Chat API takes only text."""
         raise ConfigurationError(
             "LlamaCloud's Chat API takes text only, and the prompt has an image: leave it out, or put the document "
             "into an index that the session queries"
@@ -167,11 +167,11 @@ class Endpoints(Twinned):
     ) -> ChatSession:
         """Return a session to hold: an existing one, or, with None, one that is created at the first send.
 
-        The turns of an existing session are counted before the first one that is sent here, which is one read of its
-        history. `baseline=False` leaves that out: then a stream that breaks before its answer has begun ends as
-        `TurnOutcomeUnknown`, though the session may hold the answer. If the service refuses a turn with a 409 while
-        an earlier one still runs, that one's end is waited for and the turn is sent again: within `timeouts.total`,
-        else 10 minutes, or `wait_if_busy` seconds; `wait_if_busy=False` raises `ConflictError` at once.
+        Before the first turn that you send here to an existing session, its history is read once to count its turns.
+        `baseline=False` skips that: a stream that breaks before its answer has begun then ends as
+        `TurnOutcomeUnknown`, even if the session has the answer. If an earlier turn still runs, a new one waits for it
+        to end: up to `timeouts.total`, else 10 minutes, or `wait_if_busy` seconds. After that, or at once with
+        `wait_if_busy=False`, it raises `ConflictError`.
         """
         self._settings.check_indexes(index_ids)
         if session_id:

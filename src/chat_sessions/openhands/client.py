@@ -39,19 +39,19 @@ class OpenHandsChat(Endpoints):
     - `workspace`: the folder on the server's machine that the agent works in, or a workspace's settings.
     - `conversation`: more fields of `POST /api/conversations`, as they are: `max_iterations`,
       `confirmation_policy`, `autotitle`, `tags`, `agent_settings`, ...
-    - `on_confirmation`: asked where a policy makes the agent wait for leave to act. True allows the actions,
-      False or a reason refuses them, and the turn goes on; without it the turn ends with an error that says so.
+    - `on_confirmation`: called if a policy makes the agent wait for permission. True allows the actions, False or a
+      reason refuses them, and the turn continues; without it, the turn ends with an error that says so.
     - `headers`: sent with each request, and to open a websocket.
     - `verify`: False, an SSL context, or a file or folder of certificates, instead of the usual authorities.
     - `proxy`: an address such as `http://127.0.0.1:3128` or `socks5://...`; default the environment's. A websocket
       needs `python-socks` for the latter.
     - `trust_env`: whether the environment names a proxy or certificates.
-    - `http2`: speak HTTP/2 where the service offers it; needs the `h2` package. Websockets stay on HTTP/1.1.
+    - `http2`: use HTTP/2 if the server offers it; needs the `h2` package. Websockets stay on HTTP/1.1.
     - `http_client`, `async_http_client`: an `httpx.Client` and an `httpx.AsyncClient` of yours to use for requests
       instead of our connections, or functions that make them; you close them. An async client serves one event
       loop, a function is called in each. Websockets take `headers`, `verify`, `proxy` and `trust_env` alone.
-    - `timeouts`: as for every client, but that `idle` is 600 s: a tool may be silent for minutes.
-    - `max_retries`: how often a request that may be repeated is tried again, with backoff.
+    - `timeouts`: see `Timeouts`, but `idle` is 600 s, as a tool may be silent for minutes.
+    - `max_retries`: how often a request that is safe to repeat is retried, with backoff.
     - `max_event_bytes`: the largest event accepted, default 16 MiB.
 
     Raises `ConfigurationError` for settings that cannot work. Thread-safe. Needs the extra `openhands`.

@@ -223,7 +223,7 @@ class Endpoints(Turns):
         return how
 
     def respond_to_confirmation(self, session_id: str, *, accept: bool, reason: str | None = None) -> None:
-        """Allow or refuse the actions that a conversation waits with; either way its run goes on.
+        """Allow or refuse the actions that a conversation waits with; in both cases its run continues.
 
         `reason` is for the agent. Read the rest of the turn from the session, when its run has ended.
         """
@@ -249,7 +249,7 @@ class Endpoints(Turns):
                         raise
 
     def attachment_url(self, attachment: ImageAttachment) -> PresignedUrl:
-        """Raises `ConfigurationError`: an agent server has no attachments."""
+        """Raise `ConfigurationError`: an agent server has no attachments."""
         raise ConfigurationError(
             f"an OpenHands agent server has no attachments; {attachment.attachment_name!r} is not one"
         )
@@ -264,11 +264,11 @@ class Endpoints(Turns):
     ) -> OpenHandsSession:
         """A session to hold: an existing one, or, with None, one that is created at the first send.
 
-        The turns of an existing session are counted before the first one that is sent here, which is one read of its
-        history. `baseline=False` leaves that out: then a stream that breaks before its answer has begun ends as
-        `TurnOutcomeUnknown`, though the session may hold the answer. If the service refuses a turn with a 409 while
-        an earlier one still runs, that one's end is waited for and the turn is sent again: within `timeouts.total`,
-        else 10 minutes, or `wait_if_busy` seconds; `wait_if_busy=False` raises `ConflictError` at once.
+        Before the first turn that you send here to an existing session, its history is read once to count its turns.
+        `baseline=False` skips that: a stream that breaks before its answer has begun then ends as
+        `TurnOutcomeUnknown`, even if the session has the answer. If an earlier turn still runs, a new one waits for it
+        to end: up to `timeouts.total`, else 10 minutes, or `wait_if_busy` seconds, but at least
+        `timeouts.first_event`. After that, it raises `ConflictError`.
         """
         check_indexes(index_ids)
         known = None if session_id is None else check_id(session_id)

@@ -27,9 +27,9 @@ TITLE_WAITS = (0.0, 0.25, 0.25, 0.5, 0.5, 1.0, 1.0, 1.5)
 class GeneratedTitle(WireModel):
     """A title and how it was made.
 
-    `origin` is "generated" where the server's own route made it (up to 1.18), "automatic" where it is the
-    one that the server gave the conversation by itself meanwhile, "asked" where the agent was asked for one, and
-    "existing" where the conversation had it already: the server does not say whether somebody chose it.
+    `origin` is "generated" if the server's own route made it (up to 1.18), "automatic" if the server made it by itself,
+    "asked" if the agent was asked for one, and "existing" if the conversation already had it: the server does not say
+    whether somebody chose it.
     """
 
     title: str

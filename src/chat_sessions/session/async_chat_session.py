@@ -141,13 +141,13 @@ class AsyncChatSession(AsyncSessionState):
         return replay(session.events)
 
     async def summary(self) -> SessionSummary:
-        """Return what the service says of the session."""
+        """Return the session's summary."""
         summary = await self.client.get_summary(self._known_id())
         self._adopt(summary, self.client)
         return summary
 
     async def set_title(self, first_message: str | None = None) -> TitledSummary:
-        """Have a title made from `first_message`, by default from the session's first prompt."""
+        """Generate a title from `first_message`, by default from the session's first prompt."""
         message = first_message or first_prompt(await self.turns())
         return await self.client.set_title(self._known_id(), first_message=message)
 

@@ -142,13 +142,13 @@ class ChatSession(SessionState):
         return replay(session.events)
 
     def summary(self) -> SessionSummary:
-        """Return what the service says of the session."""
+        """Return the session's summary."""
         summary = self.client.get_summary(self._known_id())
         self._adopt(summary, self.client)
         return summary
 
     def set_title(self, first_message: str | None = None) -> TitledSummary:
-        """Have a title made from `first_message`, by default from the session's first prompt."""
+        """Generate a title from `first_message`, by default from the session's first prompt."""
         message = first_message or first_prompt(self.turns())
         return self.client.set_title(self._known_id(), first_message=message)
 

@@ -23,11 +23,11 @@ _LONGEST = 2_000_000
 class Timeouts:
     """Deadlines in seconds, up to 2,000,000 (23 days); None means no deadline.
 
-    `connect`: until the connection stands. `first_event`: from sending the prompt to the first
+    `connect`: until the connection is open. `first_event`: from sending the prompt to the first
     event. `idle`: between two events. `total`: for the whole turn, None because a healthy agent
     may take as long as it likes. `recovery`: how long a broken turn is looked up in its session,
-    waiting for a running one included; 0 turns the look-up off. A plain request that is no turn
-    is given `first_event` to answer.
+    waiting for a running one included; 0 turns the look-up off. Any other request has
+    `first_event` to answer.
     """
 
     connect: float | None = 5.0

@@ -34,7 +34,7 @@ __all__ = ["TurnStream"]
 class TurnStream(TurnState):
     """The events of one turn, as they come.
 
-    Use it with `async with`: leaving the block closes the socket at once. The prompt is sent on entering
+    Use it as a context manager: leaving the block closes the socket at once. The prompt is sent on entering
     (or at the first event, without a block). Iterating yields events until the turn's `Stop`; to
     print the answer it is enough to print each `TextDelta`, whether the service sends deltas, whole texts
     or both. Then raises `TurnFailed` if the stop says so. A stream that breaks is looked up in its

@@ -25,7 +25,7 @@ __all__ = ["AsyncOpenHandsSession"]
 class AsyncOpenHandsSession(AsyncTwinnedSession, AsyncChatSession):
     """A conversation of an agent server, made by a client's `session()`.
 
-    Each of its own methods is the client's of the same name, for this conversation.
+    Its own methods are the client's methods of the same name, for this conversation.
     """
 
     @property
@@ -33,11 +33,11 @@ class AsyncOpenHandsSession(AsyncTwinnedSession, AsyncChatSession):
         return cast("AsyncConversations", self.client)
 
     async def run(self) -> None:
-        """Let the agent go on. See `AsyncOpenHandsChat.run`."""
+        """Let the agent continue. See `AsyncOpenHandsChat.run`."""
         await self._chat.run(self._known_id())
 
     async def pause(self) -> None:
-        """Have the agent stop after the model's call that is under way. See `AsyncOpenHandsChat.pause`."""
+        """Stop the agent after the current model call. See `AsyncOpenHandsChat.pause`."""
         await self._chat.pause(self._known_id())
 
     async def interrupt(self) -> Interruption:
@@ -53,7 +53,7 @@ class AsyncOpenHandsSession(AsyncTwinnedSession, AsyncChatSession):
         await self._chat.respond_to_confirmation(self._known_id(), accept=accept, reason=reason)
 
     async def set_confirmation_policy(self, policy: Mapping[str, JsonValue] | str) -> None:
-        """Say which actions wait to be allowed, from now on. See `AsyncOpenHandsChat.set_confirmation_policy`.
+        """Choose which actions wait for permission from now on. See `AsyncOpenHandsChat.set_confirmation_policy`.
 
         Creates the conversation if it does not exist yet.
         """
@@ -67,7 +67,7 @@ class AsyncOpenHandsSession(AsyncTwinnedSession, AsyncChatSession):
         await self._chat.update_secrets(await self.create(), secrets)
 
     async def set_tags(self, tags: Mapping[str, str]) -> None:
-        """Set the tags, in place of those that it has. See `AsyncOpenHandsChat.set_tags`.
+        """Replace the tags. See `AsyncOpenHandsChat.set_tags`.
 
         Creates the conversation if it does not exist yet.
         """

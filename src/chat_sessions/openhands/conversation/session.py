@@ -26,7 +26,7 @@ __all__ = ["OpenHandsSession"]
 class OpenHandsSession(TwinnedSession, ChatSession):
     """A conversation of an agent server, made by a client's `session()`.
 
-    Each of its own methods is the client's of the same name, for this conversation.
+    Its own methods are the client's methods of the same name, for this conversation.
     """
 
     @property
@@ -34,11 +34,11 @@ class OpenHandsSession(TwinnedSession, ChatSession):
         return cast("Conversations", self.client)
 
     def run(self) -> None:
-        """Let the agent go on. See `OpenHandsChat.run`."""
+        """Let the agent continue. See `OpenHandsChat.run`."""
         self._chat.run(self._known_id())
 
     def pause(self) -> None:
-        """Have the agent stop after the model's call that is under way. See `OpenHandsChat.pause`."""
+        """Stop the agent after the current model call. See `OpenHandsChat.pause`."""
         self._chat.pause(self._known_id())
 
     def interrupt(self) -> Interruption:
@@ -54,7 +54,7 @@ class OpenHandsSession(TwinnedSession, ChatSession):
         self._chat.respond_to_confirmation(self._known_id(), accept=accept, reason=reason)
 
     def set_confirmation_policy(self, policy: Mapping[str, JsonValue] | str) -> None:
-        """Say which actions wait to be allowed, from now on. See `OpenHandsChat.set_confirmation_policy`.
+        """Choose which actions wait for permission from now on. See `OpenHandsChat.set_confirmation_policy`.
 
         Creates the conversation if it does not exist yet.
         """
@@ -68,7 +68,7 @@ class OpenHandsSession(TwinnedSession, ChatSession):
         self._chat.update_secrets(self.create(), secrets)
 
     def set_tags(self, tags: Mapping[str, str]) -> None:
-        """Set the tags, in place of those that it has. See `OpenHandsChat.set_tags`.
+        """Replace the tags. See `OpenHandsChat.set_tags`.
 
         Creates the conversation if it does not exist yet.
         """
