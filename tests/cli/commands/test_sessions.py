@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import html
+import json
 import re
 
 from chat_sessions.core.events import Stop, TextDelta
@@ -52,6 +54,18 @@ def test_a_list_as_json_counts_turns_as_the_page_does_and_not_rounds_of_the_agen
         (listed,) = command("sessions", "list", "--json").json
         assert listed["turn_count"] == expected
         command("ask", "And in Q4?", "-s", session_id)
+
+
+def test_an_export_has_the_tool_runs_with_arguments_and_results_in_every_format(command: Commands) -> None:
+    command("ask", MARGIN, "-i", str(DOCUMENTS))
+    (turn,) = json.loads(command("sessions", "export", "last", "-f", "json").out)["turns"]
+    assert [run["name"] for run in turn["tool_runs"]] == ["retrieve", "read"]
+    for as_format, heading in ("markdown", "**Tool run `{}`** (completed)"), ("html", "<code>{}</code>"):
+        exported = html.unescape(command("sessions", "export", "last", "-f", as_format).out)
+        for run in turn["tool_runs"]:
+            assert heading.format(run["name"]) in exported
+            assert f'"{next(iter(run["arguments"]))}": ' in exported
+            assert f'"{next(iter(run["result"]))}": ' in exported
 
 
 def test_of_several_sessions_none_is_deleted_if_one_is_unknown(command: Commands, serving: Serving) -> None:
