@@ -22,7 +22,6 @@ from chat_sessions.core.arguments import checked_fields
 from chat_sessions.core.errors import ConfigurationError
 from chat_sessions.http.secrets import Concealed
 from chat_sessions.langchain.content import Output, default_model_name
-from chat_sessions.langchain.default_client import DEFAULT_SERVICE
 from chat_sessions.langchain.input.arguments import (
     ModelArguments,
     is_schema,
@@ -32,6 +31,7 @@ from chat_sessions.langchain.input.arguments import (
     refuse_tools,
 )
 from chat_sessions.langchain.input.call import Call, messages_of, run_configs
+from chat_sessions.langchain.input.default_client import DEFAULT_SERVICE
 from chat_sessions.langchain.input.prompt import PriorPolicy, SystemPolicy
 from chat_sessions.langchain.input.retry import MessageRetry
 from chat_sessions.langchain.input.sessions import Sessions
@@ -59,8 +59,8 @@ class SessionChatModel(TokenEstimates, BaseChatModel):
     chain = prompt | model | StrOutputParser()
     ```
 
-    The answer is an `AIMessage`: text, reasoning, and a `server_tool_call` and `server_tool_result`
-    block for each tool that ran. Its `response_metadata` has the `session_id`, the `sources` and the
+    The answer is an `AIMessage` whose `content` is its text; its `content_blocks` are text, reasoning, and a
+    `server_tool_call` and `server_tool_result` for each tool that ran. Its `response_metadata` has the `session_id`, the `sources` and the
     `usage`; its `usage_metadata` has the token counts if the service reports both. With `trace_tools` each tool is also
     a tool run below the model's run, which tracers, `astream_events` and LangGraph show. They are never `tool_calls`,
     as they have run already.
@@ -117,7 +117,7 @@ class SessionChatModel(TokenEstimates, BaseChatModel):
     """The name in traces and usage counts; None: the service's name with "-chat"."""
 
     output: Output = "blocks"
-    """What `content` holds: "blocks" of text, reasoning and tools, or "text" alone, always as a `str`.
+    """What a message holds: "blocks" of text, reasoning and tools in `content_blocks`, or "text" alone.
 
     With "text", the `sources` in `response_metadata` also have the text of their passages.
     """

@@ -2,6 +2,8 @@
 
 Each block has an `index` of its own. Without one, LangChain merges neighbours of the same kind: two tool results
 become one with `status="successsuccess"`.
+
+In version v1 `content` is the list of blocks. Otherwise it is the text, and the rest is beside it (`blocks.py`).
 """
 
 from __future__ import annotations
@@ -19,9 +21,9 @@ from chat_sessions.core.events import Text, TextDelta, Thinking, ThinkingDelta
 from chat_sessions.core.models import ImageAttachment, Usage
 from chat_sessions.core.sources import Source
 from chat_sessions.core.turn import RunBegan, RunEnded, Turn, Update, gap
+from chat_sessions.langchain.blocks import Block, beside, put_beside, translate
 
 __all__ = [
-    "Block",
     "BlockWriter",
     "Content",
     "MessageForm",
@@ -37,10 +39,9 @@ __all__ = [
     "whole_sources",
 ]
 
-Block: TypeAlias = dict[str, Any]
 Content: TypeAlias = str | list[str | dict[str, Any]]
 Output: TypeAlias = Literal["blocks", "text"]
-"""What content holds: text, reasoning and tools, or text alone."""
+"""What a message holds: text, reasoning and tools, or text alone."""
 
 # Tuples, as each token is asked for: a union would be built each time.
 _TEXT = (TextDelta, Text)
@@ -61,6 +62,9 @@ class BlockWriter:
         self._kind: str | None = None
         # The last piece of each kind, to keep what comes after a tool apart from it.
         self._last: dict[str, str] = {}
+        # How much there is of each kind, and where its segment began.
+        self._written = {"text": 0, "reasoning": 0}
+        self._began = {"text": 0, "reasoning": 0}
 
     def block(self, update: Update) -> Block | None:
         """Return the block that this update adds or continues; None if it adds nothing to a message."""
@@ -99,9 +103,15 @@ class BlockWriter:
         if self._kind != kind:
             self._index += 1
             self._kind = kind
+            self._began[kind] = self._written[kind]
             piece = gap(self._last.get(kind, ""), piece) + piece
         self._last[kind] = piece
+        self._written[kind] += len(piece)
         return piece
+
+    def beside(self, block: Block) -> dict[str, Any]:
+        """Return the block that was made last as `additional_kwargs`, for a message whose content is text."""
+        return beside(block, at=self._written["text"], start=self._began["reasoning"])
 
     def _running(self, kind: str, piece: str) -> Block:
         piece = self.piece(kind, piece)
@@ -160,38 +170,66 @@ class MessageForm:
     output: Output = "blocks"
     message_id: str | None = None
 
+    def __post_init__(self) -> None:
+        """Register the translator of a service that is not registered yet."""
+        translate(self.service)
+
     @property
     def is_v1(self) -> bool:
         """Whether content is always a list of blocks, and the message says so."""
         return self.output_version == "v1" and self.output == "blocks"
 
-    def content(self, updates: Iterable[Update]) -> Content:
-        """Return the whole answer: a list of blocks, or a `str` if it is text alone and the version is not v1."""
+    def body(self, updates: Iterable[Update]) -> dict[str, Any]:
+        """Return the whole answer as the fields of a message: its content, and what is beside it."""
         writer = BlockWriter()
         blocks: list[Block] = []
+        text: list[str] = []
+        told: list[dict[str, Any]] = []
         for update in updates:
             block = self.shown(writer.block(update))
             if block is None:
                 continue
-            if blocks and blocks[-1]["index"] == block["index"]:
-                blocks[-1][block["type"]] += block[block["type"]]
+            if self.is_v1:
+                if blocks and blocks[-1]["index"] == block["index"]:
+                    blocks[-1][block["type"]] += block[block["type"]]
+                else:
+                    blocks.append(block)
+            elif block["type"] == "text":
+                text.append(block["text"])
             else:
-                blocks.append(block)
-        if not self.is_v1 and all(block["type"] == "text" for block in blocks):
-            return "".join(block["text"] for block in blocks)
-        return list(blocks)
+                told.append(writer.beside(block))
+        if self.is_v1:
+            return {"content": blocks}
+        return {"content": "".join(text), "additional_kwargs": put_beside(told)}
 
     def shown(self, block: Block | None) -> Block | None:
-        """Return the block if it belongs in the content, else None."""
+        """Return the block if it belongs in the message, else None."""
         return None if block is None or (self.output == "text" and block["type"] != "text") else block
 
-    def piece(self, block: Block) -> Content:
-        """Return one block as the content of a chunk: text is a `str` unless the version is v1."""
-        return block["text"] if block["type"] == "text" and not self.is_v1 else [block]
+    def piece(self, block: Block, writer: BlockWriter) -> dict[str, Any]:
+        """Return the block that the writer made last as the fields of a chunk."""
+        if self.is_v1:
+            return {"content": [block]}
+        if block["type"] == "text":
+            return {"content": block["text"]}
+        # Without the provider no translator is asked for the blocks of this chunk.
+        return {
+            "content": "",
+            "additional_kwargs": writer.beside(block),
+            "response_metadata": {"model_provider": self.service},
+        }
 
-    def chunk(self, content: Content) -> AIMessageChunk:
-        """Return a piece of the content as a chunk of the message."""
-        return AIMessageChunk(content=content, id=self.message_id, response_metadata=self._version())
+    def chunk(self, content: Content = "", **fields: Any) -> AIMessageChunk:
+        """Return a piece of the answer as a chunk of the message."""
+        return AIMessageChunk(
+            **{
+                "content": content,
+                "additional_kwargs": {},
+                "id": self.message_id,
+                "response_metadata": self._version(),
+                **fields,
+            }
+        )
 
     def last_chunk(self, turn: Turn, session_id: str | None) -> AIMessageChunk:
         """Return the chunk that ends the message: usage and metadata, no content."""
@@ -206,7 +244,7 @@ class MessageForm:
     def message(self, turn: Turn, session_id: str | None) -> AIMessage:
         """Return the turn as one message; a turn that failed or is still running, as far as it got."""
         return AIMessage(
-            content=self.content(turn.updates),
+            **self.body(turn.updates),
             id=self.message_id,
             usage_metadata=usage_metadata(turn.usage),
             response_metadata=self.metadata(turn, session_id),
@@ -215,7 +253,7 @@ class MessageForm:
     def metadata(self, turn: Turn, session_id: str | None) -> dict[str, Any]:
         """Return the turn's metadata; `duration_ms` is in milliseconds.
 
-        `sources` name the passages behind the answer. Their text is in the tool results, and only where the content
+        `sources` name the passages behind the answer. Their text is in the tool results, and only where the message
         leaves those out (`output="text"`) in the sources too, with the screenshots of the results as
         `image_attachments`. The usage is not under `usage`, where tracers look for the counts of another service.
         """

@@ -18,7 +18,7 @@ from chat_sessions.core.events import Event
 from chat_sessions.core.models import JobMetadata, SessionSummary
 from chat_sessions.langchain.chat_model import SessionChatModel
 from chat_sessions.langchain.content import usage_metadata
-from chat_sessions.langchain.default_client import client_or_default
+from chat_sessions.langchain.input.default_client import client_or_default
 from chat_sessions.langchain.messages import events_to_messages
 from chat_sessions.session import Backend
 

@@ -11,7 +11,7 @@ from langchain_core.chat_history import BaseChatMessageHistory
 from langchain_core.messages import BaseMessage
 
 from chat_sessions.core.errors import UnsupportedError
-from chat_sessions.langchain.default_client import client_or_default
+from chat_sessions.langchain.input.default_client import client_or_default
 from chat_sessions.langchain.messages import events_to_messages
 from chat_sessions.session import Backend
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import Any, cast
 
 from langchain_core.documents import Document
@@ -14,6 +14,7 @@ from chat_sessions.core.events import Event
 from chat_sessions.core.models import ImageAttachment, PresignedUrl
 from chat_sessions.core.sources import Source, distinct, sources_in
 from chat_sessions.core.turn import replay
+from chat_sessions.langchain.blocks import blocks_in, without_blocks
 from chat_sessions.langchain.content import (
     MessageForm,
     Output,
@@ -24,7 +25,7 @@ from chat_sessions.langchain.content import (
     source_of,
     whole_sources,
 )
-from chat_sessions.langchain.default_client import DEFAULT_SERVICE
+from chat_sessions.langchain.input.default_client import DEFAULT_SERVICE
 from chat_sessions.langchain.input.images import image_block
 from chat_sessions.session import Backend
 
@@ -61,16 +62,17 @@ def events_to_messages(
 
 
 def text_message(message: AIMessage) -> AIMessage:
-    """Return a copy of an answer whose content is its text, as a `str`.
+    """Return a copy of an answer that is its text alone, a `str`, without reasoning and tools.
 
-    Use it for the history of another model: most services refuse the reasoning and tools of others. Metadata and id are
+    Use it for another model that refuses the blocks of version v1, and to keep less in a history. Metadata and id are
     those of the answer; the metadata also get the text of the sources, so that `source_documents` and `image_blocks`
     work on the copy. Images that came with tool results are left out.
     """
     metadata = {key: value for key, value in message.response_metadata.items() if key != "output_version"}
     if _has_results(message):
         metadata |= whole_sources(_sources(message), _attachments(message))
-    return message.model_copy(update={"content": str(message.text), "response_metadata": metadata})
+    kept = {"additional_kwargs": without_blocks(message), "response_metadata": metadata}
+    return message.model_copy(update={"content": str(message.text), **kept})
 
 
 def source_documents(message: BaseMessage) -> list[Document]:
@@ -89,7 +91,7 @@ def _sources(message: BaseMessage) -> tuple[Source, ...]:
         return tuple(source_of(told) for told in _told(message, "sources"))
     found: list[Source] = []
     arguments: dict[str, dict[str, JsonValue]] = {}
-    for block in _blocks(message):
+    for block in blocks_in(message):
         if block.get("type") == "server_tool_call":
             arguments[str(block.get("id"))] = block.get("args") or {}
         elif block.get("type") == "server_tool_result":
@@ -120,7 +122,7 @@ async def aimage_blocks(message: BaseMessage, client: Backend) -> list[dict[str,
 def _given_images(message: BaseMessage) -> list[dict[str, Any]]:
     """Return the images that came with tool results."""
     shown: list[dict[str, Any]] = []
-    for block in _blocks(message):
+    for block in blocks_in(message):
         if block.get("type") == "server_tool_result":
             extras: dict[str, Any] = block.get("extras") or {}
             urls: list[str] = extras.get("image_urls") or []
@@ -128,14 +130,9 @@ def _given_images(message: BaseMessage) -> list[dict[str, Any]]:
     return shown
 
 
-def _blocks(message: BaseMessage) -> Iterator[dict[str, Any]]:
-    content = cast("str | list[str | dict[str, Any]]", message.content)
-    return (block for block in content if isinstance(block, dict))
-
-
 def _has_results(message: BaseMessage) -> bool:
     """Whether the message holds tool results: one that is text only does not."""
-    return any(block.get("type") == "server_tool_result" for block in _blocks(message))
+    return any(block.get("type") == "server_tool_result" for block in blocks_in(message))
 
 
 def _told(message: BaseMessage, name: str) -> list[dict[str, Any]]:
@@ -150,7 +147,7 @@ def _attachments(message: BaseMessage) -> list[ImageAttachment]:
     if not _has_results(message):
         told = map(attachment, _told(message, "image_attachments"))
         return distinct_images([*(source.image for source in _sources(message)), *told])
-    results = [block for block in _blocks(message) if block.get("type") == "server_tool_result"]
+    results = [block for block in blocks_in(message) if block.get("type") == "server_tool_result"]
     return distinct_images(
         image
         for block in results

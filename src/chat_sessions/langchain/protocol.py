@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, cast
 
 from chat_sessions.core.events import Stop, Text, Thinking
 from chat_sessions.core.turn import Turn, Update
-from chat_sessions.langchain.content import Block, BlockWriter, MessageForm, finish_fields, usage_metadata
+from chat_sessions.langchain.blocks import Block
+from chat_sessions.langchain.content import BlockWriter, MessageForm, finish_fields, usage_metadata
 
 if TYPE_CHECKING:
     from langchain_protocol.protocol import MessagesData

@@ -27,7 +27,7 @@ def test_a_live_turn_gives_the_message_that_its_history_gives(turn: Told, form: 
         for update in fold.updates(event):
             block = None if isinstance(update, Text | Thinking) else writer.block(update)
             if block is not None:
-                chunks.append(form.chunk(form.piece(block)))
+                chunks.append(form.chunk(**form.piece(block, writer)))
     chunks.append(form.last_chunk(fold.turn, "ses-1"))
     live = form.message(fold.turn, "ses-1")
     (_, replayed) = events_to_messages(
@@ -94,9 +94,17 @@ async def test_each_async_chunk_comes_before_the_service_writes_the_next_event(s
 
 @pytest.mark.checklist(2)
 def test_a_text_delta_is_a_plain_string_token(stage: Stage) -> None:
-    contents = [chunk.content for chunk in stage.model().stream("q")]
-    assert contents[-3:] == ["Hello ", "world", ""]
-    assert all(isinstance(content, list) for content in contents[:-3])
+    chunks = list(stage.model().stream("q"))
+    assert [chunk.content for chunk in chunks] == ["", "", "", "", "", "", "Hello ", "world", ""]
+    assert [chunk.additional_kwargs for chunk in chunks[-3:]] == [{}, {}, {}]
+
+
+@pytest.mark.checklist(2)
+def test_each_chunk_has_its_own_blocks_beside_its_content(stage: Stage) -> None:
+    found = [chunk.content_blocks for chunk in stage.model().stream("q")]
+    in_v1 = [chunk.content_blocks for chunk in stage.model(output_version="v1").stream("q")]
+    assert found[:6] == in_v1[:6]
+    assert found[6:] == [[{"type": "text", "text": "Hello "}], [{"type": "text", "text": "world"}], []]
 
 
 @pytest.mark.checklist(3)

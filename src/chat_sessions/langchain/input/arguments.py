@@ -15,7 +15,7 @@ from chat_sessions.core.arguments import refuse_unknown
 from chat_sessions.core.errors import ConfigurationError, UnsupportedError
 from chat_sessions.http.secrets import Concealed
 from chat_sessions.langchain.content import Output
-from chat_sessions.langchain.default_client import client_or_default, load_default_client
+from chat_sessions.langchain.input.default_client import client_or_default, load_default_client
 from chat_sessions.langchain.input.prompt import PriorPolicy, SystemPolicy, warn_of_input
 from chat_sessions.session import Backend, ChatSession, Timeouts
 from chat_sessions.session.busy import check_wait

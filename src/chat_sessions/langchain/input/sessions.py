@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from langchain_core.messages import BaseMessage
 
-from chat_sessions.langchain.default_client import client_or_default
+from chat_sessions.langchain.input.default_client import client_or_default
 from chat_sessions.session import Backend, ChatSession
 
 __all__ = ["Place", "Record", "Sessions"]

@@ -52,7 +52,6 @@ class AsyncModelRun:
             await self._run.on_llm_error(error, response=LLMResult(generations=[]))
             raise
         await self._start(self._opening.session_id)
-        self._is_v1 = self._is_v1 or self.wants_protocol_events
         run = self._run if call.model.trace_tools else None
         self.turn = AsyncLiveTurn(self._opening.stream, run, call.form(self._run.run_id, is_v1=self._is_v1))
         return self

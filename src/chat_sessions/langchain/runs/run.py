@@ -53,7 +53,6 @@ class ModelRun:
             self._run.on_llm_error(error, response=LLMResult(generations=[]))
             raise
         self._start(self._opening.session_id)
-        self._is_v1 = self._is_v1 or self.wants_protocol_events
         run = self._run if call.model.trace_tools else None
         self.turn = LiveTurn(self._opening.stream, run, call.form(self._run.run_id, is_v1=self._is_v1))
         return self

@@ -119,7 +119,7 @@ class LiveTurn:
         if isinstance(update, Stop):
             return self._form.last_chunk(self.turn, self._stream.session_id)
         block = self._form.shown(self._blocks.block(update))
-        return None if block is None else self._chunks.cast(content=self._form.piece(block))
+        return None if block is None else self._chunks.cast(**self._form.piece(block, self._blocks))
 
     def protocol_events(self, update: Update | None) -> Iterable[MessagesData]:
         """Return what this update adds as content-block protocol events; for None, the message's beginning."""

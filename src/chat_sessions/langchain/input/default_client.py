@@ -1,4 +1,4 @@
-"""The default client: the only place in this adapter that names a service."""
+"""The default client: the only place in this adapter that names services."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from typing import Any
 
 from chat_sessions.session import Backend
 
-__all__ = ["DEFAULT_SERVICE", "client_or_default", "load_default_client"]
+__all__ = ["DEFAULT_SERVICE", "SERVICES", "client_or_default", "load_default_client"]
 
 DEFAULT_SERVICE = "llama_cloud"
+SERVICES = (DEFAULT_SERVICE, "openhands")
 
 
 def client_or_default(client: Backend | None, **settings: Any) -> Backend:
