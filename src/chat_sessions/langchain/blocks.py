@@ -1,9 +1,11 @@
 """Thoughts and tools beside the text of a message, and its content blocks.
 
 Other models post the blocks of a content list as they are, and their services refuse them. So `content` is the text,
-and `additional_kwargs` has the rest, as JSON: thoughts under `reasoning_content`, where LangChain has those of other
-services, and under `session_blocks` the tools and the places of the thoughts. Other models ignore these keys, or their
-services know them. `content_blocks` puts all of it in order, through LangChain's translators.
+and the rest is in `additional_kwargs` under a key that no other model knows, as JSON. `content_blocks` puts all of it
+in order, through LangChain's translators.
+
+Chunks have their thoughts under `reasoning_content` too, where user interfaces look for those of other services. Whole
+messages don't: some models would post them as thoughts of their own.
 """
 
 from __future__ import annotations
@@ -24,26 +26,24 @@ Block: TypeAlias = dict[str, Any]
 _THOUGHTS, _BLOCKS = "reasoning_content", "session_blocks"
 
 
-def beside(block: Block, *, at: int, start: int) -> dict[str, Any]:
-    """Return a block of thoughts or of a tool as `additional_kwargs`, which LangChain adds up as it does blocks.
+def beside(block: Block, *, at: int) -> dict[str, Any]:
+    """Return a block of thoughts or of a tool as the `additional_kwargs` of a chunk; LangChain adds them up.
 
-    `at` is the number of characters of text before it, `start` that of thoughts before its segment.
+    `at` is the number of characters of text before the block.
     """
-    if block["type"] != "reasoning":
-        return {_BLOCKS: [{**block, "at": at}]}
-    place = {"type": "reasoning", "index": block["index"], "at": at, "start": start}
-    return {_THOUGHTS: block["reasoning"], _BLOCKS: [place]}
+    thoughts = {_THOUGHTS: block["reasoning"]} if block["type"] == "reasoning" else {}
+    return {**thoughts, _BLOCKS: [{**block, "at": at}]}
 
 
 def put_beside(told: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
-    """Return the sum of these, which is that of their chunks."""
-    thoughts = ""
-    blocks: dict[int, Block] = {}
-    for each in told:
-        thoughts += each.get(_THOUGHTS, "")
-        blocks |= {block["index"]: block for block in each[_BLOCKS]}
-    found = {_THOUGHTS: thoughts, _BLOCKS: [*blocks.values()]}
-    return {key: value for key, value in found.items() if value}
+    """Return the `additional_kwargs` of the whole message from those of its chunks."""
+    blocks: list[Block] = []
+    for block in (block for each in told for block in each[_BLOCKS]):
+        if blocks and blocks[-1]["index"] == block["index"]:
+            blocks[-1]["reasoning"] += block["reasoning"]
+        else:
+            blocks.append(block)
+    return {_BLOCKS: blocks} if blocks else {}
 
 
 def blocks_in(message: BaseMessage) -> list[Block]:
@@ -75,21 +75,14 @@ def _content_blocks(message: AIMessage) -> list[ContentBlock]:
 
 def _ordered(text: str, told: Mapping[str, Any]) -> list[Block]:
     """Return text and what is beside it, in order; nothing if there is nothing beside it."""
-    places: list[Block] = [place for place in told.get(_BLOCKS) or () if isinstance(place, dict)]
-    thoughts = str(told.get(_THOUGHTS) or "")
-    # A single chunk has its own thoughts alone.
-    starts = [place.get("start", 0) for place in places if place.get("type") == "reasoning"]
-    cuts = [*(start - starts[0] for start in starts), len(thoughts)]
     found: list[Block] = []
     done = 0
-    for place in places:
-        block = {key: value for key, value in place.items() if key not in ("at", "start")}
-        if said := text[done : (done := max(done, place.get("at", 0)))]:
+    for placed in (placed for placed in told.get(_BLOCKS) or () if isinstance(placed, dict)):
+        block = {key: value for key, value in placed.items() if key != "at"}
+        if said := text[done : (done := max(done, placed.get("at", 0)))]:
             found.append({"type": "text", "text": said, "index": block.get("index", 0) - 1})
-        if block.get("type") == "reasoning":
-            block["reasoning"] = thoughts[cuts.pop(0) : cuts[0]]
         found.append(block)
-    if places and text[done:]:
+    if found and text[done:]:
         found.append({"type": "text", "text": text[done:], "index": found[-1].get("index", 0) + 1})
     return found
 

@@ -59,11 +59,11 @@ class SessionChatModel(TokenEstimates, BaseChatModel):
     chain = prompt | model | StrOutputParser()
     ```
 
-    The answer is an `AIMessage` whose `content` is its text; its `content_blocks` are text, reasoning, and a
-    `server_tool_call` and `server_tool_result` for each tool that ran. Its `response_metadata` has the `session_id`, the `sources` and the
-    `usage`; its `usage_metadata` has the token counts if the service reports both. With `trace_tools` each tool is also
-    a tool run below the model's run, which tracers, `astream_events` and LangGraph show. They are never `tool_calls`,
-    as they have run already.
+    The answer is an `AIMessage` whose `content` is its text. Its `content_blocks` are text, reasoning, and a
+    `server_tool_call` and `server_tool_result` for each tool that ran. Its `response_metadata` has the `session_id`,
+    the `sources` and the `turn_usage`; its `usage_metadata` has the token counts if the service reports both. With
+    `trace_tools` each tool is also a tool run below the model's run, which tracers, `astream_events` and LangGraph
+    show. They are never `tool_calls`, as they have run already.
 
     Which session a turn runs in: the call's `session_id=`, else `configurable.session_id` of the
     config, else the `session_id` (or `session`) of the model, else, with `session_from_messages`, the

@@ -62,9 +62,7 @@ class BlockWriter:
         self._kind: str | None = None
         # The last piece of each kind, to keep what comes after a tool apart from it.
         self._last: dict[str, str] = {}
-        # How much there is of each kind, and where its segment began.
-        self._written = {"text": 0, "reasoning": 0}
-        self._began = {"text": 0, "reasoning": 0}
+        self._characters = 0
 
     def block(self, update: Update) -> Block | None:
         """Return the block that this update adds or continues; None if it adds nothing to a message."""
@@ -103,15 +101,15 @@ class BlockWriter:
         if self._kind != kind:
             self._index += 1
             self._kind = kind
-            self._began[kind] = self._written[kind]
             piece = gap(self._last.get(kind, ""), piece) + piece
         self._last[kind] = piece
-        self._written[kind] += len(piece)
+        if kind == "text":
+            self._characters += len(piece)
         return piece
 
     def beside(self, block: Block) -> dict[str, Any]:
         """Return the block that was made last as `additional_kwargs`, for a message whose content is text."""
-        return beside(block, at=self._written["text"], start=self._began["reasoning"])
+        return beside(block, at=self._characters)
 
     def _running(self, kind: str, piece: str) -> Block:
         piece = self.piece(kind, piece)

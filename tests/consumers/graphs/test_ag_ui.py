@@ -48,22 +48,23 @@ async def test_a_run_streams_the_thought_the_words_and_the_tool_and_counts_the_t
     assert (usage.provider, usage.input_tokens, usage.output_tokens) == ("llama_cloud", 120, 34)
 
 
-async def test_with_text_output_the_last_snapshot_keeps_the_whole_answer(service: Service) -> None:
-    snapshot = _of(await _events(_agent(service, output="text")), EventType.MESSAGES_SNAPSHOT)[-1]
+@pytest.mark.parametrize("output", ["blocks", "text"])
+async def test_the_last_snapshot_keeps_the_whole_answer(output: str, service: Service) -> None:
+    snapshot = _of(await _events(_agent(service, output=output)), EventType.MESSAGES_SNAPSHOT)[-1]
     assert [(message.role, message.content) for message in snapshot.messages] == [
         ("user", "How was Q3?"),
         ("assistant", ANSWER),
     ]
 
 
-async def test_without_it_the_last_snapshot_keeps_the_first_segment_only(service: Service) -> None:
-    """ag-ui-langgraph takes the first text block of a message; the page says to use `output="text"`."""
-    snapshot = _of(await _events(_agent(service)), EventType.MESSAGES_SNAPSHOT)[-1]
+async def test_in_v1_the_last_snapshot_keeps_the_first_segment_only(service: Service) -> None:
+    """ag-ui-langgraph takes the first text block of a message, as the page says."""
+    snapshot = _of(await _events(_agent(service, output_version="v1")), EventType.MESSAGES_SNAPSHOT)[-1]
     assert [message.content for message in snapshot.messages if message.role == "assistant"] == ["Let me look."]
 
 
 async def test_a_second_run_of_the_thread_continues_the_session(service: Service) -> None:
-    agent = _agent(service, output="text")
+    agent = _agent(service)
     snapshot = _of(await _events(agent), EventType.MESSAGES_SNAPSHOT)[-1]
     more = UserMessage(id="user-2", role="user", content="And Q4?")
     await _events(agent, run_id="again", messages=[*snapshot.messages, more])

@@ -14,7 +14,7 @@ import pytest
 from langgraph_sdk import get_sync_client
 
 from tests.consumers.ports import free_port, wait_until_open
-from tests.consumers.service import ANSWER, QUERY, Service
+from tests.consumers.service import ANSWER, QUERY, THOUGHT, Service
 
 pytestmark = pytest.mark.heavy
 
@@ -68,15 +68,15 @@ def test_two_runs_of_a_thread_stream_the_answer_and_share_a_session(client: Any,
         given = {"messages": [{"role": "user", "content": question}]}
         parts = list(client.runs.stream(thread, "ask", input=given, stream_mode=["messages-tuple", "values"]))
         assert [part.data for part in parts if part.event == "error"] == []
-        pieces = [part.data[0]["content"] for part in parts if part.event == "messages"]
-        blocks = [block for piece in pieces if isinstance(piece, list) for block in piece]
-        strings = [piece for piece in pieces if isinstance(piece, str)]
+        pieces = [part.data[0] for part in parts if part.event == "messages"]
+        blocks = [block for piece in pieces for block in piece["additional_kwargs"].get("session_blocks", [])]
         assert [block["name"] for block in blocks if block["type"] == "server_tool_call"] == ["search"]
         assert {"query": QUERY} in [block.get("args") for block in blocks]
-        assert "".join(strings) == ANSWER
+        assert "".join(piece["additional_kwargs"].get("reasoning_content", "") for piece in pieces) == THOUGHT
+        assert "".join(piece["content"] for piece in pieces) == ANSWER
         state = next(part.data for part in reversed(parts) if part.event == "values")
         answer = state["messages"][-1]
-        assert "".join(block["text"] for block in answer["content"] if block["type"] == "text") == ANSWER
+        assert answer["content"] == ANSWER
         assert answer["usage_metadata"]["input_tokens"] == 120
         assert state["session_id"] == service.session_id
     assert service.prompts == ["How was Q3?", "And Q4?"]

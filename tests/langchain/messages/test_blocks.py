@@ -86,9 +86,11 @@ def test_an_answer_of_text_alone_has_nothing_beside_it(stage: Stage) -> None:
     assert (told.content, told.additional_kwargs) == (WORDS, {})
 
 
-def test_thoughts_are_where_other_services_have_them(stage: Stage) -> None:
-    answer = stage.play(*APART).model().invoke("q")
-    assert answer.additional_kwargs["reasoning_content"] == "Where?\n\nThere."
+def test_user_interfaces_see_thoughts_in_chunks_and_other_models_none_in_a_message(stage: Stage) -> None:
+    model = stage.play(*APART).model()
+    shown = [chunk.additional_kwargs.get("reasoning_content") for chunk in model.stream("q")]
+    assert [thought for thought in shown if thought] == ["Where?", "\n\nThere."]
+    assert list(model.invoke("q").additional_kwargs) == ["session_blocks"]
 
 
 def test_a_text_that_was_changed_keeps_all_its_words_among_the_blocks(stage: Stage) -> None:

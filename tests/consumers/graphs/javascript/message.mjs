@@ -7,6 +7,7 @@ console.log(
     kind: message.constructor.name,
     text: message.text,
     blocks: message.contentBlocks,
+    beside: message.additional_kwargs,
     usage: message.usage_metadata,
     session: message.response_metadata.session_id,
     sources: message.response_metadata.sources,
