@@ -14,10 +14,7 @@ from langgraph.checkpoint.memory import InMemorySaver
 
 from chat_sessions.langchain import SessionChatModel
 
-# As text: the adapter's snapshots keep only the first block of a message.
-model = SessionChatModel(
-    index_ids=[os.environ.get("LLAMA_CLOUD_INDEX_ID", "idx-docs")], session_from_messages=True, output="text"
-)
+model = SessionChatModel(index_ids=[os.environ.get("LLAMA_CLOUD_INDEX_ID", "idx-docs")], session_from_messages=True)
 graph = create_agent(model, tools=[], checkpointer=InMemorySaver())
 
 app = FastAPI()

@@ -29,6 +29,6 @@ for message in events_to_messages(client().retrieve(session.id).events) if sessi
 if question := st.chat_input("Ask your documents"):
     st.chat_message("human").write(question)
     # As text: blocks of tools and thoughts would be shown as JSON.
-    model = SessionChatModel.from_session(session, output="text")
+    model = SessionChatModel.from_session(session)
     with st.chat_message("ai"):
         st.write_stream(model.stream(question))

@@ -50,7 +50,7 @@ from chat_sessions.langchain import SessionChatModel
 @cl.on_chat_start
 async def begin():
     session = LlamaCloudChat(index_ids=["idx-docs"]).session()
-    cl.user_session.set("model", SessionChatModel.from_session(session, output="text"))
+    cl.user_session.set("model", SessionChatModel.from_session(session))
 
 
 @cl.on_message

@@ -25,9 +25,12 @@ model = SessionChatModel(index_ids=["idx-docs"]{option})
 """
 PAGES = {
     "LlamaIndex": _PAGE.format(setup=_ENGINE, words="st.session_state.engine.stream_chat(question).response_gen"),
-    "LangChain": _PAGE.format(setup=_MODEL.format(option=', output="text"'), words="model.stream(question)"),
+    "LangChain": _PAGE.format(setup=_MODEL.format(option=""), words="model.stream(question)"),
+    "LangChain, text output": _PAGE.format(
+        setup=_MODEL.format(option=', output="text"'), words="model.stream(question)"
+    ),
 }
-BLOCKS = _PAGE.format(setup=_MODEL.format(option=""), words="model.stream(question)")
+BLOCKS = _PAGE.format(setup=_MODEL.format(option=', output_version="v1"'), words="model.stream(question)")
 
 
 def _ask(page: AppTest, question: str) -> AppTest:
@@ -52,6 +55,6 @@ def test_a_page_that_keeps_its_engine_keeps_its_session(service: Service) -> Non
     assert service.session_id
 
 
-def test_without_text_output_a_page_shows_thoughts_and_tools_as_json(service: Service) -> None:
+def test_in_v1_a_page_shows_thoughts_and_tools_as_json(service: Service) -> None:
     page = _ask(AppTest.from_string(BLOCKS).run(timeout=300), "How was Q3?")
     assert len(page.chat_message[0].json) > 0

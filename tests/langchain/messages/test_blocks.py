@@ -49,7 +49,7 @@ async def test_content_is_the_text_and_content_blocks_are_all_of_it(stage: Stage
     for message in (await _answers(stage)).values():
         assert message.content == message.text == WORDS
         assert plain_blocks(message) == in_v1
-        assert [block["index"] for block in message.content_blocks] == [0, 1, 2, 3, 4, 5]  # type: ignore[typeddict-item]
+        assert [block["index"] for block in message.content_blocks] == [0, 1, 2, 3, 4, 5]
 
 
 async def test_another_model_gets_the_words_of_an_answer_and_nothing_else(stage: Stage) -> None:

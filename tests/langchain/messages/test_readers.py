@@ -47,7 +47,7 @@ async def test_text_in_a_list_is_a_text_block(stage: Stage) -> None:
     model = stage.play(*APART).model(output_version="v1")
     messages = [model.invoke("q"), await model.ainvoke("q"), _stored(stage, output_version="v1")]
     for message in [*messages, total(list(model.stream("q"))), model.stream_events("q", version="v3").output]:
-        assert [block["text"] for block in message.content if block["type"] == "text"] == [  # type: ignore[index]
+        assert [block["text"] for block in message.content if block["type"] == "text"] == [
             "Let me look.",
             "\n\nRevenue grew.",
         ]
