@@ -108,12 +108,11 @@ NEWEST_PYTHON ?= $(shell for v in 3.14 3.13 3.12; do for p in $$v $(HOME)/.pyenv
 	$(UV) python find $$p >/dev/null 2>&1 && echo $$p && exit; done; done; echo "$(PYTHON)")
 RELEASE_PYTHONS ?= 3.11 $(NEWEST_PYTHON)
 
-# What a newer Python says when it collects what a test dropped is not judged here; `make test` and `make beside` judge it.
-newest: | $(UV)  ## Both adapters on the newest Python that is here.
+# It collects garbage at other moments, so what tests leave behind is judged here as well.
+newest: | $(UV)  ## Both adapters and their connections on the newest Python that is here.
 	@rm -rf .venvs/newest && mkdir -p .venvs && $(UV) venv --quiet --python "$(NEWEST_PYTHON)" .venvs/newest
 	$(UV) pip install --quiet --python .venvs/newest --group test -e '.[all]'
-	.venvs/newest/bin/python -m pytest -q -n 2 --dist loadfile -W ignore::pytest.PytestUnraisableExceptionWarning \
-		tests/llama_index tests/langchain
+	.venvs/newest/bin/python -m pytest -q -n 2 --dist loadfile tests/http tests/llama_index tests/langchain
 
 docs: .venv/.dev  ## Build the documentation into site/.
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet

@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import gc
 import threading
+from collections.abc import Iterator
 
 import pytest
 
-from chat_sessions import AsyncLlamaCloudChat, LlamaCloudChat, Stop, Text, Usage
+from chat_sessions import AsyncLlamaCloudChat, LlamaCloudChat, Stop, Text, TextDelta, Usage
+from chat_sessions.session import AsyncTurnStream, TurnStream
 from tests.faces import AnyChat, do
 from tests.llama_cloud.test_client import SUMMARY
 from tests.wire_server import Connection, Request, WireServer
@@ -132,6 +134,64 @@ async def test_a_client_that_is_dropped_has_its_connections_closed(wire: WireSer
     del sync, twin
     gc.collect()
     assert await asyncio.to_thread(wire.was_left)
+
+
+class _Knot:
+    """Refers to itself, as an error does whose traceback holds it: only the garbage collector frees what it has."""
+
+    def __init__(self, stream: TurnStream | AsyncTurnStream) -> None:
+        self.stream = stream
+        self.knot = self
+
+
+@pytest.fixture
+def unseen(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[object]]:
+    """What finalizers raise, warnings among it, while the collector takes the oldest things first."""
+    found: list[object] = []
+    monkeypatch.setattr("sys.unraisablehook", lambda error: found.append(error.exc_value))
+    gc.collect()
+    # A collection changes the order. Until the next one, a kept connection is older than its turn.
+    gc.disable()
+    yield found
+    gc.enable()
+
+
+def _hello(_: Request, connection: Connection) -> None:
+    connection.start_stream()
+    connection.events(TextDelta(content="Hello"))
+    connection.wait_until_closed()
+
+
+@pytest.mark.usefixtures("ports")
+def test_the_socket_of_a_turn_that_the_garbage_collector_finds_is_closed_by_the_turn(
+    wire: WireServer, unseen: list[object]
+) -> None:
+    wire.on("POST", "/messages/stream", _hello)
+    with LlamaCloudChat(api_key="k", base_url=wire.url) as chat:
+        chat.get_summary("ses-1")
+        knot = _Knot(chat.stream("ses-1", "q", index_ids=["i"]).open())
+        del knot
+        gc.collect()
+        assert wire.was_left()
+    assert unseen == []
+
+
+@pytest.mark.usefixtures("ports")
+def test_the_socket_of_a_turn_whose_event_loop_has_ended_is_closed_by_the_turn(
+    wire: WireServer, unseen: list[object]
+) -> None:
+    wire.on("POST", "/messages/stream", _hello)
+    chat = AsyncLlamaCloudChat(api_key="k", base_url=wire.url)
+
+    async def leave() -> _Knot:
+        await chat.get_summary("ses-1")
+        return _Knot(await chat.stream("ses-1", "q", index_ids=["i"]).open())
+
+    knot = asyncio.run(leave())
+    del knot
+    gc.collect()
+    assert wire.was_left()
+    assert unseen == []
 
 
 @pytest.mark.usefixtures("ports")

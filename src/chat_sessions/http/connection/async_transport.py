@@ -8,7 +8,6 @@ taken first. httpcore makes the connections, through proxies and TLS.
 from __future__ import annotations
 
 import os
-import weakref
 from collections import deque
 from collections.abc import AsyncIterator
 
@@ -54,7 +53,9 @@ class AsyncTransport(httpx.AsyncBaseTransport):
             network_backend=AsyncBackend(),
         )
         self._idle: deque[_AsyncIdle] = deque()
-        self._streams: weakref.WeakSet[AsyncStream] = weakref.WeakSet()
+        # Those that are open. When a dropped turn is garbage together with its socket, Python may collect the socket
+        # first and warn that nobody has closed it: held here, it waits for the turn to close it.
+        self._streams: set[AsyncStream] = set()
         self._process = os.getpid()
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
@@ -81,7 +82,7 @@ class AsyncTransport(httpx.AsyncBaseTransport):
                     exchange.close_opened()
                 raise
         if (stream := async_stream_of(answer)) is not None:
-            self._streams.add(stream)
+            stream.keep_in(self._streams)
         return httpx.Response(
             answer.status,
             headers=answer.headers,

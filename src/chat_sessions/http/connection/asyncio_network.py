@@ -36,6 +36,7 @@ class AsyncStream(httpcore.AsyncNetworkStream):
     def __init__(self, pipe: Pipe) -> None:
         self._pipe = pipe
         self._framing = Framing()
+        self._open: set[AsyncStream] = set()
 
     async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ARG002 - h11 takes any size
         """Read for httpcore."""
@@ -97,17 +98,24 @@ class AsyncStream(httpcore.AsyncNetworkStream):
         """Note that the connection is idle, and belongs to no event loop until it is used again."""
         self._pipe.rest()
 
+    def keep_in(self, streams: set[AsyncStream]) -> None:
+        """Be one of these until it is closed."""
+        self._open = streams
+        streams.add(self)
+
     def close(self) -> None:
         """Close the socket, at once."""
         self._pipe.close()
+        self._open.discard(self)
 
     def disown(self) -> None:
         """Close a forked process's copy of the socket."""
         self._pipe.disown()
+        self._open.discard(self)
 
     async def aclose(self) -> None:
         """Close the socket, at once."""
-        self._pipe.close()
+        self.close()
 
     def get_extra_info(self, info: str) -> Any:
         """Return what httpcore asks of a connection."""

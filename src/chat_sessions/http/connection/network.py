@@ -74,6 +74,7 @@ class Stream(httpcore.NetworkStream):
     def __init__(self, inner: httpcore.NetworkStream) -> None:
         self._inner = inner
         self._framing = Framing()
+        self._open: set[Stream] = set()
 
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
         """Read for httpcore."""
@@ -119,13 +120,19 @@ class Stream(httpcore.NetworkStream):
     def rest(self) -> None:
         """Note that the connection is idle. There is nothing to do: a sync read leaves nothing behind."""
 
+    def keep_in(self, streams: set[Stream]) -> None:
+        """Be one of these until it is closed."""
+        self._open = streams
+        streams.add(self)
+
     def close(self) -> None:
         """Close the socket."""
         self._inner.close()
+        self._open.discard(self)
 
     def disown(self) -> None:
         """Close a forked process's copy of the socket."""
-        self._inner.close()
+        self.close()
 
     def get_extra_info(self, info: str) -> Any:
         """Return what httpcore asks of a connection."""

@@ -9,7 +9,6 @@ taken first. httpcore makes the connections, through proxies and TLS.
 from __future__ import annotations
 
 import os
-import weakref
 from collections import deque
 from collections.abc import Iterator
 
@@ -54,7 +53,9 @@ class Transport(httpx.BaseTransport):
             network_backend=Backend(),
         )
         self._idle: deque[_Idle] = deque()
-        self._streams: weakref.WeakSet[Stream] = weakref.WeakSet()
+        # Those that are open. When a dropped turn is garbage together with its socket, Python may collect the socket
+        # first and warn that nobody has closed it: held here, it waits for the turn to close it.
+        self._streams: set[Stream] = set()
         self._process = os.getpid()
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
@@ -81,7 +82,7 @@ class Transport(httpx.BaseTransport):
                     exchange.close_opened()
                 raise
         if (stream := stream_of(answer)) is not None:
-            self._streams.add(stream)
+            stream.keep_in(self._streams)
         return httpx.Response(
             answer.status,
             headers=answer.headers,
