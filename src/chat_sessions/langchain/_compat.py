@@ -14,7 +14,8 @@ of these changes.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, Generic, TypeVar
+from copy import copy
+from typing import Any, Generic, Self, TypeVar
 
 from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.tracers._streaming import (
@@ -57,11 +58,17 @@ class Mold(Generic[_Model]):
         self._extra = first.__pydantic_extra__
         self._copied = [(name, value.copy) for name, value in self._values.items() if isinstance(value, list | dict)]
 
+    def like(self, **fields: Any) -> Self:
+        """Return a mold whose objects have these fields, which the first object must have set too."""
+        made = copy(self)
+        made._values = self._values | fields
+        return made
+
     def cast(self, **fields: Any) -> _Model:
         """Make an object with these fields. They are not validated."""
         values = self._values.copy()
-        for name, copy in self._copied:
-            values[name] = copy()
+        for name, copied in self._copied:
+            values[name] = copied()
         values |= fields
         made = self._new(self._class)
         _set_values(made, values)

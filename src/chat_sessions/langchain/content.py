@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
+from functools import cache
 from typing import Any, Literal, TypeAlias, TypedDict, cast
 
 from langchain_core.documents import Document
@@ -21,6 +22,7 @@ from chat_sessions.core.events import Text, TextDelta, Thinking, ThinkingDelta
 from chat_sessions.core.models import ImageAttachment, Usage
 from chat_sessions.core.sources import Source
 from chat_sessions.core.turn import RunBegan, RunEnded, Turn, Update, gap
+from chat_sessions.langchain._compat import Mold
 from chat_sessions.langchain.blocks import Block, beside, put_beside, translate
 
 __all__ = [
@@ -229,6 +231,10 @@ class MessageForm:
             }
         )
 
+    def chunks(self) -> Mold[AIMessageChunk]:
+        """Return what makes such chunks, all with the content that it is given."""
+        return _chunks(is_v1=self.is_v1).like(id=self.message_id)
+
     def last_chunk(self, turn: Turn, session_id: str | None) -> AIMessageChunk:
         """Return the chunk that ends the message: usage and metadata, no content."""
         return AIMessageChunk(
@@ -281,6 +287,13 @@ class MessageForm:
 
     def _version(self) -> dict[str, Any]:
         return {"output_version": "v1"} if self.is_v1 else {}
+
+
+@cache
+def _chunks(*, is_v1: bool) -> Mold[AIMessageChunk]:
+    version = {"output_version": "v1"} if is_v1 else {}
+    content: Content = [] if is_v1 else ""
+    return Mold(AIMessageChunk(content=content, additional_kwargs={}, id=None, response_metadata=version))
 
 
 def finish_fields(turn: Turn) -> dict[str, str]:

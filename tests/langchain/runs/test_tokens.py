@@ -16,6 +16,7 @@ from langgraph.graph import START, MessagesState, StateGraph
 from chat_sessions.core.events import TextDelta
 from chat_sessions.langchain import session_node
 from chat_sessions.langchain._compat import Mold
+from chat_sessions.langchain.content import Content, MessageForm
 from tests.langchain.stage import STOP, Stage
 
 TOKENS = (TextDelta(content="Hel"), TextDelta(content="lo"), STOP)
@@ -31,6 +32,14 @@ def test_a_cast_object_equals_a_validated_one_and_shares_nothing_with_the_next()
     one.additional_kwargs["x"] = 1
     assert two == AIMessageChunk(content="b", id="run-1", response_metadata={"output_version": "v1"})
     assert (one + two).content == "ab"
+
+
+@pytest.mark.parametrize(("version", "content"), [(None, "a"), ("v1", [{"type": "text", "text": "a", "index": 0}])])
+def test_a_piece_of_an_answer_is_the_chunk_that_langchain_makes(version: str | None, content: Content) -> None:
+    form = MessageForm("llama_cloud", "model", version, message_id="lc_run--1")
+    one, two = form.chunks().cast(content=content), form.chunk(content)
+    assert one == two
+    assert one.model_fields_set == two.model_fields_set
 
 
 class Sync(BaseCallbackHandler):

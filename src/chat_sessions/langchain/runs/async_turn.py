@@ -17,7 +17,6 @@ from langchain_core.outputs import ChatGeneration, LLMResult
 
 from chat_sessions.core.events import Stop, Text, TextDelta, Thinking, ThinkingDelta, UnknownEvent, UserInput
 from chat_sessions.core.turn import RunBegan, RunEnded, Turn, Update
-from chat_sessions.langchain._compat import Mold
 from chat_sessions.langchain.content import BlockWriter, MessageForm
 from chat_sessions.langchain.input.async_opening import AsyncTurnSource
 from chat_sessions.langchain.protocol import ProtocolWriter
@@ -48,7 +47,7 @@ class AsyncLiveTurn:
         self._blocks = BlockWriter()
         self._protocol = ProtocolWriter(form)
         self._has_plain_tokens = not form.is_v1
-        self._chunks = Mold(form.chunk([] if form.is_v1 else ""))
+        self._chunks = form.chunks()
 
     async def __aenter__(self) -> Self:
         return self

@@ -18,7 +18,6 @@ from langchain_core.outputs import ChatGeneration, LLMResult
 
 from chat_sessions.core.events import Stop, Text, TextDelta, Thinking, ThinkingDelta, UnknownEvent, UserInput
 from chat_sessions.core.turn import RunBegan, RunEnded, Turn, Update
-from chat_sessions.langchain._compat import Mold
 from chat_sessions.langchain.content import BlockWriter, MessageForm
 from chat_sessions.langchain.input.opening import TurnSource
 from chat_sessions.langchain.protocol import ProtocolWriter
@@ -49,7 +48,7 @@ class LiveTurn:
         self._blocks = BlockWriter()
         self._protocol = ProtocolWriter(form)
         self._has_plain_tokens = not form.is_v1
-        self._chunks = Mold(form.chunk([] if form.is_v1 else ""))
+        self._chunks = form.chunks()
 
     def __enter__(self) -> Self:
         return self
