@@ -206,6 +206,20 @@ async def test_a_client_of_the_users_own_is_used_and_left_open(wire: WireServer)
     assert [request.headers["x-mine"] for request in wire.requests] == ["1", "1", "1"]
 
 
+async def test_our_own_client_sends_the_headers_that_a_client_of_the_user_would(wire: WireServer) -> None:
+    wire.on("GET", "/summary", answer(200, SUMMARY))
+    wire.on("POST", "/messages/stream", answer(409, {"detail": "busy"}))
+    with httpx.Client() as mine:
+        for given in (None, mine):
+            with LlamaCloudChat(api_key="k", base_url=wire.url, headers={"X-Team": "b"}, http_client=given) as chat:
+                chat.get_summary("ses-1")
+                with pytest.raises(ConflictError):
+                    chat.stream("ses-1", "q", index_ids=["i"], baseline=False, wait_if_busy=False).open()
+    summary, turn, *others = [request.headers for request in wire.requests]
+    assert [summary, turn] == others
+    assert (summary["accept"], turn["accept"]) == ("application/json", "text/event-stream")
+
+
 async def test_a_closed_client_makes_new_connections(chat: AnyChat, wire: WireServer) -> None:
     wire.on("GET", "/summary", answer(200, SUMMARY))
     async with entered(chat):

@@ -40,7 +40,7 @@ class AsyncHTTPClient:
 
     def __init__(self, settings: HTTPSettings, given: AsyncGivenClient | None = None) -> None:
         self._settings = settings
-        self._requests = Requests(settings)
+        self._requests = Requests(settings, is_own=given is None)
         self._given = given
         self._own: httpx.AsyncClient | None = None
         self._transport: AsyncTransport | None = None
@@ -102,6 +102,22 @@ class AsyncHTTPClient:
             with attempt:
                 content = await self.send(call)
                 return read(call, content)
+        raise AssertionError  # pragma: no cover - the last attempt returns or raises
+
+    async def open_turn(self, call: Call, clock: EventClock, *, total: float | None) -> AsyncEventResponse:
+        """Post a turn, again if that is safe within `total` seconds; return its event stream. Raises as `open`."""
+        on = self._requests.retry_on(call, total)
+        failed: list[Exception] = []
+        try:
+            return await self.open(call, clock)
+        except Exception as error:  # noqa: BLE001 - the first attempt raises it
+            failed.append(error)
+        # Only now, as stamina takes longer for an attempt than the rest of this package for a turn.
+        async for attempt in self.attempts(on, total=total):
+            with attempt:
+                if failed:
+                    raise failed.pop()
+                return await self.open(call, clock)
         raise AssertionError  # pragma: no cover - the last attempt returns or raises
 
     async def send(self, call: Call, *, limit: float | None = None) -> bytes:

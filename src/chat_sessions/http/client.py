@@ -41,7 +41,7 @@ class HTTPClient:
 
     def __init__(self, settings: HTTPSettings, given: GivenClient | None = None) -> None:
         self._settings = settings
-        self._requests = Requests(settings)
+        self._requests = Requests(settings, is_own=given is None)
         self._given = given
         self._own: httpx.Client | None = None
         self._transport: Transport | None = None
@@ -101,6 +101,22 @@ class HTTPClient:
             with attempt:
                 content = self.send(call)
                 return read(call, content)
+        raise AssertionError  # pragma: no cover - the last attempt returns or raises
+
+    def open_turn(self, call: Call, clock: EventClock, *, total: float | None) -> EventResponse:
+        """Post a turn, again if that is safe within `total` seconds; return its event stream. Raises as `open`."""
+        on = self._requests.retry_on(call, total)
+        failed: list[Exception] = []
+        try:
+            return self.open(call, clock)
+        except Exception as error:  # noqa: BLE001 - the first attempt raises it
+            failed.append(error)
+        # Only now, as stamina takes longer for an attempt than the rest of this package for a turn.
+        for attempt in self.attempts(on, total=total):
+            with attempt:
+                if failed:
+                    raise failed.pop()
+                return self.open(call, clock)
         raise AssertionError  # pragma: no cover - the last attempt returns or raises
 
     def send(self, call: Call, *, limit: float | None = None) -> bytes:

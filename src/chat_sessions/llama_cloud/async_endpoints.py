@@ -200,11 +200,7 @@ class AsyncEndpoints(AsyncTwinned):
 
     async def open_turn(self, request: TurnRequest, clock: EventClock) -> AsyncEventResponse:
         """Post a turn. For `AsyncTurnStream`; see `AsyncTurnTransport`."""
-        call = turn_call(request)
-        async for attempt in self._http.attempts_of(call, total=self.timeouts.total):
-            with attempt:
-                return await self._http.open(call, clock)
-        raise AssertionError  # pragma: no cover - the last attempt returns or raises
+        return await self._http.open_turn(turn_call(request), clock, total=self.timeouts.total)
 
     async def read_back(self, session_id: str, *, timeout: float | None) -> Sequence[Event]:
         """Return the session's history, in one attempt. For `AsyncTurnStream`; see `AsyncTurnTransport`."""

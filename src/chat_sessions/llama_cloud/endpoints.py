@@ -199,11 +199,7 @@ class Endpoints(Twinned):
 
     def open_turn(self, request: TurnRequest, clock: EventClock) -> EventResponse:
         """Post a turn. For `TurnStream`; see `TurnTransport`."""
-        call = turn_call(request)
-        for attempt in self._http.attempts_of(call, total=self.timeouts.total):
-            with attempt:
-                return self._http.open(call, clock)
-        raise AssertionError  # pragma: no cover - the last attempt returns or raises
+        return self._http.open_turn(turn_call(request), clock, total=self.timeouts.total)
 
     def read_back(self, session_id: str, *, timeout: float | None) -> Sequence[Event]:
         """Return the session's history, in one attempt. For `TurnStream`; see `TurnTransport`."""
