@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import threading
+import weakref
 
 import pytest
 
@@ -70,6 +72,22 @@ async def test_a_busy_session_is_waited_for_though_another_process_runs_its_turn
     wire.on("POST", "/messages/stream", refuse(409), stream_of(*HELLO))
     wire.on("GET", "/ses-1", history_of(*RUNNING), history_of(*RUNNING), history_of(*ENDED))
     assert (await do(chat.stream("ses-1", "next", index_ids=["idx-1"]).result())).text == "Hello"
+
+
+async def test_a_stream_that_was_refused_at_first_goes_as_soon_as_it_is_dropped(
+    chat: AnyChat, wire: WireServer
+) -> None:
+    wire.on("POST", "/messages/stream", refuse(409), stream_of(HELLO[0], then=Connection.wait_until_closed))
+    wire.on("GET", "/ses-1", history_of(*RUNNING), history_of(*RUNNING), history_of(*ENDED))
+    gc.disable()
+    try:
+        stream = chat.stream("ses-1", "next", index_ids=["idx-1"])
+        await do(stream.open())
+        known = weakref.ref(stream)
+        del stream
+        assert known() is None
+    finally:
+        gc.enable()
 
 
 async def test_the_log_says_once_that_a_busy_session_is_waited_for_and_quotes_nobody(

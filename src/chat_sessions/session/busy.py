@@ -99,14 +99,20 @@ class Busy:
             if self._wait > _FIRST_WAIT and self._now() - self._idle_since >= _SETTLING:
                 self.fail()
         self._check_time()
-        self.may_post = True
+        self._let_post()
 
     def not_read(self) -> None:
         """The session could not be read."""
         if self._awaited is None:
             self.fail()
         self._check_time()
+        self._let_post()
+
+    def _let_post(self) -> None:
         self.may_post = True
+        # A refusal keeps the frames that it came through, and so the stream, which is to be closed once it is dropped.
+        if self._refusal is not None:
+            self._refusal = self._refusal.with_traceback(None)
 
     def _check_time(self) -> None:
         if self.time_left == 0:
