@@ -51,3 +51,36 @@ async def test_a_turn_whose_connection_is_reset_is_posted_once_whatever_the_tran
     with pytest.raises(TurnOutcomeUnknown):
         await do(chat.stream("ses-1", "q", index_ids=["i"]).result())
     assert len(wire.posts()) == 1
+
+
+BODY = b'data: {"type": "text_delta", "content": "a"}\n\ndata: {"type": "stop", "usage": {}, "is_error": false}\n\n'
+
+
+def respond(request: httpx.Request) -> httpx.Response:
+    if request.method == "GET":
+        return httpx.Response(200, json=SESSION)
+    return httpx.Response(200, headers={"content-type": "text/event-stream"}, content=BODY)
+
+
+def stream(request: httpx.Request) -> httpx.Response:
+    response = respond(request)
+    return httpx.Response(200, headers=response.headers, stream=httpx.ByteStream(response.content))
+
+
+async def aread(response: httpx.Response) -> None:
+    await response.aread()
+
+
+@pytest.mark.parametrize(("transport", "is_read"), [(respond, False), (stream, True)], ids=["mock", "event hook"])
+async def test_a_turn_is_read_though_its_content_is_there_before_its_stream_is(
+    transport: Callable[[httpx.Request], httpx.Response], is_read: bool
+) -> None:
+    mock = httpx.MockTransport(transport)
+    async with httpx.AsyncClient(transport=mock) as async_http:
+        with httpx.Client(transport=mock) as http:
+            if is_read:
+                async_http.event_hooks, http.event_hooks = {"response": [aread]}, {"response": [httpx.Response.read]}
+            made = LlamaCloudChat(api_key="k", http_client=http, async_http_client=async_http)
+            for chat in (made, made.aio):
+                turn = await do(chat.stream("ses-1", "q", index_ids=["i"]).result())
+                assert turn.text == "a"

@@ -36,10 +36,11 @@ class AsyncEventResponse:
         self._exchange = exchange
         self._lease = AsyncLease(response)
         self._decoder = EventDecoder(max_event_bytes)
-        is_encoded = "content-encoding" in response.headers
-        self._chunks = response.aiter_bytes() if is_encoded else response.aiter_raw()
+        # A mock or a cache gives the whole content at once, and an injected client's event hook may have read it.
+        is_plain = "content-encoding" not in response.headers and not response.is_stream_consumed
+        self._chunks = response.aiter_raw() if is_plain else response.aiter_bytes()
         stream = self._lease.stream
-        self._direct = stream if stream is not None and stream.can_read_body and not is_encoded else None
+        self._direct = stream if stream is not None and stream.can_read_body and is_plain else None
         self._unreadable: ProtocolError | None = None
 
     async def __anext__(self) -> Event:

@@ -37,10 +37,11 @@ class EventResponse:
         self._exchange = exchange
         self._lease = Lease(response)
         self._decoder = EventDecoder(max_event_bytes)
-        is_encoded = "content-encoding" in response.headers
-        self._chunks = response.iter_bytes() if is_encoded else response.iter_raw()
+        # A mock or a cache gives the whole content at once, and an injected client's event hook may have read it.
+        is_plain = "content-encoding" not in response.headers and not response.is_stream_consumed
+        self._chunks = response.iter_raw() if is_plain else response.iter_bytes()
         stream = self._lease.stream
-        self._direct = stream if stream is not None and stream.can_read_body and not is_encoded else None
+        self._direct = stream if stream is not None and stream.can_read_body and is_plain else None
         self._unreadable: ProtocolError | None = None
 
     def __next__(self) -> Event:
