@@ -42,8 +42,9 @@ PLACES = [at_the_root, mounted_in_starlette, mounted_twice, behind_a_root_path]
 @asynccontextmanager
 async def served(place: Place, limits: Limits | None = None) -> AsyncIterator[httpx.AsyncClient]:
     """A client without a key, whose addresses begin where the application is mounted."""
+    paper = PaperIndex(attachments={"pages/1.png": b"picture"})
     app = create_app(
-        indexes={"idx-docs": PaperIndex()}, agent=ScriptedAgent(*ANSWER), api_key="key", limits=limits or Limits()
+        indexes={"idx-docs": paper}, agent=ScriptedAgent(*ANSWER), api_key="key", limits=limits or Limits()
     )
     outer, prefix = place(app)
     async with (
@@ -74,6 +75,19 @@ async def test_a_request_with_the_key_is_served(place: Place) -> None:
         body = {"index_ids": IDS, "prompt": "How many?"}
         response = await client.post(f"/api/v1/chat/{session_id}/messages/stream", json=body)
         assert (response.status_code, response.headers["content-type"]) == (200, "text/event-stream; charset=utf-8")
+
+
+@pytest.mark.parametrize("place", PLACES)
+async def test_a_link_to_an_image_leads_to_it_and_without_its_signature_nowhere(place: Place) -> None:
+    async with served(place) as client:
+        answer = await client.get(
+            "/api/v1/beta/attachments/pages/1.png",
+            params={"source_id": "dfl-paper"},
+            headers={"Authorization": "Bearer key"},
+        )
+        url = httpx.URL(answer.json()["url"])
+        assert (await client.get(url)).content == b"picture"
+        assert (await client.get(url.copy_remove_param("signature"))).status_code == 403
 
 
 @pytest.mark.parametrize("place", PLACES)

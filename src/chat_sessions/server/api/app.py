@@ -18,7 +18,7 @@ from chat_sessions.core.errors import ConfigurationError
 from chat_sessions.server.api.context import Context
 from chat_sessions.server.api.errors import HANDLERS
 from chat_sessions.server.api.keys import BearerKey, can_be_sent
-from chat_sessions.server.api.links import LinkSigner
+from chat_sessions.server.api.links import API, ATTACHMENTS, LinkSigner
 from chat_sessions.server.api.rates import RequestPace, RequestRate
 from chat_sessions.server.api.routes import api_routes, document, image_routes, open_routes
 from chat_sessions.server.documents.library import IndexSource, Library
@@ -147,14 +147,14 @@ def _add_routes(app: FastAPI, key: SecretStr, behaviour: Behaviour, limits: Limi
         return guarded if pace is None else RequestRate(guarded, pace)
 
     api, images, others = api_routes(behaviour, limits), image_routes(limits), open_routes()
-    app.mount("/api", paced(BearerKey(api, key)))
-    app.mount("/attachments", paced(images))
+    app.mount(API, paced(BearerKey(api, key)))
+    app.mount(ATTACHMENTS, paced(images))
     app.include_router(others)
 
     @cache
     def described() -> dict[str, Any]:
         with _schemas:
-            return document({"/api": api, "/attachments": images, "": others})
+            return document({API: api, ATTACHMENTS: images, "": others})
 
     # FastAPI's own document leaves out what is mounted.
     app.openapi = described  # type: ignore[method-assign]

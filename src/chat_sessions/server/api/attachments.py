@@ -7,10 +7,12 @@ import mimetypes
 from collections.abc import Awaitable
 from datetime import UTC, datetime
 from typing import Annotated
+from urllib.parse import quote
 
 from fastapi import HTTPException, Query, Request, Response
 
 from chat_sessions.server.api.context import Opened
+from chat_sessions.server.api.links import API
 from chat_sessions.server.api.wire import (
     ATTACHMENT_PAGE,
     AttachmentInfo,
@@ -58,8 +60,10 @@ async def attachment_link(
     if attachment_name not in (await chat.library.attachments(query.source_id) or ()):
         raise _not_found(query.source_id, attachment_name)
     path, expires = chat.signer.sign(query.source_id, attachment_name)
+    # `base_url` is that of the outermost application, in which this one may be mounted.
+    root = quote(request.scope["root_path"].removesuffix(API))
     return AttachmentLink(
-        url=str(request.base_url).rstrip("/") + path,
+        url=str(request.base_url.replace(path=root)) + path,
         expires_at=datetime.fromtimestamp(expires, UTC).isoformat().replace("+00:00", "Z"),
     )
 

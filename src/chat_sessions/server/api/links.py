@@ -8,7 +8,11 @@ import time
 from collections.abc import Callable
 from urllib.parse import quote, urlencode
 
-__all__ = ["LinkSigner"]
+__all__ = ["API", "ATTACHMENTS", "LinkSigner"]
+
+# Where the application has its API, and what links lead to.
+API = "/api"
+ATTACHMENTS = "/attachments"
 
 
 class LinkSigner:
@@ -26,7 +30,7 @@ class LinkSigner:
         """Return the path and query of a link, and the second since the epoch at which it expires."""
         expires = int(self._now() + self._lifetime)
         query = urlencode({"expires": expires, "signature": self._signature(source_id, name, str(expires))})
-        return f"/attachments/{quote(source_id, safe='')}/{quote(name)}?{query}", expires
+        return f"{ATTACHMENTS}/{quote(source_id, safe='')}/{quote(name)}?{query}", expires
 
     def accepts(self, source_id: str, name: str, *, expires: str, signature: str) -> bool:
         """Return whether this server signed the link and it has not expired."""
