@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 import re
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 from pydantic import JsonValue
 
 from chat_sessions.core import errors
-from chat_sessions.core.errors import APIStatusError, RateLimitError, TurnError, error_for_status, failed_turn
-from chat_sessions.core.events import Stop, Text
+from chat_sessions.core.errors import (
+    APIStatusError,
+    ChatSessionsError,
+    RateLimitError,
+    TurnError,
+    error_for_status,
+    failed_turn,
+)
+from chat_sessions.core.events import Stop, Text, TextDelta, UserInput
 from chat_sessions.core.models import Usage
 from chat_sessions.core.turn import Turn, replay
 
@@ -104,3 +115,27 @@ def test_a_turn_that_failed_without_an_index_needs_another_session(
     assert str(error).startswith("the turn failed in session ses-1: it went wrong")
     assert ("start a new one" in str(error)) is sends_elsewhere
     assert (error.turn, error.session_id) == (turn, "ses-1")
+
+
+STATUS: dict[str, Any] = {"status_code": 429, "body": {"detail": "no"}, "request_id": "req-1"}
+LEFT: dict[str, Any] = {"turn": replay([UserInput(content="q"), TextDelta(content="Hel")])[0], "session_id": "ses-1"}
+KINDS = (errors.TurnFailed, errors.TurnInterrupted, errors.TurnStalled, errors.TurnOutcomeUnknown)
+WHOLE: list[ChatSessionsError] = [
+    errors.NotFoundError("m", **STATUS),
+    RateLimitError("m", **STATUS, retry_after=3.0),
+    errors.InternalServerError("m", **STATUS),
+    errors.APITimeoutError("m", was_sent=True),
+    *(kind("m", **LEFT) for kind in KINDS),
+    errors.ConfigurationError("m", "n"),
+]
+
+
+@pytest.mark.parametrize("error", WHOLE, ids=lambda error: type(error).__name__)
+@pytest.mark.parametrize("again", [copy.copy, lambda error: pickle.loads(pickle.dumps(error))], ids=["copy", "pickle"])
+def test_an_error_comes_whole_out_of_another_process(
+    error: ChatSessionsError, again: Callable[[ChatSessionsError], ChatSessionsError]
+) -> None:
+    error.add_note("in a worker")
+    came = again(error)
+    assert type(came) is type(error)
+    assert (came.args, str(came), vars(came)) == (error.args, str(error), vars(error))

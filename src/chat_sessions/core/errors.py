@@ -66,6 +66,14 @@ _QUOTE_LIMIT = 500
 class ChatSessionsError(Exception):
     """The base of the errors of services, connections and turns."""
 
+    def __reduce__(self) -> tuple[object, ...]:
+        # Exceptions are unpickled by calling their class with `args`, which lacks what is given by name.
+        return _unpickled, (type(self), self.args), self.__dict__
+
+
+def _unpickled(kind: type[ChatSessionsError], args: tuple[object, ...]) -> ChatSessionsError:
+    return kind.__new__(kind, *args)
+
 
 class ConfigurationError(ChatSessionsError, ValueError):
     """Something in your setup or input is missing or cannot work; raised before any request."""
