@@ -37,6 +37,8 @@ from chat_sessions.core.tool_runs import RunBegan, RunEnded, RunPairs, ToolRun, 
 __all__ = [
     "RunBegan",
     "RunEnded",
+    "TextRest",
+    "ThinkingRest",
     "ToolRun",
     "ToolStatus",
     "Turn",
@@ -51,6 +53,33 @@ __all__ = [
 
 Update: TypeAlias = TextDelta | Text | ThinkingDelta | Thinking | RunBegan | RunEnded | UnknownEvent | UserInput | Stop
 """What an event adds to a turn. The deltas hold all text and thinking once; a final repeats what they brought."""
+
+
+class TextRest(TextDelta):
+    """The rest of a segment that something else has cut apart, perhaps in mid-word: no `gap` goes before it.
+
+    Whoever compares or prints it sees a `TextDelta`.
+    """
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, TextDelta) and self.content == other.content
+
+    __hash__ = TextDelta.__hash__
+
+    def __repr_name__(self) -> str:
+        return "TextDelta"
+
+
+class ThinkingRest(ThinkingDelta):
+    """As `TextRest`, for reasoning."""
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, ThinkingDelta) and self.content == other.content
+
+    __hash__ = ThinkingDelta.__hash__
+
+    def __repr_name__(self) -> str:
+        return "ThinkingDelta"
 
 
 def gap(before: str, after: str) -> str:
@@ -233,7 +262,7 @@ class TurnFold:
         unshown = self._items.complete(final)
         if not unshown:
             return (final,)
-        return (TextDelta(content=unshown) if isinstance(final, Text) else ThinkingDelta(content=unshown), final)
+        return (_shown_late(unshown, final), final)
 
     def end_runs(self) -> tuple[RunEnded, ...]:
         """End the tool runs that are still open, the last one first, for a turn that ends without a stop."""
@@ -251,12 +280,19 @@ class TurnFold:
         for missing in alignment.missing:
             event = missing.event
             if missing.unshown:
-                made = TextDelta if isinstance(event, Text | TextDelta) else ThinkingDelta
-                news.append(made(content=missing.unshown))
+                news.append(_shown_late(missing.unshown, event))
             if not isinstance(event, TextDelta | ThinkingDelta):
                 news += _updates(event, self._pairs)
         self._load(alignment.merged)
         return tuple(news)
+
+
+def _shown_late(unshown: str, segment: Event) -> TextDelta | ThinkingDelta:
+    """Return what a reader has not received of this segment."""
+    is_text = isinstance(segment, Text | TextDelta)
+    if isinstance(segment, Text | TextDelta | Thinking | ThinkingDelta) and unshown == segment.content:
+        return TextDelta(content=unshown) if is_text else ThinkingDelta(content=unshown)
+    return TextRest(content=unshown) if is_text else ThinkingRest(content=unshown)
 
 
 def events_of(updates: Iterable[Update]) -> Iterator[Event]:

@@ -21,7 +21,7 @@ from pydantic import ValidationError
 from chat_sessions.core.events import Text, TextDelta, Thinking, ThinkingDelta
 from chat_sessions.core.models import ImageAttachment, Usage
 from chat_sessions.core.sources import Source
-from chat_sessions.core.turn import RunBegan, RunEnded, Turn, Update, gap
+from chat_sessions.core.turn import RunBegan, RunEnded, TextRest, ThinkingRest, Turn, Update, gap
 from chat_sessions.langchain._compat import Mold
 from chat_sessions.langchain.blocks import Block, beside, put_beside, translate
 
@@ -69,9 +69,9 @@ class BlockWriter:
     def block(self, update: Update) -> Block | None:
         """Return the block that this update adds or continues; None if it adds nothing to a message."""
         if isinstance(update, _TEXT):
-            return self._running("text", update.content)
+            return self._running("text", update.content, is_rest=isinstance(update, TextRest))
         if isinstance(update, _THINKING):
-            return self._running("reasoning", update.content)
+            return self._running("reasoning", update.content, is_rest=isinstance(update, ThinkingRest))
         if isinstance(update, RunBegan):
             if update.event is None:
                 return None
@@ -98,12 +98,13 @@ class BlockWriter:
             )
         return None
 
-    def piece(self, kind: str, piece: str) -> str:
+    def piece(self, kind: str, piece: str, *, is_rest: bool = False) -> str:
         """Return a piece of text or reasoning; after a tool, with a blank line before it."""
         if self._kind != kind:
             self._index += 1
-            self._kind = kind
-            piece = gap(self._last.get(kind, ""), piece) + piece
+            # What comes after the rest of a segment is another one, behind what has cut this one apart.
+            self._kind = None if is_rest else kind
+            piece = piece if is_rest else gap(self._last.get(kind, ""), piece) + piece
         self._last[kind] = piece
         if kind == "text":
             self._characters += len(piece)
@@ -113,8 +114,8 @@ class BlockWriter:
         """Return the block that was made last as `additional_kwargs`, for a message whose content is text."""
         return beside(block, at=self._characters)
 
-    def _running(self, kind: str, piece: str) -> Block:
-        piece = self.piece(kind, piece)
+    def _running(self, kind: str, piece: str, *, is_rest: bool) -> Block:
+        piece = self.piece(kind, piece, is_rest=is_rest)
         return {"type": kind, kind: piece, "index": self._index}
 
     def _whole(self, kind: str, **items: Any) -> Block:

@@ -13,7 +13,7 @@ from llama_index.core.tools import ToolOutput
 
 from chat_sessions.core.errors import TurnError, TurnFailed
 from chat_sessions.core.events import TextDelta, ThinkingDelta
-from chat_sessions.core.turn import RunBegan, RunEnded, Turn, Update, gap
+from chat_sessions.core.turn import RunBegan, RunEnded, TextRest, ThinkingRest, Turn, Update, gap
 from chat_sessions.llama_index.agent.report import Report
 from chat_sessions.llama_index.messages import agent_response, chat_response
 from chat_sessions.llama_index.outputs import NO_RESULT, Outputs, unanswered_output
@@ -111,8 +111,12 @@ class AnswerState:
         with self._guard:
             if self.is_over:
                 return
-            if isinstance(update, TextDelta):
+            if isinstance(update, TextRest):
+                self._show_text(update.content)
+            elif isinstance(update, TextDelta):
                 self._take_text(update.content)
+            elif isinstance(update, ThinkingRest):
+                self._show_thinking(update.content)
             elif isinstance(update, ThinkingDelta):
                 self._take_thinking(update.content)
             elif isinstance(update, RunBegan):
@@ -133,20 +137,26 @@ class AnswerState:
         self._text_has_gap = False
         self._is_plain = not self._is_followed
         for part in (blank, piece) if blank else (piece,):
-            self.text.append(part)
-            if self._trace.is_heard:
-                self._trace.text(part)
-            if self._report is not None:
-                self._report.text(part)
+            self._show_text(part)
+
+    def _show_text(self, part: str) -> None:
+        self.text.append(part)
+        if self._trace.is_heard:
+            self._trace.text(part)
+        if self._report is not None:
+            self._report.text(part)
 
     def _take_thinking(self, piece: str) -> None:
         before = self.thinking[-1][1] if self.thinking else ""
         blank = gap(before, piece) if self._thinking_has_gap else ""
         self._thinking_has_gap = False
         for part in (blank, piece) if blank else (piece,):
-            self.thinking.append((len(self.text), part))
-            if self._report is not None:
-                self._report.thinking(part)
+            self._show_thinking(part)
+
+    def _show_thinking(self, part: str) -> None:
+        self.thinking.append((len(self.text), part))
+        if self._report is not None:
+            self._report.thinking(part)
 
     def _no_result(self) -> TurnError:
         """Return the error, shared by all, of runs without a result when the turn stops."""
