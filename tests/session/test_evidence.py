@@ -177,3 +177,26 @@ async def test_a_prompt_that_was_escaped_is_looked_up_and_its_answer_given(chat:
     wire.on("POST", "/messages/stream", break_off)
     wire.on("GET", "/ses-1", history_of(), history_of(UserInput(content="a &lt; b?"), TextDelta(content="yes"), STOP))
     assert (await do(chat.stream("ses-1", "a < b?", index_ids=["idx-1"]).result())).text == "yes"
+
+
+def accept(_: Request, connection: Connection) -> None:
+    connection.respond(202, {"status": "accepted"})
+
+
+async def test_a_turn_that_was_accepted_without_a_stream_is_looked_up(chat: AnyChat, wire: WireServer) -> None:
+    wire.on("POST", "/messages/stream", accept)
+    wire.on("GET", "/ses-1", history_of(), history_of(UserInput(content="q"), Text(content="Hello"), STOP))
+    assert (await do(chat.session("ses-1").ask("q", index_ids=["idx-1"]))).text == "Hello"
+    assert len(wire.posts()) == 1
+
+
+async def test_an_accepted_turn_that_its_session_does_not_show_is_an_error_that_quotes_the_answer(
+    wire: WireServer,
+) -> None:
+    wire.on("POST", "/messages/stream", accept)
+    wire.on("GET", "/ses-1", history_of())
+    with client(wire, recovery=0.3) as made:
+        for chat in both(made):
+            with pytest.raises(ProtocolError, match="application/json instead of an event stream.*accepted"):
+                await every(chat.stream("ses-1", "q", index_ids=["idx-1"]))
+    assert len(wire.posts()) == 2

@@ -24,6 +24,7 @@ from chat_sessions.http.connection.exchange import Exchange, Remaining, remainin
 from chat_sessions.http.lease import close_dropped
 from chat_sessions.http.requests import HTTPSettings, Requests
 from chat_sessions.http.settings import AsyncGivenClient, own_headers
+from chat_sessions.session.backend import EventUnreadable
 from chat_sessions.session.deadlines import EventClock
 
 __all__ = ["AsyncHTTPClient"]
@@ -171,7 +172,11 @@ class AsyncHTTPClient:
                 if not response.is_success:
                     raise await self._refusal(call, response, clock.remaining)
                 if not is_event_stream(response.headers):
-                    raise await self._other_answer(call, response, clock.remaining)
+                    other = await self._other_answer(call, response, clock.remaining)
+                    if response.status_code == httpx.codes.OK:
+                        raise other
+                    # "Accepted", perhaps: the session may show the answer.
+                    raise EventUnreadable(other) from other
             except BaseException:
                 await response.aclose()
                 raise

@@ -25,6 +25,7 @@ from chat_sessions.http.event_response import EventResponse
 from chat_sessions.http.lease import close_dropped
 from chat_sessions.http.requests import HTTPSettings, Requests
 from chat_sessions.http.settings import GivenClient, own_headers
+from chat_sessions.session.backend import EventUnreadable
 from chat_sessions.session.deadlines import EventClock
 
 __all__ = ["HTTPClient"]
@@ -170,7 +171,11 @@ class HTTPClient:
                 if not response.is_success:
                     raise self._refusal(call, response, clock.remaining)
                 if not is_event_stream(response.headers):
-                    raise self._other_answer(call, response, clock.remaining)
+                    other = self._other_answer(call, response, clock.remaining)
+                    if response.status_code == httpx.codes.OK:
+                        raise other
+                    # "Accepted", perhaps: the session may show the answer.
+                    raise EventUnreadable(other) from other
             except BaseException:
                 response.close()
                 raise

@@ -100,7 +100,7 @@ class TurnStream(TurnState):
                 self._connection.close()
             clock.pause()
             return
-        except (ConnectionLost, DeadlinePassed, InternalServerError) as error:
+        except (ConnectionLost, DeadlinePassed, EventUnreadable, InternalServerError) as error:
             self._recover(error)
         except (APIError, ConfigurationError):
             self._landed = False
