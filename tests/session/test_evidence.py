@@ -197,6 +197,6 @@ async def test_an_accepted_turn_that_its_session_does_not_show_is_an_error_that_
     wire.on("GET", "/ses-1", history_of())
     with client(wire, recovery=0.3) as made:
         for chat in both(made):
-            with pytest.raises(ProtocolError, match="application/json instead of an event stream.*accepted"):
+            with pytest.raises(ProtocolError, match=r"application/json instead of an event stream.*accepted"):
                 await every(chat.stream("ses-1", "q", index_ids=["idx-1"]))
     assert len(wire.posts()) == 2
