@@ -121,7 +121,7 @@ class TurnTransport(Protocol):
         """Post the turn, once.
 
         Raises `APIStatusError` for an error status, `APIConnectionError` if no byte left,
-        `ConnectionLost` or `DeadlinePassed` if some may have.
+        `ConnectionLost` or `DeadlinePassed` if some may have, `EventUnreadable` if it was accepted without a stream.
         """
         ...
 
