@@ -5,13 +5,16 @@ from __future__ import annotations
 import io
 import json
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+from reportlab.lib.styles import getSampleStyleSheet  # type: ignore[import-untyped]
+from reportlab.platypus import Paragraph, SimpleDocTemplate, Table  # type: ignore[import-untyped]
 
 from chat_sessions.server.documents.reading import content
 from chat_sessions.server.documents.reading.content import Unreadable
-from tests.server.documents.made import ReadWhole, excel, pdf, powerpoint, read_whole, word
+from tests.server.documents.made import ReadWhole, excel, pdf, powerpoint, read_whole, saved, word
 
 HTML = """<html><head><title>Rates</title><style>x{}</style></head><body><h1>Rooms</h1><p>A room costs 80.</p>
 <table><tr><th>Room</th><th>EUR</th></tr><tr><td>Attic</td><td>95</td></tr></table><script>no()</script></body></html>"""
@@ -22,6 +25,20 @@ Date: Mon, 3 Feb 2025 10:00:00 +0000
 
 They are in the blue box.
 """
+
+CODES = [
+    ("Code", "Meaning", "Remedy"),
+    ("E02", "Ignition failed", "Check gas valve"),
+    ("E07", "Flue blocked", "Call technician"),
+    ("E11", "Low water pressure", "Refill to 1.5 bar"),
+]
+
+
+def printed(rows: Sequence[Sequence[str]], after: str) -> bytes:
+    """A PDF file with a table that has no lines, as a program for letters makes it."""
+    style = getSampleStyleSheet()["BodyText"]
+    flow = [Paragraph("Reset the boiler.", style), Table(rows), *([Paragraph(after, style)] if after else [])]
+    return saved(lambda target: SimpleDocTemplate(target).build(flow))
 
 
 @pytest.fixture(scope="module")
@@ -80,6 +97,24 @@ class TestOffice:
         assert "A room costs 80." in whole.text
         assert "| Attic | 95" in whole.text
         assert "no()" not in whole.text
+
+    def test_a_title_in_the_first_row_of_a_sheet_is_above_its_table(self) -> None:
+        data = excel(Cars=[["Cars in March", None], [None, None], ["Car", "Place"], ["Van 4", "Kassel"], ["a|b", None]])
+        table = "| Car | Place |\n| --- | --- |\n| Van 4 | Kassel |\n| a\\|b |  |"
+        assert read_whole(data, "a.xlsx").text == f"## Cars\n\nCars in March\n\n{table}"
+
+    def test_the_first_cell_of_a_header_may_be_empty(self) -> None:
+        assert (
+            "|  | Mon | Tue |\n| --- |"
+            in read_whole(excel(Hours=[[None, "Mon", "Tue"], ["Pool", 7, 9]]), "a.xlsx").text
+        )
+        placed = [(72, 700, "Pool"), (72, 680, "Sauna"), (172, 720, "Mon"), (252, 720, "Tue")]
+        hours = [(172, 700, "7"), (252, 700, "9"), (172, 680, "8"), (252, 680, "10")]
+        assert read_whole(pdf([*placed, *hours])).text.startswith("|  | Mon | Tue |\n| --- |")
+
+    def test_a_text_of_prices_with_accents_is_read_in_the_encoding_of_windows(self) -> None:
+        text = "Nom;Prix\nCrème brûlée;8 €\nPâté;6 €\n"
+        assert "| Crème brûlée | 8 € |" in read_whole(text.encode("cp1252"), "a.csv").text
 
     def test_lines_of_csv_are_the_rows_of_a_table(self) -> None:
         assert read_whole('Article;Count\nA-1;4\n"A; 2";5\n', "a.csv").text.split("\n") == [
@@ -162,6 +197,28 @@ class TestPdf:
         self, report: ReadWhole, page: int, rows: str
     ) -> None:
         assert rows in "\n\n".join(text for text, on in zip(report.texts, report.pages, strict=True) if on == page)
+
+    @pytest.mark.parametrize(
+        ("rows", "after"),
+        [
+            (CODES, ""),
+            (CODES, "Whoever resets the boiler three times within an hour calls the technician of the company."),
+            ([row[:2] for row in CODES], ""),
+        ],
+        ids=["narrow header", "text below", "two columns"],
+    )
+    def test_a_table_without_lines_is_a_table(self, rows: list[tuple[str, ...]], after: str) -> None:
+        text = read_whole(printed(rows, after)).text
+        table = "\n".join(f"| {' | '.join(row)} |" for row in (rows[0], ("---",) * len(rows[0]), *rows[1:]))
+        assert text == "\n\n".join(filter(None, ["Reset the boiler.", table, after]))
+
+    def test_a_cell_of_several_lines_is_one_cell(self) -> None:
+        placed = [
+            (x, 700 - 24 * y, text) for y, row in enumerate(CODES) for x, text in zip((72, 110, 210), row, strict=True)
+        ]
+        text = read_whole(pdf([*placed, (210, 640, "with two keys"), (210, 616, "or to 1.6 bar")])).text
+        assert "| E07 | Flue blocked | Call technician with two keys |" in text
+        assert "| E11 | Low water pressure | Refill to 1.5 bar or to 1.6 bar |" in text
 
     def test_pages_keep_their_numbers_when_one_between_them_is_empty(self) -> None:
         whole = read_whole(pdf([(72, 700, "Text.")], [], [(72, 700, "More text.")]))

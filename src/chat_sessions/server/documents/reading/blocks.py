@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
-__all__ = ["Block", "Box", "around", "blocks_of", "pieces", "sentences", "table"]
+__all__ = ["Block", "Box", "around", "blocks_of", "cells", "pieces", "sentences", "table"]
 
 Box = tuple[float, float, float, float]
 """Where something is on its page, in points from the top left corner: x, y, width, height."""
@@ -17,6 +17,7 @@ Box = tuple[float, float, float, float]
 _FRONT_MATTER = re.compile(r"\A---\n(.{0,20000}?)\n---\n", re.DOTALL)
 _UNDERLINE = re.compile(r"\n[=-]+\s*\Z")
 _HASHES = re.compile(r"\A#{1,6}(?=\s|\Z)|\s#+\Z")
+_BAR, _EDGE = re.compile(r"(?<!\\)\|"), re.compile(r"\A\0|\0\Z")
 _SENTENCE_END = re.compile(
     # Three letters or fewer before a full stop are an abbreviation as often as not, and a number an ordinal.
     r"(?<=[.!?])(?<!\b\w\.)(?<!\b\w\w\.)(?<!\b\w\w\w\.)(?P<closing>[\"'\u201d\u2019\u00bb)\]*]*)\s+(?=\S)|(?<=[\u3002\uff01\uff1f])(?=\S)|\n+"
@@ -66,15 +67,32 @@ def blocks_of(text: str) -> Iterator[Block]:
         at = max(at, end)
 
 
-def table(head: Sequence[str], rows: Sequence[Sequence[str]], row_boxes: Sequence[Box | None] = ()) -> Block:
-    """Make a table from its cells. `row_boxes` are used if there is one for each row that has words."""
-    boxes = [box for row, box in zip(rows, row_boxes, strict=False) if any(row) and box is not None]
-    written = tuple(_row(row) for row in rows if any(row))
-    return Block(
-        head=f"{_row(head)}\n{'|' + ' --- |' * len(head)}",
-        rows=written,
-        row_boxes=tuple(boxes) if len(boxes) == len(written) else (),
+def table(rows: Sequence[Sequence[str]], row_boxes: Sequence[Box | None] = ()) -> Iterator[Block]:
+    """Yield a table of cells, whose first row is its header, below the titles that its first rows are.
+
+    Rows without words are left out. `row_boxes` are used if there is one for each row of the table.
+    """
+    width = max(map(len, rows), default=0)
+    known = [*row_boxes, *[None] * (len(rows) - len(row_boxes))]
+    filled = [(row, box) for row, box in zip(rows, known, strict=True) if any(row)]
+    while len(filled) > 1 < width and sum(map(bool, filled[0][0])) == 1:
+        yield Block("".join(filled.pop(0)[0]))
+    if not filled:
+        return
+    (head, _), *rest = filled
+    boxes = [box for _, box in rest if box is not None]
+    yield Block(
+        head=f"{_row(head, width)}\n{'|' + ' --- |' * width}",
+        rows=tuple(_row(row, width) for row, _ in rest),
+        row_boxes=tuple(boxes) if len(boxes) == len(rest) else (),
     )
+
+
+def cells(block: Block) -> list[list[str]]:
+    """Return the cells of a table, its header first."""
+    lines = [block.head.partition("\n")[0], *block.rows]
+    found = [_EDGE.sub("", line).split("\0") for line in (_BAR.sub("\0", line.strip()) for line in lines)]
+    return [[cell.replace("\\|", "|").strip() for cell in row] for row in found]
 
 
 def around(*boxes: Box) -> Box:
@@ -124,5 +142,6 @@ def _block(token: Token | None, lines: Sequence[str]) -> Iterator[Block]:
         yield Block(text)
 
 
-def _row(cells: Sequence[str]) -> str:
-    return "| " + " | ".join(" ".join(cell.replace("|", "\\|").split()) for cell in cells) + " |"
+def _row(row: Sequence[str], width: int) -> str:
+    written = [" ".join(cell.replace("|", "\\|").split()) for cell in row]
+    return f"| {' | '.join([*written, *[''] * (width - len(row))])} |"

@@ -48,6 +48,12 @@ _HTML = re.compile(
 _MAIL_HEADERS = frozenset(("from", "to", "subject", "date", "received", "message-id", "return-path", "mime-version"))
 _HEADER = re.compile(r"[!-9;-~]+:|[ \t]+\S")
 _MAGIC = 1024
+# In a short text, a rare encoding often fits better than the one that it is in.
+_ENCODINGS = (
+    *("utf_16_le", "utf_16_be", "cp1252", "latin_1", "iso8859_15", "cp1250", "iso8859_2", "cp1251", "koi8_r", "cp866"),
+    *("cp1253", "cp1254", "cp1255", "cp1256", "cp1257", "cp874"),
+    *("cp932", "euc_jp", "iso2022_jp", "gb18030", "big5", "cp949"),
+)
 _MARKS = (
     (b"\xef\xbb\xbf", "utf-8-sig"),
     (b"\xff\xfe\0\0", "utf-32"),
@@ -133,7 +139,7 @@ def _decoded(data: bytes) -> tuple[str, str]:
         raise Unreadable("it is not a kind of document that can be read")
     # The bytes judged are few: what a text is written in shows early, and judging is slow. A declaration such as
     # `charset=` counts.
-    guesses = from_bytes(_sample(data))
+    guesses = from_bytes(_sample(data), cp_isolation=list(_ENCODINGS))
     best = guesses.best()
     if best is None:
         raise Unreadable("it is not a text in any known encoding")

@@ -11,7 +11,7 @@ from xml.etree.ElementTree import ParseError, fromstring
 
 from kreuzberg import ExtractionConfig, ExtractionResult, KreuzbergError, PageConfig, extract_bytes_sync
 
-from chat_sessions.server.documents.reading.blocks import Block, blocks_of
+from chat_sessions.server.documents.reading.blocks import Block, blocks_of, cells, table
 from chat_sessions.server.documents.reading.content import Unreadable
 from chat_sessions.server.documents.reading.passages import Sheet
 
@@ -45,7 +45,13 @@ def read_office(data: bytes, media_type: str) -> list[tuple[Sheet | None, Iterab
         text = _MIDNIGHT.sub(r"\1", text)
     if title and title not in text[:1000]:
         text = f"# {title}\n\n{text}"
-    return [(None, blocks_of(text))]
+    return [(None, _blocks(text))]
+
+
+def _blocks(text: str) -> Iterator[Block]:
+    """Yield the blocks of a text. The first row of a sheet is its header for kreuzberg, even if it is a title."""
+    for block in blocks_of(text):
+        yield from table(cells(block)) if block.is_table else (block,)
 
 
 def _extracted(data: bytes, media_type: str, **options: object) -> ExtractionResult:
@@ -89,13 +95,13 @@ def _slides(data: bytes, media_type: str) -> Iterator[tuple[Sheet | None, Iterab
     notes = dict(_notes(data)) if media_type.endswith("presentationml.presentation") else {}
     _, *parts = _SLIDE.split(text)
     if not parts:
-        yield None, blocks_of(text)
+        yield None, _blocks(text)
         return
     for number, slide in zip(map(int, parts[::2]), parts[1::2], strict=True):
         # kreuzberg leaves out what the speaker wrote for himself.
         said = f"\n\nNotes: {notes[number]}" if notes.get(number) else ""
         if whole := (slide + said).strip():
-            yield Sheet(number, whole), blocks_of(whole)
+            yield Sheet(number, whole), _blocks(whole)
 
 
 def _notes(data: bytes) -> Iterator[tuple[int, str]]:

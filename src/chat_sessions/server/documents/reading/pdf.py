@@ -1,7 +1,7 @@
 """PDF files, page by page, through liteparse: their text with its tables, scanned pages by OCR, and pictures of pages.
 
-liteparse cuts a page into columns before it looks for tables. So a table with a wide gap arrives in two halves, and a
-title above a table as its header. Both are mended here, the first by the lines of the same page, which are whole.
+liteparse cuts a page into columns before it looks for tables, so a table can arrive in pieces, which `grids` puts
+together. A title above a table that became its header is mended here.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from liteparse.types import AnnotationRect, LayoutBlock, LayoutCell, ParsedPage,
 
 from chat_sessions.server.documents.reading.blocks import Block, Box, around, table
 from chat_sessions.server.documents.reading.content import Unreadable
+from chat_sessions.server.documents.reading.grids import with_grids
 from chat_sessions.server.documents.reading.ocr import data_folder, ocr_languages
 from chat_sessions.server.documents.reading.passages import Sheet
 
@@ -31,9 +32,6 @@ _LONG_SIDE_PIXELS = 1600
 _MOST_DPI = 144.0
 _JPEG_QUALITY = 80
 _GOES_ON = re.compile(r"[^\W\d_]")
-_FEWEST_LABELS = 2
-_SAME_LINE = 3.0
-_GAP = re.compile(r"\s{2,}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +109,7 @@ def _parser(**options: Any) -> LiteParse:
         "ocr_enabled": False,
         "output_format": "markdown",
         "extract_blocks": True,
+        "emit_word_boxes": True,
         "extract_links": False,
         "image_mode": "off",
         "continue_on_page_error": True,
@@ -173,7 +172,7 @@ def _written(block: Block) -> str:
 
 def _blocks(page: ParsedPage) -> list[Block]:
     blocks: list[Block] = []
-    for block, boxes in _joined(_whole(page)):
+    for block, boxes in _joined(with_grids(page)):
         blocks += [replace(made, boxes=boxes) for made in _block(block)]
     if not blocks and page.text.strip():
         blocks.append(Block(page.text.strip()))
@@ -199,113 +198,16 @@ def _block(block: LayoutBlock) -> Iterator[Block]:
 
 
 def _table(block: LayoutBlock) -> Iterator[Block]:
-    rows = [[cell.text.strip() for cell in row] for row in block.rows or []]
-    boxes = [_row_box(row) for row in block.rows or []]
-    head = [cell.text.strip() for cell in block.header or []]
-    width = max([len(head), *map(len, rows)], default=0)
-    rows = [row + [""] * (width - len(row)) for row in rows]
-    if rows and head and sum(map(bool, head)) < width <= sum(map(bool, rows[0])):
+    rows = [[cell.text.strip() for cell in row] for row in [block.header or [], *(block.rows or [])]]
+    width = max(map(len, rows))
+    head, first = rows[0], rows[1] if len(rows) > 1 else []
+    if head and head[0] and sum(map(bool, head)) < width <= sum(map(bool, first)):
         # A title above the table, whose words fell into the columns.
-        yield Block(" ".join(filter(None, head)))
-        head = rows.pop(0)
-        boxes.pop(0)
-    head += [""] * (width - len(head))
-    if not any(head) and rows:
-        head = rows.pop(0)
-        boxes.pop(0)
-    if width > 1 or rows:
-        yield table(head, rows, boxes)
-    elif any(head):
-        yield Block(" ".join(head))
-
-
-def _whole(page: ParsedPage) -> Iterator[LayoutBlock]:
-    """Yield the blocks of a page, with the columns of each table together.
-
-    What lies in the frame of a table and is not among its cells was cut off from it.
-    """
-    blocks = _labelled(page)
-    inside: set[int] = set()
-    lines = [line for line in page.text.splitlines() if line.strip()]
-    for frame in blocks:
-        if frame.kind != "table" or id(frame) in inside:
-            continue
-        cut_off = [block for block in blocks if block is not frame and _lies_in(block, frame)]
-        rows = _rows_on_lines(frame, lines) if cut_off else []
-        if rows:
-            inside |= set(map(id, cut_off))
-            head = next((block.header for block in cut_off if block.header), None)
-            if head and len(rows[0]) != len(rows[-1]) == len(head) + 1:
-                # The gaps of a header can be too narrow to be seen on its line.
-                rows[0] = [(frame.header or head)[0].text, *(cell.text for cell in head)]
-            if len(set(map(len, rows))) == 1:
-                # Each line is one row of the frame, and where the first cell is is known of that.
-                first = [row[0].bbox for row in [frame.header or [], *(frame.rows or [])] if row]
-                frame.header, *frame.rows = [
-                    [LayoutCell(row[0], area), *map(LayoutCell, row[1:])] for row, area in zip(rows, first, strict=True)
-                ]
-            else:
-                frame.kind, frame.lines = "grid_fallback", ["  ".join(row) for row in rows]
-    yield from (block for block in blocks if id(block) not in inside)
-
-
-def _labelled(page: ParsedPage) -> list[LayoutBlock]:
-    """Return the blocks of a page, each table with its first column, if that was cut off, a paragraph for each row."""
-    blocks = page.blocks or []
-    for frame in [block for block in blocks if block.kind == "table" and block.rows and block.bbox]:
-        head, *labels = (_beside(row, frame, page) for row in [frame.header or [], *(frame.rows or [])])
-        cut_off = {block.text: block for block in blocks if block.kind == "paragraph"}
-        if len(labels) < _FEWEST_LABELS or not all(label in cut_off for label in labels):
-            continue
-        frame.header = [LayoutCell(head), *(frame.header or [])]
-        frame.rows = [
-            [LayoutCell(label, cut_off[label].bbox), *row] for label, row in zip(labels, frame.rows or [], strict=True)
-        ]
-        gone = {id(cut_off[label]) for label in labels}
-        for block in cut_off.values():
-            if head and block.text and block.text.endswith(f" {head}"):
-                # The caption, which the head of the column was joined to.
-                block.text = block.text.removesuffix(f" {head}")
-        blocks = [block for block in blocks if id(block) not in gone and block.text != head]
-    return blocks
-
-
-def _beside(row: Sequence[LayoutCell], frame: LayoutBlock, page: ParsedPage) -> str:
-    """Return the text to the left of a row of a table, on the same line; "" if there is none, or more than one."""
-    first = row[0].bbox if row else None
-    left = frame.bbox.x if frame.bbox else 0.0
-    found = [
-        item.text.strip()
-        for item in page.text_items or []
-        if first and abs(item.y - first.y) < _SAME_LINE and item.x + item.width < left
-    ]
-    return found[0] if len(found) == 1 else ""
-
-
-def _lies_in(block: LayoutBlock, frame: LayoutBlock) -> bool:
-    if not block.bbox or not frame.bbox or block.kind == "rule":
-        return False
-    middle = block.bbox.y + block.bbox.height / 2
-    # Columns of one table can all have its frame.
-    is_right = frame.bbox.x < block.bbox.x or (block.kind == "table" and frame.bbox.x == block.bbox.x)
-    return bool(
-        is_right
-        and block.bbox.x + block.bbox.width < frame.bbox.x + frame.bbox.width + 1
-        and frame.bbox.y <= middle <= frame.bbox.y + frame.bbox.height
-    )
-
-
-def _rows_on_lines(frame: LayoutBlock, lines: Sequence[str]) -> list[list[str]]:
-    """Return the rows of a table as they are on the lines of the page, none if they are not there one by one."""
-    labels = [" ".join(row[0].text.split()) for row in [frame.header or [], *(frame.rows or [])] if row]
-    starts = [at for at, line in enumerate(lines) if " ".join(line.split()).startswith(labels[0])] if labels else []
-    for start in starts:
-        found = [line.strip() for line in lines[start : start + len(labels)]]
-        if len(found) == len(labels) and all(
-            " ".join(line.split()).startswith(label) for line, label in zip(found, labels, strict=True)
-        ):
-            return [_GAP.split(line) for line in found]
-    return []
+        rows[0] = [" ".join(filter(None, head))]
+    if width == 1 and not any(map(any, rows[1:])):
+        yield Block(head[0])
+        return
+    yield from table(rows, [_row_box(row) for row in [block.header or [], *(block.rows or [])]])
 
 
 def _joined(blocks: Iterable[LayoutBlock]) -> Iterator[tuple[LayoutBlock, tuple[Box, ...]]]:
