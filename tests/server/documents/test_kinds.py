@@ -98,6 +98,19 @@ class TestOffice:
         assert "| Attic | 95" in whole.text
         assert "no()" not in whole.text
 
+    @pytest.mark.parametrize("mark", ["\t", ";", ","])
+    def test_a_text_of_cells_is_a_table_whatever_its_name(self, mark: str) -> None:
+        rows = [["station", "level", "day"], *([f"Weir {number}", "2.31", "Mon"] for number in range(200))]
+        whole = read_whole("\n".join(map(mark.join, rows)), "readings")
+        assert len(whole.texts) > 1
+        assert all(text.startswith("| station | level | day |\n| --- |") for text in whole.texts)
+
+    @pytest.mark.parametrize(
+        "text", ["Eggs, milk, rye\nSalt, yeast, oil\nJam, tea, figs\n", "a;b;c\n", "One\nTwo\nThree\n"]
+    )
+    def test_lines_with_commas_are_no_table(self, text: str) -> None:
+        assert "|" not in read_whole(text, "list.txt").text
+
     def test_a_title_in_the_first_row_of_a_sheet_is_above_its_table(self) -> None:
         data = excel(Cars=[["Cars in March", None], [None, None], ["Car", "Place"], ["Van 4", "Kassel"], ["a|b", None]])
         table = "| Car | Place |\n| --- | --- |\n| Van 4 | Kassel |\n| a\\|b |  |"

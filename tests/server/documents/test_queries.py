@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from chat_sessions.server.documents.indexes import Index, open_index
@@ -34,6 +36,13 @@ def test_a_word_is_not_found_in_one_that_only_begins_like_it(club: Index) -> Non
 @pytest.mark.parametrize("prompt", ["Beitrag", "Beiträge", "Wie hoch ist der Beitrag?"])
 def test_a_word_is_found_in_a_compound(club: Index, prompt: str) -> None:
     assert names(club, prompt)[0] == "minutes.md"
+
+
+def test_a_file_with_few_words_is_found_in_the_language_of_the_question(tmp_path: Path) -> None:
+    rows = "".join(f"Zimmer {number},{number * 7}\n" for number in range(1, 61))
+    (tmp_path / "plan.csv").write_text(f"Raum,Platz\n{rows}")
+    index = open_index("idx-plan", tmp_path, index_store=":memory:")
+    assert names(index, "Welche Räume gibt es?") == ["plan.csv"]
 
 
 @pytest.mark.parametrize("prompt", ["And on the river?", "Und wann ist das?", "And the training?"])

@@ -29,7 +29,7 @@ from chat_sessions.server.agents.retrieval import (
 )
 from chat_sessions.server.documents.indexes import Hit, Index
 from chat_sessions.server.documents.queries import telling_words
-from chat_sessions.server.documents.reading.terms import function_words, is_unspaced, terms, words
+from chat_sessions.server.documents.reading.terms import is_unspaced, language_asked_in, terms, words
 from chat_sessions.server.turns.agent import AgentTurn
 
 __all__ = ["QUOTES", "LocalAgent"]
@@ -168,7 +168,7 @@ def _names(prompt: str, missing: Sequence[str]) -> list[str]:
     """Return the names and numbers among the words: a passage without one may be about something else."""
     asked = list(words(prompt))
     # German has a capital for every noun.
-    is_german = len(function_words(asked, ["deu"])) > len(function_words(asked, ["eng"]))
+    is_german = language_asked_in(asked, ("eng", "deu")) == "deu"
     # The first word of a sentence, a line or a quotation is capitalised whatever it is.
     inside = {word for begun in _BEGINNING.split(prompt) for word in list(words(begun))[1:]}
     return [

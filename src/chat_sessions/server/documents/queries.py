@@ -12,6 +12,7 @@ from chat_sessions.server.documents.reading.terms import (
     KNOWN_LANGUAGES,
     function_words,
     is_unspaced,
+    language_asked_in,
     word_terms,
     words,
 )
@@ -48,8 +49,10 @@ def query_of(ranking: Ranking, prompt: str, earlier: str = "") -> Query:
     told: set[str] = set()
     missing: list[str] = []
     told_words = telling_words(prompt, ranking.languages)
+    # A file with few words can be in another language than it seems to be: the question tells which.
+    languages = sorted({*ranking.languages, _language(prompt, ranking.languages)})
     for word in dict.fromkeys(words(prompt)):
-        found = list(_terms(_without_ending(word, ranking), ranking))
+        found = list(_terms(_without_ending(word, ranking), languages))
         if word.casefold() in ranking.endings and not any(map(ranking.frequency, found)):
             # "The PDF" is not a word that the files lack.
             continue
@@ -59,7 +62,7 @@ def query_of(ranking: Ranking, prompt: str, earlier: str = "") -> Query:
         if any(map(ranking.frequency, found)):
             _add(weights, found, 1.0)
         else:
-            found = [term for part in _parts(word, ranking) for term in ranking.related(part)]
+            found = [term for part in _parts(word, languages) for term in ranking.related(part)]
             _add(weights, found, _RELATED)
         told.update(found)
         # The parts of RG-9 are those of other names; only the whole tells.
@@ -68,7 +71,7 @@ def query_of(ranking: Ranking, prompt: str, earlier: str = "") -> Query:
     if share := _EARLIER.get(_count(told_words)):
         before = telling_words(earlier, ranking.languages)
         for word in before:
-            _add(weights, _terms(_without_ending(word, ranking), ranking), share / len(before))
+            _add(weights, _terms(_without_ending(word, ranking), languages), share / len(before))
     return Query(weights, frozenset(told), tuple(missing))
 
 
@@ -79,8 +82,12 @@ def is_follow_up(prompt: str, languages: Iterable[str]) -> bool:
 
 def telling_words(prompt: str, languages: Iterable[str]) -> dict[str, None]:
     """Return the words that say something, in order. A prompt may be in another language than the files."""
-    empty = function_words(words(prompt), (*sorted({*languages, "eng"}), *KNOWN_LANGUAGES))
+    empty = function_words(words(prompt), _language(prompt, languages))
     return {word: None for word in words(prompt) if word.casefold() not in empty}
+
+
+def _language(prompt: str, languages: Iterable[str]) -> str:
+    return language_asked_in(words(prompt), (*sorted({*languages, "eng"}), *KNOWN_LANGUAGES))
 
 
 def _count(told: Iterable[str]) -> int:
@@ -93,17 +100,17 @@ def _without_ending(word: str, ranking: Ranking) -> str:
     return stem if stem and ending.casefold() in ranking.endings else word
 
 
-def _terms(word: str, ranking: Ranking) -> Iterator[str]:
-    for language in ranking.languages:
+def _terms(word: str, languages: Iterable[str]) -> Iterator[str]:
+    for language in languages:
         yield from word_terms(word, language)
 
 
-def _parts(word: str, ranking: Ranking) -> Iterator[str]:
+def _parts(word: str, languages: Iterable[str]) -> Iterator[str]:
     """Yield what a compound may have of a word: its stem in languages that write compounds as one word, or itself.
 
     The stem of "elected" would be found in "electricity".
     """
-    for language in ranking.languages:
+    for language in languages:
         yield from word_terms(word, language) if language in _COMPOUNDING else (word.casefold(),)
 
 

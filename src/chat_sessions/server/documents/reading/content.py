@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import email.parser
 import email.policy
 import io
@@ -48,6 +49,8 @@ _HTML = re.compile(
 _MAIL_HEADERS = frozenset(("from", "to", "subject", "date", "received", "message-id", "return-path", "mime-version"))
 _HEADER = re.compile(r"[!-9;-~]+:|[ \t]+\S")
 _MAGIC = 1024
+# In characters and lines: what a text is judged by that may be a table without saying so in its name.
+_JUDGED, _FEWEST_LINES, _MOST_LINES = 8192, 3, 50
 # In a short text, a rare encoding often fits better than the one that it is in.
 _ENCODINGS = (
     *("utf_16_le", "utf_16_be", "cp1252", "latin_1", "iso8859_15", "cp1250", "iso8859_2", "cp1251", "koi8_r", "cp866"),
@@ -181,7 +184,7 @@ def _text_kind(text: str, ending: str) -> str:
         return "text/html"
     if _is_mail(text, ending):
         return "message/rfc822"
-    if ending in ("csv", "tsv", "tab"):
+    if ending in ("csv", "tsv", "tab") or _is_delimited(text):
         return "text/csv"
     if text[:1] == "{" and '"nbformat"' in text and _is_notebook(text):
         return "application/x-ipynb+json"
@@ -197,6 +200,18 @@ def _is_mail(text: str, ending: str) -> bool:
     found = email.parser.Parser(policy=email.policy.compat32).parsestr(head, headersonly=True)
     known = {name.lower() for name in found} & _MAIL_HEADERS
     return len(known) >= (1 if ending == "eml" else 3)
+
+
+def _is_delimited(text: str) -> bool:
+    """Tell whether the first lines have the same number of cells, between tabs, semicolons or commas without spaces."""
+    lines = text[:_JUDGED].splitlines()
+    whole = lines if len(text) <= _JUDGED else lines[:-1]
+    lines = [line for line in whole if line.strip()][:_MOST_LINES]
+    for mark, fewest in (("\t", 2), (";", 3), (",", 3)):
+        found = {len(row) for row in csv.reader(lines, delimiter=mark)}
+        if len(lines) >= _FEWEST_LINES and len(found) == 1 and min(found) >= fewest:
+            return mark == "\t" or f"{mark} " not in "".join(lines)
+    return False
 
 
 def _is_notebook(text: str) -> bool:

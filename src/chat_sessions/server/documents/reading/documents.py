@@ -130,5 +130,5 @@ def language_of(texts: Iterable[str]) -> str:
     config = ExtractionConfig(use_cache=False, language_detection=detection)
     found = extract_bytes_sync(sample.encode(), "text/plain", config=config).detected_languages
     language = found[0] if found else "eng"
-    is_sure = language == "eng" or len(function_words(words(sample), [language])) >= _TELLING
+    is_sure = language == "eng" or len(function_words(words(sample), language)) >= _TELLING
     return language if is_sure else f"{language}+eng"

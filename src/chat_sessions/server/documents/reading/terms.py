@@ -15,7 +15,7 @@ from typing import Any
 import Stemmer  # type: ignore[import-not-found]
 from bm25s import stopwords  # type: ignore[import-untyped]
 
-__all__ = ["KNOWN_LANGUAGES", "function_words", "is_unspaced", "terms", "word_terms", "words"]
+__all__ = ["KNOWN_LANGUAGES", "function_words", "is_unspaced", "language_asked_in", "terms", "word_terms", "words"]
 
 _STEMMERS = {
     "ara": "arabic", "cat": "catalan", "ces": "czech", "dan": "danish", "deu": "german", "ell": "greek",
@@ -93,18 +93,19 @@ def word_terms(word: str, language: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(_term(part, one) for part in parts for one in language.split("+")))
 
 
-def function_words(asked: Iterable[str], languages: Iterable[str]) -> frozenset[str]:
-    """Return those of the words, in lower case, that say nothing by themselves, such as "the".
+def function_words(asked: Iterable[str], language: str) -> frozenset[str]:
+    """Return those of the words, in lower case, that say nothing by themselves in a language, such as "the"."""
+    known = _list(language)
+    return frozenset(word for word in map(str.casefold, asked) if _says_nothing(word, known))
 
-    The language is the one in which most of the words are function words, the first of two that have as many: "die" is
-    an article in a German question, and a verb in an English one.
+
+def language_asked_in(asked: Iterable[str], languages: Iterable[str]) -> str:
+    """Return the language in which most of the words are function words, the first of two that have as many.
+
+    "die" is an article in a German question, and a verb in an English one.
     """
-    folded = {word.casefold() for word in asked}
-    most: frozenset[str] = frozenset()
-    for language in dict.fromkeys(languages):
-        known = _list(language)
-        most = max(most, frozenset(word for word in folded if _says_nothing(word, known)), key=len)
-    return most
+    asked = list(asked)
+    return max(languages, key=lambda language: len(function_words(asked, language)))
 
 
 def _says_nothing(word: str, known: frozenset[str]) -> bool:
