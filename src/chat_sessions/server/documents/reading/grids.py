@@ -12,7 +12,7 @@ __all__ = ["with_grids"]
 Word = TextItem | WordBox
 Rows = list[list[list[Word]]]
 
-_MOST_WORDS = 5_000
+_MOST_ITEMS = 5_000
 _SAME_LINE = 3.0
 # In heights of a line: a space within a cell, and how far from the line above one of the same cell is, and a row.
 _SPACE, _SAME_CELL, _NEXT_LINE = 0.6, 1.6, 3.0
@@ -29,10 +29,8 @@ def with_grids(page: ParsedPage) -> list[LayoutBlock]:
     What else was in a block that had a part of the table follows it as a paragraph.
     """
     blocks = list(page.blocks or [])
-    # A piece of text can reach over the gap between two columns; a recognised one has no words.
-    words: list[Word] = [word for item in page.text_items or [] for word in item.words or [item]]
-    if len(words) > _MOST_WORDS:
-        return blocks
+    items = page.text_items or []
+    words = [word for item in items for word in _words(item)] if len(items) <= _MOST_ITEMS else []
     for rows in _grids(words):
         listed = [word for row in rows for cell in row for word in cell]
         torn = [block for block in blocks if any(_is_in(word, block) for word in listed)]
@@ -49,6 +47,12 @@ def with_grids(page: ParsedPage) -> list[LayoutBlock]:
         gone = set(map(id, torn))
         blocks = [*blocks[:at], *made, *(block for block in blocks[at:] if id(block) not in gone)]
     return blocks
+
+
+def _words(item: TextItem) -> Sequence[Word]:
+    """Return the words of a piece of text that reaches over the gap between two columns, and any other as it is."""
+    # Its words are from left to right in every script.
+    return item.words if len(_cells(item.words)) > 1 else [item]
 
 
 def _grids(words: Sequence[Word]) -> Iterator[Rows]:
@@ -94,7 +98,7 @@ class _Run:
         """Return the rows with a cell for each column, none if they are no table."""
         rows = [_row(row, self._columns) for row in self._rows]
         lengths = [[len(_text(cell)) for cell in column if cell] for column in zip(*rows, strict=True)]
-        means = list(map(mean, lengths))
+        means = [mean(column) for column in lengths]
         is_table = (
             len(rows) >= _FEWEST_ROWS
             and sum(map(len, lengths)) >= _FILLED * len(rows) * len(lengths)
@@ -117,11 +121,13 @@ def _lines(words: Sequence[Word]) -> Iterator[list[Word]]:
 
 def _cells(line: Sequence[Word]) -> list[list[Word]]:
     cells: list[list[Word]] = []
+    right = float("-inf")
     for word in sorted(line, key=lambda word: word.x):
-        if cells and word.x - _span(cells[-1])[1] < _SPACE * word.height:
+        if word.x - right < _SPACE * word.height:
             cells[-1].append(word)
         else:
             cells.append([word])
+        right = max(right, word.x + word.width)
     return cells
 
 
