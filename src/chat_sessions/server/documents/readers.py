@@ -136,6 +136,12 @@ class Reader:
             reading.failure = "; ".join(reading.notes) or "it has no text"
         return reading
 
+    def draw(self, data: bytes, number: int, side: float) -> bytes | None:
+        """Return a page of a PDF file as a JPEG, or None if it cannot be drawn in time. Raises `Stopped`."""
+        request = {"task": "draw", "page": number, "side": side}
+        answers = list(self._ask(request, data, DRAWING_SECONDS, DRAWING_SECONDS))
+        return answers[0].get("data")
+
     def close(self) -> None:
         """End the process. May be called again."""
         self._closed = True
@@ -156,8 +162,7 @@ class Reader:
         try:
             with contextlib.suppress(OSError):
                 _send(process, {**request, "size": len(data)}, data)
-            while line := _line(process):
-                answer = json.loads(line)
+            while answer := _answer(process):
                 if answer.get("end"):
                     return
                 yield answer
@@ -233,10 +238,15 @@ def _send(process: subprocess.Popen[bytes], request: dict[str, Any], data: bytes
     process.stdin.flush()
 
 
-def _line(process: subprocess.Popen[bytes]) -> bytes:
+def _answer(process: subprocess.Popen[bytes]) -> dict[str, Any]:
+    """Return the next answer, with the bytes that follow it as `data`; {} if the process has ended."""
     assert process.stdout is not None  # noqa: S101 (it is a pipe)
     line = process.stdout.readline()
-    return line if line.endswith(b"\n") else b""
+    answer: dict[str, Any] = json.loads(line) if line.endswith(b"\n") else {}
+    if size := answer.get("size"):
+        answer["data"] = process.stdout.read(size)
+        return answer if len(answer["data"]) == size else {}
+    return answer
 
 
 def _why(process: subprocess.Popen[bytes]) -> str:

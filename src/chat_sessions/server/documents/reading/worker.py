@@ -47,6 +47,7 @@ def _serve(request: dict[str, Any], data: bytes, answers: BinaryIO) -> None:
 
         picture = draw_page(data, request["page"], request["side"])
         _answer(answers, {}, picture)
+        _answer(answers, {"end": True})
         return
     from chat_sessions.server.documents.reading.documents import read
 
