@@ -10,7 +10,6 @@ import re
 import time
 import unicodedata
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass
 
 from chat_sessions.core.errors import ConfigurationError
 from chat_sessions.core.events import Event, Stop, Text, TextDelta, Thinking, ThinkingDelta, ToolResult
@@ -49,15 +48,6 @@ _SHOWN_FILES = 5
 _MANY_MISSING, _MOST_MISSING = 4, 0.75
 
 
-@dataclass(slots=True)
-class _Count:
-    """The number of words that a turn has read and written so far, and its rounds."""
-
-    taken_in: int = 0
-    given_out: int = 0
-    rounds: int = 1
-
-
 class LocalAgent:
     """Quotes the passages that fit a prompt best, without a model.
 
@@ -75,36 +65,37 @@ class LocalAgent:
     async def run(self, turn: AgentTurn) -> AsyncIterator[Event]:
         """Yield a thought, the tool runs, the answer and the stop."""
         started = time.perf_counter()
-        count = _Count(taken_in=len(turn.prompt.split()))
         number = call_number(turn.history)
-        for event in _thought(plan(turn.indexes), count):
-            yield event
+        thought = plan(turn.indexes)
+        for piece in _PIECE.findall(thought):
+            yield ThinkingDelta(content=piece)
+            # The event leaves before the next is made.
             await asyncio.sleep(0)
+        yield Thinking(content=thought)
         earlier = earlier_prompt(turn.history, turn.prompt, turn.indexes)
         query = f"{turn.prompt} {earlier}".strip()
         call = retrieve_call(f"call_{number}", turn.indexes, query, self._passages)
         yield call
         await turn.refresh()
         found = await asyncio.to_thread(retrieve, turn.indexes, turn.prompt, earlier, self._passages)
-        result = retrieve_result(call, found)
-        yield _counted(result, count)
+        results = [retrieve_result(call, found)]
+        yield results[0]
         best = found.hits[0] if found.hits else None
         if best is not None and best.attachment_name is not None:
             for event in read_page(f"call_{number + 1}", best, turn.indexes):
-                yield _counted(event, count) if isinstance(event, ToolResult) else event
+                yield event
                 await asyncio.sleep(0)
+                results += [event] if isinstance(event, ToolResult) else []
         text = await asyncio.to_thread(_answer, turn.prompt, found, turn.indexes)
-        count.given_out += len(text.split())
         for piece in _PIECE.findall(text):
             yield TextDelta(content=piece)
-            # The event leaves before the next is made.
             await asyncio.sleep(0)
         yield Text(content=text)
         yield Stop(
             usage=Usage(
-                input_tokens=count.taken_in,
-                output_tokens=count.given_out,
-                turns=count.rounds,
+                input_tokens=_count(turn.prompt, *(str(result.result) for result in results)),
+                output_tokens=_count(thought, text),
+                turns=1 + len(results),
                 duration_ms=(time.perf_counter() - started) * 1000,
             ),
             is_error=False,
@@ -200,12 +191,5 @@ def _listed(words: Sequence[str]) -> str:
     return quoted[0] if len(quoted) == 1 else f"{', '.join(quoted[:-1])} or {quoted[-1]}"
 
 
-def _thought(text: str, count: _Count) -> list[Event]:
-    count.given_out += len(text.split())
-    return [*(ThinkingDelta(content=piece) for piece in _PIECE.findall(text)), Thinking(content=text)]
-
-
-def _counted(result: ToolResult, count: _Count) -> ToolResult:
-    count.rounds += 1
-    count.taken_in += len(str(result.result).split())
-    return result
+def _count(*texts: str) -> int:
+    return sum(len(text.split()) for text in texts)
