@@ -225,6 +225,11 @@ class TestPdf:
         table = "\n".join(f"| {' | '.join(row)} |" for row in (rows[0], ("---",) * len(rows[0]), *rows[1:]))
         assert text == "\n\n".join(filter(None, ["Reset the boiler.", table, after]))
 
+    def test_lines_of_two_cells_that_were_taken_for_a_paragraph_are_a_table(self) -> None:
+        rows = [("1 Introduction", "3"), ("2 The harbour and its history", "7"), ("3 Fees and how they are set", "12")]
+        table = "| 1 Introduction | 3 |\n| --- | --- |\n| 2 The harbour and its history | 7 |"
+        assert table in read_whole(printed(rows, "The office keeps a list of all berths. " * 6)).text
+
     def test_a_cell_of_several_lines_is_one_cell(self) -> None:
         placed = [
             (x, 700 - 24 * y, text) for y, row in enumerate(CODES) for x, text in zip((72, 110, 210), row, strict=True)

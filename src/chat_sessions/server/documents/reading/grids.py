@@ -34,7 +34,7 @@ def with_grids(page: ParsedPage) -> list[LayoutBlock]:
     for rows in _grids(words):
         listed = [word for row in rows for cell in row for word in cell]
         torn = [block for block in blocks if any(_is_in(word, block) for word in listed)]
-        if not _is_torn(torn, listed, len(rows[0])):
+        if not torn or not _is_torn(torn, listed, len(rows[0])):
             continue
         inside, top = set(map(id, listed)), min(word.y for word in listed)
         rest = [word for word in words if id(word) not in inside and any(_is_in(word, block) for block in torn)]
@@ -154,15 +154,11 @@ def _row(cells: Sequence[list[Word]], columns: Sequence[tuple[float, float]]) ->
 
 
 def _is_torn(blocks: Sequence[LayoutBlock], words: Sequence[Word], columns: int) -> bool:
-    """Tell whether a table is in several blocks, none of which is a table with all of its words and columns."""
-    return (
-        len(blocks) > 1
-        and all(block.kind in _TORN for block in blocks)
-        and not any(
-            all(_is_in(word, block) for word in words)
-            for block in blocks
-            if max(map(len, block.rows or []), default=0) >= columns
-        )
+    """Tell whether no block is a table with all of these words and columns, and none is something else than text."""
+    return all(block.kind in _TORN for block in blocks) and not any(
+        all(_is_in(word, block) for word in words)
+        for block in blocks
+        if max(map(len, block.rows or []), default=0) >= columns
     )
 
 
