@@ -7,6 +7,7 @@ import json
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 from reportlab.lib.styles import getSampleStyleSheet  # type: ignore[import-untyped]
@@ -37,7 +38,8 @@ CODES = [
 def printed(rows: Sequence[Sequence[str]], after: str) -> bytes:
     """A PDF file with a table that has no lines, as a program for letters makes it."""
     style = getSampleStyleSheet()["BodyText"]
-    flow = [Paragraph("Reset the boiler.", style), Table(rows), *([Paragraph(after, style)] if after else [])]
+    flow: list[Any] = [Paragraph("Reset the boiler.", style), Table(list(rows))]
+    flow += [Paragraph(after, style)] if after else []
     return saved(lambda target: SimpleDocTemplate(target).build(flow))
 
 
