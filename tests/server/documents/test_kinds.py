@@ -38,7 +38,7 @@ CODES = [
 def printed(rows: Sequence[Sequence[str]], after: str) -> bytes:
     """A PDF file with a table that has no lines, as a program for letters makes it."""
     style = getSampleStyleSheet()["BodyText"]
-    flow: list[Any] = [Paragraph("Reset the boiler.", style), Table(list(rows))]
+    flow: list[Any] = [Paragraph("Reset the boiler.", style), Table(list(map(list, rows)))]
     flow += [Paragraph(after, style)] if after else []
     return saved(lambda target: SimpleDocTemplate(target).build(flow))
 
