@@ -8,7 +8,7 @@ import re
 from concurrent.futures import Future
 
 import pytest
-from playwright.sync_api import expect
+from playwright.sync_api import Route, expect
 
 from chat_sessions import Text, TextDelta, Thinking, ToolCall, ToolResult
 from chat_sessions.openhands import ConfirmAction
@@ -130,6 +130,37 @@ def test_a_session_is_found_renamed_and_deleted(site: Opening) -> None:
     tab.get_by_role("button", name="Delete it").click()
     expect(tab.get_by_role("heading", level=1)).to_have_text("Sessions")
     expect(rows).to_have_count(1)
+
+
+def test_a_service_that_takes_a_title_gets_the_one_that_is_typed(site: Opening) -> None:
+    given: list[tuple[str, str]] = []
+
+    async def rename(session_id: str, title: str) -> None:
+        given.append((session_id, title))
+
+    tab = site(ScriptedAgent(Text(content="Yes.")), rename=rename).tab("/sessions/new")
+    ask(tab, "Hello")
+    expect(tab.get_by_role("article")).to_contain_text("Yes.")
+    tab.get_by_role("button", name="Rename").click()
+    tab.get_by_label("Title", exact=True).fill("A title of mine")
+    tab.get_by_role("dialog").get_by_role("button", name="Rename").click()
+    expect(tab.get_by_role("status").filter(has_text="chooses titles by itself")).to_have_count(0)
+    assert given == [(tab.url.rpartition("/")[2], "A title of mine")]
+
+
+def test_what_is_typed_into_the_search_before_the_page_has_loaded_is_searched(site: Opening) -> None:
+    opened = site(ScriptedAgent(Text(content="Yes.")))
+    for prompt in ("About warranties", "About revenue"):
+        opened.client.session(index_ids=["idx-docs"]).ask(prompt)
+    tab = opened.tab()
+
+    def type_first(route: Route) -> None:
+        tab.get_by_role("searchbox").fill("warrant")
+        route.continue_()
+
+    tab.route("**/page.js", type_first)
+    tab.reload()
+    expect(tab.get_by_role("region", name="Sessions").get_by_role("listitem")).to_have_count(1)
 
 
 def test_a_session_can_be_read_without_script(site: Opening) -> None:

@@ -107,6 +107,24 @@ def test_a_look_up_after_a_broken_stream_is_shown_as_such(site: Site, service: S
 
 
 @pytest.mark.parametrize("recovery", [0.5])
+def test_a_page_that_is_open_says_what_became_of_a_turn_when_the_service_is_back(
+    site: Site, service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tab = site.tab("/sessions/new")
+    ask(tab, "hello")
+    expect(tab.get_by_role("article")).to_contain_text("The answer begins")
+    service.history = None
+    service.looked.set()
+    service.shown.set()
+    expect(tab.get_by_role("alert")).to_contain_text("TurnInterrupted")
+    monkeypatch.setitem(SUMMARY, "last_updated_at", "2026-01-02T03:05:00Z")
+    end = Stop(usage=Usage(), is_error=False)
+    service.history = [UserInput(content="hello"), Text(content="The answer begins and ends."), end]
+    expect(tab.get_by_role("article")).to_contain_text("The answer begins and ends.")
+    expect(tab.get_by_role("alert")).to_have_count(0)
+
+
+@pytest.mark.parametrize("recovery", [0.5])
 def test_a_service_that_dies_in_mid_answer_leaves_the_words_and_the_truth(site: Site, service: Service) -> None:
     tab = site.tab("/sessions/new")
     ask(tab, "hello")

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import re
+from contextlib import nullcontext
 from pathlib import Path
+from typing import cast
 
 import pytest
 
 from chat_sessions import Stop, Text, TextDelta, Turn, Usage, replay
 from chat_sessions.core import errors
+from chat_sessions.session import AsyncChatSession
 from chat_sessions.web.live.feed import Pace
 from chat_sessions.web.live.session import shown
 from chat_sessions.web.live.turn import LiveTurn
@@ -142,8 +145,46 @@ def test_a_turn_sent_from_here_takes_its_place_in_the_history() -> None:
 
 def test_a_turn_that_was_refused_is_not_taken_for_one_of_the_same_words() -> None:
     refused = live("a", after=0, error=errors.RateLimitError("slow", status_code=429))
-    items = shown([told("a")], [refused])
-    assert [item.live for item in items] == [None, refused]
+    assert [item.live for item in shown([told("a")], [refused])] == [None, refused]
+
+
+async def run_into(error: Exception, prompt: str, *, after: int) -> LiveTurn:
+    """A turn that has ended with this error, as it does when its session cannot be asked."""
+
+    async def not_busy() -> bool:
+        return False
+
+    class Refusing:
+        def stream(self, _prompt: str) -> None:
+            raise error
+
+    turn = LiveTurn(prompt, after=after)
+    await turn.run(cast("AsyncChatSession", Refusing()), nullcontext, lambda: None, not_busy)
+    return turn
+
+
+async def test_a_turn_that_did_not_land_stays_where_it_was_sent_when_the_same_is_asked_again() -> None:
+    failed = await run_into(errors.APIConnectionError("nothing was sent"), "b", after=1)
+    again = live("b", after=1)
+    items = shown([told("a"), told("b"), told("c")], [failed, again])
+    assert [(item.number, item.turn.prompt, item.live) for item in items] == [
+        (0, "a", None),
+        (1, "b", failed),
+        (2, "b", again),
+        (3, "c", None),
+    ]
+
+
+@pytest.mark.parametrize("kind", [errors.TurnInterrupted, errors.TurnStalled, errors.TurnOutcomeUnknown])
+async def test_the_history_tells_what_became_of_a_turn_once_it_has_its_end(kind: type[errors.TurnError]) -> None:
+    broken = await run_into(kind("read it later", turn=Turn("a"), session_id="s"), "a", after=0)
+    assert [item.live for item in shown([told("a")], [broken])] == [None]
+    assert [item.live for item in shown([Turn("a", (Text(content="ye"),))], [broken])] == [broken]
+
+
+async def test_a_turn_whose_stream_could_not_be_read_is_the_one_in_the_history() -> None:
+    unread = await run_into(errors.ProtocolError("no JSON"), "a", after=0)
+    assert [item.live for item in shown([told("a")], [unread])] == [None]
 
 
 def test_every_error_has_a_remedy() -> None:

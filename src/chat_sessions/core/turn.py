@@ -335,6 +335,7 @@ def turn_fields(turn: Turn) -> dict[str, Any]:
     """Return a turn and everything derived from it, as reports and exports show it."""
     return {
         "prompt": turn.prompt,
+        **({"image_urls": list(turn.image_urls)} if turn.image_urls else {}),
         "text": turn.text,
         "thinking": turn.thinking,
         "sources": [asdict(source) for source in turn.sources],

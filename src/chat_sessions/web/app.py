@@ -34,6 +34,7 @@ def create_app(
     indexes: Mapping[str, str] | None = None,
     turn_lock: Callable[[], AbstractAsyncContextManager[None]] | None = None,
     interrupt: Callable[[str], Awaitable[object]] | None = None,
+    rename: Callable[[str, str], Awaitable[object]] | None = None,
     confirmations: Confirmations | None = None,
     turn_views: Mapping[str, Callable[[Turn], object]] | None = None,
     index_name: Callable[[str], str] = str,
@@ -51,6 +52,7 @@ def create_app(
         indexes: The indexes that a new session may ask: their names by id.
         turn_lock: What to hold while a turn runs.
         interrupt: Stops a session's run at the service, if closing its stream is not enough.
+        rename: Gives a session this title; None if the service only generates titles from a text.
         confirmations: Where the backend's client asks for permission to act.
         turn_views: For each framework by name, a function that returns its view of a turn, for JSON.
         index_name: Returns the name of an index that is not in `indexes`.
@@ -71,6 +73,7 @@ def create_app(
         dict(turn_views or {}),
         index_name,
         elsewhere,
+        rename,
     )
 
     @asynccontextmanager

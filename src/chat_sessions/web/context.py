@@ -33,6 +33,7 @@ class PageContext:
     turn_views: Mapping[str, Callable[[Turn], object]] = field(default_factory=dict[str, "Callable[[Turn], object]"])
     index_name: Callable[[str], str] = str
     elsewhere: Callable[[Sequence[str]], str | None] | None = None
+    rename: Callable[[str, str], Awaitable[object]] | None = None
 
     @property
     def takes_indexes(self) -> bool:

@@ -48,6 +48,7 @@ def page_app(service: Service, listener: Listener, confirmations: Confirmations 
         turn_views=turn_views(),
         turn_lock=lambda: _held(service.lock),
         interrupt=service.openhands.aio.interrupt if service.openhands is not None else None,
+        rename=service.openhands.aio.rename if service.openhands is not None else None,
         index_name=service.index_name,
         elsewhere=_elsewhere(service) if service.is_local else None,
     )

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from chat_sessions.core.events import Session
 from chat_sessions.core.turn import Turn
 from chat_sessions.web.render.blocks import Block, Blocks, Words
-from chat_sessions.web.render.views import source_views, usage_text
+from chat_sessions.web.render.views import image_parts, prompt_words, source_views, usage_text
 
 __all__ = ["markdown_of"]
 
@@ -25,7 +25,8 @@ def _parts(session: Session, turns: Sequence[Turn]) -> Iterator[str]:
     yield " · ".join(_line(part) for part in about)
     for number, turn in enumerate(turns, 1):
         yield f"## Turn {number}"
-        yield _quoted(turn.prompt or "(the message is not in the history)")
+        yield _quoted(prompt_words(turn))
+        yield _images(turn.image_urls)
         for block in Blocks.of(turn).items:
             yield _block(block)
         if turn.error:
@@ -47,7 +48,13 @@ def _block(block: Block) -> str:
     parts = [f"**Tool run `{_line(run.name)}`** ({run.status})", _fenced(_json(dict(run.arguments)))]
     if run.status not in ("running", "unanswered"):
         parts.append(_fenced(run.result if isinstance(run.result, str) else _json(run.result)))
-    return "\n\n".join(parts)
+    return "\n\n".join(part for part in (*parts, _images(run.image_urls)) if part)
+
+
+def _images(urls: Sequence[str]) -> str:
+    held, elsewhere = image_parts(urls)
+    told = f"*Images, which the exports as HTML and JSON hold: {len(held)}.*" if held else ""
+    return "\n\n".join(filter(None, (told, *(f"Image: <{url}>" for url in elsewhere))))
 
 
 def _json(value: object) -> str:

@@ -49,21 +49,28 @@ def shown(history: Sequence[Turn], turns: Sequence[LiveTurn]) -> list[Shown]:
     """Put the turns that were sent from here in their places among those that the service holds.
 
     A turn is found by its prompt, at or after the place where it was sent. Its stream is shown until it is over, then
-    the history, unless only the stream has the error, or the turn was stopped here and the history has less of it.
+    the history once it has the turn's end or, for a turn that was stopped here, as soon as it has more. A turn that is
+    over and not in the history is shown where it was sent.
     """
     seen: dict[int, LiveTurn] = {}
-    elsewhere: list[LiveTurn] = []
+    before: dict[int, list[LiveTurn]] = {}
     start = 0
     for live in turns:
         start = max(start, live.after)
         place = next((n for n in range(start, len(history)) if history[n].prompt == live.prompt), None)
         if place is None or not live.may_have_landed:
-            elsewhere.append(live)
+            before.setdefault(min(start, len(history)) if live.is_over else len(history), []).append(live)
             continue
         start = place + 1
         seen[place] = live
-    found = [Shown(n, turn, _leading(turn, seen.get(n)), seen.get(n)) for n, turn in enumerate(history)]
-    return found + [Shown(n, None, live, live) for n, live in enumerate(elsewhere, len(found))]
+    items: list[tuple[Turn | None, LiveTurn | None]] = []
+    for n in range(len(history) + 1):
+        items += [(None, live) for live in before.get(n, ())]
+        items += [(turn, seen.get(n)) for turn in history[n : n + 1]]
+    return [
+        Shown(n, stored, live if stored is None else _leading(stored, live), live)
+        for n, (stored, live) in enumerate(items)
+    ]
 
 
 def _leading(stored: Turn, live: LiveTurn | None) -> LiveTurn | None:
@@ -73,7 +80,7 @@ def _leading(stored: Turn, live: LiveTurn | None) -> LiveTurn | None:
     if live.state == "stopped":
         # Keep what was read until the service has as much.
         return None if stored.is_complete or len(stored.text) > len(live.turn.text) else live
-    return None if live.is_told_by_history and stored.is_complete else live
+    return None if stored.is_complete else live
 
 
 class LiveSession:

@@ -9,7 +9,7 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Literal
 
-from chat_sessions.core.errors import ChatSessionsError, ConflictError, TurnError, TurnFailed
+from chat_sessions.core.errors import ChatSessionsError, ConflictError, ProtocolError, TurnError
 from chat_sessions.core.turn import RunBegan, RunEnded, Turn, Update
 from chat_sessions.session import AsyncChatSession, AsyncTurnStream
 from chat_sessions.web.render.blocks import Blocks
@@ -68,12 +68,7 @@ class LiveTurn:
     @property
     def may_have_landed(self) -> bool:
         """Whether the session may hold it."""
-        return self.error is None or isinstance(self.error, TurnError)
-
-    @property
-    def is_told_by_history(self) -> bool:
-        """Whether the session's history, once complete, says everything about it."""
-        return self.error is None or isinstance(self.error, TurnFailed)
+        return self.error is None or isinstance(self.error, ProtocolError | TurnError)
 
     async def run(
         self,

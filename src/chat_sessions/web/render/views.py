@@ -13,6 +13,7 @@ from markupsafe import Markup
 from pydantic import BaseModel, JsonValue
 
 from chat_sessions.core.errors import TurnFailed
+from chat_sessions.core.images import inline_image
 from chat_sessions.core.models import ImageAttachment, Usage
 from chat_sessions.core.sources import Source, page_range
 from chat_sessions.core.turn import Turn
@@ -29,6 +30,8 @@ __all__ = [
     "block_view",
     "duration_text",
     "image_key",
+    "image_parts",
+    "prompt_words",
     "source_views",
     "usage_text",
 ]
@@ -36,6 +39,8 @@ __all__ = [
 # A browser would stutter over a megabyte; the export has all of it.
 _LONGEST_RESULT = 20_000
 _NOTHING = Markup()
+# What every browser shows, and runs nothing of.
+_PICTURE = re.compile(r"data:image/(png|jpeg|gif|webp);base64,")
 _FORMATTED = re.compile(r"\A#{1,6} |^\|[ :|-]+\|$", re.MULTILINE)
 
 
@@ -43,7 +48,8 @@ _FORMATTED = re.compile(r"\A#{1,6} |^\|[ :|-]+\|$", re.MULTILINE)
 class BlockView:
     """A block of an answer: words (`kind` "text" or "thinking"), or a tool run ("run").
 
-    Words of a running turn are `stable` blocks, which stay, and a `tail`, which more text may change.
+    Words of a running turn are `stable` blocks, which stay, and a `tail`, which more text may change. `pictures` of a
+    result hold their image; `links` are those that another host has, which the page does not load.
     """
 
     id: str
@@ -56,6 +62,8 @@ class BlockView:
     status: str = ""
     duration: str = ""
     image: str | None = None
+    pictures: tuple[str, ...] = ()
+    links: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -78,7 +86,7 @@ class TurnView:
     """A turn. `state` is "" for one that has ended well."""
 
     number: int
-    prompt: str | None
+    words: str
     blocks: list[BlockView]
     sources: list[SourceView]
     usage: str
@@ -87,6 +95,8 @@ class TurnView:
     error_name: str = ""
     remedy: str = ""
     skipped: tuple[str, ...] = field(default=())
+    pictures: tuple[str, ...] = ()
+    links: tuple[str, ...] = ()
 
     @classmethod
     def of(
@@ -104,7 +114,7 @@ class TurnView:
         message = str(error) if error is not None else turn.error
         return cls(
             number,
-            turn.prompt,
+            prompt_words(turn),
             [block_view(number, place, block, is_running=is_running) for place, block in enumerate(items)],
             source_views(turn.sources),
             usage_text(turn.usage),
@@ -113,6 +123,7 @@ class TurnView:
             (type(error) if error is not None else TurnFailed).__name__ if message else "",
             (remedy_for(error) if error is not None else remedy_for_failed(turn)) if message else "",
             turn.skipped_index_ids,
+            *image_parts(turn.image_urls),
         )
 
 
@@ -127,6 +138,7 @@ def block_view(turn: int, place: int, block: Block, *, is_running: bool = False)
         end = stable_end(text)
         return BlockView(name, kind, _safe(text[:end]), _safe(text[end:], above=open_headings(text[:end])))
     run = block.run
+    pictures, links = image_parts(run.image_urls)
     result = "" if run.status in ("running", "unanswered") else _readable(run.result)
     if len(result) > _LONGEST_RESULT:
         result = f"{result[:_LONGEST_RESULT]}…\n({len(result):,} characters; the export as JSON has all of them)"
@@ -139,7 +151,16 @@ def block_view(turn: int, place: int, block: Block, *, is_running: bool = False)
         status=run.status,
         duration="" if block.seconds is None else duration_text(block.seconds),
         image=image_key(run.image_attachment) if run.image_attachment else None,
+        pictures=pictures,
+        links=links,
     )
+
+
+def prompt_words(turn: Turn) -> str:
+    """What was asked, or why there are no words to show."""
+    if turn.prompt is None:
+        return "(the message is not in the history)"
+    return turn.prompt or "(an image without words)"
 
 
 def source_views(sources: Iterable[Source]) -> list[SourceView]:
@@ -185,8 +206,18 @@ def usage_text(usage: Usage | None) -> str:
         f"{usage.input_tokens:,} tokens in" if usage.input_tokens is not None else "",
         f"{usage.output_tokens:,} out" if usage.output_tokens is not None else "",
         duration_text(usage.duration_ms / 1000) if usage.duration_ms else "",
+        f"${usage.cost:.4f}" if usage.cost else "",
     ]
     return " · ".join(part for part in parts if part)
+
+
+def image_parts(urls: Iterable[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Part images into those that their address holds, and those that are somewhere else."""
+    given = tuple(urls)
+    return (
+        tuple(url for url in given if _PICTURE.match(url) and inline_image(url) is not None),
+        tuple(url for url in given if url.startswith(("https://", "http://"))),
+    )
 
 
 def _passage(text: str) -> Markup:

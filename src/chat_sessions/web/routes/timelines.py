@@ -10,7 +10,7 @@ from chat_sessions.core.turn import turn_fields
 from chat_sessions.web.context import Context
 from chat_sessions.web.export.documents import json_text
 from chat_sessions.web.live.timeline import Timeline, moments_json, steps_of
-from chat_sessions.web.render.views import usage_text
+from chat_sessions.web.render.views import prompt_words, usage_text
 
 __all__ = ["router"]
 
@@ -34,7 +34,7 @@ async def show_turn(page: Context, session_id: str, number: int) -> Response:
         "timeline.html",
         session=session,
         number=number,
-        turn=item.turn,
+        words=prompt_words(item.turn),
         timeline=Timeline.of(moments, item.turn),
         steps=steps_of(item.turn),
         cost=usage_text(item.turn.usage),

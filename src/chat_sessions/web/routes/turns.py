@@ -102,7 +102,10 @@ async def confirm(
 
 @router.post("/title")
 async def rename(page: Context, session_id: str, title: Annotated[str, Form()]) -> Response:
-    """Generate a session title from a text."""
+    """Give a session this title, or generate one from it if the service does not accept titles."""
+    if page.rename is not None:
+        await page.rename(session_id, title)
+        return RedirectResponse(address_of(session_id), 303)
     made = await page.backend.set_title(session_id, first_message=title)
     note = "?note=automatic" if made.title_origin != "requested" else ""
     return RedirectResponse(address_of(session_id) + note, 303)

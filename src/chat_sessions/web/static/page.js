@@ -76,6 +76,12 @@
     if (event.newState === "open" && title !== "(no title)") document.getElementById("new-title").value = title;
   });
 
+  // What was typed before the page had loaded is searched as well; htmx begins at this event, before this listener.
+  document.addEventListener("DOMContentLoaded", () => {
+    const search = document.getElementById("search");
+    if (search && search.value !== search.defaultValue) search.dispatchEvent(new Event("input", { bubbles: true }));
+  });
+
   const turns = document.getElementById("turns");
   if (turns) {
     let follows = true;
