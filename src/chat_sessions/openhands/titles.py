@@ -88,7 +88,9 @@ def found(info: JsonObject, max_length: int, origin: Literal["automatic", "exist
 
 
 def _cut(title: str, max_length: int) -> str:
-    return title if len(title) <= max_length else title[: max_length - 1].rstrip() + "…"
+    if len(title) <= max_length or max_length == 1:
+        return title[:max_length]
+    return title[: max_length - 1].rstrip() + "…"
 
 
 def titled(summary: SessionSummary, title: GeneratedTitle) -> TitledSummary:

@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 
+from chat_sessions.core.errors import ProtocolError
 from chat_sessions.core.images import data_url
 from chat_sessions.openhands.live.reading import Reading
 from chat_sessions.session import Timeouts
-from chat_sessions.session.backend import TurnRequest
+from chat_sessions.session.backend import ConnectionLost, TurnRequest
 from chat_sessions.session.deadlines import EventClock
 from tests.faces import do
 from tests.openhands.frameworks.test_images import large_picture
@@ -74,9 +75,28 @@ async def test_a_picture_of_four_megabytes_goes_with_a_prompt(server: AgentServe
 
 
 @pytest.mark.openhands
-def test_an_event_over_the_clients_own_limit_is_read_from_the_history(server: AgentServer) -> None:
-    with server.client(max_event_bytes=1024 * 1024) as chat:
-        assert len(chat.session().ask("OVER").text) == 1_500_000
+@pytest.mark.parametrize(("prompt", "limit", "size"), [("OVER", 1, 1_500_000), ("LARGE", 3, 10_200_000)])
+async def test_an_event_over_the_clients_own_limit_is_read_from_the_history_and_the_server_answers_on(
+    server: AgentServer, face: str, prompt: str, limit: int, size: int
+) -> None:
+    with server.client(max_event_bytes=limit * 1024 * 1024) as made:
+        chat: Any = made if face == "sync" else made.aio
+        session = chat.session()
+        assert len((await do(session.ask(prompt))).text) == size
+        assert (await do(session.ask("TEXT more"))).text == "Plain answer in pieces."
+        await do(chat.close())
+
+
+def test_an_event_over_the_limit_is_left_out_and_looked_up_when_the_run_is_over() -> None:
+    reading = Reading(settings(max_event_bytes=1024), TurnRequest("s", "Hi", ()), EventClock(Timeouts()))
+    with pytest.raises(ProtocolError, match="max_event_bytes"):
+        reading.take("x" * 1025)
+    reading.turn.has_landed = True
+    reading.take("x" * 1025)
+    assert not reading.ready
+    reading.reconnected()
+    with pytest.raises(ConnectionLost, match="whole turn"):
+        reading.check_whole()
 
 
 def test_sockets_that_bring_nothing_are_waited_for_longer_and_then_no_more() -> None:

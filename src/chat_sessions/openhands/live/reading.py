@@ -11,7 +11,7 @@ from chat_sessions.core.events import Event
 from chat_sessions.openhands.confirmation import ConfirmationRequest, request_of
 from chat_sessions.openhands.events.json_values import JsonObject, as_text
 from chat_sessions.openhands.events.turn_facts import ENDED, status_of
-from chat_sessions.openhands.live.sockets import SocketKind, closing_error, decode, is_frame_too_large
+from chat_sessions.openhands.live.sockets import SocketKind, closing_error, decode, is_frame_too_large, too_large
 from chat_sessions.openhands.live.turn import LiveTurn
 from chat_sessions.openhands.settings import Settings
 from chat_sessions.session.backend import ConnectionLost, EventUnreadable, TurnRequest
@@ -61,6 +61,7 @@ class Reading:
         self._clock = clock
         self._awaits_state = False
         self._may_lack_events = False
+        self._has_left_out = False
         # What came after a cut, with its time: the older socket sends it in any order.
         self._held: list[tuple[str, list[Event]]] | None = None
         self._has_waited_for_reason = False
@@ -69,7 +70,16 @@ class Reading:
         self._silences = 0
 
     def take(self, data: str | bytes) -> None:
-        """Take in one frame. Raises `ProtocolError` for one that cannot be read."""
+        """Take in one frame, or leave it out if it is over the limit: the history has it.
+
+        Raises `ProtocolError` for one that cannot be read.
+        """
+        if len(data) > self._settings.max_event_bytes:
+            if not self.turn.has_landed:
+                raise too_large(self._settings.max_event_bytes)
+            self._has_left_out = True
+            self._clock.event_arrived()
+            return
         frame = decode(data, self._secrets)
         self._silences = 0
         if self.kind == "session":
@@ -163,7 +173,8 @@ class Reading:
         After a cut, the older socket tells what is new between what was missed: the end may come first. And what ended
         in a silence may not have been told at all.
         """
-        if self._may_lack_events and not (self.turn.facts.waits_for_confirmation and self.turn.facts.unanswered):
+        may_lack_events = self._may_lack_events or self._has_left_out
+        if may_lack_events and not (self.turn.facts.waits_for_confirmation and self.turn.facts.unanswered):
             raise ConnectionLost("the connection has not told the whole turn")
 
     def stop(self, info: JsonObject | APIError) -> None:

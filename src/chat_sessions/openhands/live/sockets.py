@@ -24,6 +24,7 @@ __all__ = [
     "CANNOT_OPEN",
     "CLOSE_TIMEOUT",
     "LOGGER",
+    "READ_OFF",
     "SocketKind",
     "address",
     "check_host",
@@ -32,6 +33,7 @@ __all__ = [
     "is_frame_too_large",
     "key_frame",
     "opening_error",
+    "too_large",
     "was_not_opened",
 ]
 
@@ -44,6 +46,9 @@ LOGGER.setLevel(logging.INFO)
 CANNOT_OPEN = (OSError, InvalidHandshake, EOFError, ConnectionClosed)
 # How long the server may take to say goodbye, in seconds, before the socket is closed without it.
 CLOSE_TIMEOUT = 0.5
+# An event over the limit, up to so many times as large, is read off the socket and left out: hanging up in its middle
+# keeps 1.18.1 busy for a minute, as it writes all of it to its log.
+READ_OFF = 4
 _QUOTE_LIMIT = 300
 _UNAUTHORIZED, _NOT_FOUND, _TOO_BIG, _TRY_AGAIN = 4001, 4004, 1009, 1013
 
@@ -128,12 +133,17 @@ def is_frame_too_large(error: ConnectionClosed) -> bool:
     return error.rcvd is not None and error.rcvd.code == _TRY_AGAIN and "frame_too_large" in error.rcvd.reason
 
 
+def too_large(max_event_bytes: int) -> ProtocolError:
+    """Return the error for an event over the limit."""
+    return ProtocolError(
+        f"the server sent an event of more than {max_event_bytes:,} bytes; max_event_bytes= allows larger ones"
+    )
+
+
 def closing_error(error: ConnectionClosed, session_id: str, max_event_bytes: int) -> APIError | ProtocolError | None:
     """The error that the end of a socket means, or None where it is only that the connection broke."""
     if error.sent is not None and error.sent.code == _TOO_BIG and error.rcvd_then_sent is not True:
-        return ProtocolError(
-            f"the server sent an event of more than {max_event_bytes:,} bytes; max_event_bytes= allows larger ones"
-        )
+        return too_large(max_event_bytes)
     code = None if error.rcvd is None else error.rcvd.code
     status = {_UNAUTHORIZED: 401, _NOT_FOUND: 404}.get(code or 0)
     if status is None:

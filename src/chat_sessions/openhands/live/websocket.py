@@ -20,7 +20,7 @@ from chat_sessions.core.errors import ConfigurationError
 from chat_sessions.http.lease import check_process
 from chat_sessions.http.secrets import Concealed
 from chat_sessions.openhands.confirmation import ConfirmationRequest, OnConfirmation
-from chat_sessions.openhands.live.sockets import CLOSE_TIMEOUT, LOGGER
+from chat_sessions.openhands.live.sockets import CLOSE_TIMEOUT, LOGGER, READ_OFF
 from chat_sessions.openhands.settings import Settings
 
 __all__ = ["WebSocket", "answer_of"]
@@ -50,7 +50,7 @@ class WebSocket:
             url,
             open_timeout=self._settings.timeouts.connect,
             close_timeout=CLOSE_TIMEOUT,
-            max_size=self._settings.max_event_bytes,
+            max_size=self._settings.max_event_bytes * READ_OFF,
             logger=LOGGER,
             create_connection=self._begun,
             **self._settings.socket_options(self._headers),
