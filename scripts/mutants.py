@@ -31,7 +31,11 @@ MODULES = {
     "core/turn.py": ("tests/core/test_turn_value.py", "tests/core/test_turn.py", "tests/core/test_tellings.py"),
     "core/delivery.py": ("tests/core/test_delivery.py", "tests/core/test_tellings.py"),
     "session/recovery.py": ("tests/session/test_recovery.py",),
-    "session/turn_queue.py": ("tests/session/test_turn_places.py", "tests/session/test_turn_queue.py"),
+    "session/turn_queue.py": (
+        "tests/session/test_turn_places.py",
+        "tests/session/test_turn_queue.py",
+        "tests/session/test_waiting_readers.py",
+    ),
 }
 ENOUGH = 0.9
 # Seconds for the tests of one change; one that makes them wait for ever is noticed.

@@ -20,7 +20,7 @@ from chat_sessions.session.backend import AnotherSession
 from chat_sessions.session.stored import turn_count
 from chat_sessions.session.stored.turn_count import TurnCount
 from tests.faces import AnyChat, do, every
-from tests.session.test_turn_stream import (
+from tests.session.streams.service import (
     HELLO,
     STOP,
     SUMMARY,

@@ -24,7 +24,7 @@ from chat_sessions.core.turn import replay
 from chat_sessions.session import busy
 from chat_sessions.session.busy import Busy
 from tests.faces import AnyChat, do, entered, first
-from tests.session.test_turn_stream import (
+from tests.session.streams.service import (
     HELLO,
     STOP,
     both,

@@ -10,7 +10,7 @@ import pytest
 from chat_sessions import ProtocolError, Stop, Text, TextDelta, TurnOutcomeUnknown, UnknownEvent, UserInput
 from chat_sessions.core.events import dump_event, parse_event
 from tests.faces import AnyChat, do, every
-from tests.session.test_turn_stream import (
+from tests.session.streams.service import (
     HELLO,
     STOP,
     SUMMARY,
