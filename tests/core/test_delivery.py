@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chat_sessions.core.delivery import Delivery, decide, missing_events
+from chat_sessions.core.alignment import align
+from chat_sessions.core.delivery import Delivery, decide
 from chat_sessions.core.events import (
     Event,
     Stop,
@@ -36,6 +37,12 @@ def live(*events: Event, prompt: str = "q") -> Turn:
     return made.turn
 
 
+def missing_events(mine: Turn, stored: Turn | None) -> tuple[Event, ...]:
+    """What `mine` lacks, in order: added to it, it makes the turn whole."""
+    assert stored is not None
+    return tuple(missing.event for missing in align(mine.events, stored.events).missing)
+
+
 def asked(prompt: str, *events: Event) -> list[Event]:
     return [UserInput(content=prompt), *events]
 
@@ -50,7 +57,7 @@ def test_a_turn_cut_anywhere_is_made_whole_from_its_history_and_shows_nothing_tw
     shown = [new for event in cut for new in made.add(event)]
     delivery = decide(live=made.turn, history=history, turns_before=1)
     assert delivery.outcome == "finished"
-    shown += [new for event in delivery.missing for new in made.add(event)]
+    shown += [new for event in missing_events(made.turn, delivery.turn) for new in made.add(event)]
     assert made.turn.text == Turn("q", canonical).text
     assert made.turn.tool_runs == Turn("q", canonical).tool_runs
     assert made.is_complete
@@ -66,7 +73,7 @@ def test_a_history_that_trails_behind_the_stream_adds_nothing_twice(data: st.Dat
     trailing = seen[: data.draw(st.integers(0, len(seen)))]
     delivery = decide(live=live(*seen), history=asked("q", *trailing), turns_before=0)
     made = TurnFold.resume(live(*seen))
-    shown = [new for event in delivery.missing for new in made.add(event)]
+    shown = [new for event in missing_events(made.turn, delivery.turn) for new in made.add(event)]
     assert [e for e in shown if isinstance(e, TextDelta | ThinkingDelta | ToolCall)] == []
 
 
@@ -88,8 +95,10 @@ def test_what_was_decided_stays_and_does_not_print_the_whole_turn() -> None:
 
 
 def test_a_turn_without_a_stop_is_still_running_and_gives_what_is_new() -> None:
-    delivery = decide(live=live(TextDelta(content="a")), history=asked("q", TextDelta(content="ab")))
-    assert delivery == Delivery("running", (TextDelta(content="b"),), 0)
+    mine = live(TextDelta(content="a"))
+    delivery = decide(live=mine, history=asked("q", TextDelta(content="ab")))
+    assert delivery == Delivery("running", 0)
+    assert missing_events(mine, delivery.turn) == (TextDelta(content="b"),)
 
 
 def test_the_same_prompt_sent_earlier_is_not_taken_for_this_one_where_nobody_counted() -> None:
@@ -102,7 +111,8 @@ def test_the_same_prompt_sent_earlier_is_not_taken_for_this_one_where_nobody_cou
 
 def test_words_of_the_answer_or_a_call_id_tell_this_turn_from_an_earlier_one() -> None:
     history = asked("q", CALL, RESULT, Text(content="An answer"), STOP)
-    assert decide(live=live(CALL), history=history).missing == (RESULT, Text(content="An answer"), STOP)
+    delivery = decide(live=live(CALL), history=history)
+    assert missing_events(live(CALL), delivery.turn) == (RESULT, Text(content="An answer"), STOP)
     assert decide(live=live(CALL, RESULT, TextDelta(content="An ")), history=history).outcome == "finished"
     assert (
         decide(live=live(TextDelta(content="An ")), history=asked("q", Text(content="An answer"), STOP)).position == 0
@@ -125,13 +135,14 @@ def test_words_of_the_answer_are_evidence_where_only_one_side_shows_its_tools() 
 
 def test_the_same_prompt_still_unanswered_at_the_end_of_the_history_is_this_one() -> None:
     history = asked("q", Text(content="old answer"), STOP) + asked("q")
-    assert decide(live=live(), history=history) == Delivery("running", (), 1)
-    assert decide(live=live(), history=asked("other", STOP) + history) == Delivery("running", (), 2)
+    assert decide(live=live(), history=history) == Delivery("running", 1)
+    assert decide(live=live(), history=asked("other", STOP) + history) == Delivery("running", 2)
 
 
 def test_a_turn_that_an_earlier_look_found_is_looked_at_in_its_place() -> None:
     history = asked("q", Text(content="old"), STOP) + asked("q", Text(content="new"), STOP) + asked("q", STOP)
-    assert decide(live=live(), history=history, position=1).missing == (Text(content="new"), STOP)
+    delivery = decide(live=live(), history=history, position=1)
+    assert missing_events(live(), delivery.turn) == (Text(content="new"), STOP)
     for lost in (3, 9):
         assert decide(live=live(), history=history, position=lost, turns_before=3) == Delivery("not_shown")
 
@@ -258,9 +269,9 @@ def test_a_final_that_corrects_the_deltas_before_a_cut_is_the_text_of_the_turn()
     made = TurnFold("q")
     made.add(TextDelta(content="Helo"))
     delivery = decide(live=made.turn, history=asked("q", Text(content="Hello"), STOP), position=0)
-    assert delivery.missing == (Text(content="Hello"), STOP)
     assert delivery.turn is not None
-    assert made.adopt(delivery.turn) == delivery.missing
+    assert missing_events(made.turn, delivery.turn) == (Text(content="Hello"), STOP)
+    assert made.adopt(delivery.turn) == (Text(content="Hello"), STOP)
     assert made.turn.text == "Hello"
 
 

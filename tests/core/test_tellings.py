@@ -8,6 +8,7 @@ from random import Random
 
 import pytest
 
+from chat_sessions.core.alignment import align
 from chat_sessions.core.delivery import decide
 from chat_sessions.core.events import (
     Event,
@@ -102,8 +103,8 @@ def check_cut(items: Happened, manner: Manner, told: list[Event], stored_manner:
         assert sorted(displayed) == sorted(bare(of_turn)) if manner.stops_short else displayed == bare(of_turn)
     # The same, event by event, for whoever adds what is missing to a turn that they hold.
     added = TurnFold.resume(broken)
-    for event in delivery.missing:
-        added.add(event)
+    for missing in align(broken.events, delivery.turn.events).missing:
+        added.add(missing.event)
     assert bare(added.turn.text) == bare(turn.text)
 
 

@@ -17,7 +17,7 @@ from chat_sessions.core.alignment import align
 from chat_sessions.core.events import Event
 from chat_sessions.core.turn import Turn, replay
 
-__all__ = ["Delivery", "Outcome", "decide", "missing_events", "plain_words"]
+__all__ = ["Delivery", "Outcome", "decide", "plain_words"]
 
 Outcome: TypeAlias = Literal["finished", "running", "not_shown", "unknown"]
 
@@ -28,12 +28,11 @@ class Delivery:
 
     "finished": it landed and its turn has ended; "running": it landed and the turn has not ended;
     "not_shown": the session does not show it (yet); "unknown": the session shows turns that may or
-    may not be this one. `missing` are the events that the reader has not had yet, in order, for the
-    first two, and `position` is which of the session's turns it is, where that is known.
+    may not be this one. For the first two, `turn` is the turn as the session shows it, at this `position` among the
+    session's turns.
     """
 
     outcome: Outcome
-    missing: tuple[Event, ...] = ()
     position: int | None = None
     turn: Turn | None = field(default=None, compare=False, repr=False)
 
@@ -56,7 +55,7 @@ def decide(
     """
     turns = list(enumerate(replay(history)))
     if position is not None and position < len(turns):
-        return _found(live, *turns[position])
+        return _found(*turns[position])
     new = turns if turns_before is None else turns[turns_before:]
     fitting = [(position, turn) for position, turn in new if _may_be(live, turn)]
     proved = [(position, turn) for position, turn in fitting if _is_proof(live, turn)]
@@ -75,11 +74,11 @@ def decide(
         if len(candidates) > 1 or (not proved and (in_doubt or len(new) > 1)):
             # Others write to this session as well, or an earlier prompt has landed after all.
             return Delivery("unknown")
-    return _found(live, *candidates[-1])
+    return _found(*candidates[-1])
 
 
-def _found(live: Turn, position: int, mine: Turn) -> Delivery:
-    return Delivery("finished" if mine.is_complete else "running", missing_events(live, mine), position, mine)
+def _found(position: int, mine: Turn) -> Delivery:
+    return Delivery("finished" if mine.is_complete else "running", position, mine)
 
 
 def _may_be(live: Turn, stored: Turn) -> bool:
@@ -114,12 +113,3 @@ def plain_words(words: str) -> str:
         words = plain
     # Without its marks' order and its compatible forms, and without white space, which this may bring.
     return "".join(unicodedata.normalize("NFKC", words).split())
-
-
-def missing_events(live: Turn, stored: Turn) -> tuple[Event, ...]:
-    """The events of `stored` that `live` has not had, so that adding them to it makes it whole.
-
-    A segment of which a part was shown comes as its final, and the fold then shows the rest of it; or
-    as a delta with the rest, if the two sides cut the same words into segments in different ways.
-    """
-    return tuple(missing.event for missing in align(live.events, stored.events).missing)

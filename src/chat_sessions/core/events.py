@@ -291,9 +291,4 @@ def _parse_item(value: Any) -> Any:
 class Session(SessionSummary):
     """A session with its events, in the order in which they happened."""
 
-    events: list[
-        Annotated[
-            UserInput | ThinkingDelta | Thinking | TextDelta | Text | ToolCall | ToolResult | Stop | UnknownEvent,
-            BeforeValidator(_parse_item),
-        ]
-    ]
+    events: list[Annotated[Event, BeforeValidator(_parse_item)]]

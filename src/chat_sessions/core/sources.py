@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import cast
 
@@ -200,8 +200,7 @@ def _source(
     )
 
 
-def _first(layers: Iterable[Mapping[str, JsonValue]], keys: Iterable[str]) -> JsonValue:
-    keys = tuple(keys)
+def _first(layers: Iterable[Mapping[str, JsonValue]], keys: Sequence[str]) -> JsonValue:
     for layer in layers:
         for key in keys:
             value = layer.get(key)
