@@ -36,7 +36,7 @@ class AsyncChatSession(AsyncSessionState):
             try:
                 if self._facts.id is None:
                     index_ids = self._facts.index_ids or self.client.index_ids
-                    self._created(await self.client.create(index_ids=index_ids), self.client)
+                    self._created(await self.client.create(index_ids=index_ids))
             finally:
                 slot.release()
         return self._known_id()
@@ -64,20 +64,20 @@ class AsyncChatSession(AsyncSessionState):
         wait = self._facts.wait_if_busy if wait_if_busy is None else wait_if_busy
         check_wait(wait)
         wanted = None if index_ids is None else tuple(index_ids)
-        self._check_indexes(wanted, self.client)
+        self._check_indexes(wanted)
 
         async def prepare() -> PreparedTurn:
             await self.create()
-            return self._prepared(prompt, require_all_indexes, pictures, self.client)
+            return self._prepared(prompt, require_all_indexes, pictures)
 
         async def complete(prepared: PreparedTurn) -> PreparedTurn:
-            was_read = self._needs_baseline(self.client) and await self._count_turns()
-            indexes = self._indexes(wanted, self.client)
+            was_read = self._needs_baseline() and await self._count_turns()
+            indexes = self._indexes(wanted)
             if indexes is None:
                 if not was_read:
-                    self._adopt(await self.client.get_summary(self._known_id()), self.client)
+                    self._adopt(await self.client.get_summary(self._known_id()))
                 indexes = self._facts.index_ids or self.client.index_ids
-            return self._with_indexes(prepared, indexes, self.client)
+            return self._with_indexes(prepared, indexes)
 
         return AsyncTurnStream(
             self.client.transport,
@@ -96,11 +96,11 @@ class AsyncChatSession(AsyncSessionState):
         session, the service refuses the turn.
         """
         try:
-            self._has_counted(await self.client.retrieve(self._known_id()), self.client)
+            self._has_counted(await self.client.retrieve(self._known_id()))
         except (AnotherSession, AuthenticationError):
             raise
         except (APIStatusError, APITimeoutError, ProtocolError):
-            self._count(self.client).is_unreadable = True
+            self._count().is_unreadable = True
             return False
         return True
 
@@ -125,12 +125,12 @@ class AsyncChatSession(AsyncSessionState):
 
     async def retrieve(self) -> Session:
         """Return the session with its events."""
-        session_id, count = self._known_id(), self._count(self.client)
+        session_id, count = self._known_id(), self._count()
         reading = count.reading()
         session = await self.client.retrieve(session_id)
         check_same(session_id, session.session_id)
         count.read(reading, len(replay(session.events)))
-        self._adopt(session, self.client)
+        self._adopt(session)
         return session
 
     async def turns(self) -> list[Turn]:
@@ -143,7 +143,7 @@ class AsyncChatSession(AsyncSessionState):
     async def summary(self) -> SessionSummary:
         """Return the session's summary."""
         summary = await self.client.get_summary(self._known_id())
-        self._adopt(summary, self.client)
+        self._adopt(summary)
         return summary
 
     async def set_title(self, first_message: str | None = None) -> TitledSummary:

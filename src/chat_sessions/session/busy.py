@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from itertools import chain
 from typing import NoReturn
 
 from chat_sessions.core.errors import ConfigurationError, ConflictError
 from chat_sessions.core.turn import Turn
+from chat_sessions.session.waiting import growing_waits
 
 __all__ = ["Busy", "check_wait", "described"]
 
@@ -50,6 +52,7 @@ class Busy:
         self._now = now
         self._started = now()
         self._wait = 0.0
+        self._waits = chain((0.0,), growing_waits(_FIRST_WAIT, _LONGEST_WAIT))
         self._idle_since: float | None = None
         self._awaited = left
         self._refusal: ConflictError | None = None
@@ -73,9 +76,8 @@ class Busy:
 
     def next_wait(self) -> float:
         """Seconds to wait before the next look: none before the first, then longer each time, up to 3 s."""
-        wait = self._wait
-        self._wait = max(_FIRST_WAIT, min(_LONGEST_WAIT, wait * 1.6))
-        return min(wait, self.time_left)
+        self._wait = next(self._waits)
+        return min(self._wait, self.time_left)
 
     @property
     def time_left(self) -> float:
@@ -96,7 +98,7 @@ class Busy:
                 self.fail()
             if self._idle_since is None:
                 self._idle_since = self._now()
-            if self._wait > _FIRST_WAIT and self._now() - self._idle_since >= _SETTLING:
+            if self._wait > 0 and self._now() - self._idle_since >= _SETTLING:
                 self.fail()
         self._check_time()
         self._let_post()

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Sequence
+from itertools import chain
 from typing import Literal, NoReturn
 
 from chat_sessions.core.delivery import Outcome, decide
@@ -24,6 +25,7 @@ from chat_sessions.core.errors import (
 from chat_sessions.core.events import Event, UnknownEvent
 from chat_sessions.core.turn import Turn, TurnFold, Update
 from chat_sessions.session.backend import DeadlinePassed, EventUnreadable
+from chat_sessions.session.waiting import growing_waits
 
 __all__ = ["Recovery", "is_evidence"]
 
@@ -85,7 +87,7 @@ class Recovery:
         self._position: int | None = None
         self._now = now
         self._started = now()
-        self._wait = 0.0
+        self._waits = chain((0.0,), growing_waits(_FIRST_WAIT, _LONGEST_WAIT))
         self._outcome: Outcome | Literal["unread"] = "unread"
         self._gone = False
         self._not_read: APIError | ProtocolError | None = None
@@ -115,8 +117,7 @@ class Recovery:
 
     def next_wait(self) -> float:
         """Seconds to wait before the next look: none before the first, then longer each time, up to 3 s."""
-        wait = self._wait
-        self._wait = max(_FIRST_WAIT, min(_LONGEST_WAIT, wait * 1.6))
+        wait = next(self._waits)
         left = self.time_left
         return wait if left is None else min(wait, left)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 from chat_sessions.core.errors import ConfigurationError
 from chat_sessions.core.events import Session
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from chat_sessions.session.async_chat_session import AsyncChatSession
 
 __all__ = ["AsyncSessionState", "SessionState", "first_prompt"]
+
+_Client = TypeVar("_Client", bound=Backend | AsyncBackend)
 
 
 @dataclass(slots=True, eq=False)
@@ -35,14 +37,21 @@ class _Facts:
     creation: object = field(default_factory=object)
 
 
-class _State:
+class _State(Generic[_Client]):
     """The facts, and what is checked against them."""
 
-    _facts: _Facts
+    client: _Client
 
-    def _set_up(
-        self, session_id: str | None, index_ids: Sequence[str] | None, baseline: bool, wait_if_busy: bool | float
+    def __init__(
+        self,
+        client: _Client,
+        session_id: str | None = None,
+        *,
+        index_ids: Sequence[str] | None = None,
+        baseline: bool = True,
+        wait_if_busy: bool | float = True,
     ) -> None:
+        self.client = client
         if session_id == "":
             raise ConfigurationError("session_id is empty; pass None for a session that is created at the first send")
         check_wait(wait_if_busy)
@@ -60,70 +69,67 @@ class _State:
         count = self._facts.count
         return self._facts.index_ids or (None if count is None else count.index_ids) or None
 
+    @property
+    def turn_count(self) -> int | None:
+        """How many turns the session holds, as far as this process knows; None where it does not know."""
+        return 0 if self.id is None else self._count().value
+
     def _known_id(self) -> str:
         if self._facts.id is None:
             raise ConfigurationError("this session does not exist yet: it is created at the first send, or by create()")
         return self._facts.id
 
-    def _count(self, backend: Backend | AsyncBackend) -> TurnCount:
+    def _count(self) -> TurnCount:
         if self._facts.count is None:
-            self._facts.count = TurnCount.of(backend.queue_key(self._known_id()), backend)
+            self._facts.count = TurnCount.of(self.client.queue_key(self._known_id()), self.client)
         return self._facts.count
 
-    def _adopt(self, summary: SessionSummary, backend: Backend | AsyncBackend) -> None:
+    def _adopt(self, summary: SessionSummary) -> None:
         """Take in what the service says of the session. Raises `AnotherSession` if it is of another one."""
         check_same(self._known_id(), summary.session_id)
-        count = self._count(backend)
+        count = self._count()
         # A session that has none may still get them with its first turn.
         count.index_ids = tuple(summary.index_ids or ()) if summary.index_ids or count.value else None
         if self._facts.index_ids is None and summary.index_ids:
             self._facts.index_ids = tuple(summary.index_ids)
 
-    def _created(self, summary: SessionSummary, backend: Backend | AsyncBackend) -> None:
+    def _created(self, summary: SessionSummary) -> None:
         self._facts.id = summary.session_id
-        self._count(backend).created()
-        self._adopt(summary, backend)
+        self._count().created()
+        self._adopt(summary)
 
-    def _needs_baseline(self, backend: Backend | AsyncBackend) -> bool:
+    def _needs_baseline(self) -> bool:
         """Whether the session's turns are to be counted before the next one. Without look-ups nobody asks for them."""
-        count = self._count(backend)
+        count = self._count()
         is_known = count.has_baseline or count.is_unreadable
-        return self._facts.baseline and not is_known and backend.timeouts.recovery != 0
+        return self._facts.baseline and not is_known and self.client.timeouts.recovery != 0
 
-    def _has_counted(self, session: Session, backend: Backend | AsyncBackend) -> None:
+    def _has_counted(self, session: Session) -> None:
         """Take in the session as it is before its next turn."""
         check_same(self._known_id(), session.session_id)
-        self._count(backend).baseline(len(replay(session.events)))
-        self._adopt(session, backend)
+        self._count().baseline(len(replay(session.events)))
+        self._adopt(session)
 
-    def _indexes(self, wanted: tuple[str, ...] | None, backend: Backend | AsyncBackend) -> tuple[str, ...] | None:
+    def _indexes(self, wanted: tuple[str, ...] | None) -> tuple[str, ...] | None:
         """The indexes to ask, as far as is known without a request; None if that takes one."""
-        known = self._count(backend).index_ids
+        known = self._count().index_ids
         own = wanted or self._facts.index_ids or known
-        return own or (backend.index_ids if known == () or backend.index_ids == () else None)
+        return own or (self.client.index_ids if known == () or self.client.index_ids == () else None)
 
-    def _check_indexes(self, wanted: tuple[str, ...] | None, backend: Backend | AsyncBackend) -> None:
+    def _check_indexes(self, wanted: tuple[str, ...] | None) -> None:
         """Raise `ConfigurationError` for a first turn without an index: its session would be left empty."""
-        is_first, can_do_without = self._facts.id is None, backend.index_ids == ()
-        if is_first and not (wanted or self._facts.index_ids or backend.index_ids or can_do_without):
+        is_first, can_do_without = self._facts.id is None, self.client.index_ids == ()
+        if is_first and not (wanted or self._facts.index_ids or self.client.index_ids or can_do_without):
             raise _no_index()
 
-    def _prepared(
-        self,
-        prompt: str,
-        require_all_indexes: bool,
-        image_urls: tuple[str, ...],
-        backend: Backend | AsyncBackend,
-    ) -> PreparedTurn:
+    def _prepared(self, prompt: str, require_all_indexes: bool, image_urls: tuple[str, ...]) -> PreparedTurn:
         request = TurnRequest(self._known_id(), prompt, (), require_all_indexes, image_urls)
-        return PreparedTurn(request, backend.queue_key(request.session_id), self._count(backend))
+        return PreparedTurn(request, self.client.queue_key(request.session_id), self._count())
 
-    def _with_indexes(
-        self, prepared: PreparedTurn, index_ids: tuple[str, ...] | None, backend: Backend | AsyncBackend
-    ) -> PreparedTurn:
+    def _with_indexes(self, prepared: PreparedTurn, index_ids: tuple[str, ...] | None) -> PreparedTurn:
         if index_ids is None:
             raise _no_index()
-        backend.check_turn(prepared.request.prompt, index_ids, has_images=bool(prepared.request.image_urls))
+        self.client.check_turn(prepared.request.prompt, index_ids, has_images=bool(prepared.request.image_urls))
         return replace(prepared, request=replace(prepared.request, index_ids=index_ids))
 
 
@@ -134,50 +140,12 @@ def _no_index() -> ConfigurationError:
     )
 
 
-class AsyncSessionState(_State):
+class AsyncSessionState(_State[AsyncBackend]):
     """What an `AsyncChatSession` knows."""
 
-    client: AsyncBackend
 
-    def __init__(
-        self,
-        client: AsyncBackend,
-        session_id: str | None = None,
-        *,
-        index_ids: Sequence[str] | None = None,
-        baseline: bool = True,
-        wait_if_busy: bool | float = True,
-    ) -> None:
-        self.client = client
-        self._set_up(session_id, index_ids, baseline, wait_if_busy)
-
-    @property
-    def turn_count(self) -> int | None:
-        """How many turns the session holds, as far as this process knows; None where it does not know."""
-        return 0 if self.id is None else self._count(self.client).value
-
-
-class SessionState(_State):
+class SessionState(_State[Backend]):
     """What a `ChatSession` knows, and the way to its async twin."""
-
-    client: Backend
-
-    def __init__(
-        self,
-        client: Backend,
-        session_id: str | None = None,
-        *,
-        index_ids: Sequence[str] | None = None,
-        baseline: bool = True,
-        wait_if_busy: bool | float = True,
-    ) -> None:
-        self.client = client
-        self._set_up(session_id, index_ids, baseline, wait_if_busy)
-
-    @property
-    def turn_count(self) -> int | None:
-        """How many turns the session holds, as far as this process knows; None where it does not know."""
-        return 0 if self.id is None else self._count(self.client).value
 
     @property
     def aio(self) -> AsyncChatSession:

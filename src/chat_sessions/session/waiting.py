@@ -11,12 +11,21 @@ import asyncio
 import threading
 import time
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 
 from chat_sessions.core.errors import ConfigurationError
 
-__all__ = ["Flow", "async_sleep", "current_flow", "current_task", "known_flow", "running_loop", "sleep"]
+__all__ = [
+    "Flow",
+    "async_sleep",
+    "current_flow",
+    "current_task",
+    "growing_waits",
+    "known_flow",
+    "running_loop",
+    "sleep",
+]
 
 
 def running_loop() -> asyncio.AbstractEventLoop:
@@ -38,6 +47,14 @@ async def async_sleep(seconds: float) -> None:
 def sleep(seconds: float) -> None:
     """Let other threads run for this long."""
     time.sleep(seconds)
+
+
+def growing_waits(first: float = 0.25, longest: float = 3.0) -> Iterator[float]:
+    """Yield seconds to wait, without end, each longer than the one before it, up to `longest`."""
+    wait = first
+    while True:
+        yield wait
+        wait = min(longest, wait * 1.6)
 
 
 class Flow:

@@ -9,12 +9,9 @@ from typing import Self
 from chat_sessions.core.errors import APIError, ProtocolError, TurnFailed, TurnInterrupted, failed_turn
 from chat_sessions.core.turn import RunEnded, Turn, TurnFold, Update, replay
 from chat_sessions.session.async_chat_session import AsyncChatSession
-from chat_sessions.session.waiting import async_sleep
+from chat_sessions.session.waiting import async_sleep, growing_waits
 
 __all__ = ["AsyncStoredTurn"]
-
-# Between two looks at a turn that runs, in seconds: the first wait, by how much each is longer, the longest.
-_FIRST_WAIT, _GROWTH, _LONGEST_WAIT = 0.25, 1.6, 3.0
 
 
 class AsyncStoredTurn:
@@ -31,7 +28,7 @@ class AsyncStoredTurn:
         self._ready: deque[Update] = deque(self._fold.adopt(turn))
         budget = session.client.timeouts.recovery
         self._deadline = None if budget is None else time.monotonic() + budget
-        self._wait = _FIRST_WAIT
+        self._waits = growing_waits()
         self._is_closed = False
 
     @property
@@ -84,8 +81,8 @@ class AsyncStoredTurn:
                 turn=self.turn,
                 session_id=self.session_id or "",
             )
-        await async_sleep(self._wait if left is None else min(self._wait, left))
-        self._wait = min(_LONGEST_WAIT, self._wait * _GROWTH)
+        wait = next(self._waits)
+        await async_sleep(wait if left is None else min(wait, left))
         try:
             events = await self._session.client.transport.read_back(self.session_id or "", timeout=left)
         except (APIError, ProtocolError):

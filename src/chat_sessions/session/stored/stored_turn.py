@@ -10,12 +10,9 @@ from typing import Self
 from chat_sessions.core.errors import APIError, ProtocolError, TurnFailed, TurnInterrupted, failed_turn
 from chat_sessions.core.turn import RunEnded, Turn, TurnFold, Update, replay
 from chat_sessions.session.chat_session import ChatSession
-from chat_sessions.session.waiting import sleep
+from chat_sessions.session.waiting import growing_waits, sleep
 
 __all__ = ["StoredTurn"]
-
-# Between two looks at a turn that runs, in seconds: the first wait, by how much each is longer, the longest.
-_FIRST_WAIT, _GROWTH, _LONGEST_WAIT = 0.25, 1.6, 3.0
 
 
 class StoredTurn:
@@ -32,7 +29,7 @@ class StoredTurn:
         self._ready: deque[Update] = deque(self._fold.adopt(turn))
         budget = session.client.timeouts.recovery
         self._deadline = None if budget is None else time.monotonic() + budget
-        self._wait = _FIRST_WAIT
+        self._waits = growing_waits()
         self._is_closed = False
 
     @property
@@ -85,8 +82,8 @@ class StoredTurn:
                 turn=self.turn,
                 session_id=self.session_id or "",
             )
-        sleep(self._wait if left is None else min(self._wait, left))
-        self._wait = min(_LONGEST_WAIT, self._wait * _GROWTH)
+        wait = next(self._waits)
+        sleep(wait if left is None else min(wait, left))
         try:
             events = self._session.client.transport.read_back(self.session_id or "", timeout=left)
         except (APIError, ProtocolError):
