@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -26,6 +27,9 @@ class _Placed(Fault):
         require(len(given) == 1, self, "give one of at_byte, at_event and before")
         require(all(isinstance(value, str) or value >= 0 for value in given), self, "the place is 0 or more")
 
+    def _with_place(self, body: Body) -> AsyncIterator[bytes | None]:
+        return until(body, at_byte=self.at_byte, at_event=self.at_event, before=self.before)
+
 
 @dataclass(frozen=True, slots=True)
 class Cut(_Placed):
@@ -39,7 +43,7 @@ class Cut(_Placed):
     finish_first: bool = False
 
     async def body(self, body: Body, hold: Hold) -> Body:
-        async for data in until(body, at_byte=self.at_byte, at_event=self.at_event, before=self.before):
+        async for data in self._with_place(body):
             if data is None:
                 if self.finish_first:
                     await exhaust(body)
@@ -60,11 +64,9 @@ class Stall(_Placed):
 
     async def body(self, body: Body, hold: Hold) -> Body:
         waiting = False
-        source = (
-            until(body, at_byte=self.at_byte, at_event=self.at_event, before=self.before)
-            if self.keep_alive is None
-            else to_event_end(until(body, at_byte=self.at_byte, at_event=self.at_event, before=self.before))
-        )
+        source = self._with_place(body)
+        if self.keep_alive is not None:
+            source = to_event_end(source)
         async for data in source:
             if data is not None:
                 yield data
