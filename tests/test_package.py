@@ -23,7 +23,6 @@ TWINS = [(LlamaCloudChat, AsyncLlamaCloudChat), (ChatSession, AsyncChatSession),
 # What only one side has, and why.
 ALONE = {
     "aio": "the way from the sync client to its twin",
-    "from_settings": "how the sync client makes its twin",
     "__enter__": "the twin has __aenter__",
     "__exit__": "the twin has __aexit__",
     "__aenter__": "the twin has __enter__",

@@ -77,7 +77,7 @@ def test_the_environment_names_the_server_the_key_and_the_model(monkeypatch: pyt
     }.items():
         monkeypatch.setenv(name, value)
     made = settings(base_url=None, api_key=None)
-    assert made.base_url == "https://agents.example"
+    assert made.route.base_url == "https://agents.example"
     assert made.request_headers()["X-Session-API-Key"] == _KEY
     assert made.llm == {
         "usage_id": "agent",
@@ -260,4 +260,4 @@ def test_a_pickle_holds_no_key_of_any_kind() -> None:
     made = settings(llm={"model": "m", "api_key": "sk-secret"}, conversation={"secrets": {"x": "sk-other"}})
     data = pickle.dumps(made)
     assert not any(secret in data for secret in (_KEY.encode(), b"sk-secret", b"sk-other"))
-    assert pickle.loads(data).base_url == made.base_url
+    assert pickle.loads(data).route.base_url == made.route.base_url

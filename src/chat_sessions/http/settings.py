@@ -26,6 +26,7 @@ from chat_sessions.http.secrets import Concealed
 from chat_sessions.session.waiting import running_loop
 
 __all__ = [
+    "USER_AGENT",
     "AsyncGivenClient",
     "GivenClient",
     "Route",
@@ -36,7 +37,6 @@ __all__ = [
     "checked_url",
     "own_headers",
     "route_of",
-    "user_agent",
 ]
 
 _Client = TypeVar("_Client", httpx.Client, httpx.AsyncClient)
@@ -48,7 +48,7 @@ _EVERY_CLIENTS = frozenset(("accept", "accept-encoding", "connection", "host", "
 _PROXY_SCHEMES = ("http", "https", "socks5", "socks5h")
 _CERTIFICATE_VARIABLES = ("SSL_CERT_FILE", "SSL_CERT_DIR")
 # Read at import: a request that reads a file would block the event loop.
-_USER_AGENT = f"chat-sessions/{version('chat-sessions')}"
+USER_AGENT = f"chat-sessions/{version('chat-sessions')}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -334,11 +334,6 @@ def check_retries(max_retries: int, max_event_bytes: int) -> None:
         raise ConfigurationError(f"max_retries must be 0 or more; got {max_retries}")
     if max_event_bytes <= 0:
         raise ConfigurationError(f"max_event_bytes must be more than 0; got {max_event_bytes}")
-
-
-def user_agent() -> str:
-    """Return the name of this package and version, for the service's logs."""
-    return _USER_AGENT
 
 
 def _is_header_name(name: object) -> bool:

@@ -5,9 +5,6 @@ from __future__ import annotations
 import os
 import ssl
 from collections.abc import Callable, Mapping, Sequence
-from copy import copy
-from types import TracebackType
-from typing import Self
 
 import httpx
 from pydantic import SecretStr
@@ -97,45 +94,18 @@ class LlamaCloudChat(Endpoints):
             None if async_http_client is None else AsyncGivenClient(async_http_client),
         )
 
-    @classmethod
-    def from_settings(cls, settings: Settings) -> Self:
-        """Return a client with the settings of another."""
-        made = cls.__new__(cls)
-        made._connect(settings, None, None)
-        return made
-
-    def _connect(self, settings: Settings, given: GivenClient | None, async_given: AsyncGivenClient | None) -> None:
+    def _connect(
+        self, settings: Settings, given: GivenClient | None = None, async_given: AsyncGivenClient | None = None
+    ) -> None:
         self._settings = settings
         self._given = given, async_given
         self._http = HTTPClient(settings, given)
         self._aio = AsyncLlamaCloudChat.from_settings(settings, async_given)
 
-    def __copy__(self) -> Self:
-        made = type(self).__new__(type(self))
-        made._connect(self._settings, *self._given)
-        return made
-
-    def __deepcopy__(self, memo: object) -> Self:
-        return copy(self)
-
-    def __getstate__(self) -> dict[str, object]:
-        return {"_settings": self._settings}
-
-    def __setstate__(self, state: dict[str, Settings]) -> None:
-        self._connect(state["_settings"], None, None)
-
     @property
     def aio(self) -> AsyncLlamaCloudChat:
         """The async twin with the same settings, always the same one."""
         return self._aio
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.close()
 
 
 class AsyncLlamaCloudChat(AsyncEndpoints):
@@ -186,34 +156,7 @@ class AsyncLlamaCloudChat(AsyncEndpoints):
         )
         self._connect(settings, None if http_client is None else AsyncGivenClient(http_client))
 
-    @classmethod
-    def from_settings(cls, settings: Settings, given: AsyncGivenClient | None = None) -> Self:
-        """Return a client with the settings of another."""
-        made = cls.__new__(cls)
-        made._connect(settings, given)
-        return made
-
-    def _connect(self, settings: Settings, given: AsyncGivenClient | None) -> None:
+    def _connect(self, settings: Settings, given: AsyncGivenClient | None = None) -> None:
         self._settings = settings
-        self._given = given
+        self._given = (given,)
         self._http = AsyncHTTPClient(settings, given)
-
-    def __copy__(self) -> Self:
-        return self.from_settings(self._settings, self._given)
-
-    def __deepcopy__(self, memo: object) -> Self:
-        return copy(self)
-
-    def __getstate__(self) -> dict[str, object]:
-        return {"_settings": self._settings}
-
-    def __setstate__(self, state: dict[str, Settings]) -> None:
-        self._connect(state["_settings"], None)
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        await self.close()

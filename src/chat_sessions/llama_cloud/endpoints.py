@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Self, TypeVar
+from typing import TypeVar
 
 from pydantic import BaseModel
 
@@ -12,8 +12,8 @@ from chat_sessions.core.errors import APIStatusError, ConfigurationError, NotFou
 from chat_sessions.core.events import Event, Session
 from chat_sessions.core.models import ImageAttachment, PresignedUrl, SessionSummary, TitledSummary
 from chat_sessions.http.calls import Call, read_model
-from chat_sessions.http.client import HTTPClient
 from chat_sessions.http.event_response import EventResponse
+from chat_sessions.http.service import Service
 from chat_sessions.llama_cloud.settings import Settings
 from chat_sessions.llama_cloud.wire import (
     attachment_call,
@@ -28,9 +28,9 @@ from chat_sessions.llama_cloud.wire import (
     titled,
     turn_call,
 )
-from chat_sessions.session.backend import TurnRequest, Twinned, check_same
+from chat_sessions.session.backend import TurnRequest, check_same
 from chat_sessions.session.chat_session import ChatSession
-from chat_sessions.session.deadlines import EventClock, Timeouts
+from chat_sessions.session.deadlines import EventClock
 from chat_sessions.session.turn_stream import TurnStream
 
 __all__ = ["Endpoints"]
@@ -39,19 +39,8 @@ _Model = TypeVar("_Model", bound=BaseModel)
 _Summary = TypeVar("_Summary", bound=SessionSummary)
 
 
-class Endpoints(Twinned):
+class Endpoints(Service[Settings]):
     """The methods of an `LlamaCloudChat`."""
-
-    _settings: Settings
-    _http: HTTPClient
-
-    def __repr__(self) -> str:
-        if not hasattr(self, "_settings"):
-            # A traceback with local variables also shows a client whose constructor failed.
-            return f"<{type(self).__name__} without settings>"
-        given = {"project_id": self._settings.project_id, "organization_id": self._settings.organization_id}
-        extra = "".join(f", {name}={value!r}" for name, value in given.items() if value is not None)
-        return f"{type(self).__name__}(base_url={self.base_url!r}{extra})"
 
     @property
     def service(self) -> str:
@@ -59,28 +48,9 @@ class Endpoints(Twinned):
         return "llama_cloud"
 
     @property
-    def base_url(self) -> str:
-        """The service's address, without `/api/v1`."""
-        return self._settings.base_url
-
-    @property
-    def timeouts(self) -> Timeouts:
-        """The deadlines of this client's turns and requests."""
-        return self._settings.timeouts
-
-    @property
     def index_ids(self) -> tuple[str, ...] | None:
         """The indexes of sessions that name none."""
         return self._settings.index_ids
-
-    @property
-    def transport(self) -> Self:
-        """Itself: it sends turns and reads sessions back."""
-        return self
-
-    def queue_key(self, session_id: str) -> tuple[str, ...]:
-        """Return the key that identifies a session for every client of this process."""
-        return (self.service, self.base_url, session_id)
 
     def check_turn(self, prompt: str, index_ids: Sequence[str] | None, *, has_images: bool = False) -> None:
         """Raise `ConfigurationError` for a turn that the service would refuse."""
@@ -95,10 +65,6 @@ class Endpoints(Twinned):
             "LlamaCloud's Chat API takes text only, and the prompt has an image: leave it out, or put the document "
             "into an index that the session queries"
         )
-
-    def close(self) -> None:
-        """Close the connections made here. The client may be used again: it makes new ones."""
-        self._http.close_connections()
 
     def create(self, *, index_ids: Sequence[str] | None = None, shared_access: str | None = None) -> SessionSummary:
         """Create a session (`POST /api/v1/chat`).

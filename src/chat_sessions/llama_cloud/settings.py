@@ -13,8 +13,9 @@ from pydantic import SecretStr
 
 from chat_sessions.core.errors import APIStatusError, ConfigurationError
 from chat_sessions.http.calls import Call, read_error
-from chat_sessions.http.secrets import Concealed, as_secret, concealed
+from chat_sessions.http.secrets import Concealed, as_secret, concealed, secrets_in
 from chat_sessions.http.settings import (
+    USER_AGENT,
     Route,
     check_retries,
     checked_headers,
@@ -22,7 +23,6 @@ from chat_sessions.http.settings import (
     checked_prompt,
     checked_url,
     route_of,
-    user_agent,
 )
 from chat_sessions.session.deadlines import Timeouts
 
@@ -36,9 +36,6 @@ REGIONS: Mapping[str, str] = {
 _KEY_NAMES = ("LLAMA_CLOUD_API_KEY", "LLAMA_PARSE_API_KEY")
 # How many indexes a session has, and a turn asks, at the most.
 MOST_INDEXES = 10
-# Shorter words are not secrets, and masking them would make an error unreadable.
-_SHORTEST_KEY = 4
-_SHORTEST_HEADER_SECRET = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,11 +108,6 @@ class Settings:
             object.__setattr__(self, name, value)
 
     @property
-    def base_url(self) -> str:
-        """The service's address, without `/api/v1`."""
-        return self.route.base_url
-
-    @property
     def params(self) -> dict[str, str]:
         """The query parameters of every request: project and organisation, if they are set."""
         values = {"project_id": self.project_id, "organization_id": self.organization_id}
@@ -127,7 +119,7 @@ class Settings:
             raise ConfigurationError("no API key: a client that was pickled takes it from LLAMA_CLOUD_API_KEY again")
         return Concealed(
             {
-                "User-Agent": user_agent(),
+                "User-Agent": USER_AGENT,
                 "Accept": "application/json",
                 **dict(self.headers),
                 "Authorization": f"Bearer {self.api_key.get_secret_value()}",
@@ -137,11 +129,8 @@ class Settings:
     @property
     def secrets(self) -> tuple[SecretStr, ...]:
         """What must not appear in errors: the key, and the values of headers, which may hold another."""
-        words = [word for _, value in self.headers for word in value.split() if len(word) >= _SHORTEST_HEADER_SECRET]
-        found = [SecretStr(word) for word in sorted(words, key=len, reverse=True)]
-        if self.api_key is not None and len(self.api_key) >= _SHORTEST_KEY:
-            found.insert(0, self.api_key)
-        return tuple(found)
+        found = secrets_in({"headers": dict(self.headers)})
+        return tuple(found) if self.api_key is None else (self.api_key, *found)
 
     def refusal(self, call: Call, status_code: int, headers: httpx.Headers, content: bytes) -> APIStatusError:
         """Return the error for an answer that is not a success; `content` is the beginning of its body."""

@@ -5,9 +5,6 @@ from __future__ import annotations
 import os
 import ssl
 from collections.abc import Callable, Mapping, Sequence
-from copy import copy
-from types import TracebackType
-from typing import Self
 
 import httpx
 from pydantic import JsonValue, SecretStr
@@ -106,53 +103,24 @@ class OpenHandsChat(Endpoints):
             None if async_http_client is None else AsyncGivenClient(async_http_client),
         )
 
-    @classmethod
-    def from_settings(cls, settings: Settings) -> Self:
-        """Return a client with the settings of another."""
-        made = cls.__new__(cls)
-        made._connect(settings, None, None, None)
-        return made
-
     def _connect(
         self,
         settings: Settings,
-        on_confirmation: OnConfirmation | None,
-        given: GivenClient | None,
-        async_given: AsyncGivenClient | None,
+        on_confirmation: OnConfirmation | None = None,
+        given: GivenClient | None = None,
+        async_given: AsyncGivenClient | None = None,
     ) -> None:
         self._settings = settings
         self._on_confirmation = on_confirmation
         self._kinds = ("session", "events")
-        self._given = given, async_given
+        self._given = on_confirmation, given, async_given
         self._http = HTTPClient(settings, given)
         self._aio = AsyncOpenHandsChat.from_settings(settings, on_confirmation, async_given)
-
-    def __copy__(self) -> Self:
-        made = type(self).__new__(type(self))
-        made._connect(self._settings, self._on_confirmation, *self._given)
-        return made
-
-    def __deepcopy__(self, memo: object) -> Self:
-        return copy(self)
-
-    def __getstate__(self) -> dict[str, object]:
-        return {"_settings": self._settings}
-
-    def __setstate__(self, state: dict[str, Settings]) -> None:
-        self._connect(state["_settings"], None, None, None)
 
     @property
     def aio(self) -> AsyncOpenHandsChat:
         """The async twin with the same settings, always the same one."""
         return self._aio
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.close()
 
 
 class AsyncOpenHandsChat(AsyncEndpoints):
@@ -206,40 +174,11 @@ class AsyncOpenHandsChat(AsyncEndpoints):
         given = None if http_client is None else AsyncGivenClient(http_client)
         self._connect(settings, on_confirmation, given)
 
-    @classmethod
-    def from_settings(
-        cls, settings: Settings, on_confirmation: OnConfirmation | None = None, given: AsyncGivenClient | None = None
-    ) -> Self:
-        """Return a client with the settings of another."""
-        made = cls.__new__(cls)
-        made._connect(settings, on_confirmation, given)
-        return made
-
     def _connect(
-        self, settings: Settings, on_confirmation: OnConfirmation | None, given: AsyncGivenClient | None
+        self, settings: Settings, on_confirmation: OnConfirmation | None = None, given: AsyncGivenClient | None = None
     ) -> None:
         self._settings = settings
         self._on_confirmation = on_confirmation
         self._kinds = ("session", "events")
-        self._given = given
+        self._given = on_confirmation, given
         self._http = AsyncHTTPClient(settings, given)
-
-    def __copy__(self) -> Self:
-        return self.from_settings(self._settings, self._on_confirmation, self._given)
-
-    def __deepcopy__(self, memo: object) -> Self:
-        return copy(self)
-
-    def __getstate__(self) -> dict[str, object]:
-        return {"_settings": self._settings}
-
-    def __setstate__(self, state: dict[str, Settings]) -> None:
-        self._connect(state["_settings"], None, None)
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        await self.close()

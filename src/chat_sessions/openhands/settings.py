@@ -19,13 +19,13 @@ from chat_sessions.core.errors import APIStatusError, ConfigurationError
 from chat_sessions.http.calls import Call
 from chat_sessions.http.secrets import Concealed, as_secret, concealed, secrets_in
 from chat_sessions.http.settings import (
+    USER_AGENT,
     Route,
     check_retries,
     checked_headers,
     checked_key,
     checked_url,
     route_of,
-    user_agent,
 )
 from chat_sessions.openhands.wire import refusal
 from chat_sessions.session.deadlines import Timeouts
@@ -114,11 +114,6 @@ class Settings:
             object.__setattr__(self, name, value)
 
     @property
-    def base_url(self) -> str:
-        """The server's address, without `/api`."""
-        return self.route.base_url
-
-    @property
     def params(self) -> dict[str, str]:
         """The query parameters of every request: none."""
         return {}
@@ -126,7 +121,7 @@ class Settings:
     @property
     def socket_url(self) -> str:
         """The address of the server's websockets, without a path."""
-        return "ws" + self.base_url.removeprefix("http")
+        return "ws" + self.route.base_url.removeprefix("http")
 
     def socket_options(self, headers: Mapping[str, str]) -> dict[str, Any]:
         """Return the way to the server as `websockets.connect` takes it, with these headers beside its own.
@@ -138,9 +133,9 @@ class Settings:
             raise ConfigurationError("a websocket through a SOCKS proxy needs python-socks: pip install python-socks")
         return {
             "proxy": proxy,
-            "ssl": self.route.ssl_context() if self.base_url.startswith("https:") else None,
+            "ssl": self.route.ssl_context() if self.route.base_url.startswith("https:") else None,
             "additional_headers": {**headers, **{name.lower(): value for name, value in self.headers}},
-            "user_agent_header": user_agent(),
+            "user_agent_header": USER_AGENT,
         }
 
     @property
@@ -150,7 +145,7 @@ class Settings:
 
     def request_headers(self) -> dict[str, str]:
         """The headers that go with each request, the key included; their `repr` shows their names alone."""
-        headers = Concealed({"User-Agent": user_agent(), "Accept": "application/json", **dict(self.headers)})
+        headers = Concealed({"User-Agent": USER_AGENT, "Accept": "application/json", **dict(self.headers)})
         if self.api_key is not None:
             headers["X-Session-API-Key"] = self.api_key.get_secret_value()
         return headers

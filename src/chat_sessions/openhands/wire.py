@@ -5,6 +5,7 @@ Endpoints: `/api/conversations` of the server's own OpenAPI document (`GET /open
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Literal, TypeAlias
@@ -20,6 +21,7 @@ from chat_sessions.openhands.events.history import summary_of
 from chat_sessions.openhands.events.json_values import JsonObject, as_list, as_object, as_text
 
 __all__ = [
+    "HINTS",
     "PAGE_SIZE",
     "Interruption",
     "agent_profile_call",
@@ -28,7 +30,6 @@ __all__ = [
     "create_call",
     "delete_call",
     "events_call",
-    "hint_for",
     "info_call",
     "interrupt_call",
     "is_absence",
@@ -36,6 +37,8 @@ __all__ = [
     "is_route_missing",
     "list_call",
     "pause_call",
+    "profile_id",
+    "profile_name",
     "read_conversations",
     "read_events",
     "read_object",
@@ -61,7 +64,8 @@ _UNTOLD = "Error is not JSON serializable"
 # How much of an error's reason is told, in characters.
 _QUOTE_LIMIT = 300
 
-_HINTS = {
+# What to do about a refusal, where this server means something of its own by it.
+HINTS = {
     401: "the server's session key was refused: check api_key= (OPENHANDS_API_KEY)",
     404: "not found: check the id, and that base_url is the address of an OpenHands Agent Server, without /api",
 }
@@ -159,6 +163,26 @@ def agent_profile_call(name: str) -> Call:
     return Call("GET", f"/api/agent-profiles/{quote(name, safe='')}", may_repeat=True)
 
 
+def profile_name(body: JsonObject) -> str | None:
+    """The name in a create's body where a profile's id must be; None for an id, and without a profile."""
+    given = body.get("agent_profile_id")
+    if not isinstance(given, str):
+        return None
+    try:
+        uuid.UUID(given)
+    except ValueError:
+        return given
+    return None
+
+
+def profile_id(call: Call, answer: JsonObject) -> str:
+    """The id of the profile in an answer. Raises `ProtocolError` if it has none."""
+    found = as_text(as_object(answer.get("profile")).get("id"))
+    if not found:
+        raise ProtocolError(f"{call} answered with an agent profile without an id")
+    return found
+
+
 def switch_call(session_id: str, profile: str) -> Call:
     """Give the conversation's agent the model of an LLM profile of the server."""
     return Call("POST", f"{_ROOT}/{session_id}/switch_profile", may_repeat=True, body={"profile_name": profile})
@@ -168,11 +192,6 @@ _MISSING = {
     "/api/file/": "there is no such file on the server: a path is relative to the agent's folder, or absolute",
     "/navigate": "there is no such event: the ids are those of events()",
 }
-
-
-def hint_for(status_code: int) -> str | None:
-    """What to do about a refusal, where this server means something of its own by it; else None."""
-    return _HINTS.get(status_code)
 
 
 def is_route_gone(error: APIStatusError) -> bool:
@@ -197,7 +216,7 @@ def refusal(
 
     `secrets` are not repeated in it: what the server refuses of a create it sends back, a model's key included.
     """
-    error = read_error(call, status_code, headers, content, secrets=secrets, hint=hint_for(status_code))
+    error = read_error(call, status_code, headers, content, secrets=secrets, hint=HINTS.get(status_code))
     if status_code == 404 and not is_route_missing(error):
         # It says what it does not have: the address is right.
         hint = next((hint for part, hint in _MISSING.items() if part in call.path), None)

@@ -18,23 +18,9 @@ __all__ = ["Backend", "Stream", "extensions_of", "httpx_error", "httpx_errors", 
 _READ_SIZE = 64 * 1024
 
 _ERRORS: dict[type[Exception], type[httpx.RequestError]] = {
-    getattr(httpcore, name): getattr(httpx, name)
-    for name in (
-        "ConnectError",
-        "ConnectTimeout",
-        "LocalProtocolError",
-        "NetworkError",
-        "PoolTimeout",
-        "ProtocolError",
-        "ProxyError",
-        "ReadError",
-        "ReadTimeout",
-        "RemoteProtocolError",
-        "TimeoutException",
-        "UnsupportedProtocol",
-        "WriteError",
-        "WriteTimeout",
-    )
+    error: getattr(httpx, name)
+    for name, error in vars(httpcore).items()
+    if isinstance(error, type) and issubclass(error, Exception) and hasattr(httpx, name)
 }
 
 

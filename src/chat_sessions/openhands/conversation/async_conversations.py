@@ -13,9 +13,10 @@ from pydantic import JsonValue
 
 from chat_sessions.core.errors import APIStatusError, ConfigurationError, ConflictError
 from chat_sessions.core.models import SessionSummary
-from chat_sessions.http.async_client import AsyncHTTPClient
+from chat_sessions.http.async_service import AsyncService
 from chat_sessions.http.calls import Call
 from chat_sessions.http.secrets import concealed
+from chat_sessions.openhands.confirmation import waits_for_confirmation
 from chat_sessions.openhands.conversation.async_workspace import AsyncWorkspace
 from chat_sessions.openhands.conversation.calls import (
     fork_call,
@@ -30,12 +31,22 @@ from chat_sessions.openhands.conversation.calls import (
 )
 from chat_sessions.openhands.events.json_values import JsonObject, as_object, as_text
 from chat_sessions.openhands.settings import Settings, check_id
-from chat_sessions.openhands.titles import GeneratedTitle
+from chat_sessions.openhands.titles import (
+    TITLE_WAITS,
+    GeneratedTitle,
+    check_length,
+    found,
+    generated,
+    question,
+    title_llm,
+)
 from chat_sessions.openhands.wire import (
     Interruption,
     ask_call,
+    confirmation_call,
     delete_call,
     info_call,
+    interrupt_call,
     is_route_gone,
     is_route_missing,
     pause_call,
@@ -45,9 +56,10 @@ from chat_sessions.openhands.wire import (
     rename_call,
     run_call,
     server_call,
+    title_call,
 )
-from chat_sessions.session.backend import AsyncTwinned
 from chat_sessions.session.stored.turn_count import TurnCount
+from chat_sessions.session.waiting import async_sleep
 
 if TYPE_CHECKING:
     from chat_sessions.openhands.conversation.async_session import AsyncOpenHandsSession
@@ -55,37 +67,12 @@ if TYPE_CHECKING:
 __all__ = ["AsyncConversations"]
 
 
-class AsyncConversations(AsyncTwinned):
+class AsyncConversations(AsyncService[Settings]):
     """The methods of an `AsyncOpenHandsChat` that are about a conversation and not about a turn."""
-
-    _settings: Settings
-    _http: AsyncHTTPClient
 
     @abstractmethod
     def session(self, session_id: str | None = None) -> AsyncOpenHandsSession:
         """See `AsyncEndpoints.session`."""
-
-    @abstractmethod
-    def queue_key(self, session_id: str) -> tuple[str, ...]:
-        """See `AsyncEndpoints.queue_key`."""
-
-    @abstractmethod
-    async def interrupt(self, session_id: str) -> Interruption:
-        """See `AsyncEndpoints.interrupt`."""
-
-    @abstractmethod
-    async def respond_to_confirmation(self, session_id: str, *, accept: bool, reason: str | None = None) -> None:
-        """See `AsyncEndpoints.respond_to_confirmation`."""
-
-    @abstractmethod
-    async def rename(self, session_id: str, title: str) -> None:
-        """See `AsyncEndpoints.rename`."""
-
-    @abstractmethod
-    async def generate_title(
-        self, session_id: str, max_length: int = 50, llm: Mapping[str, JsonValue] | str | None = None
-    ) -> GeneratedTitle:
-        """See `AsyncEndpoints.generate_title`."""
 
     def check_images(self) -> None:
         """Do nothing: a message takes images. The server leaves them out for a model that it takes for a blind one."""
@@ -113,6 +100,39 @@ class AsyncConversations(AsyncTwinned):
                 # 1.18.1 says no more of a conversation that it does not have.
                 await self._object(info_call(session_id))
             raise
+
+    async def interrupt(self, session_id: str) -> Interruption:
+        """End the run of a conversation, and so its turn, which ends as a failed one.
+
+        Gives back "interrupted", or "paused" on a server before 1.23: that one answers, and stops, only when
+        the model's call that is under way has ended. Actions that wait for a confirmation are refused. Leaving a
+        stream does not end the run.
+        """
+        session_id = check_id(session_id)
+        try:
+            await self._object(interrupt_call(session_id))
+        except APIStatusError as error:
+            if not is_route_gone(error):
+                raise
+            await self.pause(session_id)
+            how: Interruption = "paused"
+        else:
+            how = "interrupted"
+        if waits_for_confirmation(await self._object(info_call(session_id))):
+            # Neither ends that, and the next message would let the actions run.
+            await self._object(confirmation_call(session_id, accept=False, reason="the run was interrupted"))
+        return how
+
+    async def respond_to_confirmation(self, session_id: str, *, accept: bool, reason: str | None = None) -> None:
+        """Allow or refuse the actions that a conversation waits with; in both cases its run continues.
+
+        `reason` is for the agent. Read the rest of the turn from the session, when its run has ended.
+        """
+        session_id = check_id(session_id)
+        await self._object(confirmation_call(session_id, accept=accept, reason=reason or "the user refused"))
+        if not accept:
+            # The server takes a refusal for an answer to the agent, but does not let it go on by itself.
+            await self._object(run_call(session_id))
 
     async def ask_agent(self, session_id: str, question: str) -> str:
         """Return the agent's answer to a question that does not become part of the conversation.
@@ -153,6 +173,59 @@ class AsyncConversations(AsyncTwinned):
         """
         session_id, secrets = check_id(session_id), concealed(secrets)
         await self._asked(secrets_call(session_id, secrets), session_id, "secrets to change")
+
+    async def rename(self, session_id: str, title: str) -> None:
+        """Give the conversation this title."""
+        if not title.strip():
+            raise ConfigurationError("the title is empty")
+        session_id = check_id(session_id)
+        await self._asked(rename_call(session_id, title), session_id, "names to give")
+
+    async def generate_title(
+        self, session_id: str, max_length: int = 50, llm: Mapping[str, JsonValue] | str | None = None
+    ) -> GeneratedTitle:
+        """A title of at most `max_length` (1 to 200) characters, which the conversation then has.
+
+        Up to server 1.18, `POST .../generate_title` makes it, with `llm` (a model's name, or any of the server's
+        own settings of a model) or the client's own. Later servers have no such route: there it is the title that
+        the conversation has, or that the server makes by itself, for which this waits a few seconds, and
+        where it makes none the agent is asked. `origin` says which. With `llm` a later server is a
+        `ConfigurationError`: it makes titles with the conversation's own model.
+        """
+        session_id, llm = check_id(session_id), concealed(llm)
+        check_length(max_length)
+        call = title_call(session_id, max_length, title_llm(llm, self._settings.llm))
+        # An unknown conversation breaks the old route, with an error that looks as if it may pass.
+        info = await self._object(info_call(session_id))
+        try:
+            title = generated(await self._object(call), "title", max_length, "generated")
+        except APIStatusError as error:
+            if not is_route_gone(error):
+                raise
+            if llm is not None:
+                raise await self._lacks("titles made with llm=", "leave llm out") from error
+            if (given := await self._automatic_title(info, session_id, max_length)) is not None:
+                if given.title != info.get("title"):
+                    await self.rename(session_id, given.title)
+                return given
+            title = generated(
+                await self._object(ask_call(session_id, question(max_length))), "response", max_length, "asked"
+            )
+        if title.title:
+            await self.rename(session_id, title.title)
+        return title
+
+    async def _automatic_title(self, info: JsonObject, session_id: str, max_length: int) -> GeneratedTitle | None:
+        if (title := found(info, max_length, "existing")) is not None:
+            return title
+        for wait in TITLE_WAITS if self._settings.titles_itself else TITLE_WAITS[:1]:
+            await async_sleep(wait)
+            info = await self._object(info_call(session_id))
+            if (title := found(info, max_length, "automatic")) is not None:
+                return title
+            if not info.get("last_user_message_id"):
+                raise ConfigurationError("this session has no message yet to make a title from")
+        return None
 
     async def set_tags(self, session_id: str, tags: Mapping[str, str]) -> None:
         """Set the conversation's tags, in place of those that it has. Keys are lower-case letters and digits.

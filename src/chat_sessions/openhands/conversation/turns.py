@@ -9,17 +9,17 @@ from chat_sessions.core.errors import APIError, ConflictError, RateLimitError
 from chat_sessions.core.events import Event
 from chat_sessions.http.connection.exchange import Remaining, remaining
 from chat_sessions.openhands.confirmation import OnConfirmation
-from chat_sessions.openhands.conversation.capacity import not_run, slot_waits
 from chat_sessions.openhands.conversation.conversations import Conversations
 from chat_sessions.openhands.events.history import branch_of, history_of, is_settled
 from chat_sessions.openhands.events.json_values import JsonObject
 from chat_sessions.openhands.live.connection import ConversationEvents
+from chat_sessions.openhands.live.reading import not_run
 from chat_sessions.openhands.live.sockets import SocketKind, was_not_opened
 from chat_sessions.openhands.wire import events_call, info_call, read_events, run_call, send_call
 from chat_sessions.session.backend import ConnectionLost, TurnRequest
-from chat_sessions.session.deadlines import EventClock, Timeouts
+from chat_sessions.session.deadlines import EventClock
 from chat_sessions.session.turn_state import closed_before_sent
-from chat_sessions.session.waiting import sleep
+from chat_sessions.session.waiting import growing_waits, sleep
 
 __all__ = ["Turns"]
 
@@ -30,11 +30,6 @@ class Turns(Conversations):
     _on_confirmation: OnConfirmation | None
     # The websockets that the server may have, in the order in which they are looked for.
     _kinds: tuple[SocketKind, ...]
-
-    @property
-    def timeouts(self) -> Timeouts:
-        """The deadlines of this client's turns and requests."""
-        return self._settings.timeouts
 
     def open_turn(self, request: TurnRequest, clock: EventClock) -> ConversationEvents:
         """Listen, and send the message. For `TurnStream`; see `TurnTransport`."""
@@ -87,7 +82,7 @@ class Turns(Conversations):
         Raises `TurnStalled` when the turn's time is up.
         """
         clock.start(afresh=True)
-        call, waits, wait = run_call(request.session_id), slot_waits(), 0.0
+        call, waits, wait = run_call(request.session_id), growing_waits(longest=2.0), 0.0
         while (left := clock.remaining()) is None or left > wait:
             try:
                 self._http.send(call, limit=left)

@@ -16,8 +16,8 @@ from chat_sessions.core.errors import APIError
 from chat_sessions.core.events import Event
 from chat_sessions.openhands.confirmation import OnConfirmation, request_event
 from chat_sessions.openhands.events.json_values import JsonObject, as_text
+from chat_sessions.openhands.live.async_port import AsyncConversationPort
 from chat_sessions.openhands.live.async_websocket import AsyncWebSocket, async_answer_of
-from chat_sessions.openhands.live.port import AsyncConversationPort
 from chat_sessions.openhands.live.reading import STATE_WAIT, Reading, not_idle
 from chat_sessions.openhands.live.sockets import CANNOT_OPEN, SocketKind, address, check_host, key_frame, opening_error
 from chat_sessions.openhands.settings import Settings

@@ -1,3 +1,4 @@
+# Generated from async_port.py by scripts/generate_sync.py: edit that file, then run `make format`.
 """What the connection of a turn asks of its client, beside the socket."""
 
 from __future__ import annotations
@@ -6,7 +7,7 @@ from typing import Protocol
 
 from chat_sessions.openhands.events.json_values import JsonObject
 
-__all__ = ["AsyncConversationPort", "ConversationPort"]
+__all__ = ["ConversationPort"]
 
 
 class ConversationPort(Protocol):
@@ -22,20 +23,4 @@ class ConversationPort(Protocol):
 
     def respond_to_confirmation(self, session_id: str, *, accept: bool, reason: str | None = None) -> None:
         """Allow or refuse the actions that wait."""
-        ...
-
-
-class AsyncConversationPort(Protocol):
-    """The async twin of `ConversationPort`."""
-
-    async def read_info(self, session_id: str, *, limit: float | None = None) -> JsonObject:
-        """See `ConversationPort.read_info`."""
-        ...
-
-    async def start_run(self, session_id: str, *, limit: float | None = None) -> None:
-        """See `ConversationPort.start_run`."""
-        ...
-
-    async def respond_to_confirmation(self, session_id: str, *, accept: bool, reason: str | None = None) -> None:
-        """See `ConversationPort.respond_to_confirmation`."""
         ...

@@ -6,8 +6,9 @@ from collections import deque
 
 from websockets.exceptions import ConnectionClosed
 
-from chat_sessions.core.errors import APIConnectionError, APIError, ConflictError, ProtocolError
+from chat_sessions.core.errors import APIConnectionError, APIError, ConflictError, ProtocolError, TurnStalled
 from chat_sessions.core.events import Event
+from chat_sessions.core.turn import Turn
 from chat_sessions.openhands.confirmation import ConfirmationRequest, request_of
 from chat_sessions.openhands.events.json_values import JsonObject, as_text
 from chat_sessions.openhands.events.turn_facts import ENDED, status_of
@@ -17,7 +18,7 @@ from chat_sessions.openhands.settings import Settings
 from chat_sessions.session.backend import ConnectionLost, EventUnreadable, TurnRequest
 from chat_sessions.session.deadlines import EventClock
 
-__all__ = ["STATE_WAIT", "Reading", "not_idle"]
+__all__ = ["STATE_WAIT", "Reading", "not_idle", "not_run"]
 
 # How long the server may take to tell the state of a conversation, in seconds, before it is
 # asked: what it tells to whoever connects may be late, or left out, while a run goes on.
@@ -44,6 +45,17 @@ def not_idle(session_id: str, status: str) -> ConflictError:
     error = ConflictError(f"conversation {session_id} {why}", status_code=409)
     error.may_pass = status != "waiting_for_confirmation"
     return error
+
+
+def not_run(request: TurnRequest, why: str) -> TurnStalled:
+    """The error for a message that the conversation has, and that was not run in time."""
+    session_id = request.session_id
+    return TurnStalled(
+        f"the server is at its limit of runs ({why}): session {session_id} has the prompt, and does not run it. Start "
+        f"it with run({session_id!r}) when another run has ended; do not send the prompt again",
+        turn=Turn(request.prompt),
+        session_id=session_id,
+    )
 
 
 class Reading:

@@ -18,7 +18,7 @@ from chat_sessions.http.secrets import told
 from chat_sessions.openhands.events.json_values import JsonObject
 from chat_sessions.openhands.live.turn import LiveTurn
 from chat_sessions.openhands.settings import Settings
-from chat_sessions.openhands.wire import hint_for
+from chat_sessions.openhands.wire import HINTS
 
 __all__ = [
     "CANNOT_OPEN",
@@ -51,9 +51,7 @@ CLOSE_TIMEOUT = 0.5
 READ_OFF = 4
 _QUOTE_LIMIT = 300
 _UNAUTHORIZED, _NOT_FOUND, _TOO_BIG, _TRY_AGAIN = 4001, 4004, 1009, 1013
-
-
-_CLOSED_HINTS = {401: hint_for(401), 404: "the server has no such conversation; check the id"}
+_CLOSED_HINTS = {401: HINTS[401], 404: "the server has no such conversation; check the id"}
 
 
 def address(settings: Settings, session_id: str, kind: SocketKind, turn: LiveTurn | None = None) -> str:
@@ -76,7 +74,7 @@ def key_frame(settings: Settings) -> str | None:
 
 def check_host(settings: Settings, host: str | None) -> None:
     """Raise `ProtocolError` if the handshake was redirected to another host: the key is not for it."""
-    expected = httpx.URL(settings.base_url).netloc.decode()
+    expected = httpx.URL(settings.route.base_url).netloc.decode()
     if host is not None and host.lower() != expected.lower():
         raise ProtocolError(f"the websocket was redirected to {host}; set base_url to the final address")
 
@@ -107,7 +105,7 @@ def opening_error(error: Exception, url: str, *, is_beside_client: bool = False)
     if isinstance(error, InvalidStatus):
         status = error.response.status_code
         # The server refuses an address that it does not know with a 403.
-        hint = hint_for(404 if status == 403 else status)
+        hint = HINTS.get(404 if status == 403 else status)
         return error_for_status(status, None, request=f"WEBSOCKET {where}", hint=hint)
     if isinstance(error, TimeoutError):
         return APITimeoutError(f"WEBSOCKET {where}: the server did not answer in time")

@@ -1,0 +1,25 @@
+"""What the connection of a turn asks of its client, beside the socket."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from chat_sessions.openhands.events.json_values import JsonObject
+
+__all__ = ["AsyncConversationPort"]
+
+
+class AsyncConversationPort(Protocol):
+    """A conversation's own requests."""
+
+    async def read_info(self, session_id: str, *, limit: float | None = None) -> JsonObject:
+        """The conversation without its events, one attempt within `limit` seconds. Raises `APIError`."""
+        ...
+
+    async def start_run(self, session_id: str, *, limit: float | None = None) -> None:
+        """Run the message that waits, one attempt within `limit` seconds. Raises `APIError`."""
+        ...
+
+    async def respond_to_confirmation(self, session_id: str, *, accept: bool, reason: str | None = None) -> None:
+        """Allow or refuse the actions that wait."""
+        ...
