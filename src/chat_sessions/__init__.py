@@ -1,6 +1,6 @@
 """One hosted chat session, at home in every framework.
 
-The clients and what they give back are here. The adapters are in `chat_sessions.llama_index` and
+The clients and what they return are here. The adapters are in `chat_sessions.llama_index` and
 `chat_sessions.langchain`; importing this package loads neither framework, nor the local server.
 """
 

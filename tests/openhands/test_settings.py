@@ -125,7 +125,7 @@ def test_a_prompt_that_cannot_be_sent_is_refused(prompt: str) -> None:
 
 
 def test_an_id_that_is_none_is_refused_and_one_without_hyphens_is_read() -> None:
-    with pytest.raises(ConfigurationError, match="UUIDs"):
+    with pytest.raises(ConfigurationError, match="which is a UUID"):
         check_id("../secrets")
     assert check_id("11111111111141118111111111111111") == "11111111-1111-4111-8111-111111111111"
 

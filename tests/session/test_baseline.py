@@ -208,7 +208,7 @@ async def test_an_answer_of_another_session_is_an_error_and_never_taken_over(cha
         lambda: chat.get_summary("ses-1"),
     )
     for ask in asked:
-        with pytest.raises(AnotherSession, match="asked for session ses-1, and the answer is of session 'ses-B'"):
+        with pytest.raises(AnotherSession, match="asked for session ses-1, but the answer belongs to session 'ses-B'"):
             await do(ask())
     assert session.id == "ses-1"
     assert wire.posts() == []

@@ -1,4 +1,4 @@
-"""What an argument that there is not was meant to be, and what is wrong with one that there is."""
+"""Errors about arguments: the name that an unknown one was meant to be, and what is wrong with a known one."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from chat_sessions.core.errors import ConfigurationError
 
 __all__ = ["checked_fields", "refuse_unknown"]
 
-# What people call these elsewhere.
+# What other libraries call these.
 _SYNONYMS = {
     "index": "index_ids",
     "indexes": "index_ids",
@@ -34,7 +34,7 @@ _SYNONYMS = {
 
 
 def refuse_unknown(whose: str, name: str, known: Iterable[str], *, otherwise: str) -> NoReturn:
-    """Raise `ConfigurationError` with the nearest argument that there is; without one it says `otherwise`."""
+    """Raise `ConfigurationError` that names the nearest known argument, or says `otherwise` if none is near."""
     known = sorted(known)
     meant = _SYNONYMS.get(name)
     near = [meant] if meant in known else difflib.get_close_matches(name, known, n=1, cutoff=0.7)

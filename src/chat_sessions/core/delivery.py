@@ -1,8 +1,7 @@
-"""Decides what happened to a turn whose stream broke, from what can be known.
+"""Decides what happened to a turn whose stream broke.
 
-Three things are known: what was in the session before (perhaps), the prompt with what the
-stream brought before it broke, and what the session shows now. Nothing else is available: the API has no idempotency
-key and cannot resume a stream.
+Three things are known: what the session held before (perhaps), the prompt with what the stream brought before it broke,
+and what the session shows now. There is nothing else: the API has no idempotency key and cannot resume a stream.
 """
 
 from __future__ import annotations
@@ -48,10 +47,10 @@ def decide(
     """Find the turn of `live.prompt` in the history of its session, read after the stream broke.
 
     `live` is the turn as the broken stream left it. `turns_before` is how many turns the session
-    held when the prompt was sent, None if nobody counted; `in_doubt` says that it may have held more,
-    as an earlier prompt of ours may have landed; `position` is where an earlier look found the turn.
-    An older turn of the same words is never taken for this one: where the count does not tell them
-    apart, the answer has to.
+    held when the prompt was sent, None if that is unknown; `in_doubt` says that it may have held more,
+    because an earlier prompt may have landed; `position` is where an earlier look found the turn.
+    An older turn with the same words is never taken for this one: if the count cannot tell them
+    apart, the answer must.
     """
     turns = list(enumerate(replay(history)))
     if position is not None and position < len(turns):
@@ -62,17 +61,17 @@ def decide(
     if turns_before is None:
         # Without a count only the last turn can be this one: turns come one after the other.
         last = [found for found in fitting if found[0] == len(turns) - 1]
-        # An unanswered prompt at the end is the one just sent; an answered one may be of earlier.
+        # An unanswered prompt at the end is the one just sent; an answered one may be an earlier one.
         candidates = [found for found in last if found in proved or not (in_doubt or found[1].is_complete)]
         if not candidates:
             return Delivery("unknown" if last else "not_shown")
     else:
         candidates = proved or fitting
         if not candidates:
-            # A turn that nobody can name may be this one, with its words changed.
+            # A turn that does not match may still be this one, with its words changed.
             return Delivery("unknown" if new else "not_shown")
         if len(candidates) > 1 or (not proved and (in_doubt or len(new) > 1)):
-            # Others write to this session as well, or an earlier prompt has landed after all.
+            # Someone else writes to this session too, or an earlier prompt landed after all.
             return Delivery("unknown")
     return _found(*candidates[-1])
 
@@ -82,7 +81,7 @@ def _found(position: int, mine: Turn) -> Delivery:
 
 
 def _may_be(live: Turn, stored: Turn) -> bool:
-    """Whether what the stream brought can be the beginning of this turn, or the turn the beginning of it."""
+    """Whether one of the two can be the beginning of the other."""
     if stored.prompt is None or plain_words(live.prompt or "") != plain_words(stored.prompt):
         return False
     if live.image_urls != stored.image_urls:
@@ -96,9 +95,9 @@ def _may_be(live: Turn, stored: Turn) -> bool:
 
 
 def _is_proof(live: Turn, stored: Turn) -> bool:
-    """Whether a fitting turn has something in it that an earlier one of the same words would not have.
+    """Whether a matching turn holds something that an earlier one with the same prompt would not.
 
-    A call id is the service's own. Words of an answer are good evidence. Reasoning is none: agents
+    Call ids are unique, and the words of an answer are good evidence. Reasoning is not: agents
     begin to think about the same question in the same way.
     """
     calls = {run.call_id for run in stored.tool_runs}
@@ -108,8 +107,8 @@ def _is_proof(live: Turn, stored: Turn) -> bool:
 
 
 def plain_words(words: str) -> str:
-    """The words as every service stores them: some trim, change line ends, normalise, or escape them for HTML."""
+    """Return the words without what services change in them: white space, line ends, Unicode form, HTML escapes."""
     while (plain := unescape(words)) != words:
         words = plain
-    # Without its marks' order and its compatible forms, and without white space, which this may bring.
+    # NFKC may add white space.
     return "".join(unicodedata.normalize("NFKC", words).split())

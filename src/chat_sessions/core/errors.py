@@ -80,7 +80,7 @@ class ConfigurationError(ChatSessionsError, ValueError):
 
 
 class UnsupportedError(ConfigurationError, NotImplementedError):
-    """A session on a service cannot do this; the message says what to do instead. Frameworks look for its base."""
+    """A hosted session cannot do this; the message says what to do instead. Frameworks catch `NotImplementedError`."""
 
 
 class APIError(ChatSessionsError):
@@ -172,7 +172,7 @@ class ProtocolError(ChatSessionsError, RuntimeError):
     """The service sent something that its API does not allow. The message quotes the beginning.
 
     The prompt may have landed. This is a `RuntimeError` because frameworks retry errors of types that they don't know,
-    but not this one. `turn` is the turn so far, or None if this was not a turn.
+    but not this one. `turn` is the turn so far; None outside of a turn.
     """
 
     turn: Turn | None = None
@@ -252,8 +252,8 @@ def error_for_status(
 ) -> APIStatusError:
     """Return the error for a status that is not a success.
 
-    `request` is the method and path, for the message; it must hold no credentials. `hint` says what to do,
-    instead of what is said of any service.
+    `request` is the method and path, for the message; it must hold no credentials. `hint` replaces
+    the usual advice for the status.
     """
     error_type, usual_hint = _STATUS_ERRORS.get(status_code, (APIStatusError, "the request was refused"))
     if status_code >= 500:

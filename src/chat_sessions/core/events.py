@@ -1,8 +1,8 @@
 """The events of a turn, as the wire has them, and the one place that reads them.
 
-Unknown fields are kept. An unknown `type` becomes an `UnknownEvent`. A known type whose
-body is broken is a `ProtocolError` that quotes it, if it comes live: the turn is then looked up. In a stored
-session it is an `UnknownEvent`: it costs itself, and not the session.
+Unknown fields are kept. An unknown `type` becomes an `UnknownEvent`. A known type with a broken body is a
+`ProtocolError` that quotes it if it comes live, and the turn is looked up; in a stored session it is an `UnknownEvent`,
+so that the rest of the session can be read.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ _QUOTE_LIMIT = 300
 
 
 def _addresses(value: object) -> object:
-    """The addresses that this is, none if it is something else: a service may mean another thing by the name."""
+    """Return a list of addresses; none if it is anything else, because a service may use the field's name otherwise."""
     items = cast("list[object]", value) if isinstance(value, list | tuple) else []
     return tuple(items) if all(isinstance(item, str) for item in items) else ()
 
@@ -160,9 +160,9 @@ _TYPE_BY_FIELDS = (
 
 
 def parse_event_json(data: str | bytes) -> Event:
-    """The event in one JSON text, as it stands in a `data:` line. Bytes that are no UTF-8 become U+FFFD.
+    """Return the event in a JSON text, the content of a `data:` line. Invalid UTF-8 becomes U+FFFD.
 
-    Raises `ProtocolError` if it is not a JSON object, or a known type with a broken body.
+    Raises `ProtocolError` for anything but a JSON object, and for a known type with a broken body.
     """
     try:
         return _validate_json(data)
@@ -183,11 +183,11 @@ def parse_event_json(data: str | bytes) -> Event:
 
 
 def load_json(data: str | bytes) -> Any:
-    r"""The value in a JSON text, each lone surrogate in it as U+FFFD.
+    r"""Return the value in a JSON text, with U+FFFD for each lone surrogate.
 
     A server that cuts its answer by UTF-16 units can send half of a pair (`"\ud83d"`) in a
     delta: JSON allows it, no Unicode string does. The whole text follows in the final event.
-    Raises `ValueError` if it is not JSON, or is nested too deeply.
+    Raises `ValueError` for invalid JSON, and for JSON that is nested too deep.
     """
     try:
         value = json.loads(data, parse_int=_integer)
@@ -198,7 +198,7 @@ def load_json(data: str | bytes) -> Any:
 
 
 def _integer(digits: str) -> int | str:
-    """The number; its digits where there are more than Python reads."""
+    """Return the number, or its digits if there are more than Python reads."""
     try:
         return int(digits)
     except ValueError:
@@ -206,10 +206,7 @@ def _integer(digits: str) -> int | str:
 
 
 def parse_event(body: Mapping[str, JsonValue]) -> Event:
-    """The event in one decoded JSON object.
-
-    Raises `ProtocolError` for a known type with a broken body.
-    """
+    """Return the event in a decoded JSON object. Raises `ProtocolError` for a known type with a broken body."""
     fields = dict(body)
     if fields.get("type") is None:
         fields["type"] = next((name for name, keys in _TYPE_BY_FIELDS if keys <= fields.keys()), None)
@@ -230,15 +227,15 @@ def parse_event(body: Mapping[str, JsonValue]) -> Event:
 
 
 def _mended(fields: dict[str, Any]) -> dict[str, Any]:
-    """The fields of an event whose body is broken where that does not touch what it says.
+    """Repair the fields of an event if what is broken does not change its meaning.
 
     Raises `ValueError` if there is nothing to mend.
     """
     if fields["type"] == "stop":
-        # What a turn cost is no reason to lose it. Whether it failed is said by the error, too.
+        # A turn is not lost because its usage is broken. The error, too, says whether it failed.
         usage = fields.get("usage")
-        told = cast("dict[str, Any]", usage) if isinstance(usage, dict) else {}
-        kept = {name: value for name, value in told.items() if _is_whole(value)}
+        given = cast("dict[str, Any]", usage) if isinstance(usage, dict) else {}
+        kept = {name: value for name, value in given.items() if _is_whole(value)}
         is_error = fields.get("is_error")
         return {**fields, "usage": kept, "is_error": bool(fields.get("error")) if is_error is None else is_error}
     if fields["type"] == "tool_call" and isinstance(fields.get("arguments"), str):
@@ -252,7 +249,7 @@ def _is_whole(value: object) -> bool:
 
 
 def dump_event(event: Event) -> dict[str, Any]:
-    """The JSON object that `parse_event` would read back as this event."""
+    """Return the JSON object that `parse_event` reads back as this event."""
     return event.model_dump(mode="json")
 
 
@@ -274,7 +271,7 @@ def _without_lone_surrogates(value: Any) -> Any:
 
 
 def _parse_item(value: Any) -> Any:
-    """An event of a stored session: what cannot be read costs itself alone."""
+    """Read an event of a stored session; one that cannot be read becomes an `UnknownEvent`."""
     if not isinstance(value, dict):
         return value
     body = cast("dict[str, JsonValue]", value)

@@ -22,7 +22,7 @@ _QUOTE_LIMIT = 60
 
 
 def image_urls(images: Sequence[ImageInput]) -> tuple[str, ...]:
-    """Return the address of each image. Raises `ConfigurationError` for anything that is not an image."""
+    """Return the address of each image. Raises `ConfigurationError` for anything else."""
     if isinstance(images, str | bytes):
         raise ConfigurationError("images must be a list of addresses and bytes, not one of them: put it into a list")
     return tuple(_url(image) for image in images)
@@ -37,7 +37,7 @@ def _url(image: object) -> str:
         if image.startswith("data:image/") and inline_image(image) is not None:
             return image
         raise ConfigurationError(
-            f"{image[:_QUOTE_LIMIT]!r} is no address of an image: give https://..., data:image/png;base64,..., or "
+            f"{image[:_QUOTE_LIMIT]!r} is not the address of an image: pass https://..., data:image/png;base64,..., or "
             "for a file its bytes, Path(...).read_bytes()"
         )
     raise ConfigurationError(
@@ -46,15 +46,15 @@ def _url(image: object) -> str:
 
 
 def data_url(content: bytes, mime_type: str | None = None) -> str:
-    """Return the image as an address that holds it.
+    """Return a `data:` address that holds the image.
 
-    Without a `mime_type` its first bytes tell what it is: PNG, JPEG, GIF or WebP. Raises `ConfigurationError` for
-    others.
+    Without a `mime_type`, its first bytes tell its kind: PNG, JPEG, GIF or WebP. Raises `ConfigurationError` for any
+    other.
     """
     kind = mime_type or _kind(content)
     if kind is None:
         raise ConfigurationError(
-            f"bytes that begin with {content[:8]!r} are no PNG, JPEG, GIF or WebP: give another kind of image as "
+            f"bytes that begin with {content[:8]!r} are not a PNG, JPEG, GIF or WebP image: pass other kinds as "
             "data:image/...;base64,..."
         )
     return f"data:{kind};base64,{base64.b64encode(content).decode()}"

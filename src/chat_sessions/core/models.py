@@ -40,7 +40,7 @@ def _in_utc(value: datetime) -> datetime:
     return value.replace(tzinfo=UTC) if value.tzinfo is None else value
 
 
-# What a field without anything in it holds. Not 0: a turn that cost nothing has been told so.
+# What an empty field holds. Not 0, which is a value that the service reported.
 _NOTHING: tuple[object, ...] = (None, (), [])
 Timestamp = Annotated[datetime, AfterValidator(_in_utc)]
 
@@ -52,7 +52,7 @@ class WireModel(BaseModel):
 
 
 class SparseModel(WireModel):
-    """One some of whose fields the Chat API does not have: they are written only where they hold something."""
+    """A value with fields that the Chat API lacks: those in `sparse` are written only if they are not empty."""
 
     sparse: ClassVar[frozenset[str]]
 
@@ -131,7 +131,7 @@ class SessionSummary(WireModel):
 
     @property
     def tags(self) -> dict[str, str]:
-        """The session's tags, where its service has them; else empty."""
+        """The session's tags; empty if the service has none."""
         found = (self.model_extra or {}).get("tags")
         pairs = cast("dict[str, object]", found).items() if isinstance(found, dict) else ()
         return {name: value for name, value in pairs if isinstance(value, str)}
@@ -142,7 +142,7 @@ class TitledSummary(SessionSummary):
 
     `title_origin` is "requested" if the service made a title from the message given, and "automatic" if it has no such
     route: `generated_title` is then the title that the service chose, or None if there is none yet. "existing": the
-    session had it before, and the service does not say whether somebody had chosen it.
+    session had it before, and the service does not say whether someone chose it.
     """
 
     title_origin: Literal["requested", "automatic", "existing"] = Field(exclude=True)

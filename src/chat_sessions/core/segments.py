@@ -193,14 +193,14 @@ class Lane:
         self._last = run
 
     def replace(self, run: Segment, other: Segment) -> None:
-        """Let another run wait in the place of this one."""
+        """Put another run in the place of this one."""
         self.open(run)
         other.order = run.order
         self._link(run.previous_run, other)
         self._link(other, run.next_run)
 
     def remove(self, run: Segment) -> None:
-        """Take out a run that waits no more."""
+        """Remove a run that no longer waits."""
         self.open(run)
         self._link(run.previous_run, run.next_run)
 
@@ -220,7 +220,7 @@ class Lane:
         self._closed.setdefault(run.key, {})[run.order] = run
 
     def open(self, run: Segment) -> None:
-        """Note that the run grows again, or waits no more."""
+        """Note that the run grows again, or no longer waits."""
         if run.key is not None:
             alike = self._closed[run.key]
             del alike[run.order]

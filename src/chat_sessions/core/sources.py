@@ -74,7 +74,7 @@ def sources_in(
 ) -> tuple[Source, ...]:
     """The passages in one tool result, in its order; empty if there are none. Never raises.
 
-    `arguments` are those of the call: a tool that reads one page is told the page there.
+    `arguments` are those of the call: a tool that reads one page gets its number there.
     `image` is the result's own screenshot, for a result that is one passage.
     """
     if isinstance(result, str):
@@ -98,8 +98,8 @@ def sources_in(
 class DistinctSources:
     """Sources without repetitions, in the order in which they came; of equal passages the best score is kept.
 
-    A passage that knows its file by id only gets the name that another gives that file, before or after it:
-    a tool that reads a page answers with its text alone. What adding one costs does not depend on how many
+    A passage that has only its file's id gets the name that another passage gives that file, before or after it:
+    a tool that reads a page answers with its text alone. The cost of adding one does not depend on how many
     there are.
     """
 
@@ -225,7 +225,7 @@ def _page(value: JsonValue) -> int | None:
 
 
 def _image(layers: Iterable[Mapping[str, JsonValue]]) -> ImageAttachment | None:
-    """The page screenshot among an entry's attachments, else the first that is none of another kind."""
+    """Return the first page screenshot among the attachments; one without a type counts."""
     for layer in layers:
         attachments = layer.get("attachments")
         for item in attachments if isinstance(attachments, list) else [layer.get("image_attachment")]:
@@ -241,7 +241,7 @@ def _image(layers: Iterable[Mapping[str, JsonValue]]) -> ImageAttachment | None:
 
 
 def _decoded(result: str) -> JsonValue:
-    """Tools often answer with JSON in a string."""
+    """Decode JSON in a string, which tools often answer with."""
     if result.lstrip()[:1] not in ("{", "["):
         return None
     try:

@@ -73,7 +73,7 @@ class Call:
 
 
 def check_page_size(page_size: int | None) -> None:
-    """Raise `ConfigurationError` for a page of no size."""
+    """Raise `ConfigurationError` for a page size below 1."""
     if page_size is not None and page_size < 1:
         raise ConfigurationError(f"page_size must be 1 or more; got {page_size}")
 
@@ -89,7 +89,7 @@ def path_segment(value: object, what: str) -> str:
 
 
 def read_model(call: Call, content: bytes, model: type[_Model], *, secrets: Sequence[SecretStr] = ()) -> _Model:
-    """The answer's body as this model. Raises `ProtocolError` if it is none.
+    """Return the answer's body as this model. Raises `ProtocolError` if it does not fit.
 
     `secrets` are not repeated in the error, should the body hold one.
     """
@@ -119,7 +119,7 @@ def read_error(
     secrets: Sequence[SecretStr] = (),
     hint: str | None = None,
 ) -> APIStatusError:
-    """The error for an answer that is no success; `content` is its body, or the beginning of it.
+    """Return the error for an answer that is not a success; `content` is its body, or the beginning of it.
 
     `secrets` are not repeated in the error: some services and proxies send the request's headers back. `hint`:
     see `error_for_status`.
@@ -182,11 +182,10 @@ def lost(error: httpx.RequestError | httpx.StreamError, clock: EventClock) -> Co
 
 
 def frameless(error: _Error) -> _Error:
-    """The error, and those that led to it, without their tracebacks and without what was sent.
+    """Remove the tracebacks and the requests from an error and its causes; return the error.
 
-    The frames of an HTTP library hold the request as it was written, key included, and so does the request
-    on its errors. What went wrong is in their own words; the error that is raised from this one has frames of
-    its own.
+    Both hold the request as it was written, key included. The messages say what went wrong, and the error that is
+    raised from this one has its own traceback.
     """
     one: BaseException | None = error
     while one is not None:
@@ -199,19 +198,19 @@ def frameless(error: _Error) -> _Error:
 
 
 def reason(error: Exception) -> str:
-    """An error of httpx in its own words, or its name where those may quote a header."""
+    """Return the message of an httpx error, or its name if the message may quote a header."""
     return type(error).__name__ if isinstance(error, httpx.LocalProtocolError) else str(error) or type(error).__name__
 
 
 def retry_delay(call: Call, error: Exception) -> bool | float:
-    """Whether the call may be sent again after this error: no, yes, or in how many seconds.
+    """Return whether the call may be sent again after this error: no, yes, or in how many seconds.
 
     A call that changes the session is sent again only if it provably was not taken: no byte
     of it left, or the service refused it with a 429.
     """
     if isinstance(error, RateLimitError):
         if not error.retry_after:
-            # Zero says no time either: at once would be three posts in one moment to a service that is busy.
+            # 0 is no time either: retrying at once would send a busy service three posts in a moment.
             return True
         return error.retry_after if error.retry_after <= _LONGEST_RETRY_AFTER else False
     if isinstance(error, APIStatusError):
@@ -237,7 +236,7 @@ def _retry_after(headers: httpx.Headers) -> float | None:
 
 
 def quoted(data: bytes, secrets: Sequence[SecretStr] = ()) -> str:
-    """The beginning of a body, as an error shows it, without the secrets in it."""
+    """Return the beginning of a body for an error, without the secrets in it."""
     text = without_secrets(data, secrets)[: _QUOTE_LIMIT * 4].decode("utf-8", "replace")
     return repr(text if len(text) <= _QUOTE_LIMIT else text[:_QUOTE_LIMIT] + "…")
 
@@ -250,10 +249,10 @@ def is_event_stream(headers: httpx.Headers) -> bool:
 def not_an_event_stream(
     call: Call, headers: httpx.Headers, start: bytes, secrets: Sequence[SecretStr] = ()
 ) -> ProtocolError:
-    """The error for a turn answered with something else; `start` is the beginning of it."""
+    """Return the error for a turn that was answered with something else; `start` is the beginning of it."""
     return ProtocolError(
-        f"{call} answered with {_content_type(headers) or 'no content type'} instead of an event stream: is base_url "
-        f"right, and no proxy's page in between? It begins {quoted(start, secrets)}"
+        f"{call} answered with {_content_type(headers) or 'no content type'} instead of an event stream: check "
+        f"base_url, and whether a proxy answered with a page of its own. It begins {quoted(start, secrets)}"
     )
 
 

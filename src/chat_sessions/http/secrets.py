@@ -13,7 +13,7 @@ from typing import TypeVar, cast
 
 from pydantic import JsonValue, SecretStr
 
-__all__ = ["Concealed", "as_secret", "concealed", "secrets_in", "told", "without_secrets"]
+__all__ = ["Concealed", "as_secret", "concealed", "secrets_in", "text_without_secrets", "without_secrets"]
 
 _STARS = "**********"
 # Shorter words are not secrets, and masking them would make an error unreadable.
@@ -35,12 +35,12 @@ class Concealed(dict[str, _Value]):
 
 
 def as_secret(key: str | SecretStr | None) -> SecretStr | None:
-    """Hide the key from every `repr`; return what is not a string unchanged."""
+    """Wrap a key so that no `repr` shows it; return anything but a string as it is."""
     return SecretStr(key) if isinstance(key, str) else key
 
 
 def concealed(settings: _Value) -> _Value:
-    """A copy of the settings, or of a list of them, whose `repr` shows their names alone; anything else as it came."""
+    """Copy settings, or a list of them, so that a `repr` shows names only; return anything else as it is."""
     # Casts: a dict is as good as the mapping that it is made of, a list as the sequence.
     if isinstance(settings, Mapping):
         return cast("_Value", Concealed(cast("Mapping[str, object]", settings)))
@@ -50,7 +50,7 @@ def concealed(settings: _Value) -> _Value:
 
 
 def secrets_in(settings: JsonValue, *, is_secret: bool = False) -> Iterator[SecretStr]:
-    """The words of settings that stand under a name such as `api_key`, `headers` or `secrets`, the longest first."""
+    """Yield the words in settings under a name such as `api_key`, `headers` or `secrets`, the longest first."""
     words = set(_words(settings, is_secret=is_secret))
     yield from map(SecretStr, sorted(words, key=lambda word: (-len(word), word)))
 
@@ -68,7 +68,7 @@ def _words(settings: JsonValue, *, is_secret: bool) -> Iterator[str]:
 
 
 def without_secrets(data: bytes, secrets: Sequence[SecretStr]) -> bytes:
-    """The bytes with `[secret]` wherever a secret of four characters or more stands, as it is or as JSON writes it."""
+    """Replace each secret of four characters or more with `[secret]`, in its JSON form too."""
     for secret in secrets:
         value = secret.get_secret_value()
         if len(value) >= _SHORTEST_KEY:
@@ -77,6 +77,6 @@ def without_secrets(data: bytes, secrets: Sequence[SecretStr]) -> bytes:
     return data
 
 
-def told(text: str, secrets: Sequence[SecretStr]) -> str:
+def text_without_secrets(text: str, secrets: Sequence[SecretStr]) -> str:
     """`without_secrets` for a text."""
     return without_secrets(text.encode("utf-8", "surrogatepass"), secrets).decode("utf-8", "surrogatepass")

@@ -112,7 +112,7 @@ class Route:
         return httpcore.Proxy(core_url, auth=auth)
 
     def proxy_address(self) -> str | None:
-        """The proxy's address, which may hold a password, for what speaks no HTTP. Raises as `proxy`."""
+        """The proxy's address for websockets, which may hold a password. Raises as `proxy`."""
         url = self._proxy_url()
         return None if url is None else str(url)
 
@@ -345,5 +345,5 @@ def _is_header_value(value: object) -> bool:
 
 
 def own_headers(headers: httpx.Headers) -> dict[str, str]:
-    """The headers that somebody gave a client, their names in small letters: without those that it has of itself."""
+    """Return the headers that a user gave a client, names in lower case, without those that every client has."""
     return Concealed({name: value for name, value in headers.items() if name not in _EVERY_CLIENTS})

@@ -44,7 +44,7 @@ def create_call(index_ids: Sequence[str] | None, shared_access: str | None) -> C
 
 
 def list_call(page_size: int | None, page_token: str | None) -> Call:
-    """One page of the project's sessions. Raises `ConfigurationError` for a page of no size."""
+    """One page of the project's sessions."""
     check_page_size(page_size)
     params: dict[str, str | int] = {}
     if page_size is not None:

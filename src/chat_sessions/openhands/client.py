@@ -36,8 +36,8 @@ class OpenHandsChat(Endpoints):
     - `workspace`: the folder on the server's machine that the agent works in, or a workspace's settings.
     - `conversation`: more fields of `POST /api/conversations`, as they are: `max_iterations`,
       `confirmation_policy`, `autotitle`, `tags`, `agent_settings`, ...
-    - `on_confirmation`: called if a policy makes the agent wait for permission. True allows the actions, False or a
-      reason refuses them, and the turn continues; without it, the turn ends with an error that says so.
+    - `on_confirmation`: called when a policy makes the agent wait for permission to act. True allows the actions,
+      False or a reason refuses them, and the turn goes on; without it the turn ends with an error that says so.
     - `headers`: sent with each request, and to open a websocket.
     - `verify`: False, an SSL context, or a file or folder of certificates, instead of the usual authorities.
     - `proxy`: an address such as `http://127.0.0.1:3128` or `socks5://...`; default the environment's. A websocket
@@ -47,8 +47,8 @@ class OpenHandsChat(Endpoints):
     - `http_client`, `async_http_client`: an `httpx.Client` and an `httpx.AsyncClient` of yours to use for requests
       instead of our connections, or functions that make them; you close them. An async client serves one event
       loop, a function is called in each. Websockets take `headers`, `verify`, `proxy` and `trust_env` alone.
-    - `timeouts`: see `Timeouts`, but `idle` is 600 s, as a tool may be silent for minutes.
-    - `max_retries`: how often a request that is safe to repeat is retried, with backoff.
+    - `timeouts`: see `Timeouts`; `idle` is 600 s by default, because a tool may be silent for minutes.
+    - `max_retries`: how often a request that may be repeated is retried, with backoff.
     - `max_event_bytes`: the largest event accepted, default 16 MiB.
 
     Raises `ConfigurationError` for settings that cannot work. Thread-safe. Needs the extra `openhands`.
@@ -126,8 +126,8 @@ class OpenHandsChat(Endpoints):
 class AsyncOpenHandsChat(AsyncEndpoints):
     """The async twin of `OpenHandsChat`: the same arguments, the same methods to await.
 
-    One object serves an application that calls `asyncio.run` again and again, and many threads with loops of
-    their own: a connection is used in one event loop only. asyncio only.
+    One object works with any number of `asyncio.run` calls, and with event loops in many threads: each connection
+    belongs to one event loop. asyncio only.
     """
 
     def __init__(

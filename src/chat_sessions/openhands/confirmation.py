@@ -1,4 +1,4 @@
-"""An agent that stops to be allowed its next actions: what it asks, and the answer."""
+"""An agent that stops for permission to act: its request, and the answer."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ OnConfirmation: TypeAlias = Callable[[ConfirmationRequest], bool | str | Awaitab
 
 
 def request_of(session_id: str, actions: tuple[JsonObject, ...]) -> ConfirmationRequest:
-    """The request that these events of actions without a result are."""
+    """Return the request for these actions, which have no result yet."""
     return ConfirmationRequest(
         session_id,
         tuple(
@@ -65,7 +65,7 @@ def request_of(session_id: str, actions: tuple[JsonObject, ...]) -> Confirmation
 
 
 def request_event(request: ConfirmationRequest) -> UnknownEvent:
-    """The request as an event of the turn, of the type "confirmation_request"."""
+    """Return the request as an event of the turn, of the type "confirmation_request"."""
     actions: list[JsonValue] = [
         {
             "call_id": action.call_id,
@@ -80,5 +80,5 @@ def request_event(request: ConfirmationRequest) -> UnknownEvent:
 
 
 def waits_for_confirmation(info: JsonObject) -> bool:
-    """Whether the conversation has stopped for somebody to allow its next actions."""
+    """Whether the conversation has stopped for permission to take its next actions."""
     return info.get("execution_status") == "waiting_for_confirmation"

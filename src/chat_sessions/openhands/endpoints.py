@@ -54,8 +54,8 @@ class Endpoints(Turns):
     def create(self, *, index_ids: Sequence[str] | None = None) -> SessionSummary:
         """Create a conversation with the client's agent (`POST /api/conversations`).
 
-        Its id is made here, so that a create whose answer was lost is repeated without a second one. An
-        agent with a tool that the server does not have is refused at the first message only, with a 500.
+        The id is made here, so that a create whose answer was lost can be repeated without making a second one. An
+        agent with a tool that the server lacks is refused at the first message only, with a 500.
         """
         check_indexes(index_ids)
         body = self._settings.new_conversation()
@@ -74,7 +74,7 @@ class Endpoints(Turns):
         return summary
 
     def list(self, *, page_size: int | None = None) -> Iterator[SessionSummary]:
-        """The server's conversations, the newest first, each page (100 at most) fetched when it is needed."""
+        """Return the server's conversations, newest first, each page (100 at most) fetched when it is needed."""
         first = list_call(page_size, None)
         return self._http.pages(
             lambda page_id: first if page_id is None else list_call(page_size, page_id),
@@ -82,23 +82,22 @@ class Endpoints(Turns):
         )
 
     def retrieve(self, session_id: str) -> Session:
-        """The conversation with its events, as a session's."""
+        """Return the conversation with its events, as a session."""
         session_id = check_id(session_id)
         events, info = self._history(session_id, limit=None)
         summary = read_summary(info_call(session_id), info)
         return Session.model_validate({**summary.model_dump(), "events": events})
 
     def get_summary(self, session_id: str) -> SessionSummary:
-        """The conversation without its events."""
+        """Return the conversation without its events."""
         call = info_call(check_id(session_id))
         return read_summary(call, self._object(call))
 
     def set_title(self, session_id: str, *, first_message: str) -> TitledSummary:
-        """Have a title made, as `generate_title` does.
+        """Generate a title, as `generate_title` does.
 
-        The server makes it from the conversation itself: `first_message`, which other services make it from,
-        is not sent. `title_origin` is "automatic" where the server chose it meanwhile, "existing" where the
-        conversation had it already.
+        The server makes it from the conversation: `first_message` is not sent. `title_origin` is "automatic" if the
+        server chose the title in the meantime, "existing" if the conversation already had one.
         """
         del first_message
         title = self.generate_title(session_id)
@@ -133,7 +132,7 @@ class Endpoints(Turns):
         baseline: bool = True,
         wait_if_busy: bool | float = True,
     ) -> OpenHandsSession:
-        """A session to hold: an existing one, or, with None, one that is created at the first send.
+        """Return a session to hold: an existing one, or, with None, one that is created at the first send.
 
         Before the first turn that you send here to an existing session, its history is read once to count its turns.
         `baseline=False` skips that: a stream that breaks before its answer has begun then ends as
@@ -155,7 +154,7 @@ class Endpoints(Turns):
         baseline: bool = True,
         wait_if_busy: bool | float = True,
     ) -> TurnStream:
-        """One turn, sent when the stream is entered. A run that goes on is waited for first.
+        """Return one turn, sent when the stream is entered. Waits first for a run that is going on.
 
         `baseline` and `wait_if_busy` are as for `session`.
         """

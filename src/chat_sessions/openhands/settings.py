@@ -152,16 +152,16 @@ class Settings:
 
     @property
     def secrets(self) -> tuple[SecretStr, ...]:
-        """What no error may repeat: the server's key, and what stands in the agent's settings under a secret's name."""
+        """What no error may repeat: the server's key, and what the agent's settings hold under a secret's name."""
         found = secrets_in([{"headers": dict(self.headers)}, dict(self.conversation), dict(self.llm or {})])
         return tuple(found) if self.api_key is None else (self.api_key, *found)
 
     def secrets_of(self, call: Call) -> tuple[SecretStr, ...]:
-        """What no error of this call may repeat: what the server refuses of a body it sends back."""
+        """What no error of this call may repeat: the server sends back the parts of a body that it refuses."""
         return (*self.secrets, *secrets_in(dict(call.body or {})))
 
     def refusal(self, call: Call, status_code: int, headers: httpx.Headers, content: bytes) -> APIStatusError:
-        """Return the error for an answer that is no success; `content` is the beginning of its body."""
+        """Return the error for an answer that is not a success; `content` is the beginning of its body."""
         return refusal(call, status_code, headers, content, secrets=self.secrets_of(call))
 
     def new_conversation(self) -> dict[str, JsonValue]:
@@ -180,7 +180,7 @@ def llm_settings(llm: Mapping[str, JsonValue] | str | None) -> dict[str, JsonVal
     """The settings of a model: those given, a name with the environment's key, or the environment's alone.
 
     `LLM_MODEL`, `LLM_API_KEY` and `LLM_BASE_URL` are the names of the OpenHands SDK's examples. A model
-    streams unless it is told not to; the server's own default is not to.
+    streams unless `stream` is False; the server's own default is not to stream.
     """
     given: dict[str, JsonValue]
     if isinstance(llm, Mapping):
@@ -217,7 +217,7 @@ def check_id(session_id: object) -> str:
     if isinstance(session_id, str | uuid.UUID):
         with suppress(ValueError):
             return str(uuid.UUID(str(session_id)))
-    raise ConfigurationError(f"{session_id!r} is no id of an OpenHands conversation: they are UUIDs")
+    raise ConfigurationError(f"{session_id!r} is not the id of an OpenHands conversation, which is a UUID")
 
 
 def check_indexes(index_ids: Sequence[str] | None) -> None:

@@ -19,17 +19,16 @@ __all__ = ["TITLE_WAITS", "GeneratedTitle", "check_length", "found", "generated"
 
 _LONGEST = 200
 _MARKED_WITH = token_bytes(16)
-# Seconds between the looks for a title that the server makes by itself: it announces it to nobody,
-# and needs one call of the model for it.
+# Seconds between looks for a title that the server makes by itself, with a model call, and does not announce.
 TITLE_WAITS = (0.0, 0.25, 0.25, 0.5, 0.5, 1.0, 1.0, 1.5)
 
 
 class GeneratedTitle(WireModel):
     """A title and how it was made.
 
-    `origin` is "generated" if the server's own route made it (up to 1.18), "automatic" if the server made it by itself,
-    "asked" if the agent was asked for one, and "existing" if the conversation already had it: the server does not say
-    whether somebody chose it.
+    `origin` is "generated" if the server's own route made it (up to 1.18), "automatic" if the server gave the
+    conversation this title by itself in the meantime, "asked" if the agent was asked for one, and "existing" if the
+    conversation already had it; the server does not say whether someone chose it.
     """
 
     title: str
@@ -37,7 +36,7 @@ class GeneratedTitle(WireModel):
 
 
 def check_length(max_length: object) -> int:
-    """The length, if the server takes it. Raises `ConfigurationError`."""
+    """Return the length if the server takes it. Raises `ConfigurationError`."""
     if not isinstance(max_length, int) or isinstance(max_length, bool):
         raise ConfigurationError(f"max_length must be a whole number, 1 to {_LONGEST}; got {max_length!r}")
     if not 1 <= max_length <= _LONGEST:
@@ -50,9 +49,9 @@ def title_llm(
 ) -> JsonObject | None:
     """The model to make a title with: the one given, else the agent's own.
 
-    It must not stream: with one that does, the server gives back the beginning of the first message instead. The
-    server keeps the first model that it sees under a `usage_id` in a conversation, and takes it for every later
-    one of that name: so each model gets a name of its own, unless the caller gives one.
+    It must not stream: if it does, the server returns the beginning of the first message instead. In a conversation
+    the server keeps the first model that it sees under a `usage_id`, and uses it for all later ones of that name: so
+    each model gets a name of its own, unless the caller gives one.
     """
     llm = llm_settings(given) if given is not None else default
     if llm is None:
@@ -68,7 +67,7 @@ def _mark(llm: Mapping[str, JsonValue]) -> str:
 
 
 def question(max_length: int) -> str:
-    """What to ask an agent for."""
+    """Return what to ask the agent."""
     return (
         f"Give this conversation a title of at most {max_length} characters. Answer with the title alone, without "
         "quotes and without a full stop."
@@ -94,7 +93,7 @@ def _cut(title: str, max_length: int) -> str:
 
 
 def titled(summary: SessionSummary, title: GeneratedTitle) -> TitledSummary:
-    """The summary with the word on how its title was made."""
+    """Add `title_origin` to a summary."""
     origin = title.origin if title.origin in ("automatic", "existing") else "requested"
     return TitledSummary.model_validate(
         {**summary.model_dump(), "generated_title": title.title, "title_origin": origin}

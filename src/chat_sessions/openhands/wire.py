@@ -52,16 +52,16 @@ __all__ = [
     "title_call",
 ]
 
-# The most that the server gives at once, of events and of conversations.
+# How many events or conversations the server returns at once, at the most.
 PAGE_SIZE = 100
 
 Interruption: TypeAlias = Literal["interrupted", "paused"]
-"""How a run was ended: at once, or after the model's call that is under way."""
+"""How a run was ended: at once, or after the current model call."""
 
 _ROOT = "/api/conversations"
-# How a server's answer ends whose refusal cannot be written as JSON.
+# How the answer of a server ends that cannot write its refusal as JSON.
 _UNTOLD = "Error is not JSON serializable"
-# How much of an error's reason is told, in characters.
+# How much of an error's reason is quoted, in characters.
 _QUOTE_LIMIT = 300
 
 # What to do about a refusal, where this server means something of its own by it.
@@ -74,7 +74,7 @@ _object: TypeAdapter[JsonObject] = TypeAdapter(JsonObject)
 
 
 def create_call(body: Mapping[str, JsonValue]) -> Call:
-    """Create a conversation. It has an id of its own: where that exists, the server gives back what it has."""
+    """Create a conversation. The body holds its id; if that exists, the server returns the conversation as it is."""
     return Call("POST", _ROOT, may_repeat=True, body=body)
 
 
@@ -120,7 +120,7 @@ def interrupt_call(session_id: str) -> Call:
 
 
 def pause_call(session_id: str) -> Call:
-    """End the run after the model's call that is under way."""
+    """End the run after the current model call."""
     return Call("POST", f"{_ROOT}/{session_id}/pause", may_repeat=True)
 
 
@@ -131,7 +131,7 @@ def confirmation_call(session_id: str, *, accept: bool, reason: str) -> Call:
 
 
 def title_call(session_id: str, max_length: int, llm: Mapping[str, JsonValue] | None) -> Call:
-    """Have a title made. The route was removed in server 1.19."""
+    """Generate a title. The route was removed in server 1.19."""
     body: dict[str, JsonValue] = {"max_length": max_length}
     if llm is not None:
         body["llm"] = dict(llm)
@@ -154,7 +154,7 @@ def delete_call(session_id: str) -> Call:
 
 
 def server_call() -> Call:
-    """What the server says of itself."""
+    """The server's version and abilities."""
     return Call("GET", "/server_info", may_repeat=True)
 
 
@@ -200,7 +200,7 @@ def is_route_gone(error: APIStatusError) -> bool:
 
 
 def is_route_missing(error: APIStatusError) -> bool:
-    """Whether the server has no such route, or an unknown conversation there: it says no more of either."""
+    """Whether the server lacks this route. An unknown conversation may get the same answer."""
     return is_route_gone(error) and error.body in ({"detail": "Not Found"}, {"detail": "Method Not Allowed"})
 
 
@@ -212,9 +212,9 @@ def is_absence(error: APIStatusError) -> bool:
 def refusal(
     call: Call, status_code: int, headers: httpx.Headers, content: bytes, *, secrets: Sequence[SecretStr] = ()
 ) -> APIStatusError:
-    """Return the error for an answer that is no success, with the exception that the server tells of a 500.
+    """Return the error for an answer that is not a success, with the exception that the server names for a 500.
 
-    `secrets` are not repeated in it: what the server refuses of a create it sends back, a model's key included.
+    `secrets` are not repeated in it: the server sends back what it refuses of a body, a model's key included.
     """
     error = read_error(call, status_code, headers, content, secrets=secrets, hint=HINTS.get(status_code))
     if status_code == 404 and not is_route_missing(error):
@@ -222,11 +222,10 @@ def refusal(
         hint = next((hint for part, hint in _MISSING.items() if part in call.path), None)
         if hint is not None:
             error = read_error(call, status_code, headers, content, secrets=secrets, hint=hint)
-    told = as_text(as_object(error.body).get("exception"))
-    if told:
-        # 1.18.1 trips over the error with which it refuses a request.
-        advice = "; it refused the request, and cannot say why: check what was given" if _UNTOLD in told else ""
-        error.args = (f"{error.args[0]}: {told[:_QUOTE_LIMIT]}{advice}",)
+    if said := as_text(as_object(error.body).get("exception")):
+        # 1.18.1 fails on the error with which it refuses a request.
+        advice = "; it refused the request, and cannot say why: check what was given" if _UNTOLD in said else ""
+        error.args = (f"{error.args[0]}: {said[:_QUOTE_LIMIT]}{advice}",)
         if isinstance(error, InternalServerError):
             # The same request would fail in the same way.
             error.may_pass = False
@@ -234,7 +233,7 @@ def refusal(
 
 
 def read_object(call: Call, content: bytes, *, secrets: Sequence[SecretStr] = ()) -> JsonObject:
-    """The answer's JSON object. Raises `ProtocolError` if it is none, which does not repeat the `secrets`."""
+    """Return the answer's JSON object. Raises `ProtocolError` for anything else, without the `secrets`."""
     with suppress(ValidationError):
         return _object.validate_json(content)
     # No cause: the validation's own error repeats its input.
@@ -245,7 +244,7 @@ def read_object(call: Call, content: bytes, *, secrets: Sequence[SecretStr] = ()
 
 
 def read_summary(call: Call, info: JsonObject) -> SessionSummary:
-    """A conversation as a summary. Raises `ProtocolError` if it is none."""
+    """Return a conversation as a summary. Raises `ProtocolError` for anything else."""
     try:
         return summary_of(info)
     except ValidationError as error:

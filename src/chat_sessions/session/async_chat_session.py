@@ -1,7 +1,6 @@
-"""One session, held: ask it, stream it, look at its turns.
+"""A session: ask it, stream its turns, read its history.
 
-It knows which session it is, creates it at the first send, and remembers how many turns it held, so that a
-broken stream can be looked up with certainty.
+It is created at the first send, and counts its turns, so that a broken stream can be looked up with certainty.
 """
 
 from __future__ import annotations
@@ -92,8 +91,8 @@ class AsyncChatSession(AsyncSessionState):
     async def _count_turns(self) -> bool:
         """Count the turns before the next one; returns whether the session could be read.
 
-        What cannot be read now could not be looked up later either: the turn goes on uncounted. If there is no such
-        session, the service refuses the turn.
+        A session that cannot be read now could not be looked up later either, so the turn goes on uncounted. If there
+        is no such session, the service refuses the turn.
         """
         try:
             self._has_counted(await self.client.retrieve(self._known_id()))
@@ -147,7 +146,7 @@ class AsyncChatSession(AsyncSessionState):
         return summary
 
     async def set_title(self, first_message: str | None = None) -> TitledSummary:
-        """Generate a title from `first_message`, by default from the session's first prompt."""
+        """Generate a title from `first_message`, by default the session's first prompt."""
         message = first_message or first_prompt(await self.turns())
         return await self.client.set_title(self._known_id(), first_message=message)
 

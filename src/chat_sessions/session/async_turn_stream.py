@@ -54,7 +54,7 @@ class AsyncTurnStream(TurnState):
         super().__init__(prompt, timeouts, wait_if_busy, image_urls)
         self._transport = transport
         self._prepare = prepare
-        # What needs the turn's own time: no other turn of this process runs in the session then.
+        # Called when it is this turn's turn: no other turn of this process runs in the session.
         self._complete = complete
         self._connection: AsyncEventConnection | None = None
 
@@ -87,14 +87,14 @@ class AsyncTurnStream(TurnState):
 
     async def _start(self, request: TurnRequest, clock: EventClock) -> None:
         """Post the turn, and look it up if its answer does not come."""
-        # Set first: who closes the stream from here on stops what is on its way.
+        # Set first: from here on, closing the stream stops the request.
         self._clock = clock
         self._still_open()
         try:
             self._connection = await self._post(request, clock)
             self._live = self._connection
             if self._is_closed:
-                # Just now, by another thread or task.
+                # By another thread or task, in the meantime.
                 self._live = None
                 await self._connection.close()
             clock.pause()
@@ -108,10 +108,10 @@ class AsyncTurnStream(TurnState):
             await self._pull()
 
     async def _post(self, request: TurnRequest, clock: EventClock) -> AsyncEventConnection:
-        """Post the turn; again, when its session has been busy with an earlier one, which is waited for."""
+        """Post the turn. If the session is busy with an earlier one, wait for its end and post again."""
         busy: Busy | None = None
         while True:
-            # From here on the prompt may have landed, whatever ends this: an interruption, too.
+            # From here on the prompt may have landed, even if this is interrupted.
             self._landed = None
             try:
                 return await self._transport.open_turn(request, clock)
@@ -122,7 +122,7 @@ class AsyncTurnStream(TurnState):
                 self._still_open()
 
     async def _wait(self, busy: Busy, session_id: str) -> None:
-        """Look once whether the session's earlier turn has ended."""
+        """Check once whether the session's earlier turn has ended."""
         if (wait := busy.next_wait()) > 0:
             await async_sleep(wait)
         try:
@@ -152,7 +152,7 @@ class AsyncTurnStream(TurnState):
                 if (event := event_of(update)) is not None:
                     return event
         except ConfigurationError:
-            # Another thread or task reads: the stream is its own.
+            # Another thread or task reads the stream: leave it open.
             raise
         except BaseException:
             self._interrupted()
@@ -160,7 +160,7 @@ class AsyncTurnStream(TurnState):
         raise StopAsyncIteration
 
     async def next_update(self) -> Update | None:
-        """What the next event adds to the turn; None after the end. `take` gives what needs no wait."""
+        """Return what the next event adds to the turn; None at the end. `take` returns what needs no wait."""
         while (update := self.take()) is None:
             if self._is_closed:
                 return None
@@ -179,7 +179,7 @@ class AsyncTurnStream(TurnState):
         return update
 
     async def _pull(self) -> None:
-        """Read until something is ready to be given out, or the turn has ended."""
+        """Read until something is ready, or the turn has ended."""
         if self._fold.is_complete:
             if self._connection is not None and self._recovery is None:
                 await self._connection.finish()
@@ -193,7 +193,7 @@ class AsyncTurnStream(TurnState):
         assert self._connection is not None and self._clock is not None  # noqa: S101, PT018 - open() made them
         try:
             if self._clock.is_over:
-                # A service that sends without a pause would never be waited for.
+                # No read waits for a service that sends without a pause.
                 raise DeadlinePassed(self._clock.describe())
             self._clock.start()
             event = await anext(self._connection, None)
@@ -208,7 +208,7 @@ class AsyncTurnStream(TurnState):
         self._ready.extend(self._updates(event))
 
     async def _look(self, recovery: Recovery) -> None:
-        """Read the session back once more, or raise what is then known to be true."""
+        """Read the session back once more, or raise the error that is now known."""
         if recovery.is_over:
             recovery.fail()
         if (wait := recovery.next_wait()) > 0:
@@ -230,13 +230,13 @@ class AsyncTurnStream(TurnState):
             if self._connection is not None:
                 await self._connection.close()
             elif self._clock is not None:
-                # It is being opened, elsewhere: the service is told as well.
+                # Another thread or task is opening it: end its request.
                 self._clock.stop()
         finally:
             self._release()
 
     async def text_deltas(self) -> AsyncIterator[str]:
-        """The answer's text, piece by piece."""
+        """Yield the answer's text, piece by piece."""
         async for event in self:
             if isinstance(event, TextDelta):
                 yield event.content

@@ -42,7 +42,7 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class TurnRequest:
-    """One turn as it is sent: checked, complete, and the same each time it is looked at."""
+    """One turn as it is sent: checked and complete."""
 
     session_id: str
     prompt: str
@@ -52,16 +52,16 @@ class TurnRequest:
 
 
 class AnotherSession(ProtocolError):
-    """The answer is of another session than the one that was asked for: a cache or a proxy mixed them up."""
+    """The answer belongs to another session than the one requested: a cache or a proxy mixed them up."""
 
 
-def check_same(asked: str, told: str) -> None:
-    """Raise `AnotherSession` for an answer whose session is not the one that was asked for."""
-    # Services may write an id in another way: an UUID with and without its hyphens.
-    if asked != told and _plain(asked) != _plain(told):
+def check_same(asked: str, answered: str) -> None:
+    """Raise `AnotherSession` if the answer belongs to another session than the one requested."""
+    # Services may write an id in another way: a UUID with or without its hyphens.
+    if asked != answered and _plain(asked) != _plain(answered):
         raise AnotherSession(
-            f"asked for session {asked}, and the answer is of session {told!r}: nothing of it is used; is there a "
-            "cache or a proxy in between that mixes answers up?"
+            f"asked for session {asked}, but the answer belongs to session {answered!r} and is not used: does a cache "
+            "or a proxy in between mix answers up?"
         )
 
 
@@ -99,7 +99,7 @@ class EventConnection(Protocol):
         ...
 
     def finish(self) -> None:
-        """The stop has come: let the connection be used again if the stream ends at once."""
+        """Let the connection be used again if the stream ends right after the stop."""
         ...
 
     def close(self) -> None: ...
@@ -246,4 +246,4 @@ class Twinned(ABC):
 
 
 class AsyncTwinned:
-    """An async client: it is a twin, and has none."""
+    """An async client, which is a twin itself."""

@@ -25,12 +25,12 @@ _LONGEST_QUOTE = 60
 
 
 def described(prompt: str) -> str:
-    """A turn, for messages."""
+    """Describe a turn in a message."""
     return f"the turn {prompt if len(prompt) <= _LONGEST_QUOTE else prompt[:_LONGEST_QUOTE] + '…'!r}"
 
 
 def check_wait(wait_if_busy: object) -> None:
-    """Raise `ConfigurationError` for anything but a time to wait."""
+    """Raise `ConfigurationError` unless this is True, False or seconds."""
     if not isinstance(wait_if_busy, int | float) or not wait_if_busy >= 0:
         raise ConfigurationError(f"wait_if_busy must be True, False or seconds, 0 or more; got {wait_if_busy!r}")
 

@@ -26,8 +26,8 @@ class Timeouts:
     `connect`: until the connection is open. `first_event`: from sending the prompt to the first
     event. `idle`: between two events. `total`: for the whole turn, None because a healthy agent
     may take as long as it likes. `recovery`: how long a broken turn is looked up in its session,
-    waiting for a running one included; 0 turns the look-up off. Any other request has
-    `first_event` to answer.
+    including the wait for one that still runs; 0 turns the look-up off. `first_event` also limits
+    requests other than turns.
     """
 
     connect: float | None = 5.0
@@ -48,7 +48,7 @@ class Timeouts:
                     f"timeouts.{item.name} must be {_LONGEST:,} s at most, or None for no deadline; got {value!r}"
                 )
             if value == 0 and item.name != "recovery":
-                raise ConfigurationError(f"timeouts.{item.name} must be more than 0: nothing can come in no time")
+                raise ConfigurationError(f"timeouts.{item.name} must be more than 0")
 
 
 class EventClock:
@@ -112,7 +112,7 @@ class EventClock:
         return None if left is None else max(0.0, left)
 
     def describe(self) -> str:
-        """The deadline that comes next, as words for an error: "no event within 60 s (timeouts.idle)"."""
+        """Describe the next deadline in an error: "no event within 60 s (timeouts.idle)"."""
         timeouts = self._timeouts
         name, limit = ("idle", timeouts.idle) if self._has_event else ("first_event", timeouts.first_event)
         now = self._now()

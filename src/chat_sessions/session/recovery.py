@@ -1,4 +1,4 @@
-"""How a turn goes on after its stream broke: look the session up, deliver, wait, or say what is true.
+"""How a turn goes on after its stream broke: look it up, deliver the rest, wait, or raise a precise error.
 
 Pure but for the clock: the shells in `turn_stream` read the session and sleep, this decides.
 """
@@ -31,23 +31,23 @@ __all__ = ["Recovery", "is_evidence"]
 
 _FIRST_WAIT = 0.25
 _LONGEST_WAIT = 3.0
-# How long a prompt is looked for after the service itself said that it failed, in seconds. A gateway's
-# word (502, 504) is none of the service's: behind it the turn may well run.
+# How long a prompt is looked for after the service itself said that it failed, in seconds. 502 and 504 come from a
+# gateway; the turn may still be running.
 _SETTLING = 3.0
 _GATEWAY_STATUS = (502, 504)
-# How long a turn is looked for that the session does not show, in seconds, even where there is no other limit.
+# How long to look for a turn that the session does not show, in seconds, even if there is no other limit.
 _LONGEST_SEARCH = 60.0
 # How much of the service's own reason an error repeats, in characters.
 _QUOTE_LIMIT = 300
 
 
 def is_evidence(turn: Turn) -> bool:
-    """Whether what came live shows that the prompt landed. An event of no known type may be a refusal, or a ping."""
+    """Whether the live events show that the prompt landed. An unknown event may be a refusal or a ping."""
     return any(not isinstance(event, UnknownEvent) for event in turn.events)
 
 
 def _reason(turn: Turn) -> str | None:
-    """What the service said went wrong, in an event of no known type at the end; None if it said nothing."""
+    """Return what the service said went wrong in an unknown event at the end; None if it said nothing."""
     last = turn.events[-1] if turn.events else None
     if not isinstance(last, UnknownEvent):
         return None
@@ -82,7 +82,7 @@ class Recovery:
         self._budget = budget
         self._turns_before = turns_before
         self._in_doubt = in_doubt
-        # An answer's head says nothing: proxies send it, and services before they look at the prompt.
+        # The head of an answer proves nothing: proxies send it, and services do before they look at the prompt.
         self._landed = is_evidence(fold.turn)
         self._position: int | None = None
         self._now = now
@@ -110,7 +110,7 @@ class Recovery:
 
     @property
     def time_left(self) -> float | None:
-        """Seconds that the look-up may still take; None if it may take for ever."""
+        """Seconds that the look-up may still take; None for no limit."""
         if self._budget is None:
             return None
         return max(0.0, self._started + self._budget - self._now())
@@ -122,7 +122,7 @@ class Recovery:
         return wait if left is None else min(wait, left)
 
     def look(self, history: Sequence[Event]) -> tuple[Update, ...]:
-        """Take in what the session shows now; gives back the events that the reader has not had."""
+        """Take in what the session shows now; return what the reader has not received yet."""
         delivery = decide(
             live=self._fold.turn,
             history=history,
@@ -132,7 +132,7 @@ class Recovery:
         )
         self._outcome = delivery.outcome
         if delivery.position is not None:
-            # Found once, it is this one for good: its place in the history does not change.
+            # Once found, it stays: its place in the history does not change.
             self._landed, self._position = True, delivery.position
         return () if delivery.turn is None else self._fold.adopt(delivery.turn)
 
@@ -150,7 +150,7 @@ class Recovery:
         raise error from self.cause
 
     def verdict(self) -> ChatSessionsError:
-        """The one error that is true, the turn so far on it."""
+        """Return the error that is true, with the turn so far."""
         turn, session_id, why = self._fold.turn, self._session_id, str(self.cause)
         unread = "could not be read" if self._not_read is None else f"could not be read ({self._not_read})"
         if (said := _reason(turn)) is not None:

@@ -1,4 +1,4 @@
-"""What the sync and the async session know of their session, and share where one is the other's twin."""
+"""What a session object knows of its session, which a sync one shares with its async twin."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ class _State(Generic[_Client]):
         self._adopt(summary)
 
     def _needs_baseline(self) -> bool:
-        """Whether the session's turns are to be counted before the next one. Without look-ups nobody asks for them."""
+        """Whether to count the session's turns before the next one. Without look-ups the count is not needed."""
         count = self._count()
         is_known = count.has_baseline or count.is_unreadable
         return self._facts.baseline and not is_known and self.client.timeouts.recovery != 0
@@ -111,7 +111,7 @@ class _State(Generic[_Client]):
         self._adopt(session)
 
     def _indexes(self, wanted: tuple[str, ...] | None) -> tuple[str, ...] | None:
-        """The indexes to ask, as far as is known without a request; None if that takes one."""
+        """Return the indexes to query; None if a request has to find out."""
         known = self._count().index_ids
         own = wanted or self._facts.index_ids or known
         return own or (self.client.index_ids if known == () or self.client.index_ids == () else None)
@@ -156,7 +156,7 @@ class SessionState(_State[Backend]):
 
 
 def first_prompt(turns: Sequence[Turn]) -> str:
-    """The first thing that the user said. Raises `ConfigurationError` if that is nothing yet."""
+    """Return the session's first prompt. Raises `ConfigurationError` if there is none yet."""
     for turn in turns:
         if turn.prompt:
             return turn.prompt

@@ -35,8 +35,8 @@ _TICK = 1.0
 # it, and where nobody is known to.
 _KEPT_UNREAD = 60.0
 _LEFT_UNREAD = 10.0
-# How long it may go unread, in seconds, while its own reader asks for the next turn, whose event loop may be about to
-# close what a `break` left, and while a task that its reader began does, which the reader may wait for.
+# How long it may go unread, in seconds, if its own reader asks for the next turn (the event loop may be about to close
+# what a `break` left), and if a task that its reader started asks for it (the reader may be waiting for that task).
 _BEING_LEFT = 0.25
 _READER_WAITS = 2.0
 
@@ -126,7 +126,7 @@ class TurnSlot:
         self.is_reading = True
 
     def end_read(self) -> None:
-        """Note that it waits no more."""
+        """Note that it no longer waits."""
         self.is_reading = False
         self._last_read = time.monotonic()
 

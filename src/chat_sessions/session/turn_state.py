@@ -1,4 +1,4 @@
-"""What the sync and the async stream of a turn keep and decide alike."""
+"""What the sync and the async stream of a turn have in common."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class PreparedTurn:
 
 
 class TurnState:
-    """One turn: where it stands, what came of it and what is ready to be given out."""
+    """One turn: its state, its events so far, and what is ready to be read."""
 
     def __init__(
         self, prompt: str, timeouts: Timeouts, wait_if_busy: bool | float, image_urls: tuple[str, ...] = ()
@@ -94,7 +94,7 @@ class TurnState:
         return self._recovery is not None and not self._is_closed
 
     def take(self) -> Update | None:
-        """What is ready to be given out, without waiting; None if nothing is."""
+        """Return what is ready, without waiting; None if nothing is."""
         while not self._ready:
             # One read often brings several events, so most tokens take this path.
             try:
@@ -121,7 +121,7 @@ class TurnState:
             self._release()
 
     def _updates(self, event: Event) -> tuple[Update, ...]:
-        """What a live event adds."""
+        """Return what a live event adds."""
         if type(event) is Stop:
             self._live = None
         return self._fold.updates(event)
@@ -145,7 +145,7 @@ class TurnState:
         self._is_open = True
 
     def _admit(self, slot: TurnSlot) -> TurnSlot:
-        """It is this turn's turn. Raises `ConfigurationError` if the stream was closed while it waited."""
+        """Take the slot, as it is this turn's turn. Raises `ConfigurationError` if the stream was closed meanwhile."""
         if self._is_closed:
             slot.release()
             raise ConfigurationError("this stream was closed while its turn waited for another: nothing was sent")
@@ -168,7 +168,7 @@ class TurnState:
             raise closed_before_sent()
 
     def _refused(self, error: ConflictError, busy: Busy | None) -> Busy:
-        """The session refused the turn: how it is waited for. Raises the refusal if that is no use."""
+        """Return how to wait for a session that refused the turn. Raises the refusal if waiting is no use."""
         self._landed = False
         if busy is None:
             if self._wait_if_busy is False or self._prepared is None:
@@ -184,7 +184,7 @@ class TurnState:
         return busy
 
     def _looked(self, history: Sequence[Event], busy: Busy) -> None:
-        """The session, read after it refused the turn: nothing of this turn is in it yet."""
+        """Take in the session, read after it refused the turn: nothing of this turn is in it yet."""
         turns = replay(history)
         busy.look(turns)
         self._note_wait(busy)
@@ -223,7 +223,7 @@ class TurnState:
         )
 
     def _whole(self) -> Turn:
-        """The turn, read to its end. Raises `ConfigurationError` if the stream was closed before."""
+        """Return the turn, read to its end. Raises `ConfigurationError` if the stream was closed before."""
         if not self._fold.is_complete:
             raise ConfigurationError("this stream was closed before its turn ended: it has no result")
         return self._fold.turn
@@ -250,7 +250,7 @@ def closed_before_sent() -> ConfigurationError:
 
 
 def event_of(update: Update) -> Event | None:
-    """The event that this update comes from; None for a tool run that began or ended without one."""
+    """Return the event that this update comes from; None for a tool run that began or ended without one."""
     return update.event if isinstance(update, _RUNS) else update
 
 

@@ -55,7 +55,7 @@ class TurnStream(TurnState):
         super().__init__(prompt, timeouts, wait_if_busy, image_urls)
         self._transport = transport
         self._prepare = prepare
-        # What needs the turn's own time: no other turn of this process runs in the session then.
+        # Called when it is this turn's turn: no other turn of this process runs in the session.
         self._complete = complete
         self._connection: EventConnection | None = None
 
@@ -88,14 +88,14 @@ class TurnStream(TurnState):
 
     def _start(self, request: TurnRequest, clock: EventClock) -> None:
         """Post the turn, and look it up if its answer does not come."""
-        # Set first: who closes the stream from here on stops what is on its way.
+        # Set first: from here on, closing the stream stops the request.
         self._clock = clock
         self._still_open()
         try:
             self._connection = self._post(request, clock)
             self._live = self._connection
             if self._is_closed:
-                # Just now, by another thread or task.
+                # By another thread or task, in the meantime.
                 self._live = None
                 self._connection.close()
             clock.pause()
@@ -109,10 +109,10 @@ class TurnStream(TurnState):
             self._pull()
 
     def _post(self, request: TurnRequest, clock: EventClock) -> EventConnection:
-        """Post the turn; again, when its session has been busy with an earlier one, which is waited for."""
+        """Post the turn. If the session is busy with an earlier one, wait for its end and post again."""
         busy: Busy | None = None
         while True:
-            # From here on the prompt may have landed, whatever ends this: an interruption, too.
+            # From here on the prompt may have landed, even if this is interrupted.
             self._landed = None
             try:
                 return self._transport.open_turn(request, clock)
@@ -123,7 +123,7 @@ class TurnStream(TurnState):
                 self._still_open()
 
     def _wait(self, busy: Busy, session_id: str) -> None:
-        """Look once whether the session's earlier turn has ended."""
+        """Check once whether the session's earlier turn has ended."""
         if (wait := busy.next_wait()) > 0:
             sleep(wait)
         try:
@@ -153,7 +153,7 @@ class TurnStream(TurnState):
                 if (event := event_of(update)) is not None:
                     return event
         except ConfigurationError:
-            # Another thread or task reads: the stream is its own.
+            # Another thread or task reads the stream: leave it open.
             raise
         except BaseException:
             self._interrupted()
@@ -161,7 +161,7 @@ class TurnStream(TurnState):
         raise StopIteration
 
     def next_update(self) -> Update | None:
-        """What the next event adds to the turn; None after the end. `take` gives what needs no wait."""
+        """Return what the next event adds to the turn; None at the end. `take` returns what needs no wait."""
         while (update := self.take()) is None:
             if self._is_closed:
                 return None
@@ -180,7 +180,7 @@ class TurnStream(TurnState):
         return update
 
     def _pull(self) -> None:
-        """Read until something is ready to be given out, or the turn has ended."""
+        """Read until something is ready, or the turn has ended."""
         if self._fold.is_complete:
             if self._connection is not None and self._recovery is None:
                 self._connection.finish()
@@ -194,7 +194,7 @@ class TurnStream(TurnState):
         assert self._connection is not None and self._clock is not None  # noqa: S101, PT018 - open() made them
         try:
             if self._clock.is_over:
-                # A service that sends without a pause would never be waited for.
+                # No read waits for a service that sends without a pause.
                 raise DeadlinePassed(self._clock.describe())
             self._clock.start()
             event = next(self._connection, None)
@@ -209,7 +209,7 @@ class TurnStream(TurnState):
         self._ready.extend(self._updates(event))
 
     def _look(self, recovery: Recovery) -> None:
-        """Read the session back once more, or raise what is then known to be true."""
+        """Read the session back once more, or raise the error that is now known."""
         if recovery.is_over:
             recovery.fail()
         if (wait := recovery.next_wait()) > 0:
@@ -231,13 +231,13 @@ class TurnStream(TurnState):
             if self._connection is not None:
                 self._connection.close()
             elif self._clock is not None:
-                # It is being opened, elsewhere: the service is told as well.
+                # Another thread or task is opening it: end its request.
                 self._clock.stop()
         finally:
             self._release()
 
     def text_deltas(self) -> Iterator[str]:
-        """The answer's text, piece by piece."""
+        """Yield the answer's text, piece by piece."""
         for event in self:
             if isinstance(event, TextDelta):
                 yield event.content

@@ -66,7 +66,7 @@ class Flow:
         self._task = None if task is None else weakref.ref(task)
         self.loop = None if task is None else task.get_loop()
         self.thread = threading.get_ident()
-        # One that has ended begins nothing more: a chain of tasks that each begin the next must not grow.
+        # A flow that has ended starts nothing more: a chain of tasks, each started by the last, must not grow.
         while parent is not None and not parent.is_alive:
             parent = parent.parent
         self.parent: Flow | None = parent
@@ -108,7 +108,7 @@ known_flow: Callable[[], Flow | None] = _current.get
 
 
 def current_flow() -> Flow:
-    """The flow that this call belongs to."""
+    """Return the flow that this call belongs to."""
     flow = _current.get()
     task = current_task()
     if flow is None or not flow.is_of(task):
@@ -118,7 +118,7 @@ def current_flow() -> Flow:
 
 
 def current_task() -> asyncio.Task[object] | None:
-    """The running task; None outside of an event loop."""
+    """Return the running task; None outside of an event loop."""
     try:
         return asyncio.current_task()
     except RuntimeError:

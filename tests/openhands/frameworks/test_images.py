@@ -284,9 +284,9 @@ def test_a_message_of_langchain_that_failed_is_sent_again_with_another_image(
 @pytest.mark.parametrize(
     ("images", "says"),
     [
-        (["chart.png"], "no address of an image"),
-        ([b"%PDF-1.7"], "no PNG, JPEG, GIF or WebP"),
-        (["data:image/png;base64,???"], "no address of an image"),
+        (["chart.png"], "not the address of an image"),
+        ([b"%PDF-1.7"], "not a PNG, JPEG, GIF or WebP image"),
+        (["data:image/png;base64,???"], "not the address of an image"),
         (LINK, "put it into a list"),
         ([3], "not int"),
     ],
@@ -319,7 +319,7 @@ async def test_llama_cloud_refuses_images_before_any_request(face: str) -> None:
     [
         ({"type": "image", "base64": "aGk="}, "mime_type"),
         ({"type": "image", "file_id": "f1"}, "no address and no content"),
-        ({"type": "image", "url": "chart.png"}, "no address of an image"),
+        ({"type": "image", "url": "chart.png"}, "not the address of an image"),
     ],
 )
 def test_an_image_block_without_an_image_is_an_error(block: dict[str, Any], says: str) -> None:

@@ -258,7 +258,7 @@ def test_an_end_that_the_older_socket_tells_before_what_was_missed_is_looked_up(
         reading.take(json.dumps(frame))
     reading.looked({"execution_status": "finished"})
     assert reading.turn.is_over
-    with pytest.raises(ConnectionLost, match="not told the whole turn"):
+    with pytest.raises(ConnectionLost, match="did not bring the whole turn"):
         reading.check_whole()
 
 

@@ -1,1 +1,1 @@
-"""What a conversation takes beside its turns: its run, its settings, its branches, its files."""
+"""A conversation: its turns, and what it has besides them: run, settings, branches, files."""

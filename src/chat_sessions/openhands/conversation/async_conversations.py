@@ -1,4 +1,4 @@
-"""What a conversation takes beside its turns: its run, its settings, its branches, its raw events."""
+"""What a conversation has besides its turns: its run, title, settings, branches and raw events."""
 
 from __future__ import annotations
 
@@ -75,12 +75,12 @@ class AsyncConversations(AsyncService[Settings]):
         """See `AsyncEndpoints.session`."""
 
     def check_images(self) -> None:
-        """Do nothing: a message takes images. The server leaves them out for a model that it takes for a blind one."""
+        """Do nothing: a message takes images. The server leaves them out if it thinks that the model cannot see."""
 
     async def run(self, session_id: str) -> None:
         """Let the agent go on: after `pause`, or with a message that the server had no room to run.
 
-        Returns at once; nothing happens where it runs already, or has nothing to do. Raises `RateLimitError` while
+        Returns at once; does nothing if it already runs, or has nothing to do. Raises `RateLimitError` while
         the server is at its limit of runs.
         """
         session_id = check_id(session_id)
@@ -88,25 +88,24 @@ class AsyncConversations(AsyncService[Settings]):
             await self._asked(run_call(session_id), session_id, "runs by request")
 
     async def pause(self, session_id: str) -> None:
-        """Have the agent stop when the model's call that is under way has ended; its turn ends as a failed one.
+        """Stop the agent when the current model call has ended; its turn ends as a failed one.
 
-        `interrupt` ends the call, too. `run` lets the agent go on: its answer is then in the session.
+        `interrupt` ends the call, too. `run` lets the agent go on; its answer is then in the session.
         """
         session_id = check_id(session_id)
         try:
             await self._asked(pause_call(session_id), session_id, "pause")
         except APIStatusError as error:
             if error.status_code == 400:
-                # 1.18.1 says no more of a conversation that it does not have.
+                # 1.18.1 says nothing else about an unknown conversation.
                 await self._object(info_call(session_id))
             raise
 
     async def interrupt(self, session_id: str) -> Interruption:
-        """End the run of a conversation, and so its turn, which ends as a failed one.
+        """End the run of a conversation; its turn ends as a failed one.
 
-        Gives back "interrupted", or "paused" on a server before 1.23: that one answers, and stops, only when
-        the model's call that is under way has ended. Actions that wait for a confirmation are refused. Leaving a
-        stream does not end the run.
+        Returns "interrupted", or "paused" on a server before 1.23, which answers and stops only when the current
+        model call has ended. Actions that wait for a confirmation are refused. Leaving a stream does not end the run.
         """
         session_id = check_id(session_id)
         try:
@@ -184,12 +183,12 @@ class AsyncConversations(AsyncService[Settings]):
     async def generate_title(
         self, session_id: str, max_length: int = 50, llm: Mapping[str, JsonValue] | str | None = None
     ) -> GeneratedTitle:
-        """A title of at most `max_length` (1 to 200) characters, which the conversation then has.
+        """Generate a title of at most `max_length` (1 to 200) characters, which the conversation then has.
 
         Up to server 1.18, `POST .../generate_title` makes it, with `llm` (a model's name, or any of the server's
-        own settings of a model) or the client's own. Later servers have no such route: there it is the title that
-        the conversation has, or that the server makes by itself, for which this waits a few seconds, and
-        where it makes none the agent is asked. `origin` says which. With `llm` a later server is a
+        own settings of a model) or the client's own. Later servers lack that route: there the title is the one that
+        the conversation has, else the one that the server makes by itself, which takes a few seconds, else what
+        the agent answers when it is asked. `origin` says which. With `llm` a later server is a
         `ConfigurationError`: it makes titles with the conversation's own model.
         """
         session_id, llm = check_id(session_id), concealed(llm)
@@ -247,7 +246,7 @@ class AsyncConversations(AsyncService[Settings]):
         """Copy the conversation with its events into a new one; returns the new session.
 
         With `from_event_id` the copy ends with that event: a `ConfigurationError` on a server that copies whole
-        conversations only. `keep_usage` lets it count on from what the original has cost.
+        conversations only. With `keep_usage` it keeps the usage of the original.
         A server that does not copy the model's key is sent it again, if the model is this client's `llm`.
         """
         session_id, fork_id = check_id(session_id), str(uuid.uuid4())
@@ -300,11 +299,10 @@ class AsyncConversations(AsyncService[Settings]):
         newest_first: bool = False,
         page_size: int | None = None,
     ) -> AsyncIterator[JsonObject]:
-        """The conversation's events as the server has them, each page (100 at most) fetched when it is needed.
+        """Return the events of all branches as the server has them, each page (100 at most) fetched when it is needed.
 
-        `source` is "agent", "user" or "environment", `text` is looked for in messages; `since` is included, `until`
-        is not. `kind` is the server's name of one, such as "ActionEvent", and is looked at here: servers do not
-        agree on what to call it. Of all branches.
+        `source` is "agent", "user" or "environment"; `text` is searched for in messages; `since` is included, `until`
+        is not. `kind`, such as "ActionEvent", is compared here, because servers do not agree on how to name it.
         """
         session_id = check_id(session_id)
         first = raw_events_call(
@@ -341,7 +339,7 @@ class AsyncConversations(AsyncService[Settings]):
             await self._object(info_call(session_id))
             raise await self._lacks(what, f"{call} needs a later one") from error
         if answer.get("success") is False:
-            # 1.18.1 says no more of a conversation that it does not have.
+            # 1.18.1 says nothing else about an unknown conversation.
             await self._object(info_call(session_id))
         return answer
 

@@ -1,4 +1,4 @@
-"""One conversation, held: its turns, and what it takes beside them."""
+"""A conversation: its turns, and what it has besides them."""
 
 from __future__ import annotations
 

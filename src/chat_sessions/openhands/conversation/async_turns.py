@@ -76,7 +76,7 @@ class AsyncTurns(AsyncConversations):
                     await self._run_when_possible(request, clock, error)
 
     async def _run_when_possible(self, request: TurnRequest, clock: EventClock, cause: RateLimitError) -> None:
-        """Have the message run that the conversation has, as soon as another run of the server has ended.
+        """Run the message that the conversation holds, as soon as another run on the server has ended.
 
         Raises `TurnStalled` when the turn's time is up.
         """
@@ -91,7 +91,7 @@ class AsyncTurns(AsyncConversations):
                 wait = next(waits)
                 await async_sleep(wait)
             except ConflictError:
-                # It runs already: somebody else had the same idea.
+                # It already runs: someone else started it.
                 return
             else:
                 clock.start(afresh=True)
@@ -99,11 +99,11 @@ class AsyncTurns(AsyncConversations):
         raise not_run(request, clock.describe()) from cause
 
     async def read_back(self, session_id: str, *, timeout: float | None) -> Sequence[Event]:
-        """The session's history, one attempt. For `TurnStream`; see `TurnTransport`."""
+        """Return the session's history, in one attempt. For `TurnStream`; see `TurnTransport`."""
         return (await self._history(session_id, limit=timeout))[0]
 
     async def read_info(self, session_id: str, *, limit: float | None = None) -> JsonObject:
-        """The conversation as the server tells it, one attempt within `limit` seconds."""
+        """Return the conversation without its events, in one attempt within `limit` seconds."""
         call = info_call(session_id)
         return self._read_object(call, await self._http.send(call, limit=limit))
 

@@ -1,4 +1,4 @@
-"""The requests of what a conversation takes beside its turns. No I/O."""
+"""Requests about a conversation that are not about a turn. No I/O."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def fork_call(
     from_event_id: str | None,
     keep_usage: bool,
 ) -> Call:
-    """Copy a conversation. A second try of it is refused with a 409: so it is not repeated."""
+    """Copy a conversation. Not repeated: a second try would be refused with a 409."""
     body: dict[str, JsonValue] = {"id": fork_id, "reset_metrics": not keep_usage}
     if title is not None:
         body["title"] = title

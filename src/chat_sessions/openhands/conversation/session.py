@@ -1,5 +1,5 @@
 # Generated from async_session.py by scripts/generate_sync.py: edit that file, then run `make format`.
-"""One conversation, held: its turns, and what it takes beside them."""
+"""A conversation: its turns, and what it has besides them."""
 
 from __future__ import annotations
 

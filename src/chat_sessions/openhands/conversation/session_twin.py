@@ -22,4 +22,4 @@ class TwinnedSession(SessionState):
 
 
 class AsyncTwinnedSession(AsyncSessionState):
-    """A conversation that is held in async code: it is a twin, and has none."""
+    """A conversation that is held in async code, which is a twin itself."""

@@ -77,7 +77,7 @@ class Turns(Conversations):
                     self._run_when_possible(request, clock, error)
 
     def _run_when_possible(self, request: TurnRequest, clock: EventClock, cause: RateLimitError) -> None:
-        """Have the message run that the conversation has, as soon as another run of the server has ended.
+        """Run the message that the conversation holds, as soon as another run on the server has ended.
 
         Raises `TurnStalled` when the turn's time is up.
         """
@@ -92,7 +92,7 @@ class Turns(Conversations):
                 wait = next(waits)
                 sleep(wait)
             except ConflictError:
-                # It runs already: somebody else had the same idea.
+                # It already runs: someone else started it.
                 return
             else:
                 clock.start(afresh=True)
@@ -100,11 +100,11 @@ class Turns(Conversations):
         raise not_run(request, clock.describe()) from cause
 
     def read_back(self, session_id: str, *, timeout: float | None) -> Sequence[Event]:
-        """The session's history, one attempt. For `TurnStream`; see `TurnTransport`."""
+        """Return the session's history, in one attempt. For `TurnStream`; see `TurnTransport`."""
         return (self._history(session_id, limit=timeout))[0]
 
     def read_info(self, session_id: str, *, limit: float | None = None) -> JsonObject:
-        """The conversation as the server tells it, one attempt within `limit` seconds."""
+        """Return the conversation without its events, in one attempt within `limit` seconds."""
         call = info_call(session_id)
         return self._read_object(call, self._http.send(call, limit=limit))
 

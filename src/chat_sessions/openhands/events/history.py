@@ -1,4 +1,4 @@
-"""A stored conversation as the events of a session: turn after turn, each with the stop that it has come to."""
+"""A stored conversation as the events of a session: turn after turn, each with its stop."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _SAID = frozenset(("MessageEvent", "ActionEvent", "ObservationEvent", "AgentErro
 
 
 def branch_of(items: Sequence[JsonObject], info: JsonObject) -> Sequence[JsonObject]:
-    """The events of the branch that the conversation is on: what its agent sees, and goes on from.
+    """Return the events of the branch that the conversation is on: what its agent sees.
 
     A conversation that was navigated back has several branches in its events, one after the other; each event
     names the one before it, and the conversation its last. Servers without branches name neither.
@@ -75,9 +75,9 @@ def history_of(items: Iterable[JsonObject], info: JsonObject) -> list[Event]:
 
 
 def is_settled(items: Iterable[JsonObject], info: JsonObject) -> bool:
-    """Whether `items` hold the end of the last run where `info` says that it has ended.
+    """Whether `items` hold the end of the last run, if `info` says that it has ended.
 
-    The run may end between the two requests; the events are then to be read again.
+    A run may end between the two requests; then read the events again.
     """
     if as_text(info.get("execution_status")) not in ENDED:
         return True

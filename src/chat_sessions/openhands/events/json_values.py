@@ -1,4 +1,4 @@
-"""Reading JSON that may be shaped otherwise: what is not as expected is empty, never an error.
+"""Read JSON of any shape: a value that is not as expected is empty, never an error.
 
 The server's events are read as plain values and not by a schema: each of its releases adds
 fields and kinds, and a client that refuses them would refuse its own history.

@@ -36,7 +36,7 @@ _FINISH = "finish"
 
 
 def events_of(event: JsonObject) -> list[Event]:
-    """What this event is in a turn; empty for those that only tell of the conversation's state."""
+    """Return this event as events of a turn; none for one that only reports the conversation's state."""
     kind = as_text(event.get("kind"))
     read = _READERS.get(kind)
     return [_unknown(event)] if read is None else read(event)
@@ -88,7 +88,7 @@ def _action(event: JsonObject) -> list[Event]:
 
 
 def _arguments(value: JsonValue) -> JsonObject:
-    """Return the arguments as the model wrote them; anything but a JSON object is under `input`."""
+    """Return the arguments as the model wrote them; anything but a JSON object becomes `input`."""
     if isinstance(value, str):
         try:
             value = json.loads(value)
@@ -120,7 +120,7 @@ def _result(event: JsonObject, result: JsonObject, images: tuple[str, ...] = ())
 
 
 def _acp_call(event: JsonObject) -> list[Event]:
-    """A call of an agent behind the Agent Client Protocol: told twice or more under one id, until it has ended."""
+    """A call of an agent behind the Agent Client Protocol: sent twice or more under one id, until it has ended."""
     call_id, name = as_text(event.get("tool_call_id")), as_text(event.get("title"))
     if event.get("status") not in ("completed", "failed"):
         return [ToolCall(call_id=call_id, name=name, arguments=_arguments(event.get("raw_input")))]

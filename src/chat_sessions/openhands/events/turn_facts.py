@@ -13,13 +13,13 @@ from chat_sessions.openhands.events.mapping import events_of
 
 __all__ = ["ENDED", "TurnFacts", "status_of", "token_usages"]
 
-# What the server calls a run that does not go on by itself. "idle" is not among them: it also
-# stands between a message and its run.
+# The states of a run that does not go on by itself. "idle" is not one of them: it also comes
+# between a message and its run.
 ENDED = frozenset(("finished", "error", "stuck", "paused", "waiting_for_confirmation"))
 
 
 def status_of(event: JsonObject) -> str | None:
-    """The execution status that this event tells, or None."""
+    """Return the execution status in this event, or None."""
     if event.get("kind") != "ConversationStateUpdateEvent":
         return None
     if event.get("key") == "execution_status":
@@ -30,9 +30,9 @@ def status_of(event: JsonObject) -> str | None:
 
 
 def token_usages(info: JsonObject) -> list[JsonObject]:
-    """What each call of a model cost, in one conversation: `ConversationInfo.stats`.
+    """Return what each model call of a conversation cost, from `ConversationInfo.stats`.
 
-    Where it is known which of the server's costs is whose, it is with the call's tokens, as `cost`.
+    If the server's costs can be matched with its calls, each call has its `cost`.
     """
     by_usage = as_object(as_object(info.get("stats")).get("usage_to_metrics"))
     found: list[JsonObject] = []
@@ -73,7 +73,7 @@ class TurnFacts:
 
     @property
     def waits_for_confirmation(self) -> bool:
-        """Whether the run has stopped for somebody to allow its next actions."""
+        """Whether the run has stopped for permission to take its next actions."""
         return self.status == "waiting_for_confirmation"
 
     @property
@@ -82,10 +82,10 @@ class TurnFacts:
         return tuple(self._unanswered.values())
 
     def read(self, event: JsonObject) -> list[Event]:
-        """Take in one event of the turn, from the user's message on; gives back what it is in a turn."""
+        """Take in one event of the turn, from the user's message on; return it as events of a turn."""
         self._note(event)
         if event.get("kind") == "ACPToolCallEvent":
-            # Its progress is told as the call again, with what has become known of its arguments.
+            # It reports progress by sending the call again, with more of its arguments.
             call_id = as_text(event.get("tool_call_id"))
             if call_id in self._acp_calls and event.get("status") not in ("completed", "failed"):
                 return []
@@ -128,7 +128,7 @@ class TurnFacts:
     def stop(self, info: JsonObject | None, status: str | None = None) -> Stop:
         """The end of the turn. `info` is the conversation as it is now, None if it could not be read.
 
-        `status` is the conversation's own, for a turn whose events do not tell one.
+        `status` is the conversation's own, for a turn whose events name none.
         """
         if not self.has_ended and status is not None:
             self.status = status
@@ -141,7 +141,7 @@ class TurnFacts:
             case "error":
                 return self._error or "the agent server was stopped during the run, or gave no reason"
             case "stuck":
-                return self._error or "the agent repeats itself without coming further, and the server has stopped it"
+                return self._error or "the agent was repeating itself, and the server stopped it"
             case "paused":
                 return "the run was interrupted"
             case "waiting_for_confirmation":
@@ -184,19 +184,19 @@ def _count(value: JsonValue) -> int:
 
 
 def _known_sum(calls: list[JsonObject], name: str) -> int | None:
-    """The sum over the calls that tell this count; None if none does."""
+    """Return the sum over the calls that report this count; None if none does."""
     counts = [count for call in calls if isinstance(count := call.get(name), int)]
     return sum(counts) if counts else None
 
 
 def _cost(calls: list[JsonObject]) -> float | None:
-    """What the calls cost together; None unless it is known of each."""
+    """Return what the calls cost together; None unless it is known for each."""
     costs = [float(cost) for call in calls if isinstance(cost := call.get("cost"), int | float)]
     return sum(costs) if costs and len(costs) == len(calls) else None
 
 
 def _time(event: JsonObject) -> datetime | None:
-    """When it was, by the server's clock. It writes local times without a zone: good for differences only."""
+    """Return the event's time by the server's clock: local, without a zone, so good for differences only."""
     try:
         return datetime.fromisoformat(as_text(event.get("timestamp"))).replace(tzinfo=None)
     except ValueError:

@@ -1,8 +1,7 @@
 """A turn read from the server's websocket: an `EventConnection`.
 
-The connection listens before the message is sent, goes on after a cut where it stopped, and asks
-the conversation what the turn has cost when it is over. Everything it decides is in `reading`
-and `live_turn`.
+The connection listens before the message is sent, resumes after a cut, and reads what the turn has cost when it is
+over. What it decides is in `reading` and `turn`.
 """
 
 from __future__ import annotations
@@ -151,14 +150,14 @@ class AsyncConversationEvents:
             raise ConnectionLost(f"the run seems to be over, but the conversation cannot be read ({error})") from error
 
     async def _ask_in_silence(self) -> None:
-        # What the socket tells counts: a server that cannot be asked now is no reason to give up.
+        # The socket decides: a server that cannot be asked now is no reason to give up.
         with suppress(APIError):
             info = await self._port.read_info(self._reading.session_id, limit=self._clock.remaining())
             if self._reading.was_silent(info):
                 await self._port.start_run(self._reading.session_id, limit=self._clock.remaining())
 
     async def _end(self) -> None:
-        """The run is over: give out its stop, or let it go on with what it was waiting for."""
+        """End the turn with its stop, or let the run go on with the answer that it waited for."""
         reading = self._reading
         reading.check_whole()
         reading.release()
@@ -203,7 +202,7 @@ class AsyncConversationEvents:
         self._socket.stop()
 
     async def finish(self) -> None:
-        """The stop has come: the socket has nothing more to say."""
+        """Close the socket: nothing follows the stop."""
         await self.close()
 
     async def close(self) -> None:

@@ -1,9 +1,8 @@
 # Generated from async_connection.py by scripts/generate_sync.py: edit that file, then run `make format`.
 """A turn read from the server's websocket: an `EventConnection`.
 
-The connection listens before the message is sent, goes on after a cut where it stopped, and asks
-the conversation what the turn has cost when it is over. Everything it decides is in `reading`
-and `live_turn`.
+The connection listens before the message is sent, resumes after a cut, and reads what the turn has cost when it is
+over. What it decides is in `reading` and `turn`.
 """
 
 from __future__ import annotations
@@ -152,14 +151,14 @@ class ConversationEvents:
             raise ConnectionLost(f"the run seems to be over, but the conversation cannot be read ({error})") from error
 
     def _ask_in_silence(self) -> None:
-        # What the socket tells counts: a server that cannot be asked now is no reason to give up.
+        # The socket decides: a server that cannot be asked now is no reason to give up.
         with suppress(APIError):
             info = self._port.read_info(self._reading.session_id, limit=self._clock.remaining())
             if self._reading.was_silent(info):
                 self._port.start_run(self._reading.session_id, limit=self._clock.remaining())
 
     def _end(self) -> None:
-        """The run is over: give out its stop, or let it go on with what it was waiting for."""
+        """End the turn with its stop, or let the run go on with the answer that it waited for."""
         reading = self._reading
         reading.check_whole()
         reading.release()
@@ -204,7 +203,7 @@ class ConversationEvents:
         self._socket.stop()
 
     def finish(self) -> None:
-        """The stop has come: the socket has nothing more to say."""
+        """Close the socket: nothing follows the stop."""
         self.close()
 
     def close(self) -> None:

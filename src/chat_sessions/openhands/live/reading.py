@@ -1,4 +1,4 @@
-"""What the sync and the async connection of a turn decide alike: pure, but for the clock."""
+"""What the sync and the async connection of a turn decide. Pure except for the clock."""
 
 from __future__ import annotations
 
@@ -20,25 +20,25 @@ from chat_sessions.session.deadlines import EventClock
 
 __all__ = ["STATE_WAIT", "Reading", "not_idle", "not_run"]
 
-# How long the server may take to tell the state of a conversation, in seconds, before it is
-# asked: what it tells to whoever connects may be late, or left out, while a run goes on.
+# How long the server may take to send a conversation's state, in seconds, before it is asked: while
+# a run goes on, the state that it sends on connecting may be late or missing.
 STATE_WAIT = 2.0
-# Seconds before each try to go on with a socket that broke; then the conversation is read back.
+# Seconds before each try to reconnect; after the last, the conversation is read back.
 RECONNECT_WAITS = (0.0, 0.25, 0.5, 1.0, 2.0, 4.0)
 # How long after a hint that the run is over the server may take to say so, in seconds, before it
 # is asked. Servers that do say so do it within milliseconds; 1.18.1 does not at all.
 _SETTLING = {"session": 2.0, "events": 0.1}
 # After how many seconds of silence the older socket has sent what was missed during a cut.
 _REPLAYED = 0.5
-# Seconds of silence before each question whether the run still goes on. A message that comes while a run
-# ends may be taken without being run, or be run without a word of it (1.18.1).
+# Seconds of silence before the server is asked, each time, whether the run still goes on. A message that
+# comes while a run ends may be taken and not run, or run without any event (1.18.1).
 _SILENCES = (5.0, 10.0, 20.0, 30.0)
 
 
 def not_idle(session_id: str, status: str) -> ConflictError:
     """The error for a conversation that cannot take a message now. Nothing was sent."""
     if status == "waiting_for_confirmation":
-        # A message would let the waiting actions run, without anybody having allowed them.
+        # A message would let the waiting actions run unconfirmed.
         why = "waits for a confirmation of its next action: answer with respond_to_confirmation() first"
     else:
         why = "is still at work on an earlier message: wait for its end, or interrupt() it"
@@ -126,7 +126,7 @@ class Reading:
         return RECONNECT_WAITS[self._reconnects :]
 
     def reconnected(self) -> None:
-        """A new socket goes on where the last one broke."""
+        """Note that a new socket goes on where the last one broke."""
         self._reconnects += 1
         self._heard_before = self.turn.heard
         self.turn.reconnected()
@@ -161,7 +161,7 @@ class Reading:
             self.kind = "events"
 
     def looked(self, info: JsonObject) -> None:
-        """Take in what the conversation says of itself, after a hint that the run is over."""
+        """Take in the conversation's state, after a hint that the run is over."""
         if as_text(info.get("execution_status")) in ENDED:
             if self.turn.facts.lacks_reason and not self._has_waited_for_reason:
                 # It follows the status at once, but may lie unread while the server was asked.
@@ -172,7 +172,7 @@ class Reading:
             self.turn.goes_on()
 
     def was_silent(self, info: JsonObject) -> bool:
-        """Take in what the conversation says of itself after a silence; returns whether its message is to be run."""
+        """Take in the conversation's state after a silence; return whether its message must be run."""
         self._silences += 1
         status = as_text(info.get("execution_status"))
         # What says so may still be on its way: the same is asked again in a moment, and then the history.
@@ -180,22 +180,22 @@ class Reading:
         return status == "idle"
 
     def check_whole(self) -> None:
-        """Raise `ConnectionLost` for a turn that is over where its history alone tells whether all of it was read.
+        """Raise `ConnectionLost` for a turn that is over if only its history can show whether all of it was read.
 
-        After a cut, the older socket tells what is new between what was missed: the end may come first. And what ended
-        in a silence may not have been told at all.
+        After a cut, the older socket sends new events between those that were missed, so the end may come first. And
+        it may have sent nothing of what ended in a silence.
         """
         may_lack_events = self._may_lack_events or self._has_left_out
         if may_lack_events and not (self.turn.facts.waits_for_confirmation and self.turn.facts.unanswered):
-            raise ConnectionLost("the connection has not told the whole turn")
+            raise ConnectionLost("the connection did not bring the whole turn")
 
     def stop(self, info: JsonObject | APIError) -> None:
-        """The turn is over."""
+        """End the turn with its stop, which says what the conversation knows of it."""
         self.ready.append(self.turn.facts.stop(None if isinstance(info, APIError) else info))
         self.has_stopped = True
 
     @property
     def confirmation(self) -> ConfirmationRequest | None:
-        """What the run, which has stopped, waits to be allowed; None if that is not why it stopped."""
+        """What the run has stopped for permission to do; None if it stopped for another reason."""
         facts = self.turn.facts
         return request_of(self.session_id, facts.unanswered) if facts.waits_for_confirmation else None

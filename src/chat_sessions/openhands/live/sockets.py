@@ -1,4 +1,4 @@
-"""The server's websockets: their addresses, the key's frame, and what their ends mean. No I/O."""
+"""The server's websockets: their addresses, the key's frame, and what closing them means. No I/O."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidSta
 
 from chat_sessions.core.errors import APIConnectionError, APIError, APITimeoutError, ProtocolError, error_for_status
 from chat_sessions.http.calls import frameless
-from chat_sessions.http.secrets import told
+from chat_sessions.http.secrets import text_without_secrets
 from chat_sessions.openhands.events.json_values import JsonObject
 from chat_sessions.openhands.live.turn import LiveTurn
 from chat_sessions.openhands.settings import Settings
@@ -42,7 +42,7 @@ SocketKind: TypeAlias = Literal["session", "events"]
 # Frames, the key's among them, are what websockets logs at DEBUG.
 LOGGER = logging.getLogger("chat_sessions.openhands.socket")
 LOGGER.setLevel(logging.INFO)
-# What says that a socket could not be opened.
+# The errors of a socket that could not be opened.
 CANNOT_OPEN = (OSError, InvalidHandshake, EOFError, ConnectionClosed)
 # How long the server may take to say goodbye, in seconds, before the socket is closed without it.
 CLOSE_TIMEOUT = 0.5
@@ -55,7 +55,7 @@ _CLOSED_HINTS = {401: HINTS[401], 404: "the server has no such conversation; che
 
 
 def address(settings: Settings, session_id: str, kind: SocketKind, turn: LiveTurn | None = None) -> str:
-    """Where to listen to a conversation; with a turn, from what it has heard last."""
+    """Return the address of a conversation's socket; with a turn, from the last event that it received."""
     url = f"{settings.socket_url}/sockets/{kind}/{session_id}"
     if turn is None:
         return url
@@ -66,7 +66,7 @@ def address(settings: Settings, session_id: str, kind: SocketKind, turn: LiveTur
 
 
 def key_frame(settings: Settings) -> str | None:
-    """The first frame to send: the key, so that it is in no address and no header. None without a key."""
+    """Return the first frame to send, which holds the key, so that no address or header does; None without a key."""
     if settings.api_key is None:
         return None
     return json.dumps({"type": "auth", "session_api_key": settings.api_key.get_secret_value()})
@@ -80,7 +80,7 @@ def check_host(settings: Settings, host: str | None) -> None:
 
 
 def decode(data: str | bytes, secrets: Sequence[SecretStr] = ()) -> JsonObject:
-    """The object in a frame. Raises `ProtocolError` if it is none, which does not repeat the `secrets`."""
+    """Return the object in a frame. Raises `ProtocolError` for anything else, without the `secrets`."""
     text = data if isinstance(data, str) else data.decode("utf-8", "replace")
     try:
         frame: JsonValue = json.loads(text)
@@ -91,11 +91,13 @@ def decode(data: str | bytes, secrets: Sequence[SecretStr] = ()) -> JsonObject:
             return frame
         problem = "is not a JSON object"
     # No cause: it holds the whole frame.
-    raise ProtocolError(f"the server sent a frame that {problem}: {told(text, secrets)[:_QUOTE_LIMIT]!r}")
+    raise ProtocolError(
+        f"the server sent a frame that {problem}: {text_without_secrets(text, secrets)[:_QUOTE_LIMIT]!r}"
+    )
 
 
 def opening_error(error: Exception, url: str, *, is_beside_client: bool = False) -> APIError:
-    """The error for a socket that could not be opened; to be raised from `error`. Nothing of the turn was sent.
+    """Return the error for a socket that could not be opened; raise it from `error`. Nothing of the turn was sent.
 
     `is_beside_client` says that requests take an injected HTTP client, whose certificates and proxy no websocket has.
     Takes the traceback from `error`: its frames may hold the frame with the key.
@@ -139,7 +141,7 @@ def too_large(max_event_bytes: int) -> ProtocolError:
 
 
 def closing_error(error: ConnectionClosed, session_id: str, max_event_bytes: int) -> APIError | ProtocolError | None:
-    """The error that the end of a socket means, or None where it is only that the connection broke."""
+    """Return the error that closing a socket means; None if the connection only broke."""
     if error.sent is not None and error.sent.code == _TOO_BIG and error.rcvd_then_sent is not True:
         return too_large(max_event_bytes)
     code = None if error.rcvd is None else error.rcvd.code

@@ -1,11 +1,11 @@
-"""A turn as the server's websockets tell it: frames in, events out, and the word on whether it is over. Pure.
+"""A turn read from the server's websockets: frames in, events out, and whether it is over. Pure.
 
 There are two sockets. `/sockets/session/{id}` (newer servers) numbers its events and names the
 message that each delta belongs to. `/sockets/events/{id}` (all) sends the bare events, deltas
 without any name between them.
 
 Neither says that a turn is over. A run is over when the conversation's whole state (`full_state`)
-says so, after this turn's own message and a running state; `finished` alone is a hint, for a
+says so, after this turn's own message and a running state; `finished` alone is a hint, because a
 message that another client sends meanwhile lets the run go on. Old servers (1.18.1) send no such
 state at the end: there the conversation has to be asked (`needs_look`).
 """
@@ -21,10 +21,10 @@ __all__ = ["LiveTurn"]
 
 
 class _Item:
-    """A message in the making, on the session socket: what of it the reader has been shown.
+    """A message that is being written, on the session socket: what of it the reader has seen.
 
-    An attempt that failed has shown text that cannot be taken back. The next one shows what it adds to
-    that, and leaves it to the message itself where it says something else.
+    The text of a failed attempt cannot be taken back. The next one shows what it adds to that; if it differs,
+    the message itself corrects it.
     """
 
     def __init__(self) -> None:
@@ -36,7 +36,7 @@ class _Item:
         self._before: dict[str, str] = {}
 
     def show(self, attempt: int, order: int, kind: str, content: str) -> str:
-        """What this delta adds for the reader."""
+        """Return what this delta adds for the reader."""
         if attempt > self._attempt:
             self._begin(attempt)
         if attempt < self._attempt or order < self._next_order:
@@ -73,12 +73,12 @@ class LiveTurn:
         self._seen: set[str] = set()
         self._has_run = False
         self._has_deltas = True
-        # A new socket tells the state once more, from a moment that is not that of the events around it.
+        # A new socket sends the state once more, from another moment than the events around it.
         self._state_is_early = False
         self._end_is_told = False
         self._end_is_due = False
         self.facts = TurnFacts()
-        # What the server said last of the conversation, this turn's or not: a status or None.
+        # The conversation's last known status, this turn's or not.
         self.status: str | None = None
         self.has_landed = False
         self.is_over = False
@@ -104,7 +104,7 @@ class LiveTurn:
             case "sync":
                 if isinstance(seq := frame.get("through_seq"), int):
                     self._replayed_until = seq
-                    # Where nothing has been numbered yet there is nothing to go on from.
+                    # Without a number yet, there is nothing else to go on from.
                     self.last_seq = seq if self.last_seq is None else self.last_seq
                 return []
             case _:
@@ -149,7 +149,7 @@ class LiveTurn:
         """Decide from a status whether the turn is over."""
         is_early, self._state_is_early = self._state_is_early and is_state, self._state_is_early and not is_state
         if is_early and self.needs_look and status == "running":
-            # It can also be behind them.
+            # The state can also be older than the events.
             return
         if status == "running":
             self._has_run, self.needs_look = True, False
@@ -165,30 +165,30 @@ class LiveTurn:
             self.is_over = True
 
     def confirmed(self) -> None:
-        """The conversation was asked, and says that the run is over."""
+        """Note that the conversation, when asked, said that the run is over."""
         self.is_over = True
 
     def goes_on(self) -> None:
-        """The run that seemed to be over has gone on, or will: wait for its next state."""
+        """Note that a run that seemed to be over goes on: wait for its next state."""
         self.is_over = self.needs_look = self._has_run = False
 
     def reconnected(self) -> None:
-        """The stream was cut and goes on. Deltas may be missing: what they were part of comes whole in its final."""
+        """Note that the stream goes on after a cut, which may have cost deltas."""
         self.missed_deltas()
         self._state_is_early = True
 
     def missed_deltas(self) -> None:
-        """Deltas are missing on the older socket: what they were part of comes whole in its final."""
+        """Note that deltas are missing on the older socket: their text comes whole in its final."""
         self._has_deltas = False
 
     def _delta(self, frame: JsonObject) -> list[Event]:
-        """A delta that names its item, attempt and place in it."""
+        """Take in a delta that names its item, attempt and place in it."""
         content, kind = as_text(frame.get("content")), as_text(frame.get("kind"))
         attempt, order = frame.get("attempt"), frame.get("order")
         if not (self.has_landed and isinstance(attempt, int) and isinstance(order, int)):
             return []
         if self._replayed_until is not None and (self.last_seq or 0) < self._replayed_until:
-            # Of a later message than those that are still to be replayed. Its text comes with it.
+            # It belongs to a message after those still to be replayed, which comes whole.
             return []
         item = self._items.setdefault(as_text(frame.get("item_id")), _Item())
         self.heard += 1

@@ -63,7 +63,7 @@ class WebSocket:
             self._stack.close()
 
     def _begun(self, *arguments: Any, **more: Any) -> ClientConnection:
-        """A connection that is there for TCP and TLS, before its handshake."""
+        """Make the connection, which has TCP and TLS and not yet its handshake."""
         self._opening = made = ClientConnection(*arguments, **more)
         if self._closing.is_set():
             _hang_up(made, self._process)
@@ -99,7 +99,7 @@ class WebSocket:
         """Close it at once, also within its handshake; in any thread."""
         self._closing.set()
         if self._process != os.getpid():
-            # A goodbye would be the parent's. This process has a copy of the socket to close, and no more.
+            # A closing frame would end the parent's turn: only this process's copy of the socket is closed.
             self._stack.pop_all()
             if self._socket is not None:
                 self._socket.socket.close()

@@ -3,7 +3,7 @@
 The count tells a new turn from an older one of the same words when a broken stream is looked up.
 All holders of a session in this process share it, whichever client or adapter they hold it through,
 as long as one of them lives. A client keeps the counts of its last sessions, so that a session that is
-held anew for each turn, as a web application does, is counted once.
+opened anew for each turn, as in a web application, is counted once.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _MOST_KEPT = 1000
 
 
 class TurnCount:
-    """The count of one session; None where it is not known. `of` gives it."""
+    """The count of one session's turns, made by `of`."""
 
     def __init__(self) -> None:
         # The session's own, which are locked once it has a turn.
@@ -32,7 +32,7 @@ class TurnCount:
         self.left: str | None = None
         # Whether the count was taken when no turn of ours could be missing in it: at the creation, or before a turn.
         self.has_baseline = False
-        # Whether the service would not give the history before a turn: it is not asked again then.
+        # Whether the history could not be read before a turn: it is not tried again.
         self.is_unreadable = False
         self._value: int | None = None
         self._in_doubt = False
@@ -41,17 +41,17 @@ class TurnCount:
         self._is_running = False
 
     def __reduce__(self) -> tuple[type[TurnCount], tuple[()]]:
-        # What this process counted is no news in another, or at another time.
+        # What this process counted may be wrong in another process, or later.
         return TurnCount, ()
 
     @classmethod
     def of(cls, key: tuple[str, ...], keeper: object = None) -> TurnCount:
-        """The one count of the session with this key; `keeper`, a client, keeps it."""
+        """Return the one count of the session with this key; `keeper`, a client, keeps it."""
         with _guard:
             found = _counts.get(key)
             if found is None:
                 found = _counts[key] = cls()
-            # A client of another make may be one that cannot keep anything.
+            # Clients of other backends may have no hash, or no weak references.
             with suppress(TypeError):
                 kept = _kept.setdefault(keeper, OrderedDict())
                 kept[key] = found
@@ -62,40 +62,40 @@ class TurnCount:
 
     @property
     def value(self) -> int | None:
-        """How many turns there are; None where that is not known."""
+        """How many turns there are; None if that is not known."""
         return self._value
 
     @property
     def in_doubt(self) -> bool:
-        """Whether the session may hold turns of ours besides: prompts of which nobody knows whether they landed."""
+        """Whether the session may hold more turns, of prompts that may or may not have landed."""
         return self._in_doubt
 
     def created(self) -> None:
-        """The session has been created just now."""
+        """Record that the session was just created."""
         self._value, self.has_baseline = 0, True
 
     def went_back(self) -> None:
-        """The session has gone back to an earlier turn: what was counted is no longer true, nor is what was left."""
+        """Forget what was counted and left: the session has gone back to an earlier turn."""
         self._changes += 1
         self._value, self.has_baseline, self.is_unreadable = None, False, False
         self._in_doubt, self.left = False, None
 
     def baseline(self, turns: int) -> int:
-        """The session held so many turns when it was read before a turn of ours, in that turn's own time.
+        """Record how many turns the session held when it was read right before a turn; return the count.
 
-        Gives back how many there are. Fewer than were known are those of a service that is late.
+        A smaller number than was known comes from a service that shows turns late.
         """
         self._value, self.has_baseline = max(turns, self._value or 0), True
         return self._value
 
     def begin(self) -> int | None:
-        """A turn is about to be posted, in its own time; gives back how many there are before it."""
+        """Record that a turn is starting; return the count before it."""
         self._changes += 1
         self._is_running = True
         return self._value
 
     def end(self, landed: bool | None, left: str | None = None) -> None:
-        """That turn is over. `landed` is None where nobody can tell whether the session holds it.
+        """Record that the turn is over. `landed` is None if it is unknown whether the session holds it.
 
         `left` describes the turn if it was left before its end.
         """
@@ -111,14 +111,14 @@ class TurnCount:
                 self._value += 1
 
     def reading(self) -> int:
-        """The session is about to be read; give what comes back to `read`."""
+        """Record that the session is about to be read; pass the result to `read`."""
         return self._changes
 
     def read(self, reading: int, turns: int) -> None:
-        """The session held so many turns. That counts only if no turn of ours began or ended meanwhile.
+        """Record how many turns the session held, unless a turn began or ended here since `reading`.
 
-        A service may show a turn only when it has ended. So fewer turns than were known do not count, and no
-        more than were known do not say that a prompt has not landed, unless a later one has.
+        A service may show a turn only after it has ended. So a smaller number is ignored, and an equal one does
+        not prove that a prompt did not land, unless a later one has.
         """
         if reading == self._changes and not self._is_running:
             known, self._value = self._value, turns if self._value is None else max(turns, self._value)
