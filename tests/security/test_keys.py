@@ -27,7 +27,7 @@ from chat_sessions import (
     UnprocessableEntityError,
 )
 from chat_sessions.http.calls import frameless
-from chat_sessions.http.secrets import secrets_in, told, without_secrets
+from chat_sessions.http.secrets import secrets_in, text_without_secrets, without_secrets
 from chat_sessions.langchain import SessionChatModel
 from chat_sessions.server import create_app
 from chat_sessions.server import serve as serve_chat
@@ -311,4 +311,4 @@ def test_secrets_are_the_words_under_names_that_say_so() -> None:
 def test_a_secret_is_found_as_it_is_and_as_json_writes_it() -> None:
     secrets = [SecretStr('k"ey\\1'), SecretStr("abc")]
     assert without_secrets(b'k"ey\\1 and k\\"ey\\\\1 and abc', secrets) == b"[secret] and [secret] and abc"
-    assert told("half \ud800 of abcd", [SecretStr("abcd")]) == "half \ud800 of [secret]"
+    assert text_without_secrets("half \ud800 of abcd", [SecretStr("abcd")]) == "half \ud800 of [secret]"

@@ -13,7 +13,7 @@ from pydantic import SecretStr
 
 from chat_sessions.core.errors import APIStatusError, ConfigurationError
 from chat_sessions.http.calls import Call, read_error
-from chat_sessions.http.secrets import Concealed, as_secret, concealed, secrets_in
+from chat_sessions.http.secrets import Concealed, secrets_in
 from chat_sessions.http.settings import (
     USER_AGENT,
     Route,
@@ -57,7 +57,7 @@ class Settings:
     def resolve(
         cls,
         *,
-        api_key: str | SecretStr | None = None,
+        api_key: SecretStr | None = None,
         base_url: str | None = None,
         region: Region | None = None,
         project_id: str | None = None,
@@ -73,9 +73,10 @@ class Settings:
         max_event_bytes: int = 16 * 1024 * 1024,
         max_prompt_chars: int | None = 1000,
     ) -> Self:
-        """Return the settings that these arguments and the environment make. Raises `ConfigurationError`."""
-        # A traceback may show local variables.
-        api_key, headers = as_secret(api_key), concealed(headers)
+        """Return the settings that these arguments and the environment make. Raises `ConfigurationError`.
+
+        A traceback may show them: what may be secret comes concealed.
+        """
         key = api_key or _key_from_environment()
         if key is None:
             raise ConfigurationError(

@@ -134,11 +134,7 @@ class Endpoints(Turns):
     ) -> OpenHandsSession:
         """Return a session to hold: an existing one, or, with None, one that is created at the first send.
 
-        Before the first turn that you send here to an existing session, its history is read once to count its turns.
-        `baseline=False` skips that: a stream that breaks before its answer has begun then ends as
-        `TurnOutcomeUnknown`, even if the session has the answer. If an earlier turn still runs, a new one waits for it
-        to end: up to `timeouts.total`, else 10 minutes, or `wait_if_busy` seconds, but at least
-        `timeouts.first_event`. After that, it raises `ConflictError`.
+        `baseline` and `wait_if_busy` are as for `LlamaCloudChat.session`.
         """
         check_indexes(index_ids)
         known = None if session_id is None else check_id(session_id)

@@ -17,7 +17,7 @@ from pydantic import JsonValue, SecretStr
 
 from chat_sessions.core.errors import APIStatusError, ConfigurationError
 from chat_sessions.http.calls import Call
-from chat_sessions.http.secrets import Concealed, as_secret, concealed, secrets_in
+from chat_sessions.http.secrets import Concealed, as_secret, secrets_in
 from chat_sessions.http.settings import (
     USER_AGENT,
     Route,
@@ -76,10 +76,10 @@ class Settings:
         max_retries: int,
         max_event_bytes: int,
     ) -> Self:
-        """Return the settings that these arguments and the environment make. Raises `ConfigurationError`."""
-        # A traceback may show local variables.
-        api_key, llm, agent, tools = as_secret(api_key), concealed(llm), concealed(agent), concealed(tools)
-        workspace, conversation, headers = concealed(workspace), concealed(conversation), concealed(headers)
+        """Return the settings that these arguments and the environment make. Raises `ConfigurationError`.
+
+        A traceback may show them: what may be secret comes concealed.
+        """
         check_retries(max_retries, max_event_bytes)
         profile = _llm_profile(llm)
         model = llm_settings(llm) if profile is None else None

@@ -35,13 +35,10 @@ class GeneratedTitle(WireModel):
     origin: Literal["generated", "automatic", "asked", "existing"]
 
 
-def check_length(max_length: object) -> int:
-    """Return the length if the server takes it. Raises `ConfigurationError`."""
-    if not isinstance(max_length, int) or isinstance(max_length, bool):
+def check_length(max_length: object) -> None:
+    """Raise `ConfigurationError` for a length that the server does not take."""
+    if not isinstance(max_length, int) or isinstance(max_length, bool) or not 1 <= max_length <= _LONGEST:
         raise ConfigurationError(f"max_length must be a whole number, 1 to {_LONGEST}; got {max_length!r}")
-    if not 1 <= max_length <= _LONGEST:
-        raise ConfigurationError(f"max_length must be 1 to {_LONGEST}; got {max_length}")
-    return max_length
 
 
 def title_llm(
