@@ -14,6 +14,7 @@ from chat_sessions import (
     AsyncLlamaCloudChat,
     AuthenticationError,
     ConfigurationError,
+    ConflictError,
     ImageAttachment,
     LlamaCloudChat,
     NotFoundError,

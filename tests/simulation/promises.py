@@ -167,7 +167,7 @@ async def _ask(network: Network, chat: AnyChat, session: AnySession, asking: Ask
         network.faults.clear()
         await do(session.turns())
     held = service.sessions[session_id]
-    counter = session._count(session.client)
+    counter = session._count()
     is_counted = counter._value == len(held) and not counter.in_doubt
     if asking.written_before:
         service.write(session_id, "Somebody else's words", clock.now, is_ours=False)
