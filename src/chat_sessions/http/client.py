@@ -6,6 +6,7 @@ from __future__ import annotations
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
+from http import HTTPStatus
 from typing import TypeVar
 
 import httpx
@@ -172,7 +173,7 @@ class HTTPClient:
                     raise self._refusal(call, response, clock.remaining)
                 if not is_event_stream(response.headers):
                     other = self._other_answer(call, response, clock.remaining)
-                    if response.status_code == httpx.codes.OK:
+                    if response.status_code == HTTPStatus.OK:
                         raise other
                     # "Accepted", perhaps: the session may show the answer.
                     raise EventUnreadable(other) from other

@@ -77,7 +77,8 @@ def _ordered(text: str, told: Mapping[str, Any]) -> list[Block]:
     """Return text and what is beside it, in order; nothing if there is nothing beside it."""
     found: list[Block] = []
     done = 0
-    for placed in (placed for placed in told.get(_BLOCKS) or () if isinstance(placed, dict)):
+    kept: list[Block] = [placed for placed in told.get(_BLOCKS) or () if isinstance(placed, dict)]
+    for placed in kept:
         block = {key: value for key, value in placed.items() if key != "at"}
         if said := text[done : (done := max(done, placed.get("at", 0)))]:
             found.append({"type": "text", "text": said, "index": block.get("index", 0) - 1})

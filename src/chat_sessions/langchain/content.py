@@ -222,15 +222,13 @@ class MessageForm:
 
     def chunk(self, content: Content = "", **fields: Any) -> AIMessageChunk:
         """Return a piece of the answer as a chunk of the message."""
-        return AIMessageChunk(
-            **{
-                "content": content,
-                "additional_kwargs": {},
-                "id": self.message_id,
-                "response_metadata": self._version(),
-                **fields,
-            }
-        )
+        values: dict[str, Any] = {
+            "content": content,
+            "additional_kwargs": {},
+            "id": self.message_id,
+            "response_metadata": self._version(),
+        }
+        return AIMessageChunk(**(values | fields))
 
     def chunks(self) -> Mold[AIMessageChunk]:
         """Return what makes such chunks, all with the content that it is given."""

@@ -148,7 +148,7 @@ def _joined(spans: Sequence[tuple[float, float]] | Iterator[tuple[float, float]]
 
 def _row(cells: Sequence[list[Word]], columns: Sequence[tuple[float, float]]) -> list[list[Word]]:
     return [
-        next((cell for cell in cells if left <= _span(cell)[0] and _span(cell)[1] <= right), [])
+        next((cell for cell in cells if left <= _span(cell)[0] and _span(cell)[1] <= right), list[Word]())
         for left, right in columns
     ]
 
