@@ -13,7 +13,7 @@ import re
 from collections.abc import Iterator
 
 from chat_sessions.core.errors import ProtocolError
-from chat_sessions.core.events import Event, TextDelta, ThinkingDelta, parse_event_json
+from chat_sessions.core.events import Event, TextDelta, ThinkingDelta, broken_event, parse_event_json
 from chat_sessions.core.turn import TurnFold
 from chat_sessions.http.event_stream import EventDecoder
 from fuzz.run import run
@@ -141,7 +141,12 @@ def expected(data: bytes) -> tuple[list[Event], str | None]:
                 joined = b"\n".join(values)
                 values = []
                 if joined.strip() not in (b"", b"[DONE]"):
-                    events.append(parse_event_json(joined))
+                    try:
+                        events.append(parse_event_json(joined))
+                    except ProtocolError:
+                        if (broken := broken_event(joined)) is None:
+                            raise
+                        events.append(broken)
                 continue
             size += len(line)
             if size > _LIMIT:
@@ -164,8 +169,8 @@ def _folded(events: list[Event]) -> list[Event]:
     shown = {TextDelta: "", ThinkingDelta: ""}
     for event in events:
         for new in fold.add(event):
-            if isinstance(new, TextDelta | ThinkingDelta):
-                shown[type(new)] += new.content
+            for kind in shown:
+                shown[kind] += new.content if isinstance(new, kind) else ""
     # A final that corrects its deltas takes back what was shown; without finals nothing may differ.
     if not any(event.type in ("text", "thinking") for event in events):
         turn = fold.turn

@@ -152,6 +152,28 @@ async def test_an_odd_stored_event_costs_itself_and_not_the_session(
     assert UnknownEvent(raw=odd) in turn.events
 
 
+NULL: dict[str, Any] = {"type": "text_delta", "content": None}
+
+
+async def test_an_odd_live_event_costs_itself_and_not_its_turn(chat: AnyChat, wire: WireServer) -> None:
+    events = (TextDelta(content="Hel"), UnknownEvent(raw=NULL), TextDelta(content="lo"))
+    wire.on("POST", "/messages/stream", stream_of(*events, STOP))
+    wire.on("GET", "/ses-1", history_of())
+    stream = chat.stream("ses-1", "q", index_ids=["idx-1"])
+    assert await every(stream) == [*events, STOP]
+    assert (stream.turn.text, stream.turn.is_complete) == ("Hello", True)
+
+
+async def test_what_an_odd_live_event_should_have_said_comes_from_the_session(chat: AnyChat, wire: WireServer) -> None:
+    odd = UnknownEvent(raw={"type": "text_delta", "content": {"text": "lo"}})
+    wire.on("POST", "/messages/stream", stream_of(TextDelta(content="Hel"), odd, STOP))
+    wire.on("GET", "/ses-1", history_of(), history_of(UserInput(content="q"), Text(content="Hello"), STOP))
+    stream = chat.stream("ses-1", "q", index_ids=["idx-1"])
+    shown = await every(stream)
+    assert "".join(event.content for event in shown if isinstance(event, TextDelta)) == stream.turn.text == "Hello"
+    assert stream.turn.is_complete
+
+
 @pytest.mark.parametrize(
     "result", [b"9" * 5000, b"[" * 900 + b"]" * 900], ids=["a number of 5,000 digits", "nested 900 deep"]
 )

@@ -36,6 +36,7 @@ __all__ = [
     "ToolResult",
     "UnknownEvent",
     "UserInput",
+    "broken_event",
     "dump_event",
     "load_json",
     "parse_event",
@@ -126,7 +127,7 @@ class Stop(WireModel):
 
 
 class UnknownEvent(WireModel):
-    """An event of a type that this version does not know; `raw` is the whole body."""
+    """An event of a type that this version does not know, or whose body it cannot read; `raw` is the whole body."""
 
     raw: dict[str, JsonValue]
 
@@ -135,6 +136,11 @@ class UnknownEvent(WireModel):
         """The wire's type, or "unknown" where it has none."""
         value = self.raw.get("type")
         return value if isinstance(value, str) else "unknown"
+
+    @property
+    def is_broken(self) -> bool:
+        """Whether this version knows the type, but cannot read the body."""
+        return self.type in _KNOWN_TYPES
 
     @model_serializer
     def _serialize(self) -> dict[str, JsonValue]:
@@ -180,6 +186,21 @@ def parse_event_json(data: str | bytes) -> Event:
         return parse_event(cast("dict[str, JsonValue]", body))
     except (RecursionError, ValidationError) as error:
         raise ProtocolError(f"the service sent an event that is nested too deep: {_quote(data)}") from error
+
+
+def broken_event(data: str | bytes) -> UnknownEvent | None:
+    """Return an event that `parse_event_json` refuses, so that it does not cost those after it.
+
+    None for anything but a JSON object, and for a stop, without which nothing ends the turn.
+    """
+    if isinstance(data, bytes):
+        data = data.decode("utf-8", "replace")
+    with suppress(ValueError, RecursionError):
+        body = load_json(data)
+        if isinstance(body, dict):
+            event = UnknownEvent(raw=cast("dict[str, JsonValue]", body))
+            return None if event.type == "stop" else event
+    return None
 
 
 def load_json(data: str | bytes) -> Any:

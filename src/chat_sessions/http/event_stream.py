@@ -18,7 +18,7 @@ import httpx
 from httpx_sse import EventSource
 
 from chat_sessions.core.errors import ProtocolError
-from chat_sessions.core.events import Event, parse_event_json
+from chat_sessions.core.events import Event, broken_event, parse_event_json
 
 __all__ = ["EventDecoder"]
 
@@ -50,13 +50,16 @@ class EventDecoder:
     def next_event(self) -> Event | None:
         """Return the next whole event, or None until you feed more.
 
-        Raises `ProtocolError` for an event that cannot be read, and for one over the limit.
+        An event with a broken body is an `UnknownEvent`. Raises `ProtocolError` for an event that is not a JSON object,
+        for a broken stop, and for an event over the limit.
         """
         while self._ready:
             data = self._ready.popleft()
             try:
                 return parse_event_json(data)
             except ProtocolError:
+                if (broken := broken_event(data)) is not None:
+                    return broken
                 # Some gateways end a stream with "[DONE]", as the completion APIs do.
                 if data.strip() not in (b"", b"[DONE]", "", "[DONE]"):
                     raise

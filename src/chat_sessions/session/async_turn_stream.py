@@ -6,11 +6,12 @@ Thin: what an event adds is decided in `core.turn`, what became of a broken stre
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import suppress
 from types import TracebackType
 from typing import Self
 
 from chat_sessions.core.errors import APIError, ConfigurationError, ConflictError, InternalServerError, ProtocolError
-from chat_sessions.core.events import Event, TextDelta
+from chat_sessions.core.events import Event, Stop, TextDelta
 from chat_sessions.core.turn import Turn, Update
 from chat_sessions.session.backend import (
     AsyncEventConnection,
@@ -28,6 +29,9 @@ from chat_sessions.session.turn_state import PreparedTurn, TurnState, event_of
 from chat_sessions.session.waiting import async_sleep
 
 __all__ = ["AsyncTurnStream"]
+
+# Seconds for the history of a turn that has ended, but had an event that could not be read.
+_LONGEST_LOOK = 5.0
 
 
 class AsyncTurnStream(TurnState):
@@ -190,6 +194,9 @@ class AsyncTurnStream(TurnState):
         if self._recovery is not None:
             await self._look(self._recovery)
             return
+        if self._stop is not None:
+            await self._end(self._stop)
+            return
         assert self._connection is not None and self._clock is not None  # noqa: S101, PT018 - open() made them
         try:
             if self._clock.is_over:
@@ -206,6 +213,13 @@ class AsyncTurnStream(TurnState):
             return
         self._clock.event_arrived()
         self._ready.extend(self._updates(event))
+
+    async def _end(self, stop: Stop) -> None:
+        """Take what a broken event should have brought from the session, if that shows it; then end the turn."""
+        with suppress(APIError, ProtocolError):
+            history = await self._transport.read_back(self.session_id or "", timeout=_LONGEST_LOOK)
+            self._ready.extend(self._completed(history))
+        self._ready.extend(self._fold.updates(stop))
 
     async def _look(self, recovery: Recovery) -> None:
         """Read the session back once more, or raise the error that is now known."""

@@ -9,8 +9,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from chat_sessions.core.delivery import decide
 from chat_sessions.core.errors import ConfigurationError, ConflictError, TurnFailed, failed_turn
-from chat_sessions.core.events import Event, Stop, TextDelta
+from chat_sessions.core.events import Event, Stop, TextDelta, UnknownEvent
 from chat_sessions.core.turn import RunBegan, RunEnded, Turn, TurnFold, Update, replay
 from chat_sessions.session.backend import AsyncEventConnection, EventConnection, TurnRequest
 from chat_sessions.session.busy import Busy, described
@@ -58,6 +59,9 @@ class TurnState:
         self._landed: bool | None = False
         self._clock: EventClock | None = None
         self._recovery: Recovery | None = None
+        # Whether an event of a known type could not be read, and the stop that came after it.
+        self._is_incomplete = False
+        self._stop: Stop | None = None
         self._has_noted_wait = False
         self._is_open = False
         self._is_closed = False
@@ -124,7 +128,23 @@ class TurnState:
         """Return what a live event adds."""
         if type(event) is Stop:
             self._live = None
+            if self._is_incomplete:
+                self._stop = event
+                return ()
+        elif type(event) is UnknownEvent and event.is_broken:
+            self._is_incomplete = True
+            _log.warning("session %s sent a %s event that cannot be read", self.session_id, event.type)
         return self._fold.updates(event)
+
+    def _completed(self, history: Sequence[Event]) -> tuple[Update, ...]:
+        """Return what the session shows of a turn whose stream had an event that could not be read."""
+        found = decide(
+            live=self._fold.turn,
+            history=history,
+            turns_before=self._turns_before,
+            in_doubt=self._prepared.count.in_doubt if self._prepared else False,
+        )
+        return () if found.turn is None else self._fold.adopt(found.turn)
 
     def end_runs(self) -> tuple[RunEnded, ...]:
         """End the tool runs that are still open, the last one first, because the turn is left or has ended badly."""

@@ -7,11 +7,12 @@ Thin: what an event adds is decided in `core.turn`, what became of a broken stre
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from types import TracebackType
 from typing import Self
 
 from chat_sessions.core.errors import APIError, ConfigurationError, ConflictError, InternalServerError, ProtocolError
-from chat_sessions.core.events import Event, TextDelta
+from chat_sessions.core.events import Event, Stop, TextDelta
 from chat_sessions.core.turn import Turn, Update
 from chat_sessions.session.backend import (
     ConnectionLost,
@@ -29,6 +30,9 @@ from chat_sessions.session.turn_state import PreparedTurn, TurnState, event_of
 from chat_sessions.session.waiting import sleep
 
 __all__ = ["TurnStream"]
+
+# Seconds for the history of a turn that has ended, but had an event that could not be read.
+_LONGEST_LOOK = 5.0
 
 
 class TurnStream(TurnState):
@@ -191,6 +195,9 @@ class TurnStream(TurnState):
         if self._recovery is not None:
             self._look(self._recovery)
             return
+        if self._stop is not None:
+            self._end(self._stop)
+            return
         assert self._connection is not None and self._clock is not None  # noqa: S101, PT018 - open() made them
         try:
             if self._clock.is_over:
@@ -207,6 +214,13 @@ class TurnStream(TurnState):
             return
         self._clock.event_arrived()
         self._ready.extend(self._updates(event))
+
+    def _end(self, stop: Stop) -> None:
+        """Take what a broken event should have brought from the session, if that shows it; then end the turn."""
+        with suppress(APIError, ProtocolError):
+            history = self._transport.read_back(self.session_id or "", timeout=_LONGEST_LOOK)
+            self._ready.extend(self._completed(history))
+        self._ready.extend(self._fold.updates(stop))
 
     def _look(self, recovery: Recovery) -> None:
         """Read the session back once more, or raise the error that is now known."""

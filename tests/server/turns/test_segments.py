@@ -4,7 +4,7 @@ import pytest
 
 from chat_sessions.core.events import Event, Stop, Text, TextDelta, Thinking, ThinkingDelta, ToolCall
 from chat_sessions.core.models import Usage
-from chat_sessions.core.turn import Turn, fold
+from chat_sessions.core.turn import TextRest, Turn, fold
 from chat_sessions.server.turns.segments import Segments
 
 CALL = ToolCall(call_id="c", name="retrieve", arguments={})
@@ -48,6 +48,12 @@ def test_a_final_that_comes_after_a_tool_call_is_not_given_twice() -> None:
 
 def test_a_final_of_other_words_after_a_tool_call_is_a_segment_of_its_own() -> None:
     assert completed(TextDelta(content="a"), CALL, Text(content="b"))[3:] == ["text_delta b", "text b"]
+
+
+def test_an_agent_may_pass_on_what_a_session_of_its_own_shows() -> None:
+    shown = (TextRest(content="a"), Text(content="a"))
+    assert completed(*shown) == ["text_delta a", "text a"]
+    assert completed(TextRest(content="a"), TextDelta(content="b")) == ["text_delta a", "text_delta b", "text ab"]
 
 
 def test_the_same_words_said_twice_are_two_segments() -> None:

@@ -33,7 +33,7 @@ class Segments:
     def add(self, event: Event) -> list[Event]:
         """Return the events to store for the agent's next event, in order."""
         if isinstance(event, TextDelta | ThinkingDelta):
-            kind = type(event)
+            kind = TextDelta if isinstance(event, TextDelta) else ThinkingDelta
             closing = [] if self._kind in (kind, None) else self.close()
             self._kind = kind
             self._parts.append(event.content)
