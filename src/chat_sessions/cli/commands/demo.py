@@ -6,6 +6,7 @@ import importlib
 import shlex
 import shutil
 import sys
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any
@@ -122,7 +123,7 @@ def _through_llama_index(service: Service, session_id: str | None, question: str
 
 
 def _through_langchain(service: Service, session_id: str | None, question: str, terminal: Terminal) -> str | None:
-    """Ask a chat model; its tool runs and its thinking are blocks of the message."""
+    """Ask a chat model; its tool runs and its thinking are content blocks of the message."""
     from langchain_core.messages import AIMessageChunk
 
     from chat_sessions.langchain import SessionChatModel
@@ -134,7 +135,7 @@ def _through_langchain(service: Service, session_id: str | None, question: str, 
     with service.lock():
         for chunk in model.stream(question):
             message += chunk
-            for event in _events_in(chunk.content):
+            for event in _events_in(chunk.content_blocks):
                 printer.show(event)
     about = message.response_metadata
     terminal.end_line()
@@ -145,24 +146,20 @@ def _through_langchain(service: Service, session_id: str | None, question: str, 
     return str(about["session_id"])
 
 
-def _events_in(content: str | list[str | dict[str, Any]]) -> list[Event]:
-    """List the events in a chunk's content."""
-    if isinstance(content, str):
-        return [TextDelta(content=content)] if content else []
-    found: list[Event] = []
-    for block in content:
+def _events_in(blocks: Iterable[Any]) -> Iterator[Event]:
+    """Yield the events in a chunk's blocks."""
+    for block in blocks:
         match block:
-            case str():
-                found.append(TextDelta(content=block))
+            case {"type": "text", "text": str(text)}:
+                yield TextDelta(content=text)
             case {"type": "reasoning", "reasoning": str(thought)}:
-                found.append(ThinkingDelta(content=thought))
+                yield ThinkingDelta(content=thought)
             case {"type": "server_tool_call", "id": str(call_id), "name": str(name), "args": arguments}:
-                found.append(ToolCall(call_id=call_id, name=name, arguments=arguments))
+                yield ToolCall(call_id=call_id, name=name, arguments=arguments)
             case {"type": "server_tool_result", "tool_call_id": str(call_id), "extras": extras, "output": output}:
-                found.append(ToolResult(call_id=call_id, name=extras["name"], result=output))
+                yield ToolResult(call_id=call_id, name=extras["name"], result=output)
             case _:
                 pass
-    return found
 
 
 def _show_heading(heading: str, question: str, terminal: Terminal) -> None:
