@@ -16,7 +16,7 @@ CLAIMS: list[tuple[str, str]] = [
     ("makes a hosted chat session a **LlamaIndex chat engine**", "tests/docs/test_docs.py::test_the_code_of_the_page_runs"),
     ("asks example documents a question: no key, no model", "tests/cli/commands/test_demo.py::*"),
     ("need Python 3.11 or later and `make`", "tests/docs/test_paths.py::test_every_make_target_that_the_page_names_exists"),
-    ("pip install '.[llama-index,langchain,server,cli]'", "scripts/release_check.py::check"),
+    ("pip install '.[llama-index,langchain,server,cli,web]'", "scripts/release_check.py::check"),
     ("## A first answer, without a key", "tests/docs/test_docs.py::test_the_way_to_a_first_answer_needs_no_key_in_each_framework"),
     ("it finds the passages that fit and quotes them", "tests/server/agents/test_local_agent.py::*"),
     ("one session, two frameworks", "tests/docs/test_docs.py::test_the_code_of_the_page_runs"),

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from importlib.metadata import metadata
+
 import pytest
 
-from chat_sessions.cli.commands.doctor import judge_flow
+from chat_sessions.cli.commands.doctor import EXTRAS, judge_flow
 from chat_sessions.core.events import Stop, TextDelta
 from chat_sessions.core.models import Usage
 from tests.cli.conftest import Commands, Program, ScriptedAgent, Serving, at
@@ -99,3 +101,8 @@ def test_doctor_says_where_there_is_no_agent_server(command: Commands) -> None:
 def test_a_model_that_does_not_stream_is_named_as_the_reason() -> None:
     check = judge_flow(first=3.9, last=4.0, events=9, worked=3.9, remedy="the model does not stream")
     assert (check.status, check.remedy) == ("warn", "the model does not stream")
+
+
+def test_it_looks_for_every_extra_with_commands_or_classes_of_its_own() -> None:
+    extras = set(metadata("chat-sessions").get_all("Provides-Extra") or ())
+    assert set(EXTRAS) == extras - {"all", "llm", "postgres"}

@@ -31,14 +31,15 @@ from chat_sessions.core.errors import (
     TurnError,
 )
 
-__all__ = ["Check", "doctor", "judge_flow"]
+__all__ = ["EXTRAS", "Check", "doctor", "judge_flow"]
 
-_EXTRAS = {
+EXTRAS = {
     "llama-index": "llama-index-core",
     "langchain": "langchain-core",
     "openhands": "websockets",
     "server": "starlette",
     "cli": "typer",
+    "web": "nh3",
 }
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 _QUESTION = "What does this need?"
@@ -145,7 +146,7 @@ def _installed() -> Iterator[Check]:
     )
     found: list[str] = []
     missing: list[str] = []
-    for extra, package in _EXTRAS.items():
+    for extra, package in EXTRAS.items():
         try:
             found.append(f"{extra} ({package} {version(package)})")
         except PackageNotFoundError:
