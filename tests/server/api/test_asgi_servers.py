@@ -41,7 +41,7 @@ PLACES = {
 def served(request: pytest.FixtureRequest) -> Iterator[Served]:
     (server, *options), app, api = PLACES[request.param]
     if find_spec(server) is None:
-        pytest.skip("gunicorn runs on no Windows")
+        pytest.skip("gunicorn is not installed: it needs a newer uvicorn than the lowest, and does not run on Windows")
     with socket.create_server(("127.0.0.1", 0)) as listening:
         fd = listening.fileno()
         options.append(f"fd://{fd}" if server == "gunicorn" else str(fd))
