@@ -1,8 +1,8 @@
 """The events of a turn, as the wire has them, and the one place that reads them.
 
-Unknown fields are kept. An unknown `type` becomes an `UnknownEvent`. A known type with a broken body is a
-`ProtocolError` that quotes it if it comes live, and the turn is looked up; in a stored session it is an `UnknownEvent`,
-so that the rest of the session can be read.
+Unknown fields are kept. An unknown `type` becomes an `UnknownEvent`, and so does a known type with a broken body, live
+and stored, so that the rest of the turn can be read. A live event that is not a JSON object, and a broken stop, are a
+`ProtocolError` that quotes them, and the turn is looked up.
 """
 
 from __future__ import annotations
@@ -174,16 +174,9 @@ def parse_event_json(data: str | bytes) -> Event:
         return _validate_json(data)
     except ValidationError:
         pass
-    if isinstance(data, bytes):
-        data = data.decode("utf-8", "replace")
+    data, body = _object_in(data)
     try:
-        body = load_json(data)
-    except ValueError as error:
-        raise ProtocolError(f"the service sent an event that is not JSON: {_quote(data)} ({error})") from error
-    if not isinstance(body, dict):
-        raise ProtocolError(f"the service sent an event that is not a JSON object: {_quote(data)}")
-    try:
-        return parse_event(cast("dict[str, JsonValue]", body))
+        return parse_event(body)
     except (RecursionError, ValidationError) as error:
         raise ProtocolError(f"the service sent an event that is nested too deep: {_quote(data)}") from error
 
@@ -193,14 +186,22 @@ def broken_event(data: str | bytes) -> UnknownEvent | None:
 
     None for anything but a JSON object, and for a stop, without which nothing ends the turn.
     """
-    if isinstance(data, bytes):
-        data = data.decode("utf-8", "replace")
-    with suppress(ValueError, RecursionError):
-        body = load_json(data)
-        if isinstance(body, dict):
-            event = UnknownEvent(raw=cast("dict[str, JsonValue]", body))
-            return None if event.type == "stop" else event
+    with suppress(ProtocolError, RecursionError, ValidationError):
+        event = UnknownEvent(raw=_object_in(data)[1])
+        return None if event.type == "stop" else event
     return None
+
+
+def _object_in(data: str | bytes) -> tuple[str, dict[str, JsonValue]]:
+    """Return the text of an event and its JSON object. Raises `ProtocolError` for anything else."""
+    text = data.decode("utf-8", "replace") if isinstance(data, bytes) else data
+    try:
+        body = load_json(text)
+    except ValueError as error:
+        raise ProtocolError(f"the service sent an event that is not JSON: {_quote(text)} ({error})") from error
+    if not isinstance(body, dict):
+        raise ProtocolError(f"the service sent an event that is not a JSON object: {_quote(text)}")
+    return text, cast("dict[str, JsonValue]", body)
 
 
 def load_json(data: str | bytes) -> Any:

@@ -194,8 +194,8 @@ class AsyncTurnStream(TurnState):
         if self._recovery is not None:
             await self._look(self._recovery)
             return
-        if self._stop is not None:
-            await self._end(self._stop)
+        if self._stop is not None and self._unread is not None:
+            await self._end(self._stop, self._look_up(self._unread, _LONGEST_LOOK))
             return
         assert self._connection is not None and self._clock is not None  # noqa: S101, PT018 - open() made them
         try:
@@ -214,11 +214,11 @@ class AsyncTurnStream(TurnState):
         self._clock.event_arrived()
         self._ready.extend(self._updates(event))
 
-    async def _end(self, stop: Stop) -> None:
+    async def _end(self, stop: Stop, missing: Recovery) -> None:
         """Take what a broken event should have brought from the session, if that shows it; then end the turn."""
         with suppress(APIError, ProtocolError):
-            history = await self._transport.read_back(self.session_id or "", timeout=_LONGEST_LOOK)
-            self._ready.extend(self._completed(history))
+            history = await self._transport.read_back(self.session_id or "", timeout=missing.time_left)
+            self._ready.extend(missing.look(history))
         self._ready.extend(self._fold.updates(stop))
 
     async def _look(self, recovery: Recovery) -> None:

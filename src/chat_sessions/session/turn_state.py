@@ -9,8 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from chat_sessions.core.delivery import decide
-from chat_sessions.core.errors import ConfigurationError, ConflictError, TurnFailed, failed_turn
+from chat_sessions.core.errors import ConfigurationError, ConflictError, ProtocolError, TurnFailed, failed_turn
 from chat_sessions.core.events import Event, Stop, TextDelta, UnknownEvent
 from chat_sessions.core.turn import RunBegan, RunEnded, Turn, TurnFold, Update, replay
 from chat_sessions.session.backend import AsyncEventConnection, EventConnection, TurnRequest
@@ -59,8 +58,8 @@ class TurnState:
         self._landed: bool | None = False
         self._clock: EventClock | None = None
         self._recovery: Recovery | None = None
-        # Whether an event of a known type could not be read, and the stop that came after it.
-        self._is_incomplete = False
+        # Why the turn may lack words although its stream goes on, and the stop that came then.
+        self._unread: ProtocolError | None = None
         self._stop: Stop | None = None
         self._has_noted_wait = False
         self._is_open = False
@@ -128,23 +127,13 @@ class TurnState:
         """Return what a live event adds."""
         if type(event) is Stop:
             self._live = None
-            if self._is_incomplete:
+            if self._unread is not None:
                 self._stop = event
                 return ()
         elif type(event) is UnknownEvent and event.is_broken:
-            self._is_incomplete = True
-            _log.warning("session %s sent a %s event that cannot be read", self.session_id, event.type)
+            self._unread = ProtocolError(f"session {self.session_id} sent a {event.type} event that cannot be read")
+            _log.warning("%s", self._unread)
         return self._fold.updates(event)
-
-    def _completed(self, history: Sequence[Event]) -> tuple[Update, ...]:
-        """Return what the session shows of a turn whose stream had an event that could not be read."""
-        found = decide(
-            live=self._fold.turn,
-            history=history,
-            turns_before=self._turns_before,
-            in_doubt=self._prepared.count.in_doubt if self._prepared else False,
-        )
-        return () if found.turn is None else self._fold.adopt(found.turn)
 
     def end_runs(self) -> tuple[RunEnded, ...]:
         """End the tool runs that are still open, the last one first, because the turn is left or has ended badly."""
@@ -233,7 +222,10 @@ class TurnState:
         if (budget := self._timeouts.recovery) != 0:
             limit = "" if budget is None else f", for up to {budget:g} s"
             _log.warning("the answer in session %s broke (%s): looking it up there%s", self.session_id, cause, limit)
-        self._recovery = Recovery(
+        self._recovery = self._look_up(cause, budget)
+
+    def _look_up(self, cause: Exception, budget: float | None) -> Recovery:
+        return Recovery(
             self._fold,
             cause=cause,
             session_id=self.session_id or "",

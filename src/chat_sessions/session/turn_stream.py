@@ -195,8 +195,8 @@ class TurnStream(TurnState):
         if self._recovery is not None:
             self._look(self._recovery)
             return
-        if self._stop is not None:
-            self._end(self._stop)
+        if self._stop is not None and self._unread is not None:
+            self._end(self._stop, self._look_up(self._unread, _LONGEST_LOOK))
             return
         assert self._connection is not None and self._clock is not None  # noqa: S101, PT018 - open() made them
         try:
@@ -215,11 +215,11 @@ class TurnStream(TurnState):
         self._clock.event_arrived()
         self._ready.extend(self._updates(event))
 
-    def _end(self, stop: Stop) -> None:
+    def _end(self, stop: Stop, missing: Recovery) -> None:
         """Take what a broken event should have brought from the session, if that shows it; then end the turn."""
         with suppress(APIError, ProtocolError):
-            history = self._transport.read_back(self.session_id or "", timeout=_LONGEST_LOOK)
-            self._ready.extend(self._completed(history))
+            history = self._transport.read_back(self.session_id or "", timeout=missing.time_left)
+            self._ready.extend(missing.look(history))
         self._ready.extend(self._fold.updates(stop))
 
     def _look(self, recovery: Recovery) -> None:

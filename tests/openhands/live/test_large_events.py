@@ -91,6 +91,8 @@ def test_an_event_over_the_limit_is_left_out_and_looked_up_when_the_run_is_over(
     reading = Reading(settings(max_event_bytes=1024), TurnRequest("s", "Hi", ()), EventClock(Timeouts()))
     with pytest.raises(ProtocolError, match="max_event_bytes"):
         reading.take("x" * 1025)
+    with pytest.raises(ProtocolError, match="max_event_bytes"):
+        reading.take("é" * 513)
     reading.turn.has_landed = True
     reading.take("x" * 1025)
     assert not reading.ready

@@ -86,7 +86,7 @@ class Reading:
 
         Raises `ProtocolError` for one that cannot be read.
         """
-        if len(data) > self._settings.max_event_bytes:
+        if len(data.encode() if isinstance(data, str) else data) > self._settings.max_event_bytes:
             if not self.turn.has_landed:
                 raise too_large(self._settings.max_event_bytes)
             self._has_left_out = True
