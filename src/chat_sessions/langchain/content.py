@@ -220,18 +220,8 @@ class MessageForm:
             "response_metadata": {"model_provider": self.service},
         }
 
-    def chunk(self, content: Content = "", **fields: Any) -> AIMessageChunk:
-        """Return a piece of the answer as a chunk of the message."""
-        values: dict[str, Any] = {
-            "content": content,
-            "additional_kwargs": {},
-            "id": self.message_id,
-            "response_metadata": self._version(),
-        }
-        return AIMessageChunk(**(values | fields))
-
     def chunks(self) -> Mold[AIMessageChunk]:
-        """Return what makes such chunks, all with the content that it is given."""
+        """Return what makes the chunks of the message, each a piece of the answer."""
         return _chunks(is_v1=self.is_v1).like(id=self.message_id)
 
     def last_chunk(self, turn: Turn, session_id: str | None) -> AIMessageChunk:
@@ -261,7 +251,7 @@ class MessageForm:
         `image_attachments`. The usage is not under `usage`, where tracers look for the counts of another service.
         """
         found: dict[str, Any] = {
-            **self._version(),
+            **_version(is_v1=self.is_v1),
             "model_provider": self.service,
             "model_name": self.model_name,
             "session_id": session_id,
@@ -284,15 +274,16 @@ class MessageForm:
             found["sources"] = [source_fields(source) for source in turn.sources]
         return found
 
-    def _version(self) -> dict[str, Any]:
-        return {"output_version": "v1"} if self.is_v1 else {}
+
+def _version(*, is_v1: bool) -> dict[str, Any]:
+    return {"output_version": "v1"} if is_v1 else {}
 
 
 @cache
 def _chunks(*, is_v1: bool) -> Mold[AIMessageChunk]:
-    version = {"output_version": "v1"} if is_v1 else {}
     content: Content = [] if is_v1 else ""
-    return Mold(AIMessageChunk(content=content, additional_kwargs={}, id=None, response_metadata=version))
+    metadata = _version(is_v1=is_v1)
+    return Mold(AIMessageChunk(content=content, additional_kwargs={}, id=None, response_metadata=metadata))
 
 
 def finish_fields(turn: Turn) -> dict[str, str]:

@@ -27,7 +27,7 @@ def test_a_live_turn_gives_the_message_that_its_history_gives(turn: Told, form: 
         for update in fold.updates(event):
             block = None if isinstance(update, Text | Thinking) else writer.block(update)
             if block is not None:
-                chunks.append(form.chunk(**form.piece(block, writer)))
+                chunks.append(form.chunks().cast(**form.piece(block, writer)))
     chunks.append(form.last_chunk(fold.turn, "ses-1"))
     live = form.message(fold.turn, "ses-1")
     (_, replayed) = events_to_messages(

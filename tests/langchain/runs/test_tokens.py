@@ -37,7 +37,9 @@ def test_a_cast_object_equals_a_validated_one_and_shares_nothing_with_the_next()
 @pytest.mark.parametrize(("version", "content"), [(None, "a"), ("v1", [{"type": "text", "text": "a", "index": 0}])])
 def test_a_piece_of_an_answer_is_the_chunk_that_langchain_makes(version: str | None, content: Content) -> None:
     form = MessageForm("llama_cloud", "model", version, message_id="lc_run--1")
-    one, two = form.chunks().cast(content=content), form.chunk(content)
+    metadata = {} if version is None else {"output_version": version}
+    one = form.chunks().cast(content=content)
+    two = AIMessageChunk(content=content, additional_kwargs={}, id="lc_run--1", response_metadata=metadata)
     assert one == two
     assert one.model_fields_set == two.model_fields_set
 
