@@ -5,11 +5,15 @@ from __future__ import annotations
 import html
 import json
 import re
+import sys
+
+import pytest
 
 from chat_sessions.core.events import Stop, TextDelta
 from chat_sessions.core.models import Usage
 from chat_sessions.server import Behaviour
 from tests.cli.conftest import DOCUMENTS, Commands, ScriptedAgent, Serving, at
+from tests.cli.pseudo_terminal import PseudoTerminal
 
 MARGIN = "What was the operating margin in Q3 2025?"
 
@@ -18,6 +22,14 @@ def test_a_new_machine_has_no_sessions(command: Commands) -> None:
     result = command("sessions", "list")
     assert (result.code, result.out) == (0, "")
     assert "There are no sessions yet." in result.err
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="pseudo-terminals are POSIX")
+def test_a_list_of_local_sessions_says_nothing_of_reading_documents(at_a_terminal: PseudoTerminal) -> None:
+    at_a_terminal.start("sessions", "list")
+    assert at_a_terminal.end() == 0
+    assert "There are no sessions yet." in at_a_terminal.seen
+    assert "Reading" not in at_a_terminal.seen
 
 
 def test_local_sessions_are_found_again_shown_titled_and_deleted(command: Commands) -> None:

@@ -73,6 +73,16 @@ def test_an_error_with_a_command_in_it_is_one_line(capsys: pytest.CaptureFixture
     assert written(capsys.readouterr().out).count("\n") == 1
 
 
+@pytest.mark.usefixtures("narrow")
+def test_an_address_longer_than_the_line_is_left_to_the_terminal_to_break(capsys: pytest.CaptureFixture[str]) -> None:
+    address = "http://127.0.0.1:8766/?token=0123456789abcdef"
+    terminal = Terminal(merged=True)
+    terminal.line(address)
+    terminal.note(f"The page is at {address} for you")
+    shown = written(capsys.readouterr().out).splitlines()
+    assert shown == [address, "The page is at", address + " for you"]
+
+
 def test_remarks_and_answer_each_begin_a_line_of_their_own(
     capsys: pytest.CaptureFixture[str],
 ) -> None:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import re
+import shutil
+from pathlib import Path
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chat_sessions.cli.show.text import clean, one_line
+from chat_sessions.cli.show.text import clean, one_line, program
 
 CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
 
@@ -42,3 +45,23 @@ def test_marks_that_reorder_a_line_are_taken_out() -> None:
 def test_one_line_is_one_line_and_no_longer_than_asked() -> None:
     assert one_line("a\n  b\tc") == "a b c"
     assert one_line("word " * 100, 12) == "word word w…"
+
+
+@pytest.mark.parametrize(
+    ("typed", "is_on_the_path", "shown"),
+    [
+        ("/a b/bin/chat-sessions", True, "chat-sessions"),
+        ("/a b/bin/chat-sessions", False, "'/a b/bin/chat-sessions'"),
+        (".venv/bin/chat-sessions", False, ".venv/bin/chat-sessions"),
+        ("/x/chat_sessions/__main__.py", False, "chat-sessions"),
+    ],
+)
+def test_the_program_is_named_as_it_can_be_called_again(
+    typed: str, is_on_the_path: bool, shown: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr("sys.argv", [typed])
+    if is_on_the_path:
+        (tmp_path / "chat-sessions").touch(mode=0o755)
+    assert (shutil.which("chat-sessions") is not None) is is_on_the_path
+    assert program() == shown

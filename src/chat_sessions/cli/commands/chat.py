@@ -13,7 +13,7 @@ from chat_sessions.cli.commands.ask import answerable, check_question, session_n
 from chat_sessions.cli.errors import ExitCode, exit_code, handle_errors
 from chat_sessions.cli.show.sources import cited, show_sources
 from chat_sessions.cli.show.terminal import Terminal
-from chat_sessions.cli.show.text import one_line
+from chat_sessions.cli.show.text import one_line, program
 from chat_sessions.cli.where.choice import Where
 from chat_sessions.cli.where.opening import open_service
 from chat_sessions.cli.where.service import Service
@@ -82,7 +82,7 @@ class _Chat:
             if line.strip():
                 self._take(line)
         if self.session.id is not None:
-            command = f"chat-sessions chat --session {self.session.id}{self.service.options}"
+            command = f"{program()} chat --session {self.session.id}{self.service.options}"
             self.terminal.note(f"To continue: {command}", wrap=False)
 
     def _take(self, line: str) -> None:

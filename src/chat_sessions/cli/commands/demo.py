@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import shlex
-import shutil
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
@@ -19,7 +18,7 @@ from chat_sessions.cli.errors import handle_errors
 from chat_sessions.cli.show.answer import AnswerPrinter, show_cost, show_outcome
 from chat_sessions.cli.show.sources import show_sources
 from chat_sessions.cli.show.terminal import Terminal
-from chat_sessions.cli.show.text import one_line
+from chat_sessions.cli.show.text import one_line, program
 from chat_sessions.cli.where.agent import AgentOptions
 from chat_sessions.cli.where.choice import Where
 from chat_sessions.cli.where.folders import existing, shortest
@@ -176,18 +175,16 @@ def _show_session(service: Service, session_id: str, path: Path, terminal: Termi
     terminal.line(f"  title  {one_line(summary.generated_title or '(none)')}")
     terminal.line(f"  turns  {len(service.client.session(session_id).turns())}")
     terminal.line()
-    # If the environment is not active, the command needs the path that was typed here.
-    program = "chat-sessions" if shutil.which("chat-sessions") else sys.argv[0]
-    terminal.line(f"To continue: {program} chat --local --session {session_id}", wrap=False)
+    terminal.line(f"To continue: {program()} chat --local --session {session_id}", wrap=False)
     with suppress(ConfigurationError):
         importlib.import_module("chat_sessions.web")
         if sys.stdin.isatty() and terminal.is_terminal:
             _show_page(service, session_id, terminal)
         else:
-            _name_page(program, session_id, path, terminal)
+            _name_page(session_id, path, terminal)
 
 
-def _name_page(program: str, session_id: str, path: Path, terminal: Terminal) -> None:
+def _name_page(session_id: str, path: Path, terminal: Terminal) -> None:
     """Say how to open the page. Serving it here would keep the reader of a pipe waiting."""
     from chat_sessions.cli.where.page import PAGE_PORT
     from chat_sessions.web.hosting import Listener
@@ -200,7 +197,7 @@ def _name_page(program: str, session_id: str, path: Path, terminal: Terminal) ->
     with listener.socket:
         port = listener.port
     folder = shlex.quote(shortest(path))
-    terminal.line(f"To see it on a page: {program} ui --local {folder} --port {port}", wrap=False)
+    terminal.line(f"To see it on a page: {program()} ui --local {folder} --port {port}", wrap=False)
     terminal.line("That opens it in your browser, with a token of its own; the session is then at")
     terminal.line(f"http://127.0.0.1:{port}/sessions/{session_id}", wrap=False)
 

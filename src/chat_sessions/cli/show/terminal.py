@@ -176,7 +176,10 @@ class Terminal:
 
     def _line(self, console: Console, cursor: _Cursor, text: str, style: str, *, wrap: bool = True) -> None:
         cursor.end_line()
-        _print(console, clean(text), style, end="\n", wrap=wrap)
+        text = clean(text)
+        if console.is_terminal and wrap:
+            text = _wrapped(text, _Cursor(), console.width)
+        _print(console, text, style, end="\n")
 
     def _stream(self, console: Console, cursor: _Cursor, text: str, style: str, *, wrap: bool = True) -> None:
         if cursor.console is not console or (cursor.markdown is not None and cursor.markdown.is_open):
@@ -186,12 +189,13 @@ class Terminal:
             text = _wrapped(text, cursor, console.width)
         elif text:
             cursor.column = 0 if text.endswith("\n") else 1
-        _print(console, text, style, end="", wrap=False)
+        _print(console, text, style, end="")
 
 
-def _print(console: Console, text: str, style: str, *, end: str, wrap: bool = True) -> None:
+def _print(console: Console, text: str, style: str, *, end: str) -> None:
     if console.is_terminal:
-        console.print(Text(text, style=style), end=end, soft_wrap=not wrap)
+        # rich would break an address that is longer than the line, and the terminal would no longer open it.
+        console.print(Text(text, style=style), end=end, soft_wrap=True)
     else:
         # rich would turn tabs into spaces.
         console.file.write(text + end)

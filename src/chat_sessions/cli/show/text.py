@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import re
+import shlex
+import shutil
+import sys
+from pathlib import Path
 
-__all__ = ["clean", "one_line"]
+__all__ = ["clean", "one_line", "program"]
 
 # C0 except tab and newline, DEL, C1; the marks that reorder text, so that a line reads differently from
 # what it contains (Unicode UAX #9); and lone surrogates, which no encoding can write.
@@ -21,3 +25,10 @@ def one_line(text: str, limit: int = 200) -> str:
     """Clean the text and fit it on one line of at most `limit` characters."""
     line = " ".join(clean(text).split())
     return line if len(line) <= limit else line[: limit - 1].rstrip() + "…"
+
+
+def program() -> str:
+    """How to call this program again: without an active environment, by the path that was typed."""
+    typed = Path(sys.argv[0])
+    is_found = typed.stem != "chat-sessions" or shutil.which("chat-sessions")
+    return "chat-sessions" if is_found else shlex.quote(str(typed))

@@ -49,7 +49,7 @@ def open_local(where: Where, terminal: Terminal, *, documents: bool) -> Generato
         agent, named, paths = None, (), _SAMPLE
         name = f"Local sessions in {shortest(store)}"
     terminal.note(name)
-    opened = open_documents(paths, terminal)
+    opened = open_documents(paths, terminal if documents else Terminal(quiet=True, silent=True))
     lock = StoreLock(
         store,
         on_wait=lambda: terminal.note("Waiting for another chat-sessions to finish its turn"),
