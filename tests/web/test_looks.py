@@ -6,7 +6,7 @@ from importlib import resources
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 
 from chat_sessions import Text, TextDelta, ToolCall, ToolResult
 from tests.server.scripted import Gate, ScriptedAgent
@@ -105,6 +105,8 @@ def test_who_stops_a_turn_with_the_keyboard_is_back_in_the_box(site: Opening) ->
     tab.keyboard.type("Hello")
     tab.keyboard.press("Enter")
     expect(tab.get_by_role("article")).to_contain_text("It goes on")
+    # The words are in the page before its script has run.
+    expect(tab.get_by_role("textbox", name="Message")).to_be_focused()
     tab.keyboard.press("Tab")
     tab.keyboard.press("Tab")
     expect(tab.get_by_role("button", name="Stop")).to_be_focused()
@@ -112,6 +114,19 @@ def test_who_stops_a_turn_with_the_keyboard_is_back_in_the_box(site: Opening) ->
     expect(tab.get_by_role("article")).to_contain_text("You stopped this turn")
     expect(tab.get_by_role("textbox", name="Message")).to_be_focused()
     gate.open()
+
+
+def test_the_focus_stays_where_a_user_moved_it_before_the_script_had_loaded(site: Opening) -> None:
+    tab = site(ScriptedAgent(Text(content="Yes."))).tab("/sessions/new")
+    held: list[Route] = []
+    tab.route("**/page.js*", lambda route: held.append(route))
+    tab.get_by_role("textbox", name="Message").fill("Hello")
+    tab.get_by_role("button", name="Send").click(no_wait_after=True)
+    rename = tab.get_by_role("button", name="Rename")
+    rename.focus()
+    held[0].continue_()
+    tab.wait_for_load_state()
+    expect(rename).to_be_focused()
 
 
 def test_each_block_has_the_direction_of_its_own_text(site: Opening) -> None:

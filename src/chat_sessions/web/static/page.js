@@ -90,7 +90,8 @@
     const confirmation = document.getElementById("confirmation");
     new MutationObserver(() => { if (confirmation.querySelector("form")) toEnd(); }).observe(confirmation, { childList: true });
     toEnd();
-    // A session that was just begun goes on in its box.
-    if (document.referrer.endsWith("/sessions/new")) message.focus({ preventScroll: true });
+    // A session that was just begun goes on in its box, unless the user is elsewhere already.
+    const isElsewhere = document.activeElement !== document.body;
+    if (document.referrer.endsWith("/sessions/new") && !isElsewhere) message.focus({ preventScroll: true });
   }
 })();
