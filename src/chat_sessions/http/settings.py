@@ -14,6 +14,7 @@ from importlib.metadata import version
 from importlib.util import find_spec
 from ipaddress import ip_address, ip_network
 from pathlib import Path
+from types import NoneType
 from typing import TypeVar
 from urllib.request import getproxies
 
@@ -23,6 +24,7 @@ from pydantic import SecretStr
 
 from chat_sessions.core.errors import ConfigurationError
 from chat_sessions.http.secrets import Concealed
+from chat_sessions.session.deadlines import Timeouts
 from chat_sessions.session.waiting import running_loop
 
 __all__ = [
@@ -30,7 +32,9 @@ __all__ = [
     "AsyncGivenClient",
     "GivenClient",
     "Route",
-    "check_retries",
+    "check_kind",
+    "check_limits",
+    "check_strings",
     "checked_headers",
     "checked_key",
     "checked_prompt",
@@ -131,6 +135,8 @@ def route_of(
     http2: bool,
 ) -> Route:
     """Return the route that these arguments name. Raises `ConfigurationError` if it cannot be taken."""
+    check_kind("verify", verify, (bool, str, os.PathLike, ssl.SSLContext), "a bool, a path or an ssl.SSLContext")
+    check_strings(proxy=proxy)
     path = os.fspath(verify) if isinstance(verify, os.PathLike) else verify
     return Route(base_url, path, proxy, trust_env, http2).checked()
 
@@ -266,7 +272,8 @@ def _open_client(client: _Client) -> _Client:
 
 
 def _type_name(value: object) -> str:
-    return f"{type(value).__module__}.{type(value).__qualname__}"
+    kind = type(value)
+    return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
 
 
 def checked_url(value: str, *, suffix: str) -> str:
@@ -316,6 +323,7 @@ def _can_be_sent(key: SecretStr) -> bool:
 
 def checked_headers(given: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
     """Return headers without white space around their values. The error names a header, never its value."""
+    check_kind("headers", given, Mapping, "a mapping of names to values")
     # A traceback may show local variables.
     given = Concealed(given)
     for name in given:
@@ -328,8 +336,23 @@ def checked_headers(given: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
     return tuple((name, value.strip()) for name, value in given.items())
 
 
-def check_retries(max_retries: int, max_event_bytes: int) -> None:
-    """Raise `ConfigurationError` for invalid numbers."""
+def check_kind(name: str, value: object, kind: type | tuple[type, ...], said: str) -> None:
+    """Raise `ConfigurationError` unless the argument is of this kind. The value, which may be secret, is not quoted."""
+    if not isinstance(value, kind):
+        raise ConfigurationError(f"{name} must be {said}; got {_type_name(value)}")
+
+
+def check_strings(**arguments: object) -> None:
+    """Raise `ConfigurationError` unless each argument is a string, a secret one or None."""
+    for name, value in arguments.items():
+        check_kind(name, value, (str, SecretStr, NoneType), "a string")
+
+
+def check_limits(timeouts: Timeouts | None, max_retries: int, max_event_bytes: int) -> None:
+    """Raise `ConfigurationError` for limits that are none."""
+    check_kind("timeouts", timeouts, (Timeouts, NoneType), "chat_sessions.Timeouts, such as Timeouts(idle=30)")
+    check_kind("max_retries", max_retries, int, "a whole number")
+    check_kind("max_event_bytes", max_event_bytes, int, "a whole number")
     if max_retries < 0:
         raise ConfigurationError(f"max_retries must be 0 or more; got {max_retries}")
     if max_event_bytes <= 0:

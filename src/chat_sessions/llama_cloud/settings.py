@@ -6,6 +6,7 @@ import os
 import ssl
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from types import NoneType
 from typing import Literal, Self
 
 import httpx
@@ -17,7 +18,9 @@ from chat_sessions.http.secrets import Concealed, secrets_in
 from chat_sessions.http.settings import (
     USER_AGENT,
     Route,
-    check_retries,
+    check_kind,
+    check_limits,
+    check_strings,
     checked_headers,
     checked_key,
     checked_prompt,
@@ -77,6 +80,9 @@ class Settings:
 
         A traceback may show them: what may be secret comes concealed.
         """
+        check_strings(api_key=api_key, base_url=base_url, project_id=project_id, organization_id=organization_id)
+        check_limits(timeouts, max_retries, max_event_bytes)
+        check_kind("max_prompt_chars", max_prompt_chars, (int, NoneType), "a whole number, or None")
         key = api_key or _key_from_environment()
         if key is None:
             raise ConfigurationError(
@@ -84,7 +90,6 @@ class Settings:
                 "chat_sessions.LocalServer serves the same API over your own files"
             )
         cls.check_indexes(index_ids)
-        check_retries(max_retries, max_event_bytes)
         return cls(
             route=route_of(_base_url(base_url, region), verify=verify, proxy=proxy, trust_env=trust_env, http2=http2),
             api_key=checked_key(key),
@@ -155,6 +160,9 @@ class Settings:
             raise ConfigurationError(f"index_ids must be a list of ids; got the string {index_ids!r}")
         if not isinstance(index_ids, Sequence):  # pyright: ignore[reportUnnecessaryIsInstance] - people give others
             raise ConfigurationError(f"index_ids must be a list of ids, not a {type(index_ids).__name__}")
+        for index_id in index_ids:
+            if not isinstance(index_id, str):  # pyright: ignore[reportUnnecessaryIsInstance]
+                raise ConfigurationError(f"index_ids must hold strings; got {index_id!r}")
         if not index_ids or not all(index_ids):
             raise ConfigurationError("index_ids is empty, or holds an empty id; pass None to use the session's own")
         if len(index_ids) > MOST_INDEXES:
@@ -166,7 +174,7 @@ def _key_from_environment() -> SecretStr | None:
 
 
 def _headers(given: Mapping[str, str] | None) -> tuple[tuple[str, str], ...]:
-    return checked_headers({**_headers_from_environment(), **(given or {})})
+    return checked_headers({**_headers_from_environment(), **dict(checked_headers(given or {}))})
 
 
 def _headers_from_environment() -> dict[str, str]:

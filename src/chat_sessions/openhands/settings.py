@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from importlib.util import find_spec
+from types import NoneType
 from typing import Any, Self
 
 import httpx
@@ -21,7 +22,9 @@ from chat_sessions.http.secrets import Concealed, as_secret, secrets_in
 from chat_sessions.http.settings import (
     USER_AGENT,
     Route,
-    check_retries,
+    check_kind,
+    check_limits,
+    check_strings,
     checked_headers,
     checked_key,
     checked_url,
@@ -80,7 +83,13 @@ class Settings:
 
         A traceback may show them: what may be secret comes concealed.
         """
-        check_retries(max_retries, max_event_bytes)
+        check_strings(base_url=base_url, api_key=api_key)
+        check_limits(timeouts, max_retries, max_event_bytes)
+        check_kind("llm", llm, (str, Mapping, NoneType), "the name of a model, or its settings")
+        check_kind("agent", agent, (str, Mapping, NoneType), "the name or the id of a profile, or settings")
+        check_kind("tools", tools, (str, Sequence, NoneType), "a list of names or settings")
+        check_kind("workspace", workspace, (str, os.PathLike, Mapping, NoneType), "a folder's path, or settings")
+        check_kind("conversation", conversation, (Mapping, NoneType), "settings, by their names")
         profile = _llm_profile(llm)
         model = llm_settings(llm) if profile is None else None
         return cls(
@@ -238,6 +247,8 @@ def _agent(
     tools: Sequence[str | Mapping[str, JsonValue]] | None,
 ) -> dict[str, JsonValue]:
     """The part of a create that says who answers."""
+    for tool in tools or ():
+        check_kind("each of tools", tool, (str, Mapping), "a name, or settings")
     named: list[JsonValue] = [
         {"name": tool} if isinstance(tool, str) else Concealed(copy.deepcopy(dict(tool))) for tool in tools or ()
     ]

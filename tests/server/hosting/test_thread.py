@@ -54,6 +54,12 @@ def test_indexes_without_names_are_an_error_that_shows_the_form(indexes: Any) ->
         server(indexes=indexes)
 
 
+@pytest.mark.parametrize("source", [None, ["docs/"], b"docs/"])
+def test_an_index_that_is_no_path_is_an_error_that_names_it(source: Any) -> None:
+    with pytest.raises(ConfigurationError, match=r"indexes\['idx-docs'\] is the path of a folder or a file"):
+        server(indexes={"idx-docs": source})
+
+
 def test_a_server_that_was_not_started_has_no_url() -> None:
     unstarted = server(api_key="secret")
     assert repr(unstarted) == "<ServerThread not started>"

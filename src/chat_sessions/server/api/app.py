@@ -21,6 +21,7 @@ from chat_sessions.server.api.keys import BearerKey, can_be_sent
 from chat_sessions.server.api.links import API, ATTACHMENTS, LinkSigner
 from chat_sessions.server.api.rates import RequestPace, RequestRate
 from chat_sessions.server.api.routes import api_routes, document, image_routes, open_routes
+from chat_sessions.server.documents.indexes import Index
 from chat_sessions.server.documents.library import IndexSource, Library
 from chat_sessions.server.store.store import Store
 from chat_sessions.server.turns.agent import Agent, check_agent
@@ -73,9 +74,13 @@ def create_app(
     for name, given, kind in (("behaviour", behaviour, Behaviour), ("limits", limits, Limits), ("store", store, str)):
         if given is not None and not isinstance(given, kind):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise ConfigurationError(f"{name} is a {kind.__name__}, not a {type(given).__name__}")
-    for index_id in indexes:
+    for index_id, source in indexes.items():
         if not isinstance(index_id, str) or not index_id:  # pyright: ignore[reportUnnecessaryIsInstance]
             raise ConfigurationError(f"the id of an index is a word such as 'idx-docs', not {index_id!r}")
+        if not isinstance(source, str | PathLike | Index):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise ConfigurationError(
+                f"indexes[{index_id!r}] is the path of a folder or a file, or an Index, not a {type(source).__name__}"
+            )
     if agent is not None:
         check_agent(agent)
     if api_key is not None and not can_be_sent(api_key):
