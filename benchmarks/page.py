@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import sys
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -12,8 +13,8 @@ __all__ = ["ASSETS", "PAGE", "machine", "with_tables"]
 _ROOT = Path(__file__).parents[1]
 PAGE = _ROOT / "docs" / "performance.md"
 ASSETS = _ROOT / "docs" / "assets"
-_BEGIN = "<!-- the tables of `python -m benchmarks --write` begin -->"
-_END = "<!-- the tables of `python -m benchmarks --write` end -->"
+# Each version of Python has its own place on the page.
+_PLACE = "<!-- the tables of `python -m benchmarks --write` on Python {} {} -->"
 _PACKAGES = (
     "httpx",
     "httpx-sse",
@@ -41,10 +42,14 @@ def machine() -> str:
     return f"{where}, {os.cpu_count()} cores{load}\n{', '.join(found)}"
 
 
-def with_tables(page: str, tables: str) -> str:
-    """The page with these tables in the place of those it has. Raises `ValueError` for a page without a place."""
-    before, begin, rest = page.partition(_BEGIN)
-    _, end, after = rest.partition(_END)
-    if not begin or not end:
-        raise ValueError(f"the page has no place for the tables: it needs the lines {_BEGIN} and {_END}")
-    return f"{before}{_BEGIN}\n\n```text\n{tables}\n```\n\n{_END}{after}"
+def with_tables(page: str, tables: str, python: str = f"{sys.version_info.major}.{sys.version_info.minor}") -> str:
+    """The page with these tables in place of those it has for this version of Python.
+
+    Raises `ValueError` for a page without a place for them.
+    """
+    begin, end = _PLACE.format(python, "begin"), _PLACE.format(python, "end")
+    before, found, rest = page.partition(begin)
+    _, found_end, after = rest.partition(end)
+    if not found or not found_end:
+        raise ValueError(f"the page has no place for the tables: it needs the lines {begin} and {end}")
+    return f"{before}{begin}\n\n```text\n{tables}\n```\n\n{end}{after}"

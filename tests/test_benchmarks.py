@@ -170,10 +170,11 @@ def test_the_table_has_a_line_for_each_row_and_its_columns_are_aligned() -> None
     assert header.index("figure") + len("figure") == first.index("9.87") + 4 == second.index("25,000") + 6
 
 
-def test_the_tables_of_the_page_are_replaced_and_nothing_else_is() -> None:
-    written = page.with_tables(page.PAGE.read_text(), "12.3 µs, once")
+@pytest.mark.parametrize("python", ["3.11", "3.13"])
+def test_the_tables_of_the_page_are_replaced_and_nothing_else_is(python: str) -> None:
+    written = page.with_tables(page.PAGE.read_text(), "12.3 µs, once", python)
 
-    again = page.with_tables(written, "12.3 µs, again")
+    again = page.with_tables(written, "12.3 µs, again", python)
 
     assert again == written.replace("12.3 µs, once", "12.3 µs, again")
     assert again.count("```text\n12.3 µs, again\n```") == 1
