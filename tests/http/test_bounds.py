@@ -82,9 +82,20 @@ def drip() -> Iterator[Drip]:
 @pytest.fixture(params=["sync", "async"])
 def quick(request: pytest.FixtureRequest, wire: WireServer) -> Iterator[AnyChat]:
     """A client that waits for a third of a second, and tries once."""
-    timeouts = Timeouts(first_event=0.3, idle=0.3, recovery=0)
-    with LlamaCloudChat(api_key="key-1", base_url=wire.url, timeouts=timeouts, max_retries=0) as chat:
+    with waiting(wire, 0.3) as chat:
         yield chat if request.param == "sync" else chat.aio
+
+
+@pytest.fixture(params=["sync", "async"])
+def patient(request: pytest.FixtureRequest, wire: WireServer) -> Iterator[AnyChat]:
+    """A client that waits long enough for what comes at once, on a busy machine too, and tries once."""
+    with waiting(wire, 1.5) as chat:
+        yield chat if request.param == "sync" else chat.aio
+
+
+def waiting(wire: WireServer, seconds: float) -> LlamaCloudChat:
+    timeouts = Timeouts(first_event=seconds, idle=seconds, recovery=0)
+    return LlamaCloudChat(api_key="key-1", base_url=wire.url, timeouts=timeouts, max_retries=0)
 
 
 async def ask(chat: AnyChat) -> str:
@@ -107,40 +118,40 @@ async def test_a_turn_whose_answer_never_gets_past_its_headers_is_overdue(
 
 
 async def test_a_page_that_drips_instead_of_a_stream_is_quoted_as_far_as_it_came(
-    quick: AnyChat, wire: WireServer, drip: Drip
+    patient: AnyChat, wire: WireServer, drip: Drip
 ) -> None:
-    wire.on("POST", "/messages/stream", drip(PAGE_200, b"1\r\nx\r\n"))
+    wire.on("POST", "/messages/stream", drip(PAGE_200 + b"1\r\nx\r\n", b"1\r\nx\r\n"))
     with pytest.raises(ProtocolError, match=r"text/html instead of an event stream.*'x+'"):
-        await ask(quick)
+        await ask(patient)
 
 
 async def test_an_error_whose_body_drips_is_told_with_what_came_of_it(
-    quick: AnyChat, wire: WireServer, drip: Drip
+    patient: AnyChat, wire: WireServer, drip: Drip
 ) -> None:
-    wire.on("POST", "/messages/stream", drip(ERROR_500, b"1\r\nx\r\n"))
+    wire.on("POST", "/messages/stream", drip(ERROR_500 + b"1\r\nx\r\n", b"1\r\nx\r\n"))
     with pytest.raises(InternalServerError, match=r"the service failed; .* \(x+\)"):
-        await ask(quick)
-    wire.on("GET", "/summary", drip(ERROR_500, b"1\r\nx\r\n"))
+        await ask(patient)
+    wire.on("GET", "/summary", drip(ERROR_500 + b"1\r\nx\r\n", b"1\r\nx\r\n"))
     with pytest.raises(InternalServerError, match=r"the service failed; .* \(x+\)"):
-        await do(quick.get_summary("ses-1"))
+        await do(patient.get_summary("ses-1"))
 
 
 @pytest.mark.parametrize(
     ("start", "piece"), [(b"HTTP/1.1 200 OK\r\n", b"X-More: 1\r\n"), (JSON_200, b"1\r\n \r\n")], ids=["headers", "body"]
 )
 async def test_a_plain_request_whose_answer_drips_is_a_timeout(
-    quick: AnyChat, wire: WireServer, drip: Drip, start: bytes, piece: bytes
+    patient: AnyChat, wire: WireServer, drip: Drip, start: bytes, piece: bytes
 ) -> None:
     wire.on("GET", "/summary", answer(200, SUMMARY), drip(start, piece))
     # The second request is on the first one's connection.
-    await do(quick.get_summary("ses-1"))
+    await do(patient.get_summary("ses-1"))
     with pytest.raises(APITimeoutError, match="did not answer in time"):
-        await do(quick.get_summary("ses-1"))
-    await do(quick.close())
+        await do(patient.get_summary("ses-1"))
+    await do(patient.close())
 
 
 async def test_a_connection_that_a_turn_has_used_is_bounded_again_afterwards(
-    quick: AnyChat, wire: WireServer, drip: Drip
+    patient: AnyChat, wire: WireServer, drip: Drip
 ) -> None:
     ports: list[int] = []
 
@@ -158,11 +169,11 @@ async def test_a_connection_that_a_turn_has_used_is_bounded_again_afterwards(
 
     wire.on("POST", "/messages/stream", stream)
     wire.on("GET", "/summary", summary)
-    assert await ask(quick) == "ok"
+    assert await ask(patient) == "ok"
     with pytest.raises(APITimeoutError):
-        await do(quick.get_summary("ses-1"))
+        await do(patient.get_summary("ses-1"))
     assert ports[0] == ports[1]
-    await do(quick.close())
+    await do(patient.close())
 
 
 async def test_the_look_up_of_a_broken_turn_ends_with_its_budget(wire: WireServer, drip: Drip) -> None:
@@ -179,7 +190,7 @@ async def test_the_look_up_of_a_broken_turn_ends_with_its_budget(wire: WireServe
                 await ask(face)
 
 
-async def test_of_an_errors_body_the_beginning_is_read_and_no_more(quick: AnyChat, wire: WireServer) -> None:
+async def test_of_an_errors_body_the_beginning_is_read_and_no_more(patient: AnyChat, wire: WireServer) -> None:
     sent = 0
 
     def endless(_: Request, connection: Connection) -> None:
@@ -191,7 +202,7 @@ async def test_of_an_errors_body_the_beginning_is_read_and_no_more(quick: AnyCha
 
     wire.on("GET", "/summary", endless)
     with pytest.raises(InternalServerError):
-        await do(quick.get_summary("ses-1"))
+        await do(patient.get_summary("ses-1"))
     # What the sockets' own buffers take is beyond the limit, and not without end.
     assert sent < 64 * 1024 * 1024
 

@@ -39,7 +39,8 @@ class Site:
 
 
 def ask(page: Page, prompt: str) -> None:
-    """Send a message from the page that is open."""
+    """Send a message from the page that is open, once its script has run."""
+    page.wait_for_load_state()
     page.get_by_role("textbox", name="Message").fill(prompt)
     page.get_by_role("button", name="Send").click()
 

@@ -61,6 +61,7 @@ def test_a_message_is_sent_once_however_often_its_button_is_pressed(site: Openin
     tab = site(agent).tab("/sessions/new")
     ask(tab, "First")
     expect(tab.locator("#status")).to_have_text("Ready")
+    tab.wait_for_load_state()
     tab.get_by_role("textbox", name="Message").fill("Once")
     tab.evaluate(
         """() => {
