@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -90,6 +91,19 @@ def test_after_a_loop_was_closed_with_an_open_stream_the_client_works_in_the_nex
     wire.on("POST", "/messages/stream", hello)
     for _ in range(2):
         assert asyncio.run(ask(chat, "ses-2")) == "Hello"
+
+
+def test_a_read_that_is_dropped_with_its_loop_ends_without_a_word(chat: LlamaCloudChat, left: threading.Event) -> None:
+    loop = asyncio.new_event_loop()
+    stream = loop.run_until_complete(first_of(chat))
+    task = loop.create_task(read_on(stream))
+    loop.run_until_complete(asyncio.sleep(0))
+    loop.close()
+    del task, stream, loop
+    asyncio.run(chat.aio.close())
+    # What is raised while it is dropped would be a warning, and fail the test.
+    gc.collect()
+    assert left.wait(PATIENCE)
 
 
 @pytest.mark.parametrize("face", ["sync", "async"])

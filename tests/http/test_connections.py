@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import gc
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from contextvars import copy_context
 
 import pytest
 
 from chat_sessions import AsyncLlamaCloudChat, LlamaCloudChat, Stop, Text, TextDelta, Usage
+from chat_sessions.http.connection.exchange import Exchange, remaining
 from chat_sessions.session import AsyncTurnStream, TurnStream
 from tests.faces import AnyChat, do
 from tests.llama_cloud.test_client import SUMMARY
@@ -39,6 +41,19 @@ async def test_one_request_after_another_takes_the_same_connection(chat: AnyChat
         await do(chat.get_summary("ses-1"))
     assert len(set(ports.seen)) == 1
     await do(chat.close())
+
+
+def test_what_is_in_force_ends_in_any_context() -> None:
+    exchange = Exchange("GET", answer=remaining(1), connect=1, is_own=True)
+
+    def request() -> Generator[None]:
+        with exchange.in_force():
+            yield
+
+    # As a coroutine that is dropped with its event loop: it ends where the garbage collector runs.
+    dropped = request()
+    copy_context().run(next, dropped)
+    dropped.close()
 
 
 async def test_a_cookie_that_the_service_sets_comes_back_with_the_next_requests(

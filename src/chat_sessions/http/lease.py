@@ -17,7 +17,7 @@ from chat_sessions.http.connection.asyncio_network import AsyncStream
 from chat_sessions.http.connection.asyncio_socket import is_readable
 from chat_sessions.http.connection.exchange import Exchange
 from chat_sessions.http.connection.network import Stream
-from chat_sessions.session.waiting import running_loop
+from chat_sessions.session.waiting import is_running, running_loop
 
 __all__ = ["AsyncLease", "Lease", "check_loop", "check_process", "close_dropped"]
 
@@ -111,7 +111,7 @@ class AsyncLease:
         """Close the response: its socket, unless the body was read to its end."""
         if self._response.is_closed:
             return
-        if self._process != os.getpid() or running_loop() is not self._loop:
+        if self._process != os.getpid() or not is_running(self._loop):
             self.drop()
             return
         if self.stream is not None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from typing import Any, Literal
 
@@ -101,7 +101,9 @@ def _calling(call_id: str | None) -> Generator[None]:
     try:
         yield
     finally:
-        _call_id.reset(token)
+        # A coroutine that is dropped with its event loop ends in another context.
+        with suppress(ValueError):
+            _call_id.reset(token)
 
 
 def _message(question: str) -> HumanMessage:

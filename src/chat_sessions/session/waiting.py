@@ -22,6 +22,7 @@ __all__ = [
     "current_flow",
     "current_task",
     "growing_waits",
+    "is_running",
     "known_flow",
     "running_loop",
     "sleep",
@@ -37,6 +38,14 @@ def running_loop() -> asyncio.AbstractEventLoop:
             "an async client works under asyncio only: call it within asyncio.run(), or use the sync client, "
             "with trio in a thread (trio.to_thread.run_sync)"
         ) from None
+
+
+def is_running(loop: asyncio.AbstractEventLoop) -> bool:
+    """Whether this is called from within the event loop. A coroutine that is dropped may end outside of any."""
+    try:
+        return asyncio.get_running_loop() is loop
+    except RuntimeError:
+        return False
 
 
 async def async_sleep(seconds: float) -> None:

@@ -19,6 +19,7 @@ from typing import Any, Protocol
 import httpcore
 
 from chat_sessions.http.connection.exchange import SHORTEST_READ
+from chat_sessions.session.waiting import is_running
 
 __all__ = ["TLS", "Pipe", "Socket", "connect", "is_readable"]
 
@@ -184,11 +185,14 @@ class Socket:
 
     def close(self) -> None:
         """Close the socket at once, and wake whoever reads; from any thread."""
-        if (loop := self._loop) is None or loop.is_closed() or loop is _running_loop():
+        if (loop := self._loop) is None or loop.is_closed() or is_running(loop):
             self.rest()
             self.sock.close()
             self._has_ended = True
-            if self._waiter is not None and not self._waiter.done():
+            if loop is not None and loop.is_closed():
+                # Nobody can wake the reader any more. Without its waiter it is garbage.
+                self._waiter = None
+            elif self._waiter is not None and not self._waiter.done():
                 self._waiter.set_result(None)
             return
         # It is the loop's to close, which sees the end at once.
@@ -343,13 +347,6 @@ async def _try(family: int, kind: int, protocol: int, address: Any, local_addres
 def _close_late(attempt: asyncio.Task[socket.socket]) -> None:
     if not attempt.cancelled() and attempt.exception() is None:
         attempt.result().close()
-
-
-def _running_loop() -> asyncio.AbstractEventLoop | None:
-    try:
-        return asyncio.get_running_loop()
-    except RuntimeError:
-        return None
 
 
 def is_readable(sock: socket.socket, seconds: float = 0.0) -> bool:

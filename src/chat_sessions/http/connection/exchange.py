@@ -66,7 +66,9 @@ class Exchange:
         try:
             yield
         finally:
-            _current.reset(token)
+            # A coroutine that is dropped with its event loop ends in another context.
+            with suppress(ValueError):
+                _current.reset(token)
 
     def on_trace(self, _event: str, _info: object) -> None:
         """Note that httpcore carries the request of an injected client: its errors mean what they say."""

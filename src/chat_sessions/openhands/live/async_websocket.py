@@ -17,7 +17,7 @@ from chat_sessions.http.secrets import Concealed
 from chat_sessions.openhands.confirmation import ConfirmationRequest, OnConfirmation
 from chat_sessions.openhands.live.sockets import CLOSE_TIMEOUT, LOGGER, READ_OFF
 from chat_sessions.openhands.settings import Settings
-from chat_sessions.session.waiting import running_loop
+from chat_sessions.session.waiting import is_running, running_loop
 
 __all__ = ["AsyncWebSocket", "async_answer_of"]
 
@@ -112,7 +112,7 @@ class AsyncWebSocket:
     async def close(self) -> None:
         """Close it at once, whether it is open or being opened."""
         self._is_closed = True
-        if self._process != os.getpid() or running_loop() is not self._loop:
+        if self._process != os.getpid() or not is_running(self._loop):
             self.stop()
             if self._socket is not None:
                 _drop(self._socket, self._loop, self._process)
