@@ -56,7 +56,7 @@ async def test_an_answer_that_never_came_is_told_from_an_older_one_in_a_session_
 async def test_the_older_answer_is_never_given_though_the_prompt_did_not_land(wire: WireServer) -> None:
     wire.on("POST", "/messages/stream", break_off)
     wire.on("GET", "/ses-1", history_of(*OLD))
-    with client(wire, recovery=0.3) as made:
+    with client(wire, recovery=0.6) as made:
         for chat in both(made):
             with pytest.raises(TurnOutcomeUnknown, match="has not shown the prompt"):
                 await do(chat.session("ses-1", index_ids=["idx-1"]).ask("q"))
@@ -102,7 +102,7 @@ async def test_without_a_baseline_nothing_is_read_and_the_outcome_of_a_lost_answ
 ) -> None:
     wire.on("POST", "/messages/stream", stream_of(*HELLO), break_off)
     wire.on("GET", "/ses-1", history_of(*OLD, *NEW))
-    with client(wire, recovery=0.3) as made:
+    with client(wire, recovery=0.6) as made:
         chat = both(made)[face]
         await do(chat.session("ses-1", index_ids=["idx-1"], baseline=False).ask("q"))
         assert gets(wire) == []
@@ -118,7 +118,7 @@ async def test_a_client_that_looks_nothing_up_counts_nothing(wire: WireServer) -
 
 
 async def test_a_history_that_was_late_does_not_make_an_older_answer_count_as_new(wire: WireServer) -> None:
-    with client(wire, recovery=0.3) as made:
+    with client(wire, recovery=0.6) as made:
         for chat in both(made):
             session = chat.session("ses-1", index_ids=["idx-1"])
             wire.on("GET", "/ses-1", history_of(*OLD))
@@ -218,7 +218,7 @@ async def test_another_sessions_history_is_not_delivered_for_a_turn_that_broke(w
     wire.on("POST", "/messages/stream", break_off)
     other = {**SUMMARY, "session_id": "ses-B", "events": [event.model_dump() for event in NEW]}
     wire.on("GET", "/ses-1", history_of(), lambda _, c: c.respond(200, other))
-    with client(wire, recovery=0.3) as made, pytest.raises(TurnOutcomeUnknown, match="could not be read"):
+    with client(wire, recovery=0.6) as made, pytest.raises(TurnOutcomeUnknown, match="could not be read"):
         made.stream("ses-1", "q", index_ids=["idx-1"]).result()
 
 

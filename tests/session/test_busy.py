@@ -154,7 +154,7 @@ async def test_a_refusal_of_a_session_in_which_nothing_runs_is_raised_at_once(ch
 
 
 async def test_after_a_wait_the_turns_before_are_known(wire: WireServer) -> None:
-    with client(wire, recovery=0.05) as made:
+    with client(wire, recovery=0.6) as made:
         for chat in both(made):
             wire.on("POST", "/messages/stream", refuse(409), break_off)
             wire.on("GET", "/ses-1", history_of(*RUNNING), history_of(UserInput(content="next"), *ENDED[1:]))

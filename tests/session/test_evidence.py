@@ -52,7 +52,7 @@ def stored(*events: object) -> Handler:
 )
 async def test_the_head_of_an_answer_is_no_evidence_that_the_prompt_landed(wire: WireServer, answer: Handler) -> None:
     wire.on("POST", "/messages/stream", answer)
-    with client(wire, recovery=0.3, first_event=0.2) as made:
+    with client(wire, recovery=0.6, first_event=0.2) as made:
         for chat in both(made):
             stream = chat.stream("ses-1", "q", index_ids=["idx-1"])
             with pytest.raises(TurnOutcomeUnknown, match="whether the prompt landed is not known"):
@@ -85,7 +85,7 @@ async def test_a_look_up_is_logged_when_it_begins(
 
 async def test_the_services_own_reason_is_in_the_message(wire: WireServer) -> None:
     wire.on("POST", "/messages/stream", say(ERROR))
-    with client(wire, recovery=0.3) as made:
+    with client(wire, recovery=0.6) as made:
         for chat in both(made):
             with pytest.raises(TurnOutcomeUnknown, match="the service said: model overloaded"):
                 await every(chat.stream("ses-1", "q", index_ids=["idx-1"]))
@@ -96,7 +96,7 @@ async def test_the_answer_that_was_streamed_is_on_the_error_of_an_event_that_can
         b'data: {"type": "text_delta", "content": "Hel"}\n\ndata: {nope\n\n', then=Connection.wait_until_closed
     )
     wire.on("POST", "/messages/stream", broken)
-    with client(wire, recovery=0.3) as made:
+    with client(wire, recovery=0.6) as made:
         for chat in both(made):
             with pytest.raises(ProtocolError, match="nope") as caught:
                 await every(chat.stream("ses-1", "q", index_ids=["idx-1"]))
@@ -217,7 +217,7 @@ async def test_an_accepted_turn_that_its_session_does_not_show_is_an_error_that_
 ) -> None:
     wire.on("POST", "/messages/stream", accept)
     wire.on("GET", "/ses-1", history_of())
-    with client(wire, recovery=0.3) as made:
+    with client(wire, recovery=0.6) as made:
         for chat in both(made):
             with pytest.raises(ProtocolError, match=r"application/json instead of an event stream.*accepted"):
                 await every(chat.stream("ses-1", "q", index_ids=["idx-1"]))

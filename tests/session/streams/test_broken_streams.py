@@ -83,7 +83,7 @@ async def test_a_turn_whose_connection_broke_and_that_the_session_does_not_show_
     wire: WireServer,
 ) -> None:
     wire.on("POST", "/messages/stream", break_off)
-    with client(wire, recovery=0.3) as made:
+    with client(wire, recovery=0.6) as made:
         for chat in both(made):
             # A history may show a turn only when it has ended: not to be seen is no proof.
             with pytest.raises(TurnOutcomeUnknown, match=r"has not shown the prompt.*look at the session before"):
@@ -93,7 +93,7 @@ async def test_a_turn_whose_connection_broke_and_that_the_session_does_not_show_
 
 async def test_a_gateway_that_lost_its_upstream_is_waited_out_for_the_turn_behind_it(wire: WireServer) -> None:
     wire.on("POST", "/messages/stream", refuse(504))
-    with client(wire, recovery=0.3) as made:
+    with client(wire, recovery=0.6) as made:
         for chat in both(made):
             with pytest.raises(InternalServerError, match="answered 504"):
                 await do(chat.stream("ses-1", "q", index_ids=["idx-1"], baseline=False).open())
@@ -120,7 +120,7 @@ async def test_a_look_that_finds_a_page_of_a_proxy_is_followed_by_another(chat: 
 async def test_a_cut_turn_that_never_ends_is_interrupted_and_keeps_its_text(wire: WireServer) -> None:
     wire.on("POST", "/messages/stream", stream_of(HELLO[0], then=cut))
     wire.on("GET", "/ses-1", history_of(UserInput(content="q"), TextDelta(content="Hell")))
-    with client(wire, recovery=0.3) as made:
+    with client(wire, recovery=0.6) as made:
         for chat in both(made):
             seen: list[Event] = []
             with pytest.raises(TurnInterrupted, match="shows no end of the turn yet: read it again later") as caught:
@@ -133,7 +133,7 @@ async def test_a_session_that_cannot_be_read_back_leaves_an_interrupted_turn(wir
     wire.on("POST", "/messages/stream", stream_of(HELLO[0], then=cut))
     for look in (refuse(404), refuse(503), break_off):
         wire.on("GET", "/ses-1", look)
-        with client(wire, recovery=0.3) as made:
+        with client(wire, recovery=0.6) as made:
             for chat in both(made):
                 with pytest.raises(TurnInterrupted, match="could not be read"):
                     await every(chat.stream("ses-1", "q", index_ids=["idx-1"], baseline=False))

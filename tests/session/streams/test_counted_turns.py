@@ -19,7 +19,7 @@ __all__ = ["service"]
 async def test_the_same_words_answered_earlier_are_not_given_for_this_turns_answer(wire: WireServer) -> None:
     wire.on("POST", "/messages/stream", break_off)
     wire.on("GET", "/ses-1", history_of(UserInput(content="q"), Text(content="old"), STOP))
-    with client(wire, recovery=0.3) as made:
+    with client(wire, recovery=0.6) as made:
         for chat in both(made):
             with pytest.raises(TurnOutcomeUnknown, match="may or may not be this one") as caught:
                 await do(chat.stream("ses-1", "q", index_ids=["idx-1"], baseline=False).open())
@@ -64,7 +64,7 @@ async def test_a_session_that_was_pickled_does_not_take_its_count_along(
     wire: WireServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("LLAMA_CLOUD_API_KEY", "k")
-    with client(wire, recovery=0.3) as made:
+    with client(wire, recovery=0.6) as made:
         session = made.session(index_ids=["idx-own"])
         session.ask("q")
         copy = pickle.loads(pickle.dumps(session))
@@ -92,7 +92,7 @@ async def test_a_turn_that_is_cancelled_before_its_answer_begins_may_have_landed
         posted.set()
         connection.wait_until_closed()
 
-    with client(wire, recovery=0.3) as made:
+    with client(wire, recovery=0.6) as made:
         session = made.aio.session(index_ids=["idx-1"])
         await session.create()
         wire.on("POST", "/messages/stream", say_nothing)
@@ -108,7 +108,7 @@ async def test_a_turn_that_is_cancelled_before_its_answer_begins_may_have_landed
 
 
 async def test_after_a_turn_that_nobody_knows_of_the_count_is_read_again_not_guessed(wire: WireServer) -> None:
-    with client(wire, recovery=0.3) as made:
+    with client(wire, recovery=0.6) as made:
         for chat in both(made):
             wire.on("POST", "/messages/stream", break_off)
             wire.on("GET", "/ses-1", history_of())

@@ -148,7 +148,7 @@ async def test_a_stream_that_was_dropped_blocks_no_session_and_keeps_no_connecti
 
 async def test_a_stream_that_was_dropped_is_counted(wire: WireServer) -> None:
     wire.on("POST", "/messages/stream", stream_of(HELLO[0], then=Connection.wait_until_closed), break_off)
-    with client(wire, recovery=0.3) as made:
+    with client(wire, recovery=0.6) as made:
         session = made.session(index_ids=["idx-1"])
         stream = session.stream("q").open()
         assert next(stream) == HELLO[0]

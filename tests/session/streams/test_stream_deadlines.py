@@ -35,7 +35,7 @@ async def test_no_event_within_the_idle_deadline_is_a_stalled_turn(
 ) -> None:
     wire.on("POST", "/messages/stream", handler(HELLO[0]))
     wire.on("GET", "/ses-1", history_of(UserInput(content="q")))
-    with client(wire, idle=0.1, recovery=0.3) as made:
+    with client(wire, idle=0.1, recovery=0.6) as made:
         for chat in both(made):
             with pytest.raises(TurnStalled, match=r"no event within 0.1 s \(timeouts.idle\)") as caught:
                 await every(chat.stream("ses-1", "q", index_ids=["idx-1"], baseline=False))
@@ -46,7 +46,7 @@ async def test_no_event_within_the_idle_deadline_is_a_stalled_turn(
 async def test_no_first_event_in_time_is_a_stalled_turn(wire: WireServer, handler: Callable[..., Handler]) -> None:
     wire.on("POST", "/messages/stream", handler())
     wire.on("GET", "/ses-1", history_of(UserInput(content="q")))
-    with client(wire, first_event=0.1, recovery=0.3) as made:
+    with client(wire, first_event=0.1, recovery=0.6) as made:
         for chat in both(made):
             with pytest.raises(TurnStalled, match=r"timeouts.first_event"):
                 await every(chat.stream("ses-1", "q", index_ids=["idx-1"], baseline=False))
@@ -56,7 +56,7 @@ async def test_no_answer_at_all_to_a_prompt_that_the_session_does_not_show_is_an
     wire: WireServer,
 ) -> None:
     wire.on("POST", "/messages/stream", lambda _, connection: connection.wait_until_closed())
-    with client(wire, first_event=0.1, recovery=0.3) as made:
+    with client(wire, first_event=0.1, recovery=0.6) as made:
         for chat in both(made):
             with pytest.raises(TurnOutcomeUnknown, match=r"timeouts\.first_event"):
                 await every(chat.stream("ses-1", "q", index_ids=["idx-1"], baseline=False))
@@ -65,7 +65,7 @@ async def test_no_answer_at_all_to_a_prompt_that_the_session_does_not_show_is_an
 async def test_a_turn_may_not_take_longer_than_its_total_deadline(wire: WireServer) -> None:
     wire.on("POST", "/messages/stream", stall(HELLO[0]))
     wire.on("GET", "/ses-1", history_of(UserInput(content="q")))
-    with client(wire, total=0.5, recovery=0.3) as made:
+    with client(wire, total=0.5, recovery=0.6) as made:
         for chat in both(made):
             with pytest.raises(TurnStalled, match=r"longer than 0.5 s \(timeouts.total\)"):
                 await every(chat.stream("ses-1", "q", index_ids=["idx-1"], baseline=False))
@@ -82,7 +82,7 @@ async def test_a_service_that_never_pauses_does_not_outrun_the_total_deadline(wi
 
     wire.on("POST", "/messages/stream", handle)
     wire.on("GET", "/ses-1", history_of(UserInput(content="q")))
-    with client(wire, total=0.5, recovery=0.3) as made:
+    with client(wire, total=0.5, recovery=0.6) as made:
         for chat in both(made):
             with pytest.raises(TurnStalled, match=r"longer than 0.5 s \(timeouts.total\)"):
                 await every(chat.stream("ses-1", "q", index_ids=["idx-1"], baseline=False))
@@ -123,7 +123,7 @@ async def test_a_transport_without_a_socket_keeps_the_deadlines_at_the_next_byte
             return httpx.Response(200, json={**SUMMARY, "events": [dump_event(UserInput(content="q"))]})
         return httpx.Response(200, headers={"content-type": "text/event-stream"}, stream=Body())
 
-    timeouts = Timeouts(idle=0.05, recovery=0.3)
+    timeouts = Timeouts(idle=0.05, recovery=0.6)
     mock = httpx.MockTransport(transport)
     async with httpx.AsyncClient(transport=mock) as async_mine:
         with httpx.Client(transport=mock) as mine:

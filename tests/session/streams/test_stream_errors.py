@@ -45,7 +45,7 @@ __all__ = ["service"]
 )
 async def test_the_causes_of_an_error_come_to_an_end(wire: WireServer, first: Handler) -> None:
     wire.on("POST", "/messages/stream", first)
-    with client(wire, recovery=0.3) as chat:
+    with client(wire, recovery=0.6) as chat:
         for one in both(chat):
             with pytest.raises((InternalServerError, ProtocolError)) as caught:
                 await do(one.stream("ses-1", "q", index_ids=["idx-1"]).result())
