@@ -12,16 +12,22 @@ BIN := .venv/bin
 help:  ## List the targets.
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
+# Installing is quiet, and the first time it takes a minute.
+INSTALLING = @echo "Installing the project and what it needs into .venv. The first time, this takes a minute." >&2
+
 $(CURDIR)/.uv/bin/uv:
 	@test -n "$(PYTHON)" || { echo "Python 3.11 or later is needed; none was found."; exit 1; }
+	@echo "Installing uv into .uv." >&2
 	@$(PYTHON) -m venv .uv || { echo "Python's venv module does not work; on Debian: apt-get install python3-venv"; exit 1; }
 	@.uv/bin/python -m pip install --quiet --disable-pip-version-check 'uv>=0.6,<1'
 
 .venv/.run: pyproject.toml uv.lock | $(UV)
+	$(INSTALLING)
 	@$(UV) sync --quiet --frozen --inexact --no-default-groups --extra all --python "$(PYTHON)"
 	@touch $@
 
 .venv/.dev: pyproject.toml uv.lock | $(UV)
+	$(INSTALLING)
 	@$(UV) sync --quiet --frozen --extra all --python "$(PYTHON)"
 	@touch $@ .venv/.run
 

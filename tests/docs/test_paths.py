@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -38,6 +40,28 @@ def test_every_make_target_that_the_page_names_exists(page: str) -> None:
     named = set(re.findall(r"(?:^|`)make ([a-z-]+)", (ROOT / page).read_text(), re.MULTILINE))
     assert named
     assert named - targets == set()
+
+
+@pytest.mark.parametrize(("target", "program"), [("demo", "chat-sessions"), ("test", "coverage")])
+def test_make_says_that_it_installs_and_the_second_time_nothing(tmp_path: Path, target: str, program: str) -> None:
+    shutil.copy(ROOT / "Makefile", tmp_path)
+    for name in ("pyproject.toml", "uv.lock"):
+        (tmp_path / name).touch()
+    uv = tmp_path / "uv"
+    uv.write_text(
+        "#!/bin/sh\necho uv >&2\nmkdir -p .venv/bin\n"
+        f"printf '#!/bin/sh\\n' > .venv/bin/{program}\nchmod +x .venv/bin/*\n"
+    )
+    uv.chmod(0o755)
+
+    def make() -> list[str]:
+        command = ["make", "--silent", target, f"UV={uv}"]
+        return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True).stderr.splitlines()
+
+    said, *rest = make()
+    assert said.startswith("Installing the project")
+    assert rest == ["uv"]
+    assert make() == []
 
 
 def test_a_module_is_generated_or_named_as_one_that_is_not() -> None:
