@@ -6,8 +6,9 @@ import re
 import sys
 
 import pytest
+from pydantic import JsonValue
 
-from chat_sessions.core.events import Stop, TextDelta
+from chat_sessions.core.events import Stop, TextDelta, ToolCall, ToolResult
 from chat_sessions.core.models import Usage
 from chat_sessions.server import Behaviour
 from tests.cli.conftest import DOCUMENTS, Commands, Program, ScriptedAgent, Serving, at
@@ -45,6 +46,36 @@ def test_sources_of_a_session_taken_up_again_are_those_of_its_last_turn(command:
     assert "annual-report-2025.pdf  p. 3" in again.out
     assert "/quit" in again.out
     assert "there is no command '/nonsense'" in again.err
+
+
+def test_sources_has_the_numbers_of_the_list_under_the_answer(command: Commands, serving: Serving) -> None:
+    found = [("a.pdf", 1, "First."), ("b.pdf", 2, "Second."), ("a.pdf", 1, "Third."), ("a.pdf", 1, "First.")]
+    passages: list[JsonValue] = [
+        {"file_name": file, "page_range_start": page, "page_range_end": page, "content": text}
+        for file, page, text in found
+    ]
+    call = ToolCall(call_id="c", name="retrieve", arguments={})
+    agent = ScriptedAgent(
+        [call, ToolResult(call_id="c", name="retrieve", result={"items": passages}), TextDelta(content="So."), DONE]
+    )
+    shown = command("chat", "-i", "idx-docs", *at(serving(agent)), stdin="hello\n/sources\n").out
+    answer, _, after = shown.partition("\n[1] ")
+    assert re.findall(r"^ +(\d)  (\S+)  p. (\d)", answer, re.MULTILINE)[:2] == [
+        ("1", "a.pdf", "1"),
+        ("2", "b.pdf", "2"),
+    ]
+    assert after == "a.pdf p. 1\nFirst.\n\nThird.\n\n[2] b.pdf p. 2\nSecond.\n"
+
+
+def test_a_command_may_begin_with_white_space_and_a_question_with_a_path(command: Commands, serving: Serving) -> None:
+    server = serving(ScriptedAgent([TextDelta(content="A file."), DONE]))
+    result = command("chat", "-i", "idx-docs", *at(server), stdin="  /help\n\t/session\n /nonsense\n/\n")
+    assert "/quit" in result.out
+    assert "There is no session yet" in result.out
+    assert "there is no command '/nonsense'" in result.err
+    assert "there is no command '/'" in result.err
+    assert "A file." not in result.out
+    assert "A file." in command("chat", "-i", "idx-docs", *at(server), stdin="/etc/hosts is what?\n").out
 
 
 def test_an_error_is_told_and_the_conversation_goes_on(command: Commands) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import re
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -23,6 +24,8 @@ from chat_sessions.session import ChatSession
 
 __all__ = ["chat"]
 
+# Also after white space, as `/quit` is. A question may begin with a path.
+_COMMAND = re.compile(r"\s*/[a-zA-Z]*(?!\S)")
 _HELP = """\
 /sources  show the passages behind the last answer
 /title    show the session's title
@@ -88,7 +91,7 @@ class _Chat:
     def _take(self, line: str) -> None:
         """Answer a question or run a command."""
         try:
-            if line.startswith("/"):
+            if _COMMAND.match(line):
                 self._command(line.strip())
             else:
                 stream = self.session.stream(check_question(line, self.prompt_limit))
@@ -128,10 +131,11 @@ class _Chat:
             self.terminal.line("There are no sources yet." if turn is None else "The last answer cites no source.")
             return
         show_sources(turn.sources, self.terminal)
-        for number, source in enumerate(turn.sources, 1):
+        # The numbers are those of the list above, which has a page once however many of its passages are cited.
+        for number, entry in enumerate(cited(turn.sources), 1):
             self.terminal.line()
-            self.terminal.line(f"[{number}] {cited([source])[0].place}", "bold")
-            self.terminal.line(source.text.strip())
+            self.terminal.line(f"[{number}] {entry.place}", "bold")
+            self.terminal.line("\n\n".join(entry.passages) or "(no text)")
 
 
 def _lines(terminal: Terminal) -> Iterator[str]:

@@ -18,11 +18,12 @@ _NO_FILE = "(no file named)"
 
 @dataclass(frozen=True)
 class Cited:
-    """A page of a file, or a file, that an answer cites, with the best score of its passages."""
+    """A page of a file, or a file, that an answer cites: the best score of its passages, and their texts."""
 
     file: str | None
     pages: str
     score: float | None
+    passages: tuple[str, ...] = ()
 
     @property
     def place(self) -> str:
@@ -42,7 +43,8 @@ def cited(sources: Iterable[Source], files: Mapping[str, str] | None = None) -> 
         key = (file and one_line(file, 100), f"p. {pages}" if pages else "")
         known = found.get(key)
         scores = [score for score in (source.score, known.score if known else None) if score is not None]
-        found[key] = Cited(*key, max(scores, default=None))
+        passages = dict.fromkeys([*(known.passages if known else ()), source.text.strip()])
+        found[key] = Cited(*key, max(scores, default=None), tuple(filter(None, passages)))
     return list(found.values())
 
 
