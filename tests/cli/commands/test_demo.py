@@ -36,6 +36,13 @@ def test_it_asks_one_session_through_both_frameworks(program: Program) -> None:
     assert "turns  2" in second
 
 
+@pytest.mark.parametrize("question", ["", " ", "x" * 1001])
+def test_a_question_that_cannot_be_asked_is_refused_before_anything_is_shown(command: Commands, question: str) -> None:
+    result = command("demo", str(DOCUMENTS), "-q", QUESTIONS[0], "-q", question)
+    assert (result.code, result.out) == (2, "")
+    assert result.err.startswith("Error: the question is ")
+
+
 def test_its_session_can_be_gone_on_with(command: Commands) -> None:
     session_id = command(*DEMO).session_id
     assert "10.9 %" in command("ask", "And in Q2?", "-s", session_id).out

@@ -14,6 +14,7 @@ import typer
 from pydantic import TypeAdapter
 
 from chat_sessions.cli import options
+from chat_sessions.cli.commands.ask import check_question
 from chat_sessions.cli.errors import handle_errors
 from chat_sessions.cli.show.answer import AnswerPrinter, show_cost, show_outcome
 from chat_sessions.cli.show.sources import show_sources
@@ -66,11 +67,12 @@ def demo(
     questions = question or ([] if folder else _QUESTIONS)
     if not 1 <= len(questions) <= 2:
         raise ConfigurationError(f"give one or two questions for {path}: --question TEXT")
+    where = Where(local=True, agent=AgentOptions(llm, llm_base_url=llm_base_url, llm_key=llm_key), indexes=[str(path)])
+    questions = [check_question(asked, where.prompt_limit) for asked in questions]
     terminal = Terminal(merged=True)
     terminal.line("One session, two frameworks, no key", "bold")
     terminal.line()
-    agent = AgentOptions(llm, llm_base_url=llm_base_url, llm_key=llm_key)
-    with open_service(Where(local=True, agent=agent, indexes=[str(path)]), terminal) as service:
+    with open_service(where, terminal) as service:
         leaves = "only the passages found go to the model" if llm else "nothing leaves this machine"
         terminal.note(f"It speaks the Chat API at {service.client.base_url}; {leaves}.")
         session_id: str | None = None
