@@ -93,6 +93,8 @@ def test_what_another_browser_deletes_stays_to_be_read_where_it_is_open_and_is_s
     expect(reader.locator("#status")).to_contain_text("It may have been deleted.")
     expect(reader.get_by_role("article")).to_contain_text("Read me.")
     expect(reader.get_by_role("article")).to_contain_text("You stopped this turn")
+    # It no longer waits for news.
+    reader.wait_for_function("!document.getElementById('turns')._htmx?.sse")
     ask(reader, "And now?")
     expect(reader.locator("#status")).to_contain_text("It may have been deleted.")
     expect(reader.get_by_role("textbox", name="Message")).to_have_value("And now?")

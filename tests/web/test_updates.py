@@ -195,9 +195,12 @@ def test_every_error_has_a_remedy() -> None:
 def test_a_turn_without_an_index_is_not_to_be_sent_again_in_its_session() -> None:
     unknown = Stop(usage=Usage(), is_error=True, error="no such index", skipped_index_ids=["idx-gone"])
     overloaded = Stop(usage=Usage(), is_error=True, error="overloaded")
-    for stop, remedy in (unknown, "new session"), (overloaded, "Send the message again"):
+    for stop, remedy in (unknown, "start a new one"), (overloaded, "Send the message again"):
         (turn,) = replay([stop])
-        assert remedy in TurnView.of(0, turn).remedy
+        stored = TurnView.of(0, turn)
+        assert remedy in stored.remedy
+        # While it is live, the same is shown: the text of the error gives the advice as well.
+        assert TurnView.of(0, turn, error=errors.failed_turn(turn, "s")) == stored
         assert remedy in remedy_for(errors.TurnFailed("x", turn=turn, session_id="s"))
 
 

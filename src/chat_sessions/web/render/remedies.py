@@ -24,7 +24,7 @@ from chat_sessions.core.turn import Turn
 __all__ = ["remedy_for", "remedy_for_failed", "status_for"]
 
 _FAILED = "The service reported this failure. Send the message again, or ask in another way."
-_NO_INDEX = "Start a new session with other indexes."
+_NO_INDEX = "Check the ids of its indexes and their project. This session keeps them: start a new one with others."
 _REMEDIES: tuple[tuple[type[Exception], str], ...] = (
     (TurnOutcomeUnknown, "The service may hold your message. Reload the session before you send it again."),
     (TurnInterrupted, "What arrived is shown. Reload the session in a while: it says what became of the rest."),

@@ -111,7 +111,8 @@ class TurnView:
         """Return the view of a turn; `blocks`, `state` and `error` are for one that runs or was sent from here."""
         is_running = state in ("waiting", "running", "looking up")
         items = (blocks or Blocks.of(turn)).items
-        message = str(error) if error is not None else turn.error
+        # The remedy has the advice that the text of a `TurnFailed` gives.
+        message = turn.error if error is None or isinstance(error, TurnFailed) else str(error)
         return cls(
             number,
             prompt_words(turn),
