@@ -135,7 +135,8 @@ _OPTIONS: dict[str, Any] = {
         typer.Option(
             "--local/--cloud",
             rich_help_panel="Service options",
-            help="Use a server on this machine, or the hosted service; default the hosted one if there is a key.",
+            help="Use a server on this machine, or the hosted service; default the hosted one if there is a key. "
+            "Local sessions are kept in the user's data folder, or in the folder that CHAT_SESSIONS_DATA names.",
         ),
     ],
     "backend": Annotated[
