@@ -78,6 +78,11 @@ class Program:
         process = self.start(*arguments, env=env)
         return self.finish(process, stdin)
 
+    def redirected(self, redirection: str, *arguments: str) -> Result:
+        """Run the program from a shell that redirects its streams."""
+        process = self._start(["/bin/sh", "-c", f'exec "$@" {redirection}', "sh", *COMMAND, *arguments], None)
+        return self.finish(process, "")
+
     def python(self, code: str) -> Result:
         """Run the program from Python code of its own."""
         return self.finish(self.start_python(code), "")

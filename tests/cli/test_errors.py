@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import sys
 import threading
 from pathlib import Path
 
@@ -276,6 +277,32 @@ def test_a_turn_that_fails_keeps_its_text_and_says_why(command: Commands, servin
     assert result.code == 1
     assert result.out.startswith("Half an answer")
     assert "the disk is gone" in result.err
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device that is always full is Linux's")
+@pytest.mark.parametrize("arguments", [["ask", "warranty", "-i", str(DOCUMENTS)], ["doctor"], ["--help"]])
+def test_an_output_that_cannot_be_written_is_named(program: Program, arguments: list[str]) -> None:
+    result = program.redirected(">/dev/full", *arguments)
+    assert result.code == 2
+    assert result.err.endswith("Error: stdout cannot be written: No space left on device\n")
+    assert program.redirected("2>/dev/full", "ask", "warranty", "-i", str(DOCUMENTS)).code == 2
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a POSIX shell closes the streams")
+def test_a_stream_that_is_closed_is_an_empty_one(program: Program) -> None:
+    asked = ("ask", "How long is the warranty?", "-i", str(DOCUMENTS))
+    assert program.redirected("<&-", "ask", "-", "-i", str(DOCUMENTS)).err == "Error: the question is empty\n"
+    assert program.redirected("<&-", "chat", "-i", str(DOCUMENTS)).code == 0
+    for closed in ("<&-", ">&-", "2>&-", "<&- >&- 2>&-"):
+        result = program.redirected(closed, *asked)
+        assert (result.code, "36 months" in result.out) == (0, " >&-" not in f" {closed}"), closed
+        assert program.redirected(closed, *asked, "--json").code == 0
+
+
+def test_a_wrong_key_is_named_after_one_of_several_piped_questions(program: Program, serving: Serving) -> None:
+    result = program("chat", "-i", "idx-docs", *at(serving(), key="no"), stdin="one\n" * 5000)
+    assert (result.code, result.out) == (3, "")
+    assert "the API key was refused" in result.err
 
 
 def test_a_folder_for_sessions_that_cannot_be_made_is_named(command: Commands, tmp_path: Path) -> None:

@@ -18,8 +18,9 @@ from chat_sessions.cli.commands.demo import demo
 from chat_sessions.cli.commands.doctor import doctor
 from chat_sessions.cli.commands.serve import serve
 from chat_sessions.cli.commands.ui import ui
-from chat_sessions.cli.errors import HELP, ExitCode
+from chat_sessions.cli.errors import HELP, ExitCode, exit_code, report
 from chat_sessions.cli.help import CommandGroup, GroupedCommand, examples
+from chat_sessions.cli.streams import open_missing
 
 __all__ = ["app", "run"]
 
@@ -79,8 +80,13 @@ def run() -> NoReturn:
     logging.getLogger().addHandler(logging.NullHandler())
     if not sys.warnoptions:
         warnings.simplefilter("ignore")
+    open_missing()
     try:
         app(prog_name="chat-sessions")
     except KeyboardInterrupt:
         sys.exit(ExitCode.INTERRUPTED)
+    except OSError as error:
+        # Of the help, which no command prints.
+        report(error)
+        sys.exit(exit_code(error))
     sys.exit(ExitCode.OK)

@@ -12,6 +12,7 @@ from typing import ParamSpec
 import typer
 
 from chat_sessions.cli.show.terminal import Terminal
+from chat_sessions.cli.streams import discard, unwritable
 from chat_sessions.core.errors import (
     APIError,
     AuthenticationError,
@@ -25,7 +26,7 @@ from chat_sessions.core.errors import (
     UnprocessableEntityError,
 )
 
-__all__ = ["HELP", "ExitCode", "UnknownName", "exit_code", "handle_errors"]
+__all__ = ["HELP", "ExitCode", "UnknownName", "exit_code", "handle_errors", "report"]
 
 _Parameters = ParamSpec("_Parameters")
 
@@ -91,24 +92,28 @@ def handle_errors(command: Callable[_Parameters, ExitCode | None]) -> Callable[_
             raise
         except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 (any error is reported to the user)
             code = exit_code(error)
-            _report(error)
+            report(error)
         raise typer.Exit(code)
 
     return run
 
 
-def _report(error: BaseException) -> None:
+def report(error: BaseException) -> None:
+    """Say in a line on stderr why the program ends."""
     if isinstance(error, BrokenPipeError):
-        # Python flushes stdout once more at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        discard(sys.stdout)
         return
+    full = unwritable()
+    for stream in full.values():
+        discard(stream)
     terminal = Terminal()
     if isinstance(error, KeyboardInterrupt):
         terminal.note(str(error) or "Interrupted", "yellow")
     elif isinstance(error, ChatSessionsError):
         terminal.error(str(error))
     elif isinstance(error, OSError):
-        terminal.error(f"{error.strerror or error}" + (f": {error.filename}" if error.filename else ""))
+        what = "".join(f"{name} cannot be written: " for name in full)
+        terminal.error(f"{what}{error.strerror or error}" + (f": {error.filename}" if error.filename else ""))
     elif os.environ.get("CHAT_SESSIONS_DEBUG"):
         raise error
     else:

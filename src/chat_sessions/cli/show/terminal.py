@@ -52,8 +52,9 @@ class Terminal:
 
     def __init__(self, *, quiet: bool = False, silent: bool = False, merged: bool = False, plain: bool = False) -> None:
         for stream in (sys.stdin, sys.stdout, sys.stderr):
-            # An answer may contain characters that the terminal's encoding lacks.
-            if isinstance(stream, io.TextIOWrapper):
+            # An answer may contain characters that the terminal's encoding lacks. Once is enough: it writes what is
+            # buffered, and input that has been read from allows no other setting.
+            if isinstance(stream, io.TextIOWrapper) and stream.errors != "replace":
                 stream.reconfigure(errors="replace")
         self.quiet = quiet
         self._silent = silent
