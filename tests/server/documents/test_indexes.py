@@ -5,7 +5,10 @@ from __future__ import annotations
 import asyncio
 import io
 import os
+import re
 import shutil
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, cast
@@ -178,6 +181,27 @@ class TestKeeping:
     def test_a_store_that_cannot_be_used_is_refused_with_what_to_do(self, folder: Path) -> None:
         with pytest.raises(ConfigurationError, match=r"indexes cannot be kept in .*zoo\.txt.*name another folder"):
             open_index("idx-docs", folder, index_store=folder / "zoo.txt")
+
+    @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no limit for the size of files")
+    def test_a_full_disk_is_named_with_what_to_do_and_the_default_folder_is_done_without(self, tmp_path: Path) -> None:
+        code = f"""
+import logging, resource
+from chat_sessions.core.errors import ConfigurationError
+from chat_sessions.server import open_index
+logging.basicConfig(format="%(message)s")
+resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, resource.RLIM_INFINITY))
+print(open_index("idx-docs", {str(EXAMPLES)!r}).search("What was the revenue?")[0].document.name)
+try:
+    open_index("idx-docs", {str(EXAMPLES)!r}, index_store={str(tmp_path / "named")!r})
+except ConfigurationError as error:
+    print(error)
+"""
+        env = os.environ | {"CHAT_SESSIONS_CACHE": str(tmp_path / "default")}
+        done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True)
+        found, refused = done.stdout.splitlines()
+        assert found == "annual-report-2025.pdf"
+        assert re.fullmatch(r"indexes cannot be kept in .*named: .*; name another folder", refused)
+        assert re.fullmatch(r"indexes cannot be kept in .*default \(.*\): documents are read again .*\n", done.stderr)
 
     def test_only_the_user_may_read_the_folder(self, folder: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
         store = tmp_path_factory.mktemp("cache") / "index"

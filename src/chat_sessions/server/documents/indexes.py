@@ -14,7 +14,7 @@ from pydantic import JsonValue
 
 from chat_sessions.server.documents.files import DocumentError, DocumentFile, contents, file_id, find_files
 from chat_sessions.server.documents.intake import Intake, Progress
-from chat_sessions.server.documents.keeping import IndexStore, Kept, open_store
+from chat_sessions.server.documents.keeping import IndexStore, Kept, NotKept, in_memory, open_store
 from chat_sessions.server.documents.queries import Query, query_of
 from chat_sessions.server.documents.ranking import Ranked, Ranking, rarity
 from chat_sessions.server.documents.readers import Passage, Sheet
@@ -331,9 +331,17 @@ def open_index(
 
     Raises `DocumentError` if there is no such folder, or nothing in it that can be read. A file that cannot be read
     while others can is left out, with a line in `Index.warnings`. What was read is kept when this is interrupted.
+    Raises `ConfigurationError` if nothing can be kept in the folder that was named, because its disk is full for
+    example; in the default folder, that is logged.
     """
     store = index_store if isinstance(index_store, IndexStore) else open_store(index_store)
-    return Index(index_id, Path(path), store, on_progress=on_progress)
+    try:
+        return Index(index_id, Path(path), store, on_progress=on_progress)
+    except NotKept as error:
+        if not store.is_default:
+            raise
+        memory = in_memory(store.folder, error.__cause__ or error)
+    return Index(index_id, Path(path), memory, on_progress=on_progress)
 
 
 def screenshot_name(number: int) -> str:

@@ -25,7 +25,7 @@ from chat_sessions.core.errors import ConfigurationError
 from chat_sessions.server.documents.files import DocumentFile, FileGone
 from chat_sessions.server.documents.readers import Passage, Reading, Sheet
 
-__all__ = ["MEMORY", "IndexStore", "Kept", "default_folder", "open_store"]
+__all__ = ["MEMORY", "IndexStore", "Kept", "NotKept", "default_folder", "in_memory", "open_store"]
 
 MEMORY = ":memory:"
 """In place of a folder: nothing is kept."""
@@ -53,6 +53,13 @@ CREATE INDEX IF NOT EXISTS files_document ON files (document);
 """
 _MANY = 500
 _UNUSED_SECONDS = 90 * 86400.0
+
+
+class NotKept(ConfigurationError):
+    """The folder for indexes cannot be used: it may not be written, its disk is full, or a file in it is damaged."""
+
+    def __init__(self, folder: Path | None, error: Exception) -> None:
+        super().__init__(f"indexes cannot be kept in {folder or 'memory'}: {error}; name another folder")
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,22 +93,29 @@ def open_store(folder: str | os.PathLike[str] | None) -> IndexStore:
             raise OSError("there is no home folder")
         # It quotes the user's documents: only the user may read it.
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
-        return IndexStore(path)
-    except (OSError, sqlite3.Error) as error:
+        return IndexStore(path, is_default=folder is None)
+    except (OSError, NotKept) as error:
         if folder is not None:
-            raise ConfigurationError(f"indexes cannot be kept in {path}: {error}; name another folder") from error
-        _log.warning("indexes cannot be kept in %s (%s): documents are read again at each start", path, error)
-        return IndexStore(None)
+            raise error if isinstance(error, NotKept) else NotKept(path, error) from error
+        return in_memory(path, error.__cause__ or error)
+
+
+def in_memory(path: Path | None, reason: BaseException) -> IndexStore:
+    """Return a store that keeps nothing, in place of the default one, and log why."""
+    _log.warning("indexes cannot be kept in %s (%s): documents are read again at each start", path, reason)
+    return IndexStore(None)
 
 
 class IndexStore:
     """Readings by the content of their files, and where files were last seen. Safe to use from several threads.
 
-    Several processes may use one folder; a fork may go on with its parent's.
+    Several processes may use one folder; a fork may go on with its parent's. `is_default` if nobody named the folder:
+    what cannot be kept in it is read again. Each method raises `NotKept` if the folder cannot be used.
     """
 
-    def __init__(self, folder: Path | None) -> None:
+    def __init__(self, folder: Path | None, *, is_default: bool = False) -> None:
         self.folder = folder
+        self.is_default = is_default
         self._version = _version()
         self._lock = threading.RLock()
         self._opened: sqlite3.Connection | None = None
@@ -244,8 +258,14 @@ class IndexStore:
         if self.folder is None:
             return
         before = self.ranking(root)
-        place = Path(tempfile.mkdtemp(prefix="ranking-", dir=self.folder))
-        save(place)
+        place = None
+        try:
+            place = Path(tempfile.mkdtemp(prefix="ranking-", dir=self.folder))
+            save(place)
+        except OSError as error:
+            if place is not None:
+                shutil.rmtree(place, ignore_errors=True)
+            raise NotKept(self.folder, error) from error
         with self._connection() as opened, opened:
             opened.execute("UPDATE roots SET ranking = ? WHERE root = ?", (place.name, root))
         if before is not None:
@@ -271,13 +291,26 @@ class IndexStore:
                 _left.append(self._opened)
                 self._opened = None
             if self._opened is None:
-                place = MEMORY if self.folder is None else self.folder / f"index-{self._version.hex()[:12]}.db"
-                self._opened = sqlite3.connect(place, timeout=30.0, check_same_thread=False)
-                self._process = os.getpid()
-                self._opened.execute("PRAGMA journal_mode = WAL")
-                # What was read can be read again: no reason to wait for the disk.
-                self._opened.execute("PRAGMA synchronous = OFF")
-            yield self._opened
+                self._opened = self._connected()
+            try:
+                yield self._opened
+            except sqlite3.Error as error:
+                raise NotKept(self.folder, error) from error
+
+    def _connected(self) -> sqlite3.Connection:
+        place = MEMORY if self.folder is None else self.folder / f"index-{self._version.hex()[:12]}.db"
+        opened = None
+        try:
+            opened = sqlite3.connect(place, timeout=30.0, check_same_thread=False)
+            opened.execute("PRAGMA journal_mode = WAL")
+            # What was read can be read again: no reason to wait for the disk.
+            opened.execute("PRAGMA synchronous = OFF")
+        except sqlite3.Error as error:
+            if opened is not None:
+                opened.close()
+            raise NotKept(self.folder, error) from error
+        self._process = os.getpid()
+        return opened
 
     def _prepare(self, opened: sqlite3.Connection) -> None:
         for statement in filter(str.strip, _TABLES.split(";")):
