@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import sys
 from pathlib import Path
 
 import pytest
@@ -10,6 +12,7 @@ import pytest
 from chat_sessions.cli.errors import UnknownName
 from chat_sessions.cli.where.folders import Folders, data_folder, index_id_of, shortest
 from chat_sessions.core.errors import ConfigurationError
+from tests.cli.conftest import Commands
 
 
 def test_an_index_id_is_made_from_the_name_and_is_one_for_each_path(tmp_path: Path) -> None:
@@ -32,6 +35,19 @@ def test_folders_are_known_again_by_their_id(tmp_path: Path) -> None:
     assert again.resolve(list(found)) == {index_id_of(tmp_path): tmp_path.resolve()}
     assert again.name_of(index_id_of(tmp_path)) == str(tmp_path.resolve())
     assert again.name_of("idx-other") == "idx-other"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere file names are Unicode")
+def test_a_path_that_is_not_utf_8_is_known_again_and_shown_with_escapes(command: Commands, tmp_path: Path) -> None:
+    path = tmp_path / os.fsdecode(b"z\xfcge\nx")
+    path.mkdir()
+    (path / "notes.txt").write_text("The warranty is 36 months long.")
+    asked = command("ask", "How long is the warranty?", "-i", str(path))
+    assert "36 months" in asked.out
+    assert asked.err.splitlines()[0].endswith("z\\xfcge x")
+    again = command("ask", "How long is the warranty?", "-s", asked.session_id)
+    assert "36 months" in again.out
+    assert "z\\xfcge x" in command("sessions", "list").out
 
 
 def test_an_unknown_id_lists_those_that_are_known(tmp_path: Path) -> None:

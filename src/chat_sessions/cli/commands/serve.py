@@ -14,6 +14,7 @@ from chat_sessions.cli import options
 from chat_sessions.cli.errors import handle_errors
 from chat_sessions.cli.show.logged import logged
 from chat_sessions.cli.show.terminal import Terminal
+from chat_sessions.cli.show.text import one_line
 from chat_sessions.cli.where.agent import AgentOptions
 from chat_sessions.cli.where.folders import data_folder, existing, index_id_of, shortest
 from chat_sessions.cli.where.local import open_documents
@@ -133,7 +134,8 @@ def serve(
                 terminal.line(f"LLAMA_CLOUD_API_KEY={key}", wrap=False)
             for index_id, index in opened.items():
                 count = f"{index.count} document{'' if index.count == 1 else 's'}"
-                terminal.line(f"# index {index_id}: {count} in {paths[index_id]}", wrap=False)
+                # A line break in the path would end the comment.
+                terminal.line(f"# index {index_id}: {count} in {one_line(str(paths[index_id]), 4096)}", wrap=False)
             if looking is not None:
                 names = {index_id: shortest(path) for index_id, path in paths.items()}
                 running.enter_context(page_over(url, key, looking, names))

@@ -16,7 +16,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from platformdirs import user_data_path
-from pydantic import TypeAdapter, ValidationError
+from pydantic import TypeAdapter
 
 from chat_sessions.cli.errors import UnknownName
 from chat_sessions.core.errors import ConfigurationError
@@ -73,7 +73,14 @@ def index_id_of(path: Path) -> str:
 
 
 def shortest(path: Path) -> str:
-    """Write the path in its shortest form: relative to the current folder or to the home folder if possible."""
+    r"""Write the path in its shortest form: relative to the current folder or to the home folder if possible.
+
+    Bytes that are not UTF-8 are written as `\xe9`.
+    """
+    return os.fsencode(_shortest(path)).decode("utf-8", "backslashreplace")
+
+
+def _shortest(path: Path) -> str:
     here = Path.cwd()
     # A process may have no home.
     with suppress(RuntimeError):
@@ -91,10 +98,11 @@ class Folders:
     def __init__(self, data: Path) -> None:
         self._file = data / "folders.json"
         try:
-            self._paths = _entries.validate_json(self._file.read_bytes())
+            # Not by `validate_json`, which refuses what JSON can say of a path that is not UTF-8.
+            self._paths = _entries.validate_python(json.loads(self._file.read_bytes()))
         except FileNotFoundError:
             self._paths = {}
-        except (OSError, ValidationError) as error:
+        except (OSError, ValueError) as error:
             raise ConfigurationError(f"{self._file} cannot be read; remove it, and name folders by --index") from error
 
     def resolve(self, given: Iterable[str]) -> dict[str, Path]:
@@ -125,7 +133,8 @@ class Folders:
 
     def name_of(self, index_id: str) -> str:
         """Return the folder of an index if it is known, else the id."""
-        return self._paths.get(index_id, index_id)
+        path = self._paths.get(index_id, index_id)
+        return os.fsencode(path).decode("utf-8", "backslashreplace")
 
     def shown(self, index_id: str) -> str:
         """Return the folder of an index in its shortest form if it is known, else the id."""

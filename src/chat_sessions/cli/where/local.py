@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from chat_sessions.cli.errors import UnknownName
 from chat_sessions.cli.show.terminal import Terminal
+from chat_sessions.cli.show.text import one_line
 from chat_sessions.cli.where.choice import Where
 from chat_sessions.cli.where.config_file import config_path
 from chat_sessions.cli.where.folders import Folders, data_folder, shortest
@@ -43,7 +44,7 @@ def open_local(where: Where, terminal: Terminal, *, documents: bool) -> Generato
     if documents:
         agent = where.agent.local_agent
         named, paths = _folders(where, store, options)
-        name = "Local server over " + ", ".join(shortest(path) for path in paths.values())
+        name = one_line("Local server over " + ", ".join(shortest(path) for path in paths.values()), 4096)
         name += " (not LlamaCloud)" if where.key_name else ""
     else:
         agent, named, paths = None, (), _SAMPLE

@@ -20,6 +20,7 @@ __all__ = [
     "contents",
     "file_id",
     "find_files",
+    "readable",
 ]
 
 MAX_FILE_BYTES = 100 * 1024 * 1024
@@ -100,7 +101,7 @@ def _walk(folder: str, prefix: str, warnings: list[str]) -> Iterator[DocumentFil
     for entry in found:
         if entry.name.startswith("."):
             continue
-        name = prefix + os.fsencode(entry.name).decode("utf-8", "backslashreplace")
+        name = prefix + readable(entry.name)
         try:
             if entry.is_symlink():
                 warnings.append(f"{name}: skipped, it is a symbolic link")
@@ -113,10 +114,14 @@ def _walk(folder: str, prefix: str, warnings: list[str]) -> Iterator[DocumentFil
             warnings.append(f"{name}: skipped, {_reason(error)}")
 
 
+def readable(path: str) -> str:
+    """Return a path with bytes that are not UTF-8 as `\\xe9`, so that two paths stay distinct."""
+    # In Python's own form, with lone surrogates, it would not fit into any answer.
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
+
+
 def _relative(path: Path, root: Path) -> str:
-    """Return the name within the folder, with bytes that are not UTF-8 as `\\xe9`, so that two names stay distinct."""
-    # In Python's own form, with lone surrogates, the name would not fit into any answer.
-    return os.fsencode(path.relative_to(root).as_posix()).decode("utf-8", "backslashreplace")
+    return readable(path.relative_to(root).as_posix())
 
 
 def _reason(error: Exception) -> str:

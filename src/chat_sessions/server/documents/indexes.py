@@ -12,7 +12,7 @@ from pathlib import Path
 
 from pydantic import JsonValue
 
-from chat_sessions.server.documents.files import DocumentError, DocumentFile, contents, file_id, find_files
+from chat_sessions.server.documents.files import DocumentError, DocumentFile, contents, file_id, find_files, readable
 from chat_sessions.server.documents.intake import Intake, Progress
 from chat_sessions.server.documents.keeping import IndexStore, Kept, NotKept, in_memory, open_store
 from chat_sessions.server.documents.queries import Query, query_of
@@ -125,7 +125,7 @@ class Index:
     def __init__(self, index_id: str, path: Path, store: IndexStore, *, on_progress: Progress | None = None) -> None:
         self.index_id = index_id
         self.path = path.resolve()
-        self.name = self.path.name or str(self.path)
+        self.name = readable(self.path.name or str(self.path))
         self._store = store
         self._intake = Intake(store)
         self._refreshing = threading.Lock()
@@ -258,7 +258,7 @@ class Index:
         warned = [note for note in before.notes if note in skipped]
         if now == before.files and warned == skipped and before.files:
             return
-        root = str(self.path)
+        root = readable(str(self.path))
         kept: dict[str, Kept] = {}
         gone: dict[str, str] = {}
         seen = {} if before.files else self._store.seen(root)
@@ -300,7 +300,7 @@ class Index:
         for warning in sorted(set(content.warnings) - set(self._content.warnings)):
             _log.warning("index %s: %s", self.index_id, warning)
         before = self._content.ranking if self._content.files else None
-        return replace(content, ranking=Ranking.of(self._store, str(self.path), ranked, before))
+        return replace(content, ranking=Ranking.of(self._store, readable(str(self.path)), ranked, before))
 
     def _refuse(self, files: Mapping[str, DocumentFile], warnings: Sequence[str]) -> None:
         if len(files) == 1 and next(iter(files.values())).path == self.path:
