@@ -45,6 +45,34 @@ def test_a_link_to_a_page_image_works_without_the_key(library: LocalApi, name: s
     assert image.headers["x-content-type-options"] == "nosniff"
 
 
+@pytest.mark.parametrize(
+    ("prefix", "shown"),
+    [("/chat", "/chat"), ("/team/chat-1/", "/team/chat-1"), ("/", ""), ("//evil.example", ""), ("/a?b", ""), ("x", "")],
+)
+def test_a_link_has_the_scheme_the_host_and_the_path_that_a_proxy_was_asked_for(
+    library: LocalApi, prefix: str, shown: str
+) -> None:
+    headers = {"Host": "docs.example", "X-Forwarded-Proto": "https", "X-Forwarded-Prefix": prefix}
+    path = "/api/v1/beta/attachments/plain.png"
+    url = library.http.get(path, params={"source_id": "dfl-paper"}, headers=headers).json()["url"]
+    assert url.startswith(f"https://docs.example{shown}/attachments/dfl-paper/plain.png?")
+
+
+def test_a_scheme_that_another_machine_names_counts_only_if_the_environment_has_its_address(
+    start: Start, paper: PaperIndex, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    schemes: list[str] = []
+    # The proxy of this test is on 127.0.0.1, which counts by default.
+    for trusted in ("10.0.0.9", "10.0.0.9,127.0.0.1"):
+        monkeypatch.setenv("FORWARDED_ALLOW_IPS", trusted)
+        api = start(indexes={"idx-docs": paper})
+        headers = {"X-Forwarded-Proto": "https"}
+        path = "/api/v1/beta/attachments/plain.png"
+        answer = api.http.get(path, params={"source_id": "dfl-paper"}, headers=headers)
+        schemes.append(httpx.URL(answer.json()["url"]).scheme)
+    assert schemes == ["http", "https"]
+
+
 def test_a_name_with_any_character_makes_a_link_that_works(library: LocalApi) -> None:
     url = link(library, "odd%20name%3F%26%23%C3%A9.jpg").json()["url"]
     assert httpx.get(url, trust_env=False).content == b"odd"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import mimetypes
+import re
 from collections.abc import Awaitable
 from datetime import UTC, datetime
 from typing import Annotated
@@ -26,6 +27,7 @@ from chat_sessions.server.documents.pictures import TooManyPictures
 
 __all__ = ["attachment", "attachment_link", "list_attachments"]
 
+_PREFIX = re.compile(r"(/[\w.~%-]+)+", re.ASCII)
 # Seconds between two checks that the client of a page image is still connected.
 _LOOK_EVERY = 0.5
 # What a browser may show as an image. Anything else is a download: SVG can contain scripts.
@@ -61,7 +63,7 @@ async def attachment_link(
         raise _not_found(query.source_id, attachment_name)
     path, expires = chat.signer.sign(query.source_id, attachment_name)
     # `base_url` is that of the outermost application, in which this one may be mounted.
-    root = quote(request.scope["root_path"].removesuffix(API))
+    root = _prefix(request) + quote(request.scope["root_path"].removesuffix(API))
     return AttachmentLink(
         url=str(request.base_url.replace(path=root)) + path,
         expires_at=datetime.fromtimestamp(expires, UTC).isoformat().replace("+00:00", "Z"),
@@ -83,6 +85,15 @@ async def attachment(
         media_type=guessed if guessed in _IMAGES else "application/octet-stream",
         headers={"Cache-Control": "private", "X-Content-Type-Options": "nosniff"},
     )
+
+
+def _prefix(request: Request) -> str:
+    """Return the path that a proxy in front strips, as it says in `X-Forwarded-Prefix`; "" for none.
+
+    Nobody but the sender of the header gets the link, so it needs no trust.
+    """
+    given = request.headers.get("x-forwarded-prefix", "").rstrip("/")
+    return given if _PREFIX.fullmatch(given) else ""
 
 
 async def _while_wanted(drawing: Awaitable[bytes | None], request: Request) -> bytes | None:
