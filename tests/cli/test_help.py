@@ -37,6 +37,21 @@ def test_the_help_of_every_command_fits_60_columns(command: Commands, path: tupl
     assert shown == command(*path, "-h", env={"COLUMNS": "60"}).out
 
 
+@pytest.mark.parametrize("path", COMMANDS, ids=" ".join)
+def test_the_help_of_every_command_is_wrapped_on_a_terminal_of_40_columns(
+    command: Commands, path: tuple[str, ...]
+) -> None:
+    shown = command(*path, "--help", env={"COLUMNS": "40"}).out
+    # Lines to copy, and tables, are never wrapped.
+    wrapped = re.split(r"^ *(?:Examples|Exit codes):", shown, flags=re.MULTILINE)[0]
+    assert [line for line in wrapped.splitlines() if len(line) > 40] == []
+
+
+@pytest.mark.parametrize("path", COMMANDS, ids=" ".join)
+def test_arguments_are_without_types_in_pythons_words(path: tuple[str, ...]) -> None:
+    assert re.findall(r"<\w+(?:\[\w+\])?>", help_of(" ".join(path))) == []
+
+
 @pytest.mark.parametrize("path", [path for path in COMMANDS if path not in GROUPS], ids=" ".join)
 def test_the_help_of_every_command_ends_with_examples_that_it_understands(
     command: Commands, path: tuple[str, ...]

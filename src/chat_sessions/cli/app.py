@@ -19,7 +19,7 @@ from chat_sessions.cli.commands.doctor import doctor
 from chat_sessions.cli.commands.serve import serve
 from chat_sessions.cli.commands.ui import ui
 from chat_sessions.cli.errors import HELP, ExitCode, exit_code, report
-from chat_sessions.cli.help import CommandGroup, GroupedCommand, examples
+from chat_sessions.cli.help import CommandGroup, GroupedCommand, examples, narrow_settings
 from chat_sessions.cli.streams import open_missing
 
 __all__ = ["app", "run"]
@@ -82,7 +82,7 @@ def run() -> NoReturn:
         warnings.simplefilter("ignore")
     open_missing()
     try:
-        app(prog_name="chat-sessions")
+        app(prog_name="chat-sessions", **narrow_settings())
     except KeyboardInterrupt:
         sys.exit(ExitCode.INTERRUPTED)
     except OSError as error:

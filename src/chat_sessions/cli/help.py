@@ -3,11 +3,26 @@
 from __future__ import annotations
 
 import re
+import shutil
 from typing import Any
 
 from typer.core import TyperCommand, TyperGroup
 
-__all__ = ["CommandGroup", "GroupedCommand", "examples"]
+__all__ = ["CommandGroup", "GroupedCommand", "examples", "narrow_settings"]
+
+
+# click breaks no line before this column, however narrow the terminal is.
+_NARROW = 52
+
+
+def narrow_settings() -> dict[str, int]:
+    """Return the settings of a command that fit its help on the terminal, if that is narrower than click expects."""
+    columns = shutil.get_terminal_size().columns
+    return {"terminal_width": columns - 2} if 20 <= columns < _NARROW else {}
+
+
+def _column(formatter: Any) -> int:
+    return 24 if formatter.width > _NARROW else 14
 
 
 class GroupedCommand(TyperCommand):
@@ -39,12 +54,15 @@ class GroupedCommand(TyperCommand):
         for parameter in self.get_params(ctx):
             record = parameter.get_help_record(ctx)
             if record is not None:
+                name, about = record
+                # Newer versions of typer add the type of an argument, in Python's words.
+                record = re.sub(r" <\w+(\[\w+\])?>$", "", name), about
                 usual = "Arguments" if parameter.param_type_name == "argument" else "Options"
                 groups.setdefault(getattr(parameter, "rich_help_panel", None) or usual, []).append(record)
         for heading, records in groups.items():
             if records:
                 with formatter.section(heading):
-                    formatter.write_dl(records, col_max=24)
+                    formatter.write_dl(records, col_max=_column(formatter))
 
 
 class CommandGroup(TyperGroup):
@@ -56,7 +74,7 @@ class CommandGroup(TyperGroup):
         # Without a limit, click would cut it to fit on one line.
         records = [(name, command.get_short_help_str(limit=500)) for name, command in found if command is not None]
         with formatter.section("Commands"):
-            formatter.write_dl(records)
+            formatter.write_dl(records, col_max=_column(formatter))
 
 
 def examples(*commands: str) -> str:
