@@ -10,10 +10,10 @@ from tests.cli.conftest import COMMAND, Program
 
 
 class PseudoTerminal:
-    """A pseudo-terminal of 80 columns with the program on it."""
+    """A pseudo-terminal with the program on it."""
 
-    def __init__(self, program: Program) -> None:
-        self._env = program.env | {"TERM": "xterm", "COLUMNS": "80", "LINES": "24"}
+    def __init__(self, program: Program, columns: int = 80) -> None:
+        self._env = program.env | {"TERM": "xterm", "COLUMNS": str(columns), "LINES": "24"}
         self._read_to = 0
         self.seen = ""
 

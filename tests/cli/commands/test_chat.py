@@ -136,6 +136,22 @@ def test_a_terminal_gets_colours_of_the_program_and_none_of_the_service(
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="pseudo-terminals are POSIX")
+def test_the_list_of_commands_continues_below_its_own_column(program: Program) -> None:
+    terminal = PseudoTerminal(program, columns=40)
+    try:
+        terminal.start("chat", "-i", str(DOCUMENTS))
+        terminal.wait_for("you> ")
+        terminal.type("/help\n")
+        terminal.wait_for("you> ")
+        terminal.type("\x04")
+        assert terminal.end() == 0
+    finally:
+        terminal.close()
+    shown = re.sub("\x1b\\[[0-9;]*m", "", terminal.seen).replace("\r", "")
+    assert "/sources  show the passages behind the\n          last answer\n/title" in shown
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="pseudo-terminals are POSIX")
 def test_a_question_may_have_several_lines(at_a_terminal: PseudoTerminal) -> None:
     at_a_terminal.start("chat", "-i", str(DOCUMENTS))
     at_a_terminal.wait_for("you> ")

@@ -26,13 +26,15 @@ __all__ = ["chat"]
 
 # Also after white space, as `/quit` is. A question may begin with a path.
 _COMMAND = re.compile(r"\s*/[a-zA-Z]*(?!\S)")
-_HELP = """\
-/sources  show the passages behind the last answer
-/title    show the session's title
-/session  show the session's id
-/help     show this list
-\\         at the end of a line: the question continues on the next
-/quit     end the chat; so do /exit and Ctrl-D. Ctrl-C stops only the running answer"""
+_HELP = {
+    "/sources": "show the passages behind the last answer",
+    "/title": "show the session's title",
+    "/session": "show the session's id",
+    "/help": "show this list",
+    "\\": "at the end of a line: the question continues on the next",
+    "/quit": "end the chat; so do /exit and Ctrl-D",
+    "Ctrl-C": "stop the running answer, and nothing else",
+}
 
 
 @handle_errors
@@ -112,7 +114,8 @@ class _Chat:
     def _command(self, line: str) -> None:
         match line:
             case "/help":
-                self.terminal.line(_HELP)
+                for name, about in _HELP.items():
+                    self.terminal.labelled(f"{name:<10}", "bold", about)
             case "/session":
                 self.terminal.line(self.session.id or "There is no session yet: the first question creates it.")
             case "/title":
