@@ -9,7 +9,15 @@ class TestQuotes:
     def test_rows_that_fit_are_shown_with_their_header_and_a_sign_for_the_others(self) -> None:
         rows = "\n".join(f"| A-{number} | {number} |" for number in range(1, 31))
         text = quote(f"| Article | Stock |\n|---|---|\n{rows}", {"a15": 3.0}, ["eng"])
-        assert text == "| Article | Stock |\n|---|---|\n| … |\n| A-15 | 15 |\n| … |"
+        assert text == "| Article | Stock |\n|---|---|\n| … | … |\n| A-15 | 15 |\n| … | … |"
+
+    def test_a_sign_for_rows_that_another_passage_has_stays_where_it_is(self) -> None:
+        table = "| Article | Stock |\n|---|---|\n| … | … |\n| A-1 | 4 |\n| A-2 | 9 |\n| … | … |"
+        assert quote(table, {"stock": 1.0}, ["eng"]) == table
+        assert quote(table, {"a2": 1.0}, ["eng"]) == table
+        rows = "".join(f"| B-{number} | {number} |\n" for number in range(20))
+        text = quote(table.replace("| A-1 | 4 |\n", rows), {"a2": 1.0}, ["eng"])
+        assert text == table.replace("| A-1 | 4 |\n", "")
 
     def test_a_table_of_which_no_row_stands_out_is_shown_whole(self) -> None:
         table = "| Article | Stock |\n|---|---|\n" + "\n".join(f"| A-{number} | {number} |" for number in range(1, 16))

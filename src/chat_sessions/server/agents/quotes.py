@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from chat_sessions.server.documents.reading.blocks import Block, blocks_of, sentences
+from chat_sessions.server.documents.reading.tables import CUT, gap, is_gap
 from chat_sessions.server.documents.reading.terms import terms
 
 __all__ = ["quote"]
@@ -20,7 +21,6 @@ _FEW_ROWS = 4
 _MOST_BLOCKS = 2
 _NEARLY = 0.75
 _ALMOST = 0.6
-_CUT = "…"
 
 
 def quote(text: str, weights: Mapping[str, float], languages: Sequence[str]) -> str:
@@ -50,7 +50,7 @@ def quote(text: str, weights: Mapping[str, float], languages: Sequence[str]) -> 
     chosen += [at for at in captions if at + 1 in chosen] + [at + 1 for at in captions if at in chosen]
     chosen = _with_context(blocks, set(chosen))
     shown = [_rows(blocks[at], fit) if blocks[at].is_table else _sentences(blocks[at].text, fit) for at in chosen]
-    return "\n\n".join(_with_gaps(shown, chosen, len(blocks), _CUT))
+    return "\n\n".join(_with_gaps(shown, chosen, len(blocks), CUT))
 
 
 def _with_context(blocks: Sequence[Block], chosen: set[int]) -> list[int]:
@@ -69,13 +69,14 @@ def _with_context(blocks: Sequence[Block], chosen: set[int]) -> list[int]:
 
 def _rows(block: Block, fit: Callable[[str], float]) -> str:
     """Return the header and the rows that fit best: all of them where none stands out."""
-    fits = [fit(row) for row in block.rows]
-    top = max(fits, default=0.0)
-    chosen = [at for at, one in enumerate(fits) if one >= _ALMOST * top or len(fits) <= _FEW_ROWS]
+    rows = [at for at, row in enumerate(block.rows) if not is_gap(row)]
+    fits = {at: fit(block.rows[at]) for at in rows}
+    top = max(fits.values(), default=0.0)
+    chosen = [at for at in rows if fits[at] >= _ALMOST * top or len(rows) <= _FEW_ROWS]
     if top and len(chosen) > _MOST_ROWS:
         chosen = sorted(sorted(chosen, key=lambda at: -fits[at])[:_MOST_ROWS])
     chosen = chosen[:_MOST_ROWS] if len(chosen) > 2 * _MOST_ROWS else chosen
-    lines = _with_gaps([block.rows[at] for at in chosen], chosen, len(block.rows), f"| {_CUT} |")
+    lines = _with_gaps([block.rows[at] for at in chosen], chosen, len(block.rows), gap(block))
     return "\n".join([block.head, *lines])
 
 
@@ -94,7 +95,7 @@ def _sentences(text: str, fit: Callable[[str], float]) -> str:
         more = max(around, key=lambda at: (fits[at], at))
         first, last, size = min(first, more), max(last, more), size + len(parts[more])
     cut_before, cut_after = first > 0, last + 1 < len(parts)
-    return " ".join([*([_CUT] if cut_before else []), *parts[first : last + 1], *([_CUT] if cut_after else [])])
+    return " ".join([*([CUT] if cut_before else []), *parts[first : last + 1], *([CUT] if cut_after else [])])
 
 
 def _with_gaps(shown: Sequence[str], places: Sequence[int], count: int, gap: str) -> Iterator[str]:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from chat_sessions.server.documents.reading.blocks import Block, Box, around, pieces
+from chat_sessions.server.documents.reading.tables import gap, narrow
 
 __all__ = ["Chunker", "Passage", "Sheet"]
 
@@ -115,24 +116,28 @@ def _follows(above: Box, below: Box) -> bool:
 def _texts(block: Block, caption: str) -> Iterator[tuple[str, tuple[Box, ...]]]:
     """Yield the block, or its parts if it is long, and where each is.
 
-    The parts of a table repeat its header, and its caption, but are only where their own rows are.
+    The parts of a table repeat its header, and its caption, but are only where their own rows are. A row of "…" stands
+    for the rows that other parts have.
     """
     if not block.is_table:
         for text in pieces(block.text, _MOST) if len(block) > _MOST else (block.text,):
             yield text, block.boxes
         return
-    head = block.head if len(block.head) <= _MOST_OF_A_TABLE else block.head[:_MOST_OF_A_TABLE] + " …"
-    rows: list[str] = []
-    size = start = 0
-    for at, row in enumerate(block.rows):
-        row = row if len(row) <= 2 * _MOST_OF_A_TABLE else row[: 2 * _MOST_OF_A_TABLE] + " …"
-        if rows and size + len(row) + len(head) > _MOST_OF_A_TABLE:
-            yield "\n".join([*([caption, ""] if start and caption else []), head, *rows]), _rows(block, start, at)
-            rows, size, start = [], 0, at
-        rows.append(row)
-        size += len(row)
-    boxes = _rows(block, start, len(block.rows)) if start else block.boxes
-    yield "\n".join([*([caption, ""] if start and caption else []), head, *rows]), boxes
+    repeated = ""
+    for table in narrow(block, _MOST_OF_A_TABLE):
+        left_out = gap(table)
+        rows: list[str] = []
+        size = start = 0
+        for at, row in enumerate(table.rows):
+            if rows and size + len(row) + len(table.head) > _MOST_OF_A_TABLE:
+                yield "\n".join([f"{repeated}{table.head}", *rows, left_out]), _rows(table, start, at)
+                repeated = f"{caption}\n\n" if caption else ""
+                rows, size, start = [left_out], 0, at
+            rows.append(row)
+            size += len(row)
+        boxes = _rows(table, start, len(table.rows)) if start else table.boxes
+        yield "\n".join([f"{repeated}{table.head}", *rows]), boxes
+        repeated = f"{caption}\n\n" if caption else ""
 
 
 def _rows(block: Block, start: int, end: int) -> tuple[Box, ...]:
