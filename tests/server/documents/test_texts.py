@@ -28,6 +28,24 @@ class TestEncodings:
             ("הספרייה פתוחה בימים ראשון עד חמישי בין השעות תשע לשבע.", "cp1255"),
             ("يفتح المتحف أبوابه من الساعة التاسعة صباحا.", "cp1256"),
             ("Το τρένο φεύγει στις δέκα το πρωί.", "iso-8859-7"),  # noqa: RUF001
+            ("Klucz leży pod doniczką.", "cp1250"),
+            ("Szkoła żeglarska\n\nOpłata za kurs wynosi 480 złotych. Łódź należy zwrócić czystą.", "iso-8859-2"),
+            ("Szkoła żeglarska\n\nOpłata za kurs wynosi 480 złotych. Łódź należy zwrócić czystą.", "cp852"),
+            ("Članarina iznosi 40 eura godišnje. Šteta se prijavljuje čuvaru.", "iso-8859-2"),
+            ("A tagdíj évente tizenkétezer forint, amelyet március végéig kell befizetni. Őszi túra.", "cp1250"),
+            ("Klucz leży pod doniczką.", "cp852"),
+            ("Raktas nuo valtinės yra pas sargą. Mokestis yra 40 eurų per metus.", "cp1257"),
+            ("Üyelik ücreti yıllık 400 liradır ve mart sonuna kadar ödenmelidir.", "cp1254"),  # noqa: RUF001
+            ("Der Schlüssel für das Bootshaus hängt außen. Größere Schäden sind zu melden.", "cp850"),
+            ("Der Schlüssel für das Bootshaus hängt außen. Größere Schäden sind zu melden.", "mac_roman"),
+            ("La clé du hangar est chez le gardien. L\u2019été, c\u2019est à payer avant mars.", "mac_roman"),
+            ("La clé du hangar est chez le gardien. Être à l'heure est nécessaire, même l'été.", "cp1252"),
+            ("La cotisation s'élève à 40 €, à payer avant le 31 mars.", "iso-8859-15"),
+            ("Nøglen til bådhuset ligger hos pedellen. Større skader anmeldes på forhånd.", "cp850"),
+            ("Ключ от лодочного сарая у сторожа. Взнос платится до конца марта.", "iso-8859-5"),  # noqa: RUF001
+            ("Ключ от лодочного сарая у сторожа. Взнос платится до конца марта.", "mac_cyrillic"),  # noqa: RUF001
+            ("Το κλειδί του υπόστεγου είναι στον φύλακα. Η συνδρομή είναι 40 ευρώ.", "cp737"),  # noqa: RUF001
+            ("会議は毎週火曜日の午前十時に始まる。", "iso2022_jp"),
             ("会議は毎週火曜日の午前十時に始まる。", "shift_jis"),
             ("会议每周二上午十点开始。门的密码是7731。", "gb18030"),
             ("회의는 매주 화요일 오전 열 시에 시작한다.", "euc_kr"),
@@ -36,11 +54,19 @@ class TestEncodings:
     def test_a_text_is_read_in_the_encoding_that_it_is_written_in(self, text: str, encoding: str) -> None:
         assert read_whole(text.encode(encoding), "a.txt").text == text
 
+    def test_a_note_says_in_what_a_text_was_read_if_its_language_does_not_fit_that(self) -> None:
+        sure = read_whole("Die Brötchen kosten 45 Cent das Stück.".encode("cp1252"), "a.txt")
+        unsure = read_whole("İstanbul ığdır şehir".encode("cp1254"), "a.txt")  # noqa: RUF001
+        assert sure.notes == []
+        (note,) = unsure.notes
+        assert note.startswith("its encoding is not certain: it was read as ")
+
     @pytest.mark.parametrize(
         ("data", "reason"),
         [
             (b"", "it is empty"),
             (b"\0\1\2\3\4", "it is not a kind of document that can be read"),
+            (bytes(range(1, 256)) * 9, "it is not a text in any known encoding"),
             (b"\x89PNG\r\n\x1a\n", "it is a picture"),
             (b"PK\x03\x04 no archive", "it is damaged"),
         ],

@@ -12,7 +12,7 @@ import zipfile
 from dataclasses import dataclass
 from typing import cast
 
-from charset_normalizer import from_bytes
+from chat_sessions.server.documents.reading.encodings import Decoded, decoded
 
 __all__ = ["Kind", "Unreadable", "kind_of"]
 
@@ -51,12 +51,6 @@ _HEADER = re.compile(r"[!-9;-~]+:|[ \t]+\S")
 _MAGIC = 1024
 # In characters and lines: what a text is judged by that may be a table without saying so in its name.
 _JUDGED, _FEWEST_LINES, _MOST_LINES = 8192, 3, 50
-# In a short text, a rare encoding often fits better than the one that it is in.
-_ENCODINGS = (
-    *("utf_16_le", "utf_16_be", "cp1252", "latin_1", "iso8859_15", "cp1250", "iso8859_2", "cp1251", "koi8_r", "cp866"),
-    *("cp1253", "cp1254", "cp1255", "cp1256", "cp1257", "cp874"),
-    *("cp932", "euc_jp", "iso2022_jp", "gb18030", "big5", "cp949"),
-)
 _MARKS = (
     (b"\xef\xbb\xbf", "utf-8-sig"),
     (b"\xff\xfe\0\0", "utf-32"),
@@ -74,12 +68,13 @@ class Unreadable(Exception):
 class Kind:
     """What a file is: its media type, and its text if it is one.
 
-    `encoding` is that of the text, "" for a file that is not a text.
+    `encoding` is that of the text, "" for a file that is not a text. `notes` are sentences on how it was read.
     """
 
     media_type: str
     text: str = ""
     encoding: str = ""
+    notes: tuple[str, ...] = ()
 
 
 def kind_of(data: bytes, name: str) -> Kind:
@@ -99,8 +94,9 @@ def kind_of(data: bytes, name: str) -> Kind:
         return Kind("application/rtf")
     if data.startswith(_PICTURES) or data[8:12] == b"WEBP":
         raise Unreadable("it is a picture")
-    text, encoding = _decoded(data)
-    return Kind(_text_kind(text, name.rpartition(".")[2].lower()), text, encoding)
+    found = _decoded(data)
+    notes = () if found.is_sure else (f"its encoding is not certain: it was read as {found.encoding}",)
+    return Kind(_text_kind(found.text, name.rpartition(".")[2].lower()), found.text, found.encoding, notes)
 
 
 def _zipped(data: bytes) -> str:
@@ -128,36 +124,22 @@ def _ole(data: bytes) -> str:
     raise Unreadable("it is not a kind of document that can be read")
 
 
-def _decoded(data: bytes) -> tuple[str, str]:
+def _decoded(data: bytes) -> Decoded:
     """Return the text, and its encoding. Raises `Unreadable` for bytes that are no text in any."""
     for mark, encoding in _MARKS:
         if data.startswith(mark):
-            return _strictly(data, encoding), encoding
-    if b"\0" not in data:
+            return Decoded(data.decode(encoding, "replace"), encoding)
+    if b"\0" not in data and b"\x1b$B" not in data:
         try:
-            return data.decode(), "utf-8"
+            return Decoded(data.decode(), "utf-8")
         except UnicodeDecodeError:
             pass
-    elif not _may_be_wide(data):
+    elif b"\0" in data and not _may_be_wide(data):
         raise Unreadable("it is not a kind of document that can be read")
-    # The bytes judged are few: what a text is written in shows early, and judging is slow. A declaration such as
-    # `charset=` counts.
-    guesses = from_bytes(_sample(data), cp_isolation=list(_ENCODINGS))
-    best = guesses.best()
-    if best is None:
+    found = decoded(data)
+    if found is None:
         raise Unreadable("it is not a text in any known encoding")
-    alike = [guess for guess in guesses if (guess.chaos, guess.coherence) == (best.chaos, best.coherence)]
-    # A short text fits several as well as the best; the most common of them is not always the first.
-    is_western = any("cp1252" in guess.could_be_from_charset for guess in alike)
-    encoding = "cp1252" if is_western else best.encoding
-    return _strictly(data, encoding), encoding
-
-
-def _strictly(data: bytes, encoding: str) -> str:
-    try:
-        return data.decode(encoding)
-    except UnicodeDecodeError:
-        return data.decode(encoding, "replace")
+    return found
 
 
 def _may_be_wide(data: bytes) -> bool:
@@ -168,15 +150,6 @@ def _may_be_wide(data: bytes) -> bool:
 
 def _has_controls(head: bytes) -> bool:
     return any(byte < 9 for byte in head.replace(b"\0", b""))
-
-
-def _sample(data: bytes) -> bytes:
-    """Return up to 64 KB from the file, mostly of what is not ASCII, since only that tells encodings apart."""
-    if len(data) <= 65536:
-        return data
-    first = next((at for at, byte in enumerate(data) if byte > 127), 0)
-    start = max(0, min(first - 1024, len(data) - 65536)) & ~3
-    return data[start : start + 65536]
 
 
 def _text_kind(text: str, ending: str) -> str:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from chat_sessions.server.documents.reading.blocks import Block, blocks_of
 from chat_sessions.server.documents.reading.content import Unreadable, kind_of
 from chat_sessions.server.documents.reading.passages import Chunker, Passage, Sheet
-from chat_sessions.server.documents.reading.terms import function_words, terms, words
+from chat_sessions.server.documents.reading.terms import function_words, language_written, terms, words
 
 __all__ = ["MAX_TEXT_CHARACTERS", "Part", "Unreadable", "language_of", "read"]
 
@@ -48,6 +48,7 @@ def read(data: bytes, name: str) -> Iterator[Part]:
             yield writer.part(leaves.pages, leaves.notes, leaves.done, leaves.total)
         return
     text, notes = _bounded(kind.text)
+    notes += kind.notes
     if kind.media_type == "text/markdown":
         for piece in _pieces(text):
             yield writer.part([(None, blocks_of(piece))], [], 1, 1)
@@ -118,17 +119,12 @@ def language_of(texts: Iterable[str]) -> str:
     Names and numbers have no language. A text without two function words of its language may be in English as well:
     then both codes are returned, with a `+` between them.
     """
-    from kreuzberg import ExtractionConfig, LanguageDetectionConfig, extract_bytes_sync
-
     sample = ""
     for text in texts:
         sample += text + "\n"
         if len(sample) > _JUDGED:
             break
     sample = sample[:_JUDGED]
-    detection = LanguageDetectionConfig(enabled=True, min_confidence=0.0)
-    config = ExtractionConfig(use_cache=False, language_detection=detection)
-    found = extract_bytes_sync(sample.encode(), "text/plain", config=config).detected_languages
-    language = found[0] if found else "eng"
+    language = language_written(sample)
     is_sure = language == "eng" or len(function_words(words(sample), language)) >= _TELLING
     return language if is_sure else f"{language}+eng"

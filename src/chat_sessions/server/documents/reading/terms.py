@@ -15,7 +15,16 @@ from typing import Any
 import Stemmer  # type: ignore[import-not-found]
 from bm25s import stopwords  # type: ignore[import-untyped]
 
-__all__ = ["KNOWN_LANGUAGES", "function_words", "is_unspaced", "language_asked_in", "terms", "word_terms", "words"]
+__all__ = [
+    "KNOWN_LANGUAGES",
+    "function_words",
+    "is_unspaced",
+    "language_asked_in",
+    "language_written",
+    "terms",
+    "word_terms",
+    "words",
+]
 
 _STEMMERS = {
     "ara": "arabic", "cat": "catalan", "ces": "czech", "dan": "danish", "deu": "german", "ell": "greek",
@@ -106,6 +115,16 @@ def language_asked_in(asked: Iterable[str], languages: Iterable[str]) -> str:
     """
     asked = list(asked)
     return max(languages, key=lambda language: len(function_words(asked, language)))
+
+
+def language_written(text: str) -> str:
+    """Return the language of a text, judged by its letters as they follow each other, "eng" if they tell nothing."""
+    from kreuzberg import ExtractionConfig, LanguageDetectionConfig, extract_bytes_sync
+
+    detection = LanguageDetectionConfig(enabled=True, min_confidence=0.0)
+    config = ExtractionConfig(use_cache=False, language_detection=detection)
+    found = extract_bytes_sync(text.encode("utf-8", "replace"), "text/plain", config=config).detected_languages
+    return found[0] if found else "eng"
 
 
 def _says_nothing(word: str, known: frozenset[str]) -> bool:
