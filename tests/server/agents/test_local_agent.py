@@ -120,6 +120,34 @@ class TestQuoting:
     ) -> None:
         assert text_of(await events_of(prompt, [examples])).startswith(f"{missing} The nearest:\n\n")
 
+    @pytest.mark.parametrize(
+        ("prompt", "said"),
+        [
+            ("What is the gate code?", "No file has the word “gate”."),
+            ("Wie hoch ist der halbe Jahresbeitrag?", "No file has the word “halbe”."),
+            ("How much rent is due?", ""),
+            ("What is the shed code?", ""),
+        ],
+    )
+    async def test_a_word_that_no_file_has_beside_one_that_is_shown_is_named_after_the_passages(
+        self, tmp_path: Path, prompt: str, said: str
+    ) -> None:
+        index = served(
+            tmp_path, a_md="The shed code is 6161. The rent is due in May. Der Jahresbeitrag beträgt 90 Euro."
+        )
+        quoted, *rest = text_of(await events_of(prompt, [index])).split("\n\n")
+        assert quoted.endswith("[a.md]")
+        assert rest == [*([said] if said else []), QUOTES]
+
+    @pytest.mark.parametrize("prompts", [["Warum?"], ["Warum?", "Wieso?"], ["Why?", "Warum?"]], ids=" ".join)
+    async def test_a_question_of_one_word_is_about_the_last_prompt_that_says_something(
+        self, tmp_path: Path, prompts: list[str]
+    ) -> None:
+        trip = "Der Ausflug ist verschoben, weil das Schiff in der Werft war."
+        index = served(tmp_path, a_md=trip, b_md="Die Turnhalle ist geschlossen, weil das Dach undicht ist.")
+        text = text_of(await conversation(["Wann ist der Ausflug?", *prompts], [index]))
+        assert text == f"{trip} [a.md]\n\n{QUOTES}"
+
     async def test_the_capital_of_a_german_noun_makes_it_no_name(self, tmp_path: Path) -> None:
         index = served(tmp_path, a_md="Die Bewerbung ist bis zum 15. Oktober zu senden. Der Beitrag beträgt 90 Euro.")
         text = text_of(await events_of("Wann endet die Einreichfrist für die Bewerbung?", [index]))

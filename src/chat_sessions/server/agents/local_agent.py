@@ -6,6 +6,7 @@ Everything it says about the documents is in the documents. It adds only where t
 from __future__ import annotations
 
 import asyncio
+import itertools
 import re
 import time
 import unicodedata
@@ -44,6 +45,8 @@ _BEGINNING = re.compile(r"[.!?:;\u2026](?=\s)|\n|[\"\u201c\u201e\u00ab(*#>-]+(?=
 _SHOWN = 3
 _SHARE_OF_BEST = 0.45
 _SHOWN_FILES = 5
+# With how many words a question begins before it says what it asks about.
+_OPENING = 2
 # From this number and share of words that no file has, the answer says so even if another word fits.
 _MANY_MISSING, _MOST_MISSING = 4, 0.75
 
@@ -86,7 +89,7 @@ class LocalAgent:
                 yield event
                 await asyncio.sleep(0)
                 results += [event] if isinstance(event, ToolResult) else []
-        text = await asyncio.to_thread(_answer, turn.prompt, found, turn.indexes)
+        text = await asyncio.to_thread(_answer, turn.prompt, earlier, found, turn.indexes)
         for piece in _PIECE.findall(text):
             yield TextDelta(content=piece)
             await asyncio.sleep(0)
@@ -102,18 +105,22 @@ class LocalAgent:
         )
 
 
-def _answer(prompt: str, found: Retrieved, indexes: Sequence[Index]) -> str:
+def _answer(prompt: str, earlier: str, found: Retrieved, indexes: Sequence[Index]) -> str:
     if not indexes:
         return "Nothing was searched: none of the indexes of this session can be."
     shown = _shown(found)
     parts: list[str] = []
-    fits = _fits(found, shown)
+    # A word by itself, such as "Warum?", asks about what came before, and no file need have it.
+    fits = _fits(found, shown) or bool(shown and earlier and not _inside(prompt))
     missing = found.missing if not fits or _most(prompt, found) else _names(prompt, found.missing)
     if missing or not fits:
         parts.append(_nothing(_whole(prompt, missing), found, indexes, nearest=bool(shown)))
     for hit in shown:
         text = quote(hit.passage.text, found.weights, found.languages)
         parts.append(f"{text}\n\n{citation(hit)}" if "\n" in text else f"{text} {citation(hit)}")
+    others = [word for word in _further(prompt, found) if word not in missing]
+    if shown and others:
+        parts.append(_no_file(others))
     return "\n\n".join([*parts, QUOTES] if shown else parts)
 
 
@@ -155,13 +162,33 @@ def _whole(prompt: str, missing: Sequence[str]) -> list[str]:
     return whole
 
 
+def _further(prompt: str, found: Retrieved) -> list[str]:
+    """Return the words that no file has and that say more about the next one, as "gate" does in "the gate code".
+
+    How a question begins ("How much rent") asks, and says nothing about what is asked.
+    """
+    telling, missing = telling_words(prompt, found.languages), set(found.missing)
+    further: dict[str, None] = {}
+    for begun in _BEGINNING.split(prompt):
+        asked = list(words(begun))[_OPENING:]
+        for word, following in itertools.pairwise(asked):
+            if word in missing and following in telling and following not in missing and not is_unspaced(word):
+                further[word] = None
+    return list(further)
+
+
+def _inside(prompt: str) -> set[str]:
+    """Return the words that do not begin a sentence, a line or a quotation."""
+    return {word for begun in _BEGINNING.split(prompt) for word in list(words(begun))[1:]}
+
+
 def _names(prompt: str, missing: Sequence[str]) -> list[str]:
     """Return the names and numbers among the words: a passage without one may be about something else."""
     asked = list(words(prompt))
     # German has a capital for every noun.
     is_german = language_asked_in(asked, ("eng", "deu")) == "deu"
     # The first word of a sentence, a line or a quotation is capitalised whatever it is.
-    inside = {word for begun in _BEGINNING.split(prompt) for word in list(words(begun))[1:]}
+    inside = _inside(prompt)
     return [
         word
         for word in missing
@@ -171,14 +198,16 @@ def _names(prompt: str, missing: Sequence[str]) -> list[str]:
 
 def _nothing(missing: Sequence[str], found: Retrieved, indexes: Sequence[Index], *, nearest: bool) -> str:
     """Say which words the files lack, and what was searched."""
-    said = (
-        f"No file has the word{'' if len(missing) == 1 else 's'} {_listed(missing)}." if missing else "No passage fits."
-    )
+    said = _no_file(missing) if missing else "No passage fits."
     if found.left_out:
         said += f" Not searched, because they could not be read: {_named(list(found.left_out))}."
     if nearest:
         return f"{said} The nearest:"
     return f"{said} Searched: {_named([document.name for index in indexes for document in index.documents])}."
+
+
+def _no_file(missing: Sequence[str]) -> str:
+    return f"No file has the word{'' if len(missing) == 1 else 's'} {_listed(missing)}."
 
 
 def _named(names: Sequence[str]) -> str:

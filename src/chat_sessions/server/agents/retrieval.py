@@ -105,11 +105,14 @@ def left_out(indexes: Sequence[Index]) -> dict[str, str]:
 
 
 def earlier_prompt(history: Sequence[Event], prompt: str, indexes: Sequence[Index]) -> str:
-    """Return the previous prompt if this one is a follow-up, else ""."""
-    earlier = next((event.content for event in reversed(history) if isinstance(event, UserInput)), "")
-    if earlier and is_follow_up(prompt, {language for index in indexes for language in index.languages}):
-        return earlier
-    return ""
+    """Return the prompt before this one if this is a follow-up, else "".
+
+    Of several follow-ups in a row, that is the last one with words that files have: "Why?" says nothing to the next.
+    """
+    if not is_follow_up(prompt, {language for index in indexes for language in index.languages}):
+        return ""
+    before = [event.content for event in reversed(history) if isinstance(event, UserInput)]
+    return next((one for one in before if any(index.query(one).told for index in indexes)), "")
 
 
 def call_number(history: Sequence[Event]) -> int:
