@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from pydantic import JsonValue
 
 from chat_sessions.core.models import ImageAttachment
-from chat_sessions.core.sources import DistinctSources, Source, distinct, sources_in
+from chat_sessions.core.sources import DistinctSources, Source, distinct, finds_nothing, sources_in
 
 IMAGE = ImageAttachment(attachment_name="screenshots/page_3.jpg", source_id="dfl-1")
 PLATFORM: JsonValue = {
@@ -93,6 +93,24 @@ def test_a_result_in_a_json_string_is_read_as_the_json() -> None:
 @pytest.mark.parametrize("result", ["{broken", "[" * 100_000, "just words", "", None, 7, True, {"ok": True}, {}])
 def test_a_result_without_passages_has_no_sources(result: JsonValue) -> None:
     assert sources_in(result) == ()
+
+
+@pytest.mark.parametrize(
+    ("result", "nothing"),
+    [
+        ({"results": []}, True),
+        ('{"results": [], "total": 0}', True),
+        ({"results": [], "left_out": [{"file_name": "a.pdf"}]}, True),
+        ({"results": [{"content": "Ferry"}]}, False),
+        ({"items": [], "results": [3]}, False),
+        ({"files": []}, False),
+        ("nothing", False),
+        ([], False),
+        (None, False),
+    ],
+)
+def test_a_search_without_a_hit_has_an_empty_list_of_passages(result: JsonValue, nothing: bool) -> None:
+    assert finds_nothing(result) is nothing
 
 
 def test_the_rerank_score_comes_before_the_score_even_if_it_is_zero() -> None:

@@ -18,7 +18,7 @@ from pydantic import JsonValue, ValidationError
 
 from chat_sessions.core.models import ImageAttachment
 
-__all__ = ["DistinctSources", "Source", "distinct", "page_range", "query_in", "sources_in"]
+__all__ = ["DistinctSources", "Source", "distinct", "finds_nothing", "page_range", "query_in", "sources_in"]
 
 _QUERIES = ("query", "question", "q", "search_query", "pattern", "input")
 _LISTS = ("results", "items", "nodes", "source_nodes", "sources", "documents", "passages", "matches", "hits")
@@ -93,6 +93,16 @@ def sources_in(
     if isinstance(result, list):
         return _sources([entry for entry in result if isinstance(entry, Mapping)], {})
     return ()
+
+
+def finds_nothing(result: JsonValue) -> bool:
+    """Tell whether a tool result is that of a search without a hit: its list of passages is there, and empty."""
+    if isinstance(result, str):
+        result = _decoded(result)
+    if not isinstance(result, Mapping):
+        return False
+    lists = [entries for key in _LISTS if isinstance(entries := result.get(key), list)]
+    return bool(lists) and not any(lists)
 
 
 class DistinctSources:

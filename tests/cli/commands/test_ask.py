@@ -30,6 +30,11 @@ def test_the_answer_and_its_sources_go_to_stdout_and_how_it_came_about_to_stderr
     assert " tokens in · " in result.err
 
 
+def test_a_search_without_a_hit_is_said_in_words(command: Commands) -> None:
+    result = command("ask", "Kayak?", "-i", str(DOCUMENTS))
+    assert "← retrieve: nothing found\n" in result.err
+
+
 def test_the_page_shows_what_is_printed(program: Program) -> None:
     page = (DOCUMENTS.parents[1] / "docs" / "cli.md").read_text(encoding="utf-8")
     shown = re.search(r'```console\n\$ chat-sessions ask "(.+)" --index examples/documents\n(.+?)```', page, re.DOTALL)

@@ -46,10 +46,12 @@ class TestFindingFiles:
             "link.md: skipped, it is a symbolic link",
         ]
 
-    def test_a_pipe_that_is_named_like_a_document_is_passed_over(self, tmp_path: Path) -> None:
+    def test_a_pipe_that_is_named_like_a_document_is_passed_over_with_a_warning(self, tmp_path: Path) -> None:
         os.mkfifo(tmp_path / "pipe.txt")
         write(tmp_path / "open.md", "text")
-        assert names(tmp_path) == ["open.md"]
+        files, warnings = find_files(tmp_path)
+        assert [file.name for file in files] == ["open.md"]
+        assert warnings == ["pipe.txt: skipped, it is neither a file nor a folder"]
 
     def test_one_file_can_be_given_instead_of_a_folder(self, tmp_path: Path) -> None:
         assert names(write(tmp_path / "notes.md", "text")) == ["notes.md"]

@@ -11,7 +11,7 @@ from chat_sessions.cli.show.terminal import Terminal
 from chat_sessions.cli.show.text import one_line
 from chat_sessions.core.events import Event, TextDelta, ThinkingDelta, ToolCall, ToolResult, UnknownEvent
 from chat_sessions.core.models import Usage
-from chat_sessions.core.sources import sources_in
+from chat_sessions.core.sources import finds_nothing, sources_in
 from chat_sessions.core.turn import Turn
 
 __all__ = ["AnswerPrinter", "show_cost", "show_outcome"]
@@ -94,7 +94,7 @@ def _described_result(result: ToolResult, call: ToolCall | None, files: dict[str
     name = one_line(result.name, 60)
     found = sources_in(result.result, arguments=call.arguments if call else None, image=result.image_attachment)
     if not found:
-        return f"{name}: {_outcome(result.result)}"
+        return f"{name}: {'nothing found' if finds_nothing(result.result) else _outcome(result.result)}"
     files.update((source.file_id, source.file_name) for source in found if source.file_id and source.file_name)
     where: dict[str | None, list[str]] = {}
     for entry in cited(found, files):

@@ -110,6 +110,8 @@ def _walk(folder: str, prefix: str, warnings: list[str]) -> Iterator[DocumentFil
             elif entry.is_file():
                 status = entry.stat()
                 yield DocumentFile(Path(entry.path), name, status.st_size, status.st_mtime_ns)
+            else:
+                warnings.append(f"{name}: skipped, it is neither a file nor a folder")
         except OSError as error:
             warnings.append(f"{name}: skipped, {_reason(error)}")
 
