@@ -125,6 +125,7 @@ class TestQuoting:
         [
             ("What is the gate code?", "No file has the word “gate”."),
             ("Wie hoch ist der halbe Jahresbeitrag?", "No file has the word “halbe”."),
+            ("What is the shed password?", "No file has the word “password”."),
             ("How much rent is due?", ""),
             ("What is the shed code?", ""),
         ],

@@ -44,3 +44,8 @@ class TestQuotes:
         assert text.startswith("… ")
         assert text.endswith(" …")
         assert len(text) < 520
+
+    def test_a_few_long_rows_are_shown_only_as_far_as_they_fit(self) -> None:
+        rows = [f"| T-{number} | {'The pump is in order. ' * 30}|" for number in range(3)]
+        text = quote("\n".join(["| Ticket | Text |", "|---|---|", *rows]), {"t1": 1.0}, ["eng"])
+        assert text.split("\n") == ["| Ticket | Text |", "|---|---|", "| … | … |", rows[1], "| … | … |"]

@@ -38,6 +38,19 @@ def test_a_word_is_found_in_a_compound(club: Index, prompt: str) -> None:
     assert names(club, prompt)[0] == "minutes.md"
 
 
+def test_a_long_word_is_found_by_itself_and_then_in_compounds_and_longer_forms(tmp_path: Path) -> None:
+    (tmp_path / "lease.md").write_text(
+        "Die Mietkündigungsfrist beträgt drei Monate. Der Garten wird gemeinsam genutzt."
+    )
+    (tmp_path / "club.md").write_text("Die Kündigungsfristen betragen sechs Wochen. Kassenwartin ist Birte Lüders.")
+    (tmp_path / "bus.md").write_text("Der Bus fährt um sieben Uhr ab und hält am Hafen.")
+    index = open_index("idx-both", tmp_path, index_store=":memory:")
+    assert names(index, "Kündigungsfrist") == ["club.md", "lease.md"]
+    assert names(index, "Mietkündigungsfristen") == ["lease.md"]
+    assert names(index, "Kassenwart") == ["club.md"]
+    assert index.query("Kassenwart").missing == ()
+
+
 def test_a_file_with_few_words_is_found_in_the_language_of_the_question(tmp_path: Path) -> None:
     rows = "".join(f"Zimmer {number},{number * 7}\n" for number in range(1, 61))
     (tmp_path / "plan.csv").write_text(f"Raum,Platz\n{rows}")

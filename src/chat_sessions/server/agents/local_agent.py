@@ -6,7 +6,6 @@ Everything it says about the documents is in the documents. It adds only where t
 from __future__ import annotations
 
 import asyncio
-import itertools
 import re
 import time
 import unicodedata
@@ -163,17 +162,19 @@ def _whole(prompt: str, missing: Sequence[str]) -> list[str]:
 
 
 def _further(prompt: str, found: Retrieved) -> list[str]:
-    """Return the words that no file has and that say more about the next one, as "gate" does in "the gate code".
+    """Return the words that no file has and that say more about one that files have, as "gate" does in "the gate code".
 
     How a question begins ("How much rent") asks, and says nothing about what is asked.
     """
-    telling, missing = telling_words(prompt, found.languages), set(found.missing)
+    missing = {word for word in found.missing if not is_unspaced(word)}
+    endings = {hit.document.name.rpartition(".")[2].casefold() for hit in found.hits}
+    has = {word for word in telling_words(prompt, found.languages) if word.casefold() not in endings} - missing
     further: dict[str, None] = {}
     for begun in _BEGINNING.split(prompt):
-        asked = list(words(begun))[_OPENING:]
-        for word, following in itertools.pairwise(asked):
-            if word in missing and following in telling and following not in missing and not is_unspaced(word):
-                further[word] = None
+        asked = list(words(begun))
+        for at in range(_OPENING, len(asked)):
+            if asked[at] in missing and has.intersection(asked[: at + 2]):
+                further[asked[at]] = None
     return list(further)
 
 

@@ -15,8 +15,9 @@ _LONGEST_CAPTION = 250
 # With less than this, the blocks beside it are shown, too.
 _ENOUGH = 200
 _MOST_ROWS = 12
-# A table with so few rows is shown whole.
+# A table with so few rows is shown whole, if it has no more characters than this.
 _FEW_ROWS = 4
+_MOST_OF_FEW = 1000
 # Of one passage, two blocks are shown if the second fits nearly as well.
 _MOST_BLOCKS = 2
 _NEARLY = 0.75
@@ -72,7 +73,8 @@ def _rows(block: Block, fit: Callable[[str], float]) -> str:
     rows = [at for at, row in enumerate(block.rows) if not is_gap(row)]
     fits = {at: fit(block.rows[at]) for at in rows}
     top = max(fits.values(), default=0.0)
-    chosen = [at for at in rows if fits[at] >= _ALMOST * top or len(rows) <= _FEW_ROWS]
+    are_few = len(rows) <= _FEW_ROWS and sum(len(block.rows[at]) for at in rows) <= _MOST_OF_FEW
+    chosen = [at for at in rows if fits[at] >= _ALMOST * top or are_few]
     if top and len(chosen) > _MOST_ROWS:
         chosen = sorted(sorted(chosen, key=lambda at: -fits[at])[:_MOST_ROWS])
     chosen = chosen[:_MOST_ROWS] if len(chosen) > 2 * _MOST_ROWS else chosen

@@ -27,6 +27,8 @@ _EARLIER = {0: 1.0, 1: 0.5, 2: 0.2}
 # A question in a script without spaces comes in pairs of characters, those that say nothing among them.
 _PAIRS_OF_A_WORD = 6
 _RELATED = 0.5
+# A word this long counts in compounds, too, even if it is there by itself.
+_LONG = 8
 _COMPOUNDING = frozenset(("dan", "deu", "est", "fin", "hun", "nld", "nob", "swe"))
 
 
@@ -61,6 +63,15 @@ def query_of(ranking: Ranking, prompt: str, earlier: str = "") -> Query:
             continue
         if any(map(ranking.frequency, found)):
             _add(weights, found, 1.0)
+            # "Kündigungsfrist" may be one of the rent, too: "Mietkündigungsfrist".
+            long = {
+                term
+                for part in _parts(word, languages, alone=False)
+                if len(part) >= _LONG
+                for term in ranking.compounds(part)
+            }
+            _add(weights, sorted(long), _RELATED)
+            found += long
         else:
             found = [term for part in _parts(word, languages) for term in ranking.related(part)]
             _add(weights, found, _RELATED)
@@ -105,13 +116,18 @@ def _terms(word: str, languages: Iterable[str]) -> Iterator[str]:
         yield from word_terms(word, language)
 
 
-def _parts(word: str, languages: Iterable[str]) -> Iterator[str]:
+def _parts(word: str, languages: Iterable[str], *, alone: bool = True) -> Iterator[str]:
     """Yield what a compound may have of a word: its stem in languages that write compounds as one word, or itself.
+
+    Without `alone`, other languages have none.
 
     The stem of "elected" would be found in "electricity".
     """
     for language in languages:
-        yield from word_terms(word, language) if language in _COMPOUNDING else (word.casefold(),)
+        if language in _COMPOUNDING:
+            yield from word_terms(word, language)
+        elif alone:
+            yield word.casefold()
 
 
 def _add(weights: dict[str, float], found: Sequence[str] | Iterator[str], weight: float) -> None:

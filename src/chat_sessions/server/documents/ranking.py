@@ -37,6 +37,8 @@ _SHORTEST_PART = 4
 _SHORTEST_END = 6
 # "electr" is no compound of "elect": what is left of one is a word, too.
 _SHORTEST_REST = 3
+# Of a word this long, another form is not another word: "Kassenwartin".
+_LONG_PART = 8
 _MOST_RELATED = 20
 _MOST_LOOKED_AT = 1000
 _RARE = 8
@@ -244,18 +246,21 @@ class Ranking:
         """
         if len(word) < _SHORTEST_PART:
             return []
-        found = {
-            term
-            for segment in self._segments
-            for term in segment.terms_with(word)
-            if len(term) >= len(word) + _SHORTEST_REST
-        }
+        found = set(self.compounds(word))
         if not found:
             begins = max(_SHORTEST_PART, math.ceil(len(word) / 2))
             ends = max(_SHORTEST_END, math.ceil(len(word) / 3))
             longest = len(word) - _SHORTEST_REST
             parts = {word[:at] for at in range(begins, longest + 1)} | {word[-at:] for at in range(ends, longest + 1)}
             found = {part for part in parts if self.frequency(part)}
+        return sorted(found, key=lambda term: (len(term), term))[:_MOST_RELATED]
+
+    def compounds(self, word: str) -> list[str]:
+        """Return the compounds that a term is part of, the shortest first. A long term may only have an ending more."""
+        rest = 1 if len(word) >= _LONG_PART else _SHORTEST_REST
+        found = {
+            term for segment in self._segments for term in segment.terms_with(word) if len(term) >= len(word) + rest
+        }
         return sorted(found, key=lambda term: (len(term), term))[:_MOST_RELATED]
 
     def best(self, weights: Mapping[str, float], limit: int) -> list[Found]:
