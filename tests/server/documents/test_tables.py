@@ -11,8 +11,10 @@ import pytest
 from chat_sessions.server.documents.reading.blocks import Block, blocks_of, cells
 from tests.server.documents.made import read_whole
 
-ROWS = [["Site", *(f"Mean of sensor {number} of the northern line" for number in range(1, 41))]]
-ROWS += [[f"Pier {row}", *(f"{row}.{column:02}" for column in range(1, 41))] for row in range(1, 31)]
+ROWS = [
+    ["Site", *(f"Mean of sensor {number} of the northern line" for number in range(1, 41))],
+    *([f"Pier {row}", *(f"{row}.{column:02}" for column in range(1, 41))] for row in range(1, 31)),
+]
 
 
 def csv(rows: Sequence[Sequence[str]]) -> tuple[str, bytes]:
@@ -26,8 +28,9 @@ def html(rows: Sequence[Sequence[str]]) -> tuple[str, bytes]:
 
 def excel(rows: Sequence[Sequence[str]]) -> tuple[str, bytes]:
     book = openpyxl.Workbook()
+    sheet = book.create_sheet("Sensors", 0)
     for row in rows:
-        book.active.append(row)
+        sheet.append(tuple(row))
     data = io.BytesIO()
     book.save(data)
     return "a.xlsx", data.getvalue()
