@@ -41,6 +41,7 @@ _SHORTEST_REST = 3
 _LONG_PART = 8
 _MOST_RELATED = 20
 _MOST_LOOKED_AT = 1000
+_MOST_KEPT = 1000
 _RARE = 8
 # What the scores of frequent terms may take in memory, spread over all passages.
 _SPREAD_BYTES = 16 * 1024 * 1024
@@ -199,6 +200,7 @@ class Ranking:
 
     def __init__(self, segments: Sequence[Segment], files: Sequence[Ranked]) -> None:
         self._segments = segments
+        self._compounds: dict[str, list[str]] = {}
         self.files = files
         self._size = sum(file.passages for file in files)
         named = (file.name.rpartition(".") for file in files)
@@ -257,11 +259,16 @@ class Ranking:
 
     def compounds(self, word: str) -> list[str]:
         """Return the compounds that a term is part of, the shortest first. A long term may only have an ending more."""
-        rest = 1 if len(word) >= _LONG_PART else _SHORTEST_REST
-        found = {
-            term for segment in self._segments for term in segment.terms_with(word) if len(term) >= len(word) + rest
-        }
-        return sorted(found, key=lambda term: (len(term), term))[:_MOST_RELATED]
+        found = self._compounds.get(word)
+        if found is None:
+            # A question is looked up more than once in its turn.
+            if len(self._compounds) >= _MOST_KEPT:
+                self._compounds.clear()
+            rest = 1 if len(word) >= _LONG_PART else _SHORTEST_REST
+            known = {term for segment in self._segments for term in segment.terms_with(word)}
+            longer = (term for term in known if len(term) >= len(word) + rest)
+            found = self._compounds[word] = sorted(longer, key=lambda term: (len(term), term))[:_MOST_RELATED]
+        return found
 
     def best(self, weights: Mapping[str, float], limit: int) -> list[Found]:
         """Return the passages that fit best, the best first; of two that fit alike the one that comes first.
