@@ -54,6 +54,22 @@ class TestEncodings:
     def test_a_text_is_read_in_the_encoding_that_it_is_written_in(self, text: str, encoding: str) -> None:
         assert read_whole(text.encode(encoding), "a.txt").text == text
 
+    @pytest.mark.parametrize(
+        ("text", "encoding"),
+        [
+            ("Ключ в коробке. Взнос составляет 400 рублей.", "cp1251"),
+            ("Ключ в коробке. Взнос составляет 400 рублей.", "koi8_r"),
+            ("Το κλειδί είναι στον φύλακα. Η συνδρομή είναι 40 ευρώ.", "cp1253"),  # noqa: RUF001
+            ("הספרייה פתוחה בימים ראשון עד חמישי בין השעות תשע לשבע.", "cp1255"),
+            ("يفتح المتحف أبوابه من الساعة التاسعة صباحا.", "cp1256"),
+            ("会議は毎週火曜日の午前十時に始まる。", "shift_jis"),
+            ("회의는 매주 화요일 오전 열 시에 시작한다.", "euc_kr"),
+        ],
+    )
+    def test_a_script_is_found_among_more_english(self, text: str, encoding: str) -> None:
+        whole = f"This module reads the configuration file and starts the server; pass it a port number. {text}"
+        assert read_whole(whole.encode(encoding), "a.txt").text == whole
+
     def test_a_note_says_in_what_a_text_was_read_if_its_language_does_not_fit_that(self) -> None:
         sure = read_whole("Die Brötchen kosten 45 Cent das Stück.".encode("cp1252"), "a.txt")
         unsure = read_whole("İstanbul ığdır şehir".encode("cp1254"), "a.txt")  # noqa: RUF001

@@ -36,6 +36,7 @@ _FAMILIES = (
 # The first families are of Latin letters.
 _LATIN = 4
 _LANGUAGES = {encoding: languages.split() for encodings, languages in _FAMILIES for encoding in encodings}
+_WRITTEN_IN_LATIN = {"latin_1", *(encoding for encodings, _ in _FAMILIES[:_LATIN] for encoding in encodings)}
 # charset-normalizer compares these; among more, a rare one often fits a short text better than its own.
 _COMPARED = (
     *("utf_16_le", "utf_16_be", "cp1252", "latin_1", "iso8859_15", "cp1250", "iso8859_2", "cp1251", "koi8_r", "cp866"),
@@ -52,7 +53,9 @@ _FOREIGN = 0.1
 _TELLING = 60
 # How much speaks against another region than Western Europe; twice as much against encodings of DOS and the Mac.
 _RARER = 0.4
-_FEWEST_LETTERS = 3
+# With more letters than this to one that is not ASCII, a text may be Latin.
+_FEWEST_LETTERS = 1 / 3
+_FEW = 12
 # Of bytes in a multi-byte encoding, this share or more makes no sense in a Latin one.
 _SENSELESS = 0.2
 # Classes of characters: `a` and `A` are ASCII letters, `l` and `L` other Latin ones, `c` `C` and `g` `G` Cyrillic and
@@ -69,8 +72,8 @@ _CLASSES = {
 _LETTERS = "aAlLcCgGr"
 _ODD = re.compile(
     rf"x|(?<=[{_LETTERS}])[os]|[st](?=[{_LETTERS}])|(?<=[{_LETTERS}])p(?=[{_LETTERS}])"
-    # A capital inside a word, and two scripts in one.
-    r"|(?<=[al])L|(?<=l)A|(?<=c)C|(?<=g)G"
+    # A word without ASCII, a capital inside one, and two scripts in one.
+    r"|(?<=[lL]{4})[lL]|(?<=[al])L|(?<=l)A|(?<=c)C|(?<=g)G"
     r"|(?<=[aAlL])[cCgGr]|(?<=[cC])[aAlLgGr]|(?<=[gG])[aAlLcCr]|(?<=r)[aAlLcCgG]"
 )
 
@@ -93,10 +96,9 @@ def decoded(data: bytes) -> Decoded | None:
     guess = from_bytes(sample, cp_isolation=list(_COMPARED)).best()
     named = guess.encoding if guess else ""
     letters, telling = sum(map(sample.count, _ASCII_LETTERS)), sum(byte > _ASCII for byte in sample)
-    # Other scripts are beyond ASCII; a short text may have more signs than letters.
-    if b"\0" not in sample and _FEWEST_LETTERS * letters >= telling:
+    if b"\0" not in sample and letters >= _FEWEST_LETTERS * telling:
         found = _likeliest(sample, _FAMILIES[:_LATIN], rest=_NOT_ASCII.sub(b"", sample))
-        if found and (named in _LANGUAGES or letters > telling or not found.oddities):
+        if found and not _is_other_script(sample, named, found, telling):
             return _as(data, found)
     if named and named not in _LANGUAGES:
         return Decoded(data.decode(named, "replace"), named)
@@ -148,6 +150,16 @@ def _likeliest(
             scores[encoding] = odd[encoding] + foreign * unfit[encoding] + _RARER * ranks[encoding]
     best = min(scores, key=lambda encoding: scores[encoding])
     return _Likely(best, odd[best], odd[best] <= _FOREIGN * telling and unfit[best] <= bool(spoken))
+
+
+def _is_other_script(sample: bytes, named: str, found: _Likely, telling: int) -> bool:
+    """Tell whether an encoding that is not Latin makes sense, beside the likeliest Latin one.
+
+    A few signs in a short text make sense in many.
+    """
+    if not named or named in _WRITTEN_IN_LATIN or (telling <= _FEW and not found.oddities):
+        return False
+    return _oddities(sample.decode(named, "replace")) <= _FOREIGN * telling
 
 
 def _oddities(text: str) -> int:
