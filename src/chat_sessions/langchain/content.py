@@ -23,7 +23,7 @@ from chat_sessions.core.models import ImageAttachment, Usage
 from chat_sessions.core.sources import Source
 from chat_sessions.core.turn import RunBegan, RunEnded, TextRest, ThinkingRest, Turn, Update, gap
 from chat_sessions.langchain._compat import Mold
-from chat_sessions.langchain.blocks import Block, beside, put_beside, translate
+from chat_sessions.langchain.blocks import Block, beside, end_of_text, portable, provider_of, put_beside
 
 __all__ = [
     "BlockWriter",
@@ -65,6 +65,7 @@ class BlockWriter:
         # The last piece of each kind, to keep what comes after a tool apart from it.
         self._last: dict[str, str] = {}
         self._characters = 0
+        self._has_blocks = False
 
     def block(self, update: Update) -> Block | None:
         """Return the block that this update adds or continues; None if it adds nothing to a message."""
@@ -76,7 +77,7 @@ class BlockWriter:
             if update.event is None:
                 return None
             run = update.run
-            return self._whole("server_tool_call", id=run.call_id, name=run.name, args=dict(run.arguments))
+            return self._whole("server_tool_call", id=run.call_id, name=run.name, args=portable(dict(run.arguments)))
         if isinstance(update, RunEnded):
             if update.event is None:
                 return None
@@ -93,7 +94,7 @@ class BlockWriter:
                 id=f"{run.call_id}-result",
                 tool_call_id=run.call_id,
                 status="error" if run.status == "failed" else "success",
-                output=run.result,
+                output=portable(run.result),
                 extras=extras,
             )
         return None
@@ -110,9 +111,19 @@ class BlockWriter:
             self._characters += len(piece)
         return piece
 
-    def beside(self, block: Block) -> dict[str, Any]:
-        """Return the block that was made last as `additional_kwargs`, for a message whose content is text."""
-        return beside(block, at=self._characters)
+    @property
+    def characters(self) -> int:
+        """How many characters of text there are so far."""
+        return self._characters
+
+    def end(self) -> dict[str, Any]:
+        """Return the `additional_kwargs` of the last chunk of a message whose content is text."""
+        return end_of_text(self._characters, place=self._index + 1) if self._has_blocks else {}
+
+    def beside(self, block: Block, message_id: str | None) -> dict[str, Any]:
+        """Return the block that was made last as `additional_kwargs` of a chunk of a message whose content is text."""
+        self._has_blocks = True
+        return beside(block, at=self._characters, message_id=message_id)
 
     def _running(self, kind: str, piece: str, *, is_rest: bool) -> Block:
         piece = self.piece(kind, piece, is_rest=is_rest)
@@ -173,7 +184,12 @@ class MessageForm:
 
     def __post_init__(self) -> None:
         """Register the translator of a service that is not registered yet."""
-        translate(self.service)
+        provider_of(self.service)
+
+    @property
+    def provider(self) -> str:
+        """The `model_provider` of the message."""
+        return provider_of(self.service)
 
     @property
     def is_v1(self) -> bool:
@@ -185,7 +201,7 @@ class MessageForm:
         writer = BlockWriter()
         blocks: list[Block] = []
         text: list[str] = []
-        told: list[dict[str, Any]] = []
+        told: list[tuple[Block, int]] = []
         for update in updates:
             block = self.shown(writer.block(update))
             if block is None:
@@ -198,10 +214,10 @@ class MessageForm:
             elif block["type"] == "text":
                 text.append(block["text"])
             else:
-                told.append(writer.beside(block))
+                told.append((block, writer.characters))
         if self.is_v1:
             return {"content": blocks}
-        return {"content": "".join(text), "additional_kwargs": put_beside(told)}
+        return {"content": "".join(text), "additional_kwargs": put_beside(told, writer.characters)}
 
     def shown(self, block: Block | None) -> Block | None:
         """Return the block if it belongs in the message, else None."""
@@ -216,18 +232,19 @@ class MessageForm:
         # Without the provider no translator is asked for the blocks of this chunk.
         return {
             "content": "",
-            "additional_kwargs": writer.beside(block),
-            "response_metadata": {"model_provider": self.service},
+            "additional_kwargs": writer.beside(block, self.message_id),
+            "response_metadata": {"model_provider": self.provider},
         }
 
     def chunks(self) -> Mold[AIMessageChunk]:
         """Return what makes the chunks of the message, each a piece of the answer."""
         return _chunks(is_v1=self.is_v1).like(id=self.message_id)
 
-    def last_chunk(self, turn: Turn, session_id: str | None) -> AIMessageChunk:
-        """Return the chunk that ends the message: usage and metadata, no content."""
+    def last_chunk(self, turn: Turn, session_id: str | None, writer: BlockWriter) -> AIMessageChunk:
+        """Return the chunk that ends the message that this writer made: usage and metadata, no content."""
         return AIMessageChunk(
             content=[] if self.is_v1 else "",
+            additional_kwargs={} if self.is_v1 else writer.end(),
             id=self.message_id,
             usage_metadata=usage_metadata(turn.usage),
             response_metadata=self.metadata(turn, session_id),
@@ -252,7 +269,7 @@ class MessageForm:
         """
         found: dict[str, Any] = {
             **_version(is_v1=self.is_v1),
-            "model_provider": self.service,
+            "model_provider": self.provider,
             "model_name": self.model_name,
             "session_id": session_id,
         }
@@ -269,10 +286,10 @@ class MessageForm:
         if turn.skipped_index_ids:
             found["skipped_index_ids"] = list(turn.skipped_index_ids)
         if self.output == "text":
-            return found | whole_sources(turn.sources, (run.image_attachment for run in turn.tool_runs))
-        if turn.sources:
+            found |= whole_sources(turn.sources, (run.image_attachment for run in turn.tool_runs))
+        elif turn.sources:
             found["sources"] = [source_fields(source) for source in turn.sources]
-        return found
+        return cast("dict[str, Any]", portable(found))
 
 
 def _version(*, is_v1: bool) -> dict[str, Any]:

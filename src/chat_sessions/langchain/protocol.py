@@ -34,7 +34,7 @@ class ProtocolWriter:
             event="message-start",
             role="ai",
             id=self._form.message_id or "",
-            metadata={"provider": self._form.service, "model": self._form.model_name},
+            metadata={"provider": self._form.provider, "model": self._form.model_name},
         )
 
     def add(self, update: Update) -> Iterator[MessagesData]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import pickle
 from collections.abc import Callable
 from typing import Any, TypedDict
@@ -14,17 +15,21 @@ from langchain_core.messages import (
     HumanMessage,
     convert_to_openai_messages,
     get_buffer_string,
+    merge_message_runs,
     message_chunk_to_message,
     message_to_dict,
     messages_from_dict,
 )
 from langchain_core.messages.block_translators import get_translator
+from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 
-from chat_sessions.langchain import SessionChatModel, events_to_messages, text_message
-from chat_sessions.langchain.blocks import blocks_in
-from chat_sessions.langchain.content import MessageForm
+from chat_sessions.core.events import TextDelta, ThinkingDelta, ToolCall, ToolResult
+from chat_sessions.core.turn import TurnFold
+from chat_sessions.langchain import SessionChatModel, events_to_messages, source_documents, text_message
+from chat_sessions.langchain.blocks import blocks_in, portable
+from chat_sessions.langchain.content import BlockWriter, MessageForm
 from tests.langchain.messages.test_readers import APART, WORDS
-from tests.langchain.stage import Stage, plain_blocks, total
+from tests.langchain.stage import SEARCH, SEARCH_RESULT, STOP, Stage, plain_blocks, total
 
 KINDS = ["reasoning", "text", "server_tool_call", "server_tool_result", "reasoning", "text"]
 
@@ -129,3 +134,168 @@ def test_a_graph_that_is_streamed_in_v3_keeps_the_answer_as_text(stage: Stage) -
     answer = stream.output["messages"][-1]
     assert answer.content == WORDS
     assert [block["type"] for block in answer.content_blocks] == KINDS
+
+
+def _kinds(message: Any) -> list[tuple[str, Any]]:
+    """The kind of each block, and what it says."""
+    named = {"server_tool_call": "name", "server_tool_result": "tool_call_id"}
+    return [(block["type"], block[named.get(block["type"], block["type"])]) for block in message.content_blocks]
+
+
+FIRST = [
+    ("reasoning", "Where?"),
+    ("text", "Let me look."),
+    ("server_tool_call", "search"),
+    ("server_tool_result", "c1"),
+    ("reasoning", "\n\nThere."),
+    ("text", "\n\nRevenue grew."),
+]
+# Thoughts, a tool and no text before it; the ids of calls are those of the first.
+OTHER = (ThinkingDelta(content="Again."), SEARCH, SEARCH_RESULT, TextDelta(content="So it did."), STOP)
+SECOND = [
+    ("reasoning", "Again."),
+    ("server_tool_call", "search"),
+    ("server_tool_result", "c1"),
+    ("text", "So it did."),
+]
+
+
+def test_the_blocks_of_answers_that_are_added_up_come_one_answer_after_the_other(stage: Stage) -> None:
+    model = stage.play(*APART).model()
+    one, chunks = model.invoke("q"), list(model.stream("q"))
+    stage.play(*OTHER)
+    two, more = model.invoke("q"), list(model.stream("q"))
+    assert _kinds(total(chunks) + total(more)) == _kinds(total([*chunks, *more])) == [*FIRST, *SECOND]
+    assert _kinds(total(more) + total(chunks)) == [*SECOND, *FIRST]
+    assert _kinds(total(more) + total(list(model.stream("q")))) == [*SECOND, *SECOND]
+    broken = FIRST[-1]
+    (merged,) = merge_message_runs([one, two])
+    assert merged.content == f"{WORDS}\nSo it did."
+    assert _kinds(merged) == [*FIRST[:-1], (broken[0], f"{broken[1]}\n"), *SECOND]
+    (merged,) = merge_message_runs([two, one, two.model_copy(), total(chunks)])
+    assert [kind for kind, _ in _kinds(merged)] == [kind for kind, _ in [*SECOND, *FIRST, *SECOND, *FIRST]]
+    assert [said for kind, said in _kinds(merged) if kind == "text"] == [
+        "So it did.\n",
+        "Let me look.",
+        "\n\nRevenue grew.\n",
+        "So it did.\n",
+        "Let me look.",
+        "\n\nRevenue grew.",
+    ]
+    assert [block["index"] for block in merged.content_blocks] == [*range(len(merged.content_blocks))]
+    assert len(source_documents(merged)) == 1
+
+
+def test_answers_without_words_and_answers_that_broke_off_are_added_up_too(stage: Stage) -> None:
+    model = stage.play(ThinkingDelta(content="Hm."), SEARCH, SEARCH_RESULT, STOP).model()
+    silent = [("reasoning", "Hm."), ("server_tool_call", "search"), ("server_tool_result", "c1")]
+    wordless = model.invoke("q")
+    one = stage.play(*APART).model().invoke("q")
+    chunks = list(stage.model().stream("q"))
+    for found, wanted in (
+        (merge_message_runs([wordless, one]), [*silent, *FIRST]),
+        (merge_message_runs([one, wordless]), [*FIRST, *silent]),
+        (merge_message_runs([wordless, wordless]), [*silent, *silent]),
+    ):
+        assert _kinds(found[0]) == wanted
+    broken_off = total(chunks[:4])
+    assert _kinds(broken_off) == FIRST[:4]
+    assert _kinds(broken_off + total(list(stage.model().stream("q")))) == [*FIRST[:4], *FIRST]
+
+
+def test_a_sum_that_begins_within_an_answer_has_its_tools_where_they_were(stage: Stage) -> None:
+    chunks = list(stage.play(*APART).model().stream("q"))
+    for begin in range(len(chunks) - 1):
+        whole, part = _kinds(total(chunks)), _kinds(total(chunks[begin:]))
+        assert [said for _, said in part[1:]] == [said for _, said in whole[len(whole) - len(part) + 1 :]]
+        assert str(whole[len(whole) - len(part)][1]).endswith(str(part[0][1]))
+    for begin in (2, 4):
+        assert _kinds(total(chunks[begin:-1])) == FIRST[begin:]
+    assert _kinds(total(chunks[4:]) + total(list(stage.model().stream("q")))) == [*FIRST[4:], *FIRST]
+
+
+@pytest.mark.parametrize("change", [float, str, lambda _: None, lambda number: -number, lambda _: "lc_1"])
+def test_numbers_that_a_store_has_changed_cost_no_word_and_no_tool(stage: Stage, change: Callable[[Any], Any]) -> None:
+    stage.play(*APART)
+    for message in (stage.model().invoke("q"), total(list(stage.model().stream("q")))):
+        kept = [
+            {name: change(value) if isinstance(value, int) else value for name, value in block.items()}
+            for block in message.additional_kwargs["session_blocks"]
+        ]
+        found = message.model_copy(update={"additional_kwargs": {"session_blocks": kept}})
+        assert "".join(said for kind, said in _kinds(found) if kind == "text") == WORDS
+        assert [each for each in _kinds(found) if each[0] != "text"] == [each for each in FIRST if each[0] != "text"]
+        if change is float:
+            assert _kinds(found) == FIRST
+    for odd in (None, "x", [None, 3, {}, {"type": 3}], {"type": "reasoning"}):
+        answer = AIMessage("x", additional_kwargs={"session_blocks": odd}, response_metadata=message.response_metadata)
+        assert answer.content_blocks == [{"type": "text", "text": "x"}]
+
+
+@pytest.mark.parametrize("service", ["openai", "anthropic", ""])
+def test_a_service_has_its_blocks_whatever_its_name_is(service: str) -> None:
+    fold = TurnFold("q")
+    for event in APART:
+        fold.add(event)
+    form = MessageForm(service, "m")
+    answer = form.message(fold.turn, "ses-1")
+    assert _kinds(answer) == FIRST
+    assert answer.response_metadata["model_provider"] == f"{service}-session" == MessageForm(service, "m").provider
+    writer = BlockWriter()
+    thought = writer.block(next(iter(fold.turn.updates)))
+    assert thought is not None
+    assert _kinds(AIMessageChunk(**form.piece(thought, writer))) == FIRST[:1]
+
+
+def _nested(levels: int) -> Any:
+    value: Any = "the bottom"
+    for _ in range(levels):
+        value = [value]
+    return value
+
+
+@pytest.mark.parametrize("options", [{}, {"output_version": "v1"}, {"output": "text"}], ids=["v0", "v1", "text"])
+@pytest.mark.parametrize(
+    ("odd", "told"),
+    [
+        (2**64 - 1, 2**64 - 1),
+        (2**64, "18446744073709551616"),
+        (-(2**63) - 1, "-9223372036854775809"),
+        (_nested(80), _nested(80)),
+    ],
+    ids=["64 bits", "65 bits", "negative", "80 levels"],
+)
+def test_a_number_that_a_checkpointer_cannot_store_reaches_it_as_its_digits(
+    odd: Any, told: Any, options: dict[str, Any]
+) -> None:
+    form = MessageForm("llama_cloud", "m", **options)
+    fold, writer, chunks = TurnFold("q"), BlockWriter(), []
+    for event in (
+        ToolCall(call_id="c1", name="search", arguments={"odd": odd, "q": "Q3"}),
+        ToolResult(call_id="c1", name="search", result={"results": [{"content": "Yes.", "metadata": {"odd": odd}}]}),
+        STOP,
+    ):
+        for update in fold.updates(event):
+            block = form.shown(writer.block(update))
+            chunks += [] if block is None else [form.chunks().cast(**form.piece(block, writer))]
+    stored = JsonPlusSerializer()
+    for message in (form.message(fold.turn, "ses-1"), total([*chunks, form.last_chunk(fold.turn, "ses-1", writer)])):
+        kept = stored.loads_typed(stored.dumps_typed({"messages": [message]}))["messages"][0]
+        assert kept == message
+        assert [document.metadata["odd"] for document in source_documents(kept)] == [told]
+        if "output" not in options:
+            assert plain_blocks(kept)[0]["args"] == {"odd": told, "q": "Q3"}
+
+
+def test_json_that_is_nested_too_deep_for_a_checkpointer_is_a_string_of_json_further_down() -> None:
+    for levels in (90, 110, 300):
+        value = {"deep": _nested(levels), "plain": [1, None, "x", 1.5, True]}
+        found = portable(value)
+        assert (found is value) == (levels == 90)
+        assert found["plain"] == value["plain"]
+        JsonPlusSerializer().dumps_typed(AIMessage("", additional_kwargs={"found": found}))
+        inner, given = found["deep"], value["deep"]
+        while not isinstance(inner, str):
+            inner, given = inner[0], given[0]
+        assert given == (inner if levels == 90 else json.loads(inner))
+    assert portable({"n": 10**5000}) == {"n": "[too large]"}

@@ -28,7 +28,7 @@ def test_a_live_turn_gives_the_message_that_its_history_gives(turn: Told, form: 
             block = None if isinstance(update, Text | Thinking) else writer.block(update)
             if block is not None:
                 chunks.append(form.chunks().cast(**form.piece(block, writer)))
-    chunks.append(form.last_chunk(fold.turn, "ses-1"))
+    chunks.append(form.last_chunk(fold.turn, "ses-1", writer))
     live = form.message(fold.turn, "ses-1")
     (_, replayed) = events_to_messages(
         [UserInput(content="q"), *turn.canonical], session_id="ses-1", output_version=form.output_version
@@ -96,7 +96,10 @@ async def test_each_async_chunk_comes_before_the_service_writes_the_next_event(s
 def test_a_text_delta_is_a_plain_string_token(stage: Stage) -> None:
     chunks = list(stage.model().stream("q"))
     assert [chunk.content for chunk in chunks] == ["", "", "", "", "", "", "Hello ", "world", ""]
-    assert [chunk.additional_kwargs for chunk in chunks[-3:]] == [{}, {}, {}]
+    assert [chunk.additional_kwargs for chunk in chunks[-3:-1]] == [{}, {}]
+    assert [block["text"] for block in chunks[-1].additional_kwargs["session_blocks"]] == [""]
+    assert stage.play(*TEXT).model().invoke("q").additional_kwargs == {}
+    assert [chunk.additional_kwargs for chunk in stage.model().stream("q")] == [{}, {}, {}]
 
 
 @pytest.mark.checklist(2)

@@ -115,7 +115,7 @@ class AsyncLiveTurn:
         if isinstance(update, _FINALS):
             return None
         if isinstance(update, Stop):
-            return self._form.last_chunk(self.turn, self._stream.session_id)
+            return self._form.last_chunk(self.turn, self._stream.session_id, self._blocks)
         block = self._form.shown(self._blocks.block(update))
         return None if block is None else self._chunks.cast(**self._form.piece(block, self._blocks))
 
