@@ -56,7 +56,7 @@ def _fitted(value: Any, levels: int) -> Any:
     if not isinstance(value, dict | list):
         return value if _fits(value, levels) else _as_json(value)
     if levels == 0:
-        return _as_json(value)
+        return _as_json(cast("object", value))
     if isinstance(value, dict):
         return {name: _fitted(each, levels - 1) for name, each in cast("dict[str, Any]", value).items()}
     return [_fitted(each, levels - 1) for each in cast("list[Any]", value)]

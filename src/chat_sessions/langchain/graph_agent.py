@@ -30,9 +30,9 @@ class GraphAgent:
     LocalServer(indexes={"idx-docs": "docs/"}, agent=GraphAgent(create_agent(model, tools=[...])))
     ```
 
-    The graph's state must have `messages`. Its tokens, thoughts, tool calls and results become the turn's events, and
-    its error the turn's error. It sees the session's earlier messages; a graph with a checkpointer keeps them itself,
-    with the session's id as its `thread_id`.
+    The graph's state must have `messages`. Its tokens, thoughts, tool calls and results become the turn's events, those
+    of tools that a model's service runs too, and its error the turn's error. It sees the session's earlier messages; a
+    graph with a checkpointer keeps them itself, with the session's id as its `thread_id`.
     """
 
     def __init__(self, graph: Any) -> None:
@@ -65,6 +65,9 @@ class _Progress:
 
     def __init__(self) -> None:
         self._seen: set[str] = set()
+        # Tools that a model's service ran, by message and call: the names of those called, and those with a result.
+        self._called: dict[tuple[str | None, str], str] = {}
+        self._returned: set[tuple[str | None, str]] = set()
         self._rounds = 0
         self._cost: Any = None
 
@@ -77,6 +80,29 @@ class _Progress:
                 yield events.ThinkingDelta(content=thought)
             elif block["type"] == "text" and block["text"]:
                 yield events.TextDelta(content=block["text"])
+            elif (event := self._served(message, block)) is not None:
+                yield event
+
+    def _served(self, message: AIMessage, block: Mapping[str, Any]) -> events.ToolCall | events.ToolResult | None:
+        """Return the event of a tool that the service of a model ran, once; a result only after its call.
+
+        Calls whose arguments come in pieces are left to the whole message.
+        """
+        call_id = block.get("id" if block["type"] == "server_tool_call" else "tool_call_id")
+        if not isinstance(call_id, str):
+            return None
+        key = (message.id, call_id)
+        if block["type"] == "server_tool_call" and isinstance(block["args"], dict) and key not in self._called:
+            name = self._called[key] = block["name"]
+            arguments = to_jsonable_python(cast("object", block["args"]), fallback=str)
+            return events.ToolCall(call_id=call_id, name=name, arguments=arguments)
+        if block["type"] == "server_tool_result" and key in self._called and key not in self._returned:
+            self._returned.add(key)
+            result: JsonValue = to_jsonable_python(block.get("output"), fallback=str)
+            if block.get("status") == "error" and not isinstance(result, dict):
+                result = {"error": result}
+            return events.ToolResult(call_id=call_id, name=self._called[key], result=result)
+        return None
 
     def updated(self, update: Mapping[str, Any]) -> Iterator[events.Event]:
         """Yield the tool calls and results in an update. Raises `RuntimeError` for a graph that waits."""
@@ -89,6 +115,8 @@ class _Progress:
                     self._rounds += 1
                     if message.usage_metadata:
                         self._cost = add_usage(self._cost, message.usage_metadata)
+                    served = (self._served(message, block) for block in message.content_blocks)
+                    yield from (event for event in served if event is not None)
                     for call in message.tool_calls:
                         call_id = call["id"] or f"call_{uuid.uuid4().hex[:8]}"
                         arguments = to_jsonable_python(call["args"], fallback=str)

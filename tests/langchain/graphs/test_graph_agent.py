@@ -22,6 +22,8 @@ from chat_sessions.core.errors import ConfigurationError
 from chat_sessions.core.events import Event, Stop, Text, TextDelta, ToolCall, ToolResult, UserInput
 from chat_sessions.langchain import GraphAgent
 from chat_sessions.server import AgentTurn
+from tests.langchain.messages.test_readers import APART, WORDS
+from tests.langchain.stage import SEARCH_RESULT, Stage
 
 langchain_agents = pytest.importorskip("langchain.agents")
 
@@ -91,6 +93,70 @@ async def test_tokens_tool_calls_and_results_are_the_events_of_the_turn() -> Non
     stop = events[-1]
     assert isinstance(stop, Stop)
     assert (stop.usage.input_tokens, stop.usage.output_tokens, stop.usage.turns) == (20, 4, 2)
+
+
+class Searching(BaseChatModel):
+    """A model whose service searches: the arguments of its first call come in pieces."""
+
+    @property
+    def _llm_type(self) -> str:
+        return "searching"
+
+    def _generate(self, *_: Any, **__: Any) -> ChatResult:
+        raise NotImplementedError
+
+    def _stream(self, *_: Any, **__: Any) -> Iterator[ChatGenerationChunk]:
+        call = {"type": "server_tool_call", "id": "s2", "name": "fetch", "args": {"page": 2}, "index": 2}
+        for block in (
+            {"type": "server_tool_call_chunk", "id": "s1", "name": "search", "args": '{"words"', "index": 0},
+            {"type": "server_tool_call_chunk", "args": ': "ferry"}', "index": 0},
+            {"type": "server_tool_result", "tool_call_id": "s1", "status": "success", "output": ["40"], "index": 1},
+            call,
+            {"type": "server_tool_result", "tool_call_id": "s2", "status": "error", "output": "gone", "index": 3},
+            {"type": "text", "text": "It is 40.", "index": 4},
+        ):
+            message = AIMessageChunk(content=[block], response_metadata={"output_version": "v1"})
+            yield ChatGenerationChunk(message=message)
+        yield ChatGenerationChunk(
+            message=AIMessageChunk(content=[], response_metadata={"output_version": "v1"}, chunk_position="last")
+        )
+
+
+async def test_tools_that_the_service_of_a_model_ran_are_events_too() -> None:
+    def ask(state: MessagesState) -> dict[str, Any]:
+        return {"messages": [Searching().invoke(state["messages"])]}
+
+    built: Any = StateGraph(MessagesState)
+    built = built.add_node("ask", ask).add_edge(START, "ask").compile()
+    events = await events_of(GraphAgent(built))
+    assert [event for event in events if isinstance(event, ToolCall | ToolResult)] == [
+        ToolCall(call_id="s2", name="fetch", arguments={"page": 2}),
+        ToolResult(call_id="s2", name="fetch", result={"error": "gone"}),
+        ToolCall(call_id="s1", name="search", arguments={"words": "ferry"}),
+        ToolResult(call_id="s1", name="search", result=["40"]),
+    ]
+    assert [event.content for event in events if isinstance(event, TextDelta)] == ["It is 40."]
+
+
+@pytest.mark.parametrize("options", [{}, {"output_version": "v1"}])
+def test_a_graph_that_asks_sessions_shows_the_tools_of_those_sessions(
+    stage: Stage, tmp_path: Path, options: dict[str, Any]
+) -> None:
+    inner = stage.play(*APART).model(index_ids=["idx-docs"], **options)
+    built: Any = StateGraph(MessagesState)
+    built.add_sequence([("ask", once := lambda state: {"messages": [inner.invoke("q")]}), ("again", once)])
+    agent = GraphAgent(built.add_edge(START, "ask").compile())
+    (tmp_path / "a.md").write_text("The ferry carries 40 cars.")
+    with LocalServer(indexes={"idx-a": tmp_path}, agent=agent) as server, server.client() as client:
+        session = client.session()
+        turn = session.ask("q")
+        (stored,) = session.turns()
+    for shown in (turn, stored):
+        assert [(run.name, run.arguments, run.result) for run in shown.tool_runs] == [
+            ("search", {"q": "Q3"}, SEARCH_RESULT.result)
+        ] * 2
+        assert [source.file_name for source in shown.sources] == ["report.pdf"]
+        assert "".join(shown.text.split()) == "".join(WORDS.split()) * 2
 
 
 async def test_the_graph_sees_the_turns_before() -> None:
