@@ -25,7 +25,17 @@ from langchain_core.messages.content import ContentBlock
 
 from chat_sessions.langchain.input.default_client import SERVICES
 
-__all__ = ["Block", "beside", "blocks_in", "end_of_text", "portable", "provider_of", "put_beside", "without_blocks"]
+__all__ = [
+    "Block",
+    "beside",
+    "blocks_in",
+    "end_of_text",
+    "portable",
+    "provider_of",
+    "put_beside",
+    "without_blocks",
+    "without_index",
+]
 
 Block: TypeAlias = dict[str, Any]
 
@@ -100,8 +110,7 @@ def put_beside(blocks: Iterable[tuple[Block, int]], characters: int) -> dict[str
         if found and found[-1][_PLACE] == place:
             found[-1]["reasoning"] += block["reasoning"]
         else:
-            told = {name: value for name, value in block.items() if name != _INDEX}
-            found.append({**told, _PLACE: place, _AT: at, _OF: characters})
+            found.append({**without_index(block), _PLACE: place, _AT: at, _OF: characters})
     return {_BLOCKS: found} if found else {}
 
 
@@ -111,6 +120,11 @@ def blocks_in(message: BaseMessage) -> list[Block]:
     if isinstance(content, str):
         return _ordered(content, message.additional_kwargs)
     return [block for block in content if isinstance(block, dict)]
+
+
+def without_index(block: Block) -> Block:
+    """Return a block as it is in a whole message."""
+    return {name: value for name, value in block.items() if name != _INDEX}
 
 
 def without_blocks(message: AIMessage) -> dict[str, Any]:
