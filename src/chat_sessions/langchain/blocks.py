@@ -8,9 +8,11 @@ Chunks have their thoughts under `reasoning_content` too, where user interfaces 
 has a sum of chunks. The messages of `invoke` and of a history don't: some models would post them as thoughts of their
 own.
 
-A block says where it belongs in its own answer: `place` counts the answer's blocks, its texts among them, `at` the
-characters of text before it, and `of` all of them. LangChain adds answers up too (`+`, `merge_message_runs`), and a sum
-may begin within an answer, so the places are counted from where each answer begins in the text.
+A block says where it belongs in its own answer: `place` counts the answer's blocks, its texts among them, and `at` the
+characters of text before it; in chunks, `first` is the place of the answer's first block beside the text. LangChain
+adds answers up too (`+`, `merge_message_runs`), and a sum may begin within an answer, so all of this is counted from
+where each answer begins in the text. That is found by how many characters an answer has in all (`of`) and, in whole
+messages, by their checksum (`crc`).
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from typing import Any, TypeAlias, cast
+from zlib import crc32
 
 from langchain_core.messages import AIMessage, BaseMessage
 from langchain_core.messages.block_translators import get_translator, register_translator
@@ -40,10 +43,10 @@ __all__ = [
 Block: TypeAlias = dict[str, Any]
 
 _THOUGHTS, _BLOCKS = "reasoning_content", "session_blocks"
-_AT, _OF, _PLACE, _INDEX = "at", "of", "place", "index"
+_AT, _OF, _CRC, _PLACE, _FIRST, _INDEX = "at", "of", "crc", "place", "first", "index"
 _LEVELS = 100
 # What is in a block only while it is kept beside the text.
-_KEPT = frozenset((_AT, _OF, _PLACE, _INDEX))
+_KEPT = frozenset((_AT, _OF, _CRC, _PLACE, _FIRST, _INDEX))
 
 
 def portable(value: Any) -> Any:
@@ -79,13 +82,13 @@ def _as_json(value: object) -> str:
         return "[too large]"
 
 
-def beside(block: Block, *, at: int, message_id: str | None) -> dict[str, Any]:
+def beside(block: Block, *, at: int, first: int, message_id: str | None) -> dict[str, Any]:
     """Return a block of thoughts or of a tool as the `additional_kwargs` of a chunk; LangChain adds them up.
 
-    `at` is the number of characters of text before the block. Only thoughts keep their index, by which LangChain joins
-    them; the message's id keeps it from joining those of two answers.
+    `at` is the number of characters of text before the block, `first` the index of the answer's first such block. Only
+    thoughts keep their index, by which LangChain joins them; the message's id keeps those of two answers apart.
     """
-    kept = {**block, _PLACE: block[_INDEX], _AT: at}
+    kept = {**block, _PLACE: block[_INDEX], _AT: at, _FIRST: first}
     if block["type"] != "reasoning":
         del kept[_INDEX]
         return {_BLOCKS: [kept]}
@@ -99,8 +102,8 @@ def end_of_text(characters: int, *, place: int) -> dict[str, Any]:
     return {_BLOCKS: [{"type": "text", "text": "", _PLACE: place, _OF: characters}]}
 
 
-def put_beside(blocks: Iterable[tuple[Block, int]], characters: int) -> dict[str, Any]:
-    """Return the `additional_kwargs` of a whole message with so many characters of text.
+def put_beside(blocks: Iterable[tuple[Block, int]], text: str) -> dict[str, Any]:
+    """Return the `additional_kwargs` of a whole message with this text.
 
     Takes its thoughts and tools, in pieces, each with the number of characters before it.
     """
@@ -110,8 +113,15 @@ def put_beside(blocks: Iterable[tuple[Block, int]], characters: int) -> dict[str
         if found and found[-1][_PLACE] == place:
             found[-1]["reasoning"] += block["reasoning"]
         else:
-            found.append({**without_index(block), _PLACE: place, _AT: at, _OF: characters})
-    return {_BLOCKS: found} if found else {}
+            found.append({**without_index(block), _PLACE: place, _AT: at})
+    if not found:
+        return {}
+    found[0] |= {_OF: len(text), _CRC: _checksum(text)}
+    return {_BLOCKS: found}
+
+
+def _checksum(text: str) -> int:
+    return crc32(text.encode("utf-8", "surrogatepass"))
 
 
 def blocks_in(message: BaseMessage) -> list[Block]:
@@ -170,9 +180,9 @@ def _ordered(text: str, told: Mapping[str, Any]) -> list[Block]:
             found.append({"type": "text", "text": said, _INDEX: index})
             done += len(said)
 
-    for number, (answer, start) in enumerate(zip(answers, _starts(answers, len(text)), strict=True)):
-        if number:
-            say(start, 0)
+    starts = _starts(answers, text)
+    for answer, start in zip(answers, starts, strict=True):
+        say(start, 0)
         for each in answer:
             if each["type"] == "text":
                 continue
@@ -181,7 +191,9 @@ def _ordered(text: str, told: Mapping[str, Any]) -> list[Block]:
             left_out = {*_KEPT, "id"} if each["type"] == "reasoning" else _KEPT
             found.append({**{name: value for name, value in each.items() if name not in left_out}, _INDEX: place})
     say(len(text), found[-1][_INDEX] + 1)
-    return [{**block, _INDEX: index} for index, block in enumerate(found)] if len(answers) > 1 else found
+    if len(answers) == 1 and starts[0] <= 0:
+        return found
+    return [{**block, _INDEX: index} for index, block in enumerate(found)]
 
 
 def _answers(kept: Iterable[object]) -> list[list[Block]]:
@@ -200,8 +212,9 @@ def _answers(kept: Iterable[object]) -> list[list[Block]]:
     return answers
 
 
-def _starts(answers: list[list[Block]], characters: int) -> list[int]:
+def _starts(answers: list[list[Block]], text: str) -> list[int]:
     """Return where each answer begins in the text, which may be before it: where a sum left out the first chunks."""
+    characters = len(text)
     lengths = [max(_number(block, _OF, -1) for block in answer) for answer in answers]
     starts: dict[int, int] = {}
     if len(answers) == 1:
@@ -209,7 +222,7 @@ def _starts(answers: list[list[Block]], characters: int) -> list[int]:
         first, last = _number(only[0], _AT), max(_number(block, _AT) for block in only)
         if only[-1]["type"] == "text":
             starts[0] = min(0, characters - lengths[0])
-        elif _is_part(only) or (last > characters and lengths[0] < 0):
+        elif lengths[0] < 0 and (_is_part(only) or last > characters):
             starts[0] = -first
     else:
         # `merge_message_runs` puts a line break between two texts.
@@ -225,12 +238,22 @@ def _starts(answers: list[list[Block]], characters: int) -> list[int]:
     for number, (answer, length) in enumerate(zip(answers, lengths, strict=True)):
         start = starts.setdefault(number, begun)
         begun = start + (length if length >= 0 else max(_number(block, _AT) for block in answer))
+    # Text that is not of these answers may be before, between or after them: answers that are text alone, for one.
+    end = characters
+    for number, length in reversed([*enumerate(lengths)]):
+        checksum = _number(answers[number][0], _CRC, -1)
+        ahead = sum(lengths[:number]) + number
+        for start in (starts[number], end - length, end - length - 1, ahead):
+            if start >= 0 and checksum == _checksum(text[start : start + length]):
+                starts[number] = start
+                break
+        end = starts[number]
     return [starts[number] for number in range(len(answers))]
 
 
 def _is_part(answer: list[Block]) -> bool:
-    """Whether the first thoughts and tools of the answer are missing: at most a text may be before the others."""
-    return _number(answer[0], _PLACE) > 1
+    """Whether the first thoughts and tools of the answer are missing."""
+    return _number(answer[0], _PLACE) > _number(answer[0], _FIRST, _number(answer[0], _PLACE))
 
 
 def _number(block: Block, name: str, default: int = 0) -> int:

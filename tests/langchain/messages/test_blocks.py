@@ -24,7 +24,7 @@ from langchain_core.messages import (
 from langchain_core.messages.block_translators import get_translator
 from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 
-from chat_sessions.core.events import TextDelta, ThinkingDelta, ToolCall, ToolResult
+from chat_sessions.core.events import Text, TextDelta, ThinkingDelta, ToolCall, ToolResult
 from chat_sessions.core.turn import TurnFold
 from chat_sessions.langchain import SessionChatModel, events_to_messages, source_documents, text_message
 from chat_sessions.langchain.blocks import blocks_in, portable
@@ -187,6 +187,26 @@ def test_the_blocks_of_answers_that_are_added_up_come_one_answer_after_the_other
     assert len(source_documents(merged)) == 1
 
 
+def test_words_of_others_around_an_answer_leave_its_tools_where_they_were(stage: Stage) -> None:
+    one = stage.play(*APART).model().invoke("q")
+    two = stage.play(*OTHER).model().invoke("q")
+    hello = stage.play(TextDelta(content="Hello there."), STOP).model().invoke("q")
+    words = ("text", "Hello there.\n")
+    for answers, wanted in (
+        ([hello, one], [("reasoning", "Where?"), *FIRST[1:]]),
+        ([one, hello], [*FIRST[:-1], ("text", "\n\nRevenue grew.\nHello there.")]),
+        ([hello, one, two], [*FIRST[:-1], ("text", "\n\nRevenue grew.\n"), *SECOND]),
+        (
+            [one, two, hello],
+            [*FIRST[:-1], ("text", "\n\nRevenue grew.\n"), *SECOND[:-1], ("text", "So it did.\nHello there.")],
+        ),
+        ([one, hello, two], [*FIRST[:-1], ("text", "\n\nRevenue grew.\nHello there.\n"), *SECOND]),
+    ):
+        (merged,) = merge_message_runs(answers)
+        assert _kinds(merged) == ([words] if answers[0] is hello else []) + wanted
+        assert [block["index"] for block in merged.content_blocks] == [*range(len(merged.content_blocks))]
+
+
 def test_the_blocks_of_whole_answers_in_v1_stay_apart_too(stage: Stage) -> None:
     model = stage.model(output_version="v1", session_id=stage.new_session())
     answers: list[BaseMessage] = []
@@ -224,6 +244,11 @@ def test_a_sum_that_begins_within_an_answer_has_its_tools_where_they_were(stage:
         assert str(whole[len(whole) - len(part)][1]).endswith(str(part[0][1]))
     for begin in (2, 4):
         assert _kinds(total(chunks[begin:-1])) == FIRST[begin:]
+    # A text that was told whole and one in pieces are two before the first tool.
+    stage.play(Text(content="Let me."), TextDelta(content="Look."), SEARCH, SEARCH_RESULT, STOP)
+    begun = total(list(stage.model().stream("q"))[:-1])
+    assert [block["type"] for block in begun.content_blocks][-2:] == ["server_tool_call", "server_tool_result"]
+    stage.play(*APART)
     assert _kinds(total(chunks[4:]) + total(list(stage.model().stream("q")))) == [*FIRST[4:], *FIRST]
 
 
