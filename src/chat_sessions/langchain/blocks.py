@@ -9,10 +9,9 @@ has a sum of chunks. The messages of `invoke` and of a history don't: some model
 own.
 
 A block says where it belongs in its own answer: `place` counts the answer's blocks, its texts among them, and `at` the
-characters of text before it; in chunks, `first` is the place of the answer's first block beside the text. LangChain
-adds answers up too (`+`, `merge_message_runs`), and a sum may begin within an answer, so all of this is counted from
-where each answer begins in the text. That is found by how many characters an answer has in all (`of`) and, in whole
-messages, by their checksum (`crc`).
+characters of text before it. LangChain adds answers up too (`+`, `merge_message_runs`), and a sum may begin within an
+answer, so both are counted from where each answer begins in the text. That is found by how many characters an answer
+has in all (`of`) and, in whole messages, by their checksum (`crc`).
 """
 
 from __future__ import annotations
@@ -43,10 +42,10 @@ __all__ = [
 Block: TypeAlias = dict[str, Any]
 
 _THOUGHTS, _BLOCKS = "reasoning_content", "session_blocks"
-_AT, _OF, _CRC, _PLACE, _FIRST, _INDEX = "at", "of", "crc", "place", "first", "index"
+_AT, _OF, _CRC, _PLACE, _INDEX = "at", "of", "crc", "place", "index"
 _LEVELS = 100
 # What is in a block only while it is kept beside the text.
-_KEPT = frozenset((_AT, _OF, _CRC, _PLACE, _FIRST, _INDEX))
+_KEPT = frozenset((_AT, _OF, _CRC, _PLACE, _INDEX))
 
 
 def portable(value: Any) -> Any:
@@ -82,13 +81,13 @@ def _as_json(value: object) -> str:
         return "[too large]"
 
 
-def beside(block: Block, *, at: int, first: int, message_id: str | None) -> dict[str, Any]:
+def beside(block: Block, *, at: int, message_id: str | None) -> dict[str, Any]:
     """Return a block of thoughts or of a tool as the `additional_kwargs` of a chunk; LangChain adds them up.
 
-    `at` is the number of characters of text before the block, `first` the index of the answer's first such block. Only
-    thoughts keep their index, by which LangChain joins them; the message's id keeps those of two answers apart.
+    `at` is the number of characters of text before the block. Only thoughts keep their index, by which LangChain joins
+    them; the message's id keeps those of two answers apart.
     """
-    kept = {**block, _PLACE: block[_INDEX], _AT: at, _FIRST: first}
+    kept = {**block, _PLACE: block[_INDEX], _AT: at}
     if block["type"] != "reasoning":
         del kept[_INDEX]
         return {_BLOCKS: [kept]}
@@ -252,8 +251,8 @@ def _starts(answers: list[list[Block]], text: str) -> list[int]:
 
 
 def _is_part(answer: list[Block]) -> bool:
-    """Whether the first thoughts and tools of the answer are missing."""
-    return _number(answer[0], _PLACE) > _number(answer[0], _FIRST, _number(answer[0], _PLACE))
+    """Whether the first thoughts and tools of the answer are missing: at most one text is before them."""
+    return _number(answer[0], _PLACE) > 1
 
 
 def _number(block: Block, name: str, default: int = 0) -> int:

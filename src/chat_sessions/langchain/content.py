@@ -65,8 +65,7 @@ class BlockWriter:
         # The last piece of each kind, to keep what comes after a tool apart from it.
         self._last: dict[str, str] = {}
         self._characters = 0
-        # The index of the first block beside the text.
-        self._first: int | None = None
+        self._has_blocks = False
 
     def block(self, update: Update) -> Block | None:
         """Return the block that this update adds or continues; None if it adds nothing to a message."""
@@ -119,12 +118,12 @@ class BlockWriter:
 
     def end(self) -> dict[str, Any]:
         """Return the `additional_kwargs` of the last chunk of a message whose content is text."""
-        return end_of_text(self._characters, place=self._index + 1) if self._first is not None else {}
+        return end_of_text(self._characters, place=self._index + 1) if self._has_blocks else {}
 
     def beside(self, block: Block, message_id: str | None) -> dict[str, Any]:
         """Return the block that was made last as `additional_kwargs` of a chunk of a message whose content is text."""
-        first = self._first = block["index"] if self._first is None else self._first
-        return beside(block, at=self._characters, first=first, message_id=message_id)
+        self._has_blocks = True
+        return beside(block, at=self._characters, message_id=message_id)
 
     def _running(self, kind: str, piece: str, *, is_rest: bool) -> Block:
         piece = self.piece(kind, piece, is_rest=is_rest)

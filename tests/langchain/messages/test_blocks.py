@@ -24,7 +24,7 @@ from langchain_core.messages import (
 from langchain_core.messages.block_translators import get_translator
 from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 
-from chat_sessions.core.events import Text, TextDelta, ThinkingDelta, ToolCall, ToolResult
+from chat_sessions.core.events import TextDelta, ThinkingDelta, ToolCall, ToolResult
 from chat_sessions.core.turn import TurnFold
 from chat_sessions.langchain import SessionChatModel, events_to_messages, source_documents, text_message
 from chat_sessions.langchain.blocks import blocks_in, portable
@@ -244,11 +244,6 @@ def test_a_sum_that_begins_within_an_answer_has_its_tools_where_they_were(stage:
         assert str(whole[len(whole) - len(part)][1]).endswith(str(part[0][1]))
     for begin in (2, 4):
         assert _kinds(total(chunks[begin:-1])) == FIRST[begin:]
-    # A text that was told whole and one in pieces are two before the first tool.
-    stage.play(Text(content="Let me."), TextDelta(content="Look."), SEARCH, SEARCH_RESULT, STOP)
-    begun = total(list(stage.model().stream("q"))[:-1])
-    assert [block["type"] for block in begun.content_blocks][-2:] == ["server_tool_call", "server_tool_result"]
-    stage.play(*APART)
     assert _kinds(total(chunks[4:]) + total(list(stage.model().stream("q")))) == [*FIRST[4:], *FIRST]
 
 
