@@ -36,7 +36,6 @@ __all__ = [
     "provider_of",
     "put_beside",
     "without_blocks",
-    "without_index",
 ]
 
 Block: TypeAlias = dict[str, Any]
@@ -112,7 +111,8 @@ def put_beside(blocks: Iterable[tuple[Block, int]], text: str) -> dict[str, Any]
         if found and found[-1][_PLACE] == place:
             found[-1]["reasoning"] += block["reasoning"]
         else:
-            found.append({**without_index(block), _PLACE: place, _AT: at})
+            kept = {name: value for name, value in block.items() if name != _INDEX}
+            found.append({**kept, _PLACE: place, _AT: at})
     if not found:
         return {}
     found[0] |= {_OF: len(text), _CRC: _checksum(text)}
@@ -129,11 +129,6 @@ def blocks_in(message: BaseMessage) -> list[Block]:
     if isinstance(content, str):
         return _ordered(content, message.additional_kwargs)
     return [block for block in content if isinstance(block, dict)]
-
-
-def without_index(block: Block) -> Block:
-    """Return a block as it is in a whole message."""
-    return {name: value for name, value in block.items() if name != _INDEX}
 
 
 def without_blocks(message: AIMessage) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """A turn as LangChain content: the only place that makes content blocks, live and replayed, for every entry point.
 
-Each block of a chunk has an `index`, by which LangChain joins the pieces of a block when it adds chunks up. In a whole
-message they have none, so the blocks of two answers stay apart when `merge_message_runs` adds them up.
+Each block has an `index` of its own. Without one, LangChain merges neighbours of the same kind: two tool results
+become one with `status="successsuccess"`.
 
 In version v1 `content` is the list of blocks. Otherwise it is the text, and the rest is beside it (`blocks.py`).
 """
@@ -23,7 +23,7 @@ from chat_sessions.core.models import ImageAttachment, Usage
 from chat_sessions.core.sources import Source
 from chat_sessions.core.turn import RunBegan, RunEnded, TextRest, ThinkingRest, Turn, Update, gap
 from chat_sessions.langchain._compat import Mold
-from chat_sessions.langchain.blocks import Block, beside, end_of_text, portable, provider_of, put_beside, without_index
+from chat_sessions.langchain.blocks import Block, beside, end_of_text, portable, provider_of, put_beside
 
 __all__ = [
     "BlockWriter",
@@ -216,7 +216,7 @@ class MessageForm:
             else:
                 told.append((block, writer.characters))
         if self.is_v1:
-            return {"content": [without_index(block) for block in blocks]}
+            return {"content": blocks}
         content = "".join(text)
         return {"content": content, "additional_kwargs": put_beside(told, content)}
 

@@ -12,7 +12,6 @@ from langchain_core.load import dumpd, load
 from langchain_core.messages import (
     AIMessage,
     AIMessageChunk,
-    BaseMessage,
     HumanMessage,
     convert_to_openai_messages,
     get_buffer_string,
@@ -205,18 +204,6 @@ def test_words_of_others_around_an_answer_leave_its_tools_where_they_were(stage:
         (merged,) = merge_message_runs(answers)
         assert _kinds(merged) == ([words] if answers[0] is hello else []) + wanted
         assert [block["index"] for block in merged.content_blocks] == [*range(len(merged.content_blocks))]
-
-
-def test_the_blocks_of_whole_answers_in_v1_stay_apart_too(stage: Stage) -> None:
-    model = stage.model(output_version="v1", session_id=stage.new_session())
-    answers: list[BaseMessage] = []
-    for script in (APART, OTHER):
-        stage.play(*script)
-        answers.append(model.invoke("q"))
-    events = stage.client.retrieve(str(model.session_id)).events
-    for found in (answers, events_to_messages(events, output_version="v1")[1::2]):
-        (merged,) = merge_message_runs(found)
-        assert _kinds(merged) == [*FIRST, *SECOND]
 
 
 def test_answers_without_words_and_answers_that_broke_off_are_added_up_too(stage: Stage) -> None:
