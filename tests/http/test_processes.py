@@ -27,6 +27,31 @@ assert all(chat.get_summary("ses-parent").session_id == "ses-parent" for _ in ra
 sys.exit(max(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children))
 """
 
+# Forks while another thread makes the first SSL context, which it may end only once the fork has begun.
+FORKING_MEANWHILE = """
+import os, ssl, sys, threading
+from chat_sessions.http.settings import Route
+begun, forks, made = threading.Event(), threading.Event(), []
+make = ssl.create_default_context
+
+def slowly(*args, **options):
+    begun.set()
+    forks.wait()
+    made.append(make(*args, **options))
+    return made[0]
+
+ssl.create_default_context = slowly
+thread = threading.Thread(target=Route("http://127.0.0.1:9").ssl_context)
+thread.start()
+begun.wait()
+os.register_at_fork(before=forks.set)
+child = os.fork()
+if not child:
+    os._exit(0 if made else 1)
+thread.join()
+sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+
 
 def echo(request: Request, connection: Connection) -> None:
     session_id = request.target.split("/")[4]
@@ -37,6 +62,12 @@ def echo(request: Request, connection: Connection) -> None:
 def test_a_client_that_was_made_before_a_fork_serves_parent_and_children(wire: WireServer) -> None:
     wire.on("GET", "/summary", echo)
     run = subprocess.run([sys.executable, "-c", FORKING, wire.url], capture_output=True, text=True, timeout=50)
+    assert (run.returncode, run.stderr) == (0, "")
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+def test_a_fork_waits_for_certificates_that_another_thread_loads() -> None:
+    run = subprocess.run([sys.executable, "-c", FORKING_MEANWHILE], capture_output=True, text=True, timeout=50)
     assert (run.returncode, run.stderr) == (0, "")
 
 

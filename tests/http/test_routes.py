@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import ssl
 import sys
 import threading
@@ -20,6 +21,7 @@ import trustme
 
 from chat_sessions import (
     APIConnectionError,
+    APITimeoutError,
     AsyncTurnStream,
     ConfigurationError,
     Event,
@@ -149,6 +151,10 @@ Run = Callable[[Callable[[Any], Any], LlamaCloudChat], Any]
 
 def ask(chat: Any) -> Any:
     return chat.session("ses-1", index_ids=["i"]).ask("q")
+
+
+def summary(chat: Any) -> Any:
+    return chat.get_summary("ses-1")
 
 
 def answers(_: Request, connection: Connection) -> None:
@@ -312,12 +318,31 @@ class TestWhatIsGiven:
                 assert not caught.value.was_sent
             assert wire.requests == []
 
+    @pytest.mark.parametrize("scheme", ["http", "https", "socks5", "socks5h"])
+    @pytest.mark.parametrize("act", [summary, ask])
+    async def test_a_proxy_that_says_nothing_ends_with_the_deadline_for_connecting(
+        self, scheme: str, act: Callable[[Any], Any]
+    ) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as mute:
+            chat = LlamaCloudChat(
+                api_key="k",
+                base_url="https://service.test",
+                proxy=f"{scheme}://127.0.0.1:{mute.getsockname()[1]}",
+                timeouts=Timeouts(connect=0.2, recovery=0),
+                max_retries=0,
+            )
+            for face in (chat, chat.aio):
+                with pytest.raises(APITimeoutError) as caught:
+                    await asyncio.wait_for(do(act(face)), 30)
+                assert not caught.value.was_sent
+
     @pytest.mark.parametrize(
         ("options", "said"),
         [
             ({"verify": "/no/such/file.pem"}, r"verify='/no/such/file.pem' cannot be read"),
             ({"proxy": "ftp://127.0.0.1:1"}, "proxy names a proxy of the kind 'ftp'"),
             ({"proxy": "http://[::1"}, "proxy is not the address of a proxy"),
+            ({"proxy": "http://me:hidden@a..b:3128"}, "proxy is not the address of a proxy"),
             ({"proxy": "http://me:hidden@"}, "proxy names a proxy"),
         ],
     )
@@ -341,23 +366,31 @@ class TestWhatIsGiven:
         with pytest.raises(ConfigurationError, match=said):
             LlamaCloudChat(api_key="k", **options)
 
-    async def test_variables_that_name_nothing_usable_are_named(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        for name in ("NO_PROXY", "no_proxy"):
-            monkeypatch.delenv(name, raising=False)
-        chat = LlamaCloudChat(api_key="k", base_url="http://service.test")
-        monkeypatch.setenv("HTTP_PROXY", "ftp://me:hidden@127.0.0.1:1")
-        monkeypatch.setenv("http_proxy", "ftp://me:hidden@127.0.0.1:1")
+    @pytest.mark.parametrize(
+        ("scheme", "name", "value", "said"),
+        [
+            ("http", "HTTP_PROXY", "ftp://me:hidden@127.0.0.1:1", "names a proxy of the kind 'ftp'"),
+            ("http", "ALL_PROXY", "socks://me:hidden@127.0.0.1:1", "names a proxy of the kind 'socks'"),
+            ("http", "HTTP_PROXY", "http://me:hid#den@127.0.0.1:1", "is not the address of a proxy"),
+            ("https", "HTTPS_PROXY", "http://me:hidden@a..b:1", "is not the address of a proxy"),
+            ("https", "SSL_CERT_FILE", "/no/such/file.pem", "cannot be read"),
+            ("https", "SSL_CERT_FILE", __file__, "cannot be read"),
+            ("https", "SSL_CERT_DIR", "/no/such/folder", "cannot be read"),
+        ],
+    )
+    async def test_variables_that_name_nothing_usable_are_named(
+        self, monkeypatch: pytest.MonkeyPatch, scheme: str, name: str, value: str, said: str
+    ) -> None:
+        for other in ("NO_PROXY", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "SSL_CERT_FILE", "SSL_CERT_DIR"):
+            monkeypatch.delenv(other, raising=False)
+            monkeypatch.delenv(other.lower(), raising=False)
+        chat = LlamaCloudChat(api_key="k", base_url=f"{scheme}://service.test", max_retries=0)
+        monkeypatch.setenv(name, value)
         for face in (chat, chat.aio):
-            with pytest.raises(
-                ConfigurationError, match=r"(HTTP_PROXY|http_proxy) names a proxy of the kind"
-            ) as caught:
-                await do(face.get_summary("ses-1"))
-            assert "hidden" not in str(caught.value)
-        monkeypatch.delenv("HTTP_PROXY")
-        monkeypatch.delenv("http_proxy")
-        monkeypatch.setenv("SSL_CERT_FILE", "/no/such/file.pem")
-        with pytest.raises(ConfigurationError, match=r"SSL_CERT_FILE.* cannot be read"):
-            LlamaCloudChat(api_key="k", base_url="https://service.test").get_summary("ses-1")
+            for act in (summary, ask):
+                with pytest.raises(ConfigurationError, match=f"{name}.* {said}") as caught:
+                    await do(act(face))
+                assert "hid" not in str(caught.value)
 
 
 @pytest.mark.parametrize(

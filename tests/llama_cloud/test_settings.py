@@ -70,6 +70,8 @@ def test_a_region_names_its_address() -> None:
         ({"base_url": "ftp://x"}, "must be an http or https address"),
         ({"base_url": "https://"}, "must be an http or https address"),
         ({"base_url": "https://x:port"}, "is not an address"),
+        ({"base_url": "https://a..b"}, "is not an address"),
+        ({"base_url": f"https://{'a' * 64}.test"}, "is not an address"),
         ({"base_url": "https://user:pw@x"}, "no user, query or fragment"),
         ({"base_url": "https://x/?project_id=p"}, "no user, query or fragment"),
         ({"base_url": "https://x/#top"}, "no user, query or fragment"),

@@ -6,9 +6,11 @@ import asyncio
 import os
 import re
 import ssl
+import threading
 import weakref
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
+from errno import ENOENT
 from functools import cache
 from importlib.metadata import version
 from importlib.util import find_spec
@@ -141,16 +143,27 @@ def route_of(
     return Route(base_url, path, proxy, trust_env, http2).checked()
 
 
+# A fork waits until a context is made: OpenSSL's first use holds a lock that a child would wait for without end.
+_making = threading.RLock()
+if hasattr(os, "register_at_fork"):  # pragma: no branch - not on Windows
+    os.register_at_fork(before=_making.acquire, after_in_parent=_making.release, after_in_child=_making.release)
+
+
 @cache
 def _ssl_context(verify: bool | str, **named: str) -> ssl.SSLContext:
     name = f"verify={verify!r}"
     try:
-        if isinstance(verify, str):
-            if Path(verify).is_dir():
-                return ssl.create_default_context(capath=verify)
-            return ssl.create_default_context(cafile=verify)
-        name = " and ".join(name for name, value in named.items() if value) or "the certificates of certifi"
-        return httpx.create_ssl_context(verify=verify, trust_env=bool(named))
+        with _making:
+            if isinstance(verify, str):
+                if Path(verify).is_dir():
+                    return ssl.create_default_context(capath=verify)
+                return ssl.create_default_context(cafile=verify)
+            name = " and ".join(name for name, value in named.items() if value) or "the certificates of certifi"
+            folders = named.get("SSL_CERT_DIR", "")
+            if verify and name == "SSL_CERT_DIR" and not any(Path(one).is_dir() for one in folders.split(os.pathsep)):
+                # OpenSSL would say at each connection that its certificate is not to be trusted.
+                raise FileNotFoundError(ENOENT, "no such folder", folders)
+            return httpx.create_ssl_context(verify=verify, trust_env=bool(named))
     except OSError as error:
         raise ConfigurationError(f"{name} cannot be read: {error}") from error
 
@@ -190,7 +203,7 @@ def _proxy_url(address: str, name: str) -> httpx.URL:
     if "://" not in address:
         address = f"http://{address}"
     try:
-        url = httpx.URL(address)
+        url = _url(address)
     except (httpx.InvalidURL, ValueError):
         raise ConfigurationError(f"{name} is not the address of a proxy, such as http://127.0.0.1:3128") from None
     if url.scheme not in _PROXY_SCHEMES or not url.host:
@@ -276,6 +289,14 @@ def _type_name(value: object) -> str:
     return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
 
 
+def _url(address: str) -> httpx.URL:
+    """Return an address. Raises `httpx.InvalidURL` or `ValueError` for one that no resolver can be asked for."""
+    url = httpx.URL(address)
+    # As `socket.getaddrinfo` does: an empty label, or one over 63 characters, is an error.
+    url.raw_host.decode("ascii").encode("idna")
+    return url
+
+
 def checked_url(value: str, *, suffix: str) -> str:
     """Return a service's address without the suffix of its API. Raises `ConfigurationError` if it is not an address."""
     value = value.strip()
@@ -285,7 +306,7 @@ def checked_url(value: str, *, suffix: str) -> str:
         # Before everything else: the errors below quote the address.
         raise ConfigurationError("base_url must hold no user, query or fragment")
     try:
-        url = httpx.URL(value)
+        url = _url(value)
     except (httpx.InvalidURL, ValueError) as error:
         raise ConfigurationError(f"base_url is not an address: {value!r} ({error})") from error
     if url.scheme not in ("http", "https") or not url.host:

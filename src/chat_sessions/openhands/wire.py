@@ -9,14 +9,13 @@ import uuid
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Literal, TypeAlias
-from urllib.parse import quote
 
 import httpx
 from pydantic import JsonValue, SecretStr, TypeAdapter, ValidationError
 
 from chat_sessions.core.errors import APIStatusError, InternalServerError, ProtocolError
 from chat_sessions.core.models import SessionSummary
-from chat_sessions.http.calls import Call, check_page_size, quoted, read_error
+from chat_sessions.http.calls import Call, check_page_size, path_segment, quoted, read_error
 from chat_sessions.openhands.events.history import summary_of
 from chat_sessions.openhands.events.json_values import JsonObject, as_list, as_object, as_text
 
@@ -27,6 +26,7 @@ __all__ = [
     "agent_profile_call",
     "ask_call",
     "confirmation_call",
+    "conversation_path",
     "create_call",
     "delete_call",
     "events_call",
@@ -73,6 +73,11 @@ HINTS = {
 _object: TypeAdapter[JsonObject] = TypeAdapter(JsonObject)
 
 
+def conversation_path(session_id: str, rest: str = "") -> str:
+    """Return the path of a conversation, or of a part of it."""
+    return f"{_ROOT}/{path_segment(session_id, 'session id')}{rest}"
+
+
 def create_call(body: Mapping[str, JsonValue]) -> Call:
     """Create a conversation. The body holds its id; if that exists, the server returns the conversation as it is."""
     return Call("POST", _ROOT, may_repeat=True, body=body)
@@ -89,7 +94,7 @@ def list_call(page_size: int | None, page_id: str | None) -> Call:
 
 def info_call(session_id: str) -> Call:
     """The conversation without its events."""
-    return Call("GET", f"{_ROOT}/{session_id}", may_repeat=True)
+    return Call("GET", conversation_path(session_id), may_repeat=True)
 
 
 def events_call(session_id: str, page_id: str | None) -> Call:
@@ -97,7 +102,7 @@ def events_call(session_id: str, page_id: str | None) -> Call:
     params: dict[str, str | int] = {"limit": PAGE_SIZE}
     if page_id is not None:
         params["page_id"] = page_id
-    return Call("GET", f"{_ROOT}/{session_id}/events/search", may_repeat=True, params=params)
+    return Call("GET", conversation_path(session_id, "/events/search"), may_repeat=True, params=params)
 
 
 def send_call(session_id: str, prompt: str, image_urls: Sequence[str] = ()) -> Call:
@@ -106,28 +111,28 @@ def send_call(session_id: str, prompt: str, image_urls: Sequence[str] = ()) -> C
     if image_urls:
         content.append({"type": "image", "image_urls": list(image_urls)})
     body: dict[str, JsonValue] = {"role": "user", "content": content, "run": True}
-    return Call("POST", f"{_ROOT}/{session_id}/events", may_repeat=False, body=body)
+    return Call("POST", conversation_path(session_id, "/events"), may_repeat=False, body=body)
 
 
 def run_call(session_id: str) -> Call:
     """Let the agent go on. While it runs, this is refused with a 409."""
-    return Call("POST", f"{_ROOT}/{session_id}/run", may_repeat=False)
+    return Call("POST", conversation_path(session_id, "/run"), may_repeat=False)
 
 
 def interrupt_call(session_id: str) -> Call:
     """End the run at once, the model's call included. Since server 1.23."""
-    return Call("POST", f"{_ROOT}/{session_id}/interrupt", may_repeat=True)
+    return Call("POST", conversation_path(session_id, "/interrupt"), may_repeat=True)
 
 
 def pause_call(session_id: str) -> Call:
     """End the run after the current model call."""
-    return Call("POST", f"{_ROOT}/{session_id}/pause", may_repeat=True)
+    return Call("POST", conversation_path(session_id, "/pause"), may_repeat=True)
 
 
 def confirmation_call(session_id: str, *, accept: bool, reason: str) -> Call:
     """Allow or refuse the actions that wait."""
     body: dict[str, JsonValue] = {"accept": accept, "reason": reason}
-    return Call("POST", f"{_ROOT}/{session_id}/events/respond_to_confirmation", may_repeat=False, body=body)
+    return Call("POST", conversation_path(session_id, "/events/respond_to_confirmation"), may_repeat=False, body=body)
 
 
 def title_call(session_id: str, max_length: int, llm: Mapping[str, JsonValue] | None) -> Call:
@@ -135,22 +140,22 @@ def title_call(session_id: str, max_length: int, llm: Mapping[str, JsonValue] | 
     body: dict[str, JsonValue] = {"max_length": max_length}
     if llm is not None:
         body["llm"] = dict(llm)
-    return Call("POST", f"{_ROOT}/{session_id}/generate_title", may_repeat=True, body=body)
+    return Call("POST", conversation_path(session_id, "/generate_title"), may_repeat=True, body=body)
 
 
 def ask_call(session_id: str, question: str) -> Call:
     """Ask the agent something that does not become part of the conversation."""
-    return Call("POST", f"{_ROOT}/{session_id}/ask_agent", may_repeat=True, body={"question": question})
+    return Call("POST", conversation_path(session_id, "/ask_agent"), may_repeat=True, body={"question": question})
 
 
 def rename_call(session_id: str, title: str) -> Call:
     """Give the conversation this title."""
-    return Call("PATCH", f"{_ROOT}/{session_id}", may_repeat=True, body={"title": title})
+    return Call("PATCH", conversation_path(session_id), may_repeat=True, body={"title": title})
 
 
 def delete_call(session_id: str) -> Call:
     """Delete the conversation; a run of it is ended first."""
-    return Call("DELETE", f"{_ROOT}/{session_id}", may_repeat=True)
+    return Call("DELETE", conversation_path(session_id), may_repeat=True)
 
 
 def server_call() -> Call:
@@ -160,7 +165,7 @@ def server_call() -> Call:
 
 def agent_profile_call(name: str) -> Call:
     """An agent profile of the server. Old servers (1.18) have none."""
-    return Call("GET", f"/api/agent-profiles/{quote(name, safe='')}", may_repeat=True)
+    return Call("GET", f"/api/agent-profiles/{path_segment(name, 'name of the agent profile')}", may_repeat=True)
 
 
 def profile_name(body: JsonObject) -> str | None:
@@ -185,7 +190,9 @@ def profile_id(call: Call, answer: JsonObject) -> str:
 
 def switch_call(session_id: str, profile: str) -> Call:
     """Give the conversation's agent the model of an LLM profile of the server."""
-    return Call("POST", f"{_ROOT}/{session_id}/switch_profile", may_repeat=True, body={"profile_name": profile})
+    return Call(
+        "POST", conversation_path(session_id, "/switch_profile"), may_repeat=True, body={"profile_name": profile}
+    )
 
 
 _MISSING = {

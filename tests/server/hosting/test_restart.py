@@ -121,6 +121,26 @@ def test_a_file_that_is_no_database_is_left_alone(start: Start, tmp_path: Path) 
     assert file.read_text().startswith("my notes")
 
 
+@pytest.mark.parametrize("damage", ["cut", "table", "schema"])
+def test_a_damaged_store_says_what_to_do(start: Start, tmp_path: Path, damage: str) -> None:
+    file = tmp_path / "chat.db"
+    api = start(store=f"sqlite:///{file}")
+    api.ask(api.create())
+    api.server.close()
+    content = bytearray(file.read_bytes())
+    if damage == "cut":
+        del content[len(content) // 2 :]
+    elif damage == "table":
+        # The root of the first table is found at the second page when it is written to, and not before.
+        content[4096:8192] = bytes(4096)
+    else:
+        content = content.replace(b"CREATE TABLE", b"CREATE BABLE")
+    file.write_bytes(content)
+    with pytest.raises(ConfigurationError, match="is damaged: restore it from a copy, or name another store"):
+        start(store=f"sqlite:///{file}")
+    assert file.read_bytes() == content
+
+
 async def test_a_store_of_a_newer_version_is_left_alone(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path}/chat.db"
     await (await Store.open(url)).close()

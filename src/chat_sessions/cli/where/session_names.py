@@ -51,12 +51,15 @@ def stored_sessions(store: Path) -> list[SessionRecord]:
 
 def read_store(file: Path, read: Callable[[Store], Awaitable[_Found]]) -> _Found:
     """Read from the store of local sessions without a server, which would need their documents to start."""
+    from chat_sessions.server.store.database import opening
     from chat_sessions.server.store.store import Store
 
     async def run() -> _Found:
-        store = await Store.open(f"sqlite:///{file}")
+        url = f"sqlite:///{file}"
+        store = await Store.open(url)
         try:
-            return await read(store)
+            with opening(url):
+                return await read(store)
         finally:
             await store.close()
 

@@ -11,7 +11,7 @@ from pydantic import JsonValue
 
 from chat_sessions.http.calls import Call, check_page_size
 from chat_sessions.openhands.events.json_values import JsonObject
-from chat_sessions.openhands.wire import PAGE_SIZE
+from chat_sessions.openhands.wire import PAGE_SIZE, conversation_path
 
 __all__ = [
     "command_call",
@@ -28,24 +28,25 @@ __all__ = [
     "upload_call",
 ]
 
-_ROOT = "/api/conversations"
 # How long a listing may take on the server, in seconds.
 _COMMAND_TIMEOUT = 10
 
 
 def policy_call(session_id: str, policy: Mapping[str, JsonValue]) -> Call:
     """Change which actions wait to be allowed."""
-    return Call("POST", f"{_ROOT}/{session_id}/confirmation_policy", may_repeat=True, body={"policy": dict(policy)})
+    return Call(
+        "POST", conversation_path(session_id, "/confirmation_policy"), may_repeat=True, body={"policy": dict(policy)}
+    )
 
 
 def secrets_call(session_id: str, secrets: Mapping[str, JsonValue]) -> Call:
     """Add secrets of a conversation, or change them."""
-    return Call("POST", f"{_ROOT}/{session_id}/secrets", may_repeat=True, body={"secrets": dict(secrets)})
+    return Call("POST", conversation_path(session_id, "/secrets"), may_repeat=True, body={"secrets": dict(secrets)})
 
 
 def tags_call(session_id: str, tags: Mapping[str, str]) -> Call:
     """Set the conversation's tags."""
-    return Call("PATCH", f"{_ROOT}/{session_id}", may_repeat=True, body={"tags": dict(tags)})
+    return Call("PATCH", conversation_path(session_id), may_repeat=True, body={"tags": dict(tags)})
 
 
 def fork_call(
@@ -65,17 +66,17 @@ def fork_call(
         body["tags"] = dict(tags)
     if from_event_id is not None:
         body["from_event_id"] = from_event_id
-    return Call("POST", f"{_ROOT}/{session_id}/fork", may_repeat=False, body=body)
+    return Call("POST", conversation_path(session_id, "/fork"), may_repeat=False, body=body)
 
 
 def llm_call(session_id: str, llm: Mapping[str, JsonValue]) -> Call:
     """Give the conversation's agent this model."""
-    return Call("POST", f"{_ROOT}/{session_id}/switch_llm", may_repeat=True, body={"llm": dict(llm)})
+    return Call("POST", conversation_path(session_id, "/switch_llm"), may_repeat=True, body={"llm": dict(llm)})
 
 
 def navigate_call(session_id: str, event_id: str | None) -> Call:
     """Make an earlier event the conversation's last."""
-    return Call("POST", f"{_ROOT}/{session_id}/navigate", may_repeat=True, body={"event_id": event_id})
+    return Call("POST", conversation_path(session_id, "/navigate"), may_repeat=True, body={"event_id": event_id})
 
 
 def raw_events_call(
@@ -101,7 +102,7 @@ def raw_events_call(
     }
     params: dict[str, str | int] = {"limit": min(page_size or PAGE_SIZE, PAGE_SIZE)}
     params |= {name: value for name, value in given.items() if value is not None}
-    return Call("GET", f"{_ROOT}/{session_id}/events/search", may_repeat=True, params=params)
+    return Call("GET", conversation_path(session_id, "/events/search"), may_repeat=True, params=params)
 
 
 def next_page_call(first: Call, page_id: str) -> Call:

@@ -13,7 +13,7 @@ from pydantic import JsonValue, SecretStr
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
 
 from chat_sessions.core.errors import APIConnectionError, APIError, APITimeoutError, ProtocolError, error_for_status
-from chat_sessions.http.calls import frameless
+from chat_sessions.http.calls import frameless, path_segment
 from chat_sessions.http.secrets import text_without_secrets
 from chat_sessions.openhands.events.json_values import JsonObject
 from chat_sessions.openhands.live.turn import LiveTurn
@@ -56,7 +56,7 @@ _CLOSED_HINTS = {401: HINTS[401], 404: "the server has no such conversation; che
 
 def address(settings: Settings, session_id: str, kind: SocketKind, turn: LiveTurn | None = None) -> str:
     """Return the address of a conversation's socket; with a turn, from the last event that it received."""
-    url = f"{settings.socket_url}/sockets/{kind}/{session_id}"
+    url = f"{settings.socket_url}/sockets/{kind}/{path_segment(session_id, 'session id')}"
     if turn is None:
         return url
     if kind == "session":

@@ -23,6 +23,7 @@ from chat_sessions.server.api.rates import RequestPace, RequestRate
 from chat_sessions.server.api.routes import api_routes, document, image_routes, open_routes
 from chat_sessions.server.documents.indexes import Index
 from chat_sessions.server.documents.library import IndexSource, Library
+from chat_sessions.server.store.database import opening
 from chat_sessions.server.store.store import Store
 from chat_sessions.server.turns.agent import Agent, check_agent
 from chat_sessions.server.turns.behaviour import Behaviour
@@ -99,10 +100,17 @@ def create_app(
     async def lifespan(app: FastAPI) -> AsyncGenerator[None]:
         opened = await Store.open(store)
         try:
+            with opening(store):
+                secret = await opened.secret("attachment_links")
             library = await Library.open(indexes, index_store)
             turns = Turns(opened, library, agent, behaviour, limits)
-            await turns.open()
-            signer = LinkSigner(await opened.secret("attachment_links"), lifetime=attachment_lifetime)
+            try:
+                with opening(store):
+                    await turns.open()
+            except BaseException:
+                await library.close()
+                raise
+            signer = LinkSigner(secret, lifetime=attachment_lifetime)
             app.state.context = Context(opened, library, turns, signer, behaviour, limits)
             try:
                 yield

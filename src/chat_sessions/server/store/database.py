@@ -9,8 +9,9 @@ import sqlite3
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -20,7 +21,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from chat_sessions.core.errors import ConfigurationError
 
-__all__ = ["Database", "StoreFailed", "address_of", "shown"]
+__all__ = ["Database", "StoreFailed", "address_of", "opening", "shown"]
 
 _T = TypeVar("_T")
 
@@ -165,6 +166,22 @@ def address_of(url: str) -> URL:
             f"the store {url!r} names no file; use sqlite:///chat.db, or None for a store that is removed on close"
         )
     return address.set(drivername="sqlite+pysqlite")
+
+
+@contextmanager
+def opening(url: str | None) -> Generator[None]:
+    """Raise `ConfigurationError`, which says what to do, if the database fails before a store is in use."""
+    try:
+        yield
+    except (StoreFailed, DBAPIError) as error:
+        why = reason(error) if isinstance(error, DBAPIError) else str(error)
+        advice = "; the file is damaged: restore it from a copy, or name another store" if _is_damage(why) else ""
+        raise ConfigurationError(f"the store {shown(str(url))!r} cannot be opened: {why}{advice}") from error
+
+
+def _is_damage(why: str) -> bool:
+    # SQLITE_CORRUPT has these two messages.
+    return "disk image is malformed" in why or "malformed database schema" in why
 
 
 def shown(url: str) -> str:

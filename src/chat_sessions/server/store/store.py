@@ -15,7 +15,7 @@ from sqlalchemy.exc import DBAPIError
 
 from chat_sessions.core.errors import ConfigurationError
 from chat_sessions.server.store.appends import Append, Appends, record
-from chat_sessions.server.store.database import Database, StoreFailed, reason, shown
+from chat_sessions.server.store.database import Database, StoreFailed, opening, reason, shown
 from chat_sessions.server.store.presence import Presence, is_free, new_number
 from chat_sessions.server.store.records import (
     Closing,
@@ -66,10 +66,8 @@ class Store:
         """
         store = cls(Database.at(url))
         try:
-            await asyncio.to_thread(store._prepare)
-        except DBAPIError as error:
-            await store.close()
-            raise ConfigurationError(f"the store {shown(str(url))!r} cannot be opened: {reason(error)}") from error
+            with opening(url):
+                await asyncio.to_thread(store._prepare)
         except NewerSchema as error:
             await store.close()
             raise ConfigurationError(
