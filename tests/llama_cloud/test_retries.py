@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import subprocess
 import sys
+import time
+from collections.abc import Awaitable, Callable
 
 import pytest
 
@@ -60,6 +63,25 @@ async def test_a_create_is_not_sent_again_after_an_error_that_may_have_created_i
 async def test_a_create_is_sent_again_after_a_refusal_for_now(chat: AnyChat, wire: WireServer) -> None:
     wire.on("POST", "/api/v1/chat", answer(429), answer(201, SUMMARY))
     assert (await do(chat.create())).session_id == "ses-1"
+
+
+async def test_a_service_that_asks_for_no_wait_is_not_asked_again_at_once(
+    chat: AnyChat, wire: WireServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waits: list[float] = []
+
+    async def sleep(seconds: float, go_on: Callable[[float], Awaitable[None]] = asyncio.sleep) -> None:
+        waits.append(seconds)
+        await go_on(0)
+
+    monkeypatch.setattr(time, "sleep", waits.append)
+    monkeypatch.setattr(asyncio, "sleep", sleep)
+    past = "Wed, 21 Oct 2015 07:28:00 GMT"
+    wire.on("POST", "/messages/stream", *(answer(429, None, retry_after=wait) for wait in ("0", "0", past)))
+    with pytest.raises(RateLimitError):
+        await do(chat.session("ses-1", index_ids=["i"]).ask("q"))
+    assert len(wire.posts()) == 3
+    assert len([wait for wait in waits if wait >= 0.5]) == 2
 
 
 async def test_a_wait_of_more_than_a_minute_is_left_to_the_caller(chat: AnyChat, wire: WireServer) -> None:
