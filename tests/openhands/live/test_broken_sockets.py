@@ -10,9 +10,11 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
+from websockets.datastructures import Headers
+from websockets.http11 import Request, Response
 from websockets.sync.server import ServerConnection, serve
 
-from chat_sessions.core.errors import APIConnectionError, AuthenticationError, NotFoundError, ProtocolError
+from chat_sessions.core.errors import APIConnectionError, APIError, AuthenticationError, NotFoundError, ProtocolError
 from chat_sessions.openhands import OpenHandsChat
 from chat_sessions.session import Timeouts
 from tests.faces import do
@@ -22,9 +24,9 @@ _ID = str(uuid.uuid4())
 
 
 @contextmanager
-def socket_server(handler: Handler) -> Generator[OpenHandsChat]:
+def socket_server(handler: Handler, **options: Any) -> Generator[OpenHandsChat]:
     """A client of a server that has nothing but this websocket."""
-    with serve(handler, "127.0.0.1", 0) as server:
+    with serve(handler, "127.0.0.1", 0, **options) as server:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
         try:
@@ -73,6 +75,22 @@ async def test_a_socket_that_fails_before_the_message_is_an_error_and_nothing_is
     with socket_server(handler) as made:
         chat: Any = made if face == "sync" else made.aio
         with pytest.raises(error):
+            await do(chat.session(_ID).ask("Hi"))
+        await do(chat.close())
+
+
+@pytest.mark.parametrize("location", ["http://[::1", "ftp://example.test/", "ws://a..b/", None], ids=str)
+async def test_an_answer_that_is_no_handshake_and_leads_nowhere_is_an_error_and_nothing_is_sent(
+    location: str | None, face: str
+) -> None:
+    def answer(_connection: ServerConnection, _request: Request) -> Response:
+        if location is None:
+            return Response(200, "OK", Headers({"Content-Length": "4"}), b"page")
+        return Response(302, "Found", Headers({"Location": location, "Content-Length": "0"}))
+
+    with socket_server(closes(1000), process_request=answer) as made:
+        chat: Any = made if face == "sync" else made.aio
+        with pytest.raises(APIError, match=r"WEBSOCKET .*(leads nowhere|cannot be opened|is no websocket)"):
             await do(chat.session(_ID).ask("Hi"))
         await do(chat.close())
 

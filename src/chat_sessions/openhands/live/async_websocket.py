@@ -15,7 +15,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from chat_sessions.http.lease import check_loop, check_process
 from chat_sessions.http.secrets import Concealed
 from chat_sessions.openhands.confirmation import ConfirmationRequest, OnConfirmation
-from chat_sessions.openhands.live.sockets import CLOSE_TIMEOUT, LOGGER, READ_OFF
+from chat_sessions.openhands.live.sockets import CLOSE_TIMEOUT, LOGGER, READ_OFF, handshake
 from chat_sessions.openhands.settings import Settings
 from chat_sessions.session.waiting import is_running, running_loop
 
@@ -61,14 +61,16 @@ class AsyncWebSocket:
             await self._socket.close()
 
     async def _connect(self, url: str) -> ClientConnection:
-        return await connect(
-            url,
-            open_timeout=self._settings.timeouts.connect,
-            close_timeout=CLOSE_TIMEOUT,
-            max_size=self._settings.max_event_bytes * READ_OFF,
-            logger=LOGGER,
-            **self._settings.socket_options(self._headers),
-        )
+        options = self._settings.socket_options(self._headers)
+        with handshake():
+            return await connect(
+                url,
+                open_timeout=self._settings.timeouts.connect,
+                close_timeout=CLOSE_TIMEOUT,
+                max_size=self._settings.max_event_bytes * READ_OFF,
+                logger=LOGGER,
+                **options,
+            )
 
     @property
     def host(self) -> str | None:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
 from typing import Literal, TypeAlias
 from urllib.parse import quote
 
 import httpx
 from pydantic import JsonValue, SecretStr
-from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
+from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus, WebSocketException
 
 from chat_sessions.core.errors import APIConnectionError, APIError, APITimeoutError, ProtocolError, error_for_status
 from chat_sessions.http.calls import frameless, path_segment
@@ -30,6 +31,7 @@ __all__ = [
     "check_host",
     "closing_error",
     "decode",
+    "handshake",
     "is_frame_too_large",
     "key_frame",
     "opening_error",
@@ -43,13 +45,14 @@ SocketKind: TypeAlias = Literal["session", "events"]
 LOGGER = logging.getLogger("chat_sessions.openhands.socket")
 LOGGER.setLevel(logging.INFO)
 # The errors of a socket that could not be opened.
-CANNOT_OPEN = (OSError, InvalidHandshake, EOFError, ConnectionClosed)
+CANNOT_OPEN = (OSError, WebSocketException, EOFError)
 # How long the server may take to say goodbye, in seconds, before the socket is closed without it.
 CLOSE_TIMEOUT = 0.5
 # An event over the limit, up to so many times as large, is read off the socket and left out: hanging up in its middle
 # keeps 1.18.1 busy for a minute, as it writes all of it to its log.
 READ_OFF = 4
 _QUOTE_LIMIT = 300
+_NO_SOCKET = "that is no websocket; is base_url an OpenHands Agent Server, and does a proxy in between pass websockets?"
 _UNAUTHORIZED, _NOT_FOUND, _TOO_BIG, _TRY_AGAIN = 4001, 4004, 1009, 1013
 _CLOSED_HINTS = {401: HINTS[401], 404: "the server has no such conversation; check the id"}
 
@@ -96,6 +99,15 @@ def decode(data: str | bytes, secrets: Sequence[SecretStr] = ()) -> JsonObject:
     )
 
 
+@contextmanager
+def handshake() -> Generator[None]:
+    """Raise one of `CANNOT_OPEN` for an answer that leads nowhere: a redirect to what is no address."""
+    try:
+        yield
+    except ValueError as error:
+        raise InvalidHandshake(f"the server's answer leads nowhere: {error}") from None
+
+
 def opening_error(error: Exception, url: str, *, is_beside_client: bool = False) -> APIError:
     """Return the error for a socket that could not be opened; raise it from `error`. Nothing of the turn was sent.
 
@@ -107,7 +119,7 @@ def opening_error(error: Exception, url: str, *, is_beside_client: bool = False)
     if isinstance(error, InvalidStatus):
         status = error.response.status_code
         # The server refuses an address that it does not know with a 403.
-        hint = HINTS.get(404 if status == 403 else status)
+        hint = HINTS.get(404 if status == 403 else status, _NO_SOCKET if status < 300 else None)
         return error_for_status(status, None, request=f"WEBSOCKET {where}", hint=hint)
     if isinstance(error, TimeoutError):
         return APITimeoutError(f"WEBSOCKET {where}: the server did not answer in time")

@@ -20,7 +20,7 @@ from chat_sessions.core.errors import ConfigurationError
 from chat_sessions.http.lease import check_process
 from chat_sessions.http.secrets import Concealed
 from chat_sessions.openhands.confirmation import ConfirmationRequest, OnConfirmation
-from chat_sessions.openhands.live.sockets import CLOSE_TIMEOUT, LOGGER, READ_OFF
+from chat_sessions.openhands.live.sockets import CLOSE_TIMEOUT, LOGGER, READ_OFF, handshake
 from chat_sessions.openhands.settings import Settings
 
 __all__ = ["WebSocket", "answer_of"]
@@ -46,15 +46,17 @@ class WebSocket:
     def open(self, url: str) -> None:
         """Connect to this address, instead of the last one. Raises one of `CANNOT_OPEN`."""
         self._stack.close()
-        opening = cast("Any", connect)(
-            url,
-            open_timeout=self._settings.timeouts.connect,
-            close_timeout=CLOSE_TIMEOUT,
-            max_size=self._settings.max_event_bytes * READ_OFF,
-            logger=LOGGER,
-            create_connection=self._begun,
-            **self._settings.socket_options(self._headers),
-        )
+        options = self._settings.socket_options(self._headers)
+        with handshake():
+            opening = cast("Any", connect)(
+                url,
+                open_timeout=self._settings.timeouts.connect,
+                close_timeout=CLOSE_TIMEOUT,
+                max_size=self._settings.max_event_bytes * READ_OFF,
+                logger=LOGGER,
+                create_connection=self._begun,
+                **options,
+            )
         self._socket = self._stack.enter_context(opening)
         self._opening = None
         # A stream that was dropped without being closed: its socket's thread must end.
