@@ -31,7 +31,7 @@ from chat_sessions.llama_index import SessionChatEngine
 from tests.faces import do
 from tests.security.key_holders import KEY, SECRETS, SESSION, Call, Maker, llama_cloud
 from tests.server.scripted import PaperIndex
-from tests.wire_server import WireServer
+from tests.wire_server import Request, WireServer
 
 DOCUMENTS = Path(__file__).parents[2] / "examples" / "documents"
 
@@ -105,8 +105,8 @@ def test_nothing_is_logged_of_a_key_at_any_level(make: Maker, caplog: pytest.Log
     for name in names:
         caplog.set_level(logging.DEBUG, logger=name)
     with WireServer() as wire:
-        wire.on("GET", "", lambda _, connection: connection.respond(503, {}))
-        wire.on("POST", "", lambda _, connection: connection.respond(401, {}))
+        wire.on("GET", "", lambda request, connection: connection.respond(503, {}, headers=repeated(request)))
+        wire.on("POST", "", lambda request, connection: connection.respond(401, {}, headers=repeated(request)))
         with stamina.set_testing(True, attempts=2), make(wire.url, max_retries=1) as chat:
             for one in (chat, chat.aio):
                 calls: list[Call] = [partial(one.get_summary, SESSION), partial(one.session(SESSION).ask, "q")]
@@ -116,6 +116,11 @@ def test_nothing_is_logged_of_a_key_at_any_level(make: Maker, caplog: pytest.Log
     assert "httpcore" in {record.name.partition(".")[0] for record in caplog.records}
     told = [record.getMessage() + repr(record.args) + repr(record.__dict__) for record in caplog.records]
     assert not [secret for secret in SECRETS for text in told if secret in text]
+
+
+def repeated(request: Request) -> dict[str, str]:
+    """Headers of a service, or a proxy in between, that repeats what it was sent."""
+    return {f"X-Echo-{name}": value for name, value in request.headers.items()}
 
 
 async def do_and_close(call: Call, chat: Any) -> None:

@@ -70,7 +70,9 @@ class AsyncHTTPClient:
 
     def _exchange(self, request: httpx.Request, answer: Remaining, connect: float | None) -> Exchange:
         is_own = self._given is None
-        exchange = Exchange(request.method, answer=answer, connect=connect, is_own=is_own)
+        exchange = Exchange(
+            request.method, answer=answer, connect=connect, is_own=is_own, secrets=lambda: self._settings.secrets
+        )
         if not is_own:
             request.extensions["trace"] = exchange.async_on_trace
         return exchange

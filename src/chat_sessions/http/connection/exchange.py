@@ -6,14 +6,18 @@ in another thread or task before the first one notices.
 
 from __future__ import annotations
 
+import logging
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from socket import SHUT_RDWR, socket
 from typing import Protocol, TypeAlias
 
 import httpx
+from pydantic import SecretStr
+
+from chat_sessions.http.secrets import text_without_secrets
 
 __all__ = ["SHORTEST_READ", "Exchange", "Remaining", "current_exchange", "remaining"]
 
@@ -45,10 +49,20 @@ class Closable(Protocol):
 class Exchange:
     """A request on its way. `answer` is what is left for its answer, `connect` the seconds that connecting may take.
 
-    `is_own` says that one of our connections carries it, which knows whether a byte of it has left.
+    `is_own` says that one of our connections carries it, which knows whether a byte of it has left. `secrets` returns
+    what must not be logged of it.
     """
 
-    def __init__(self, method: str, *, answer: Remaining, connect: float | None, is_own: bool) -> None:
+    def __init__(
+        self,
+        method: str,
+        *,
+        answer: Remaining,
+        connect: float | None,
+        is_own: bool,
+        secrets: Callable[[], Sequence[SecretStr]] = tuple,
+    ) -> None:
+        self.secrets = secrets
         self._first_line = method.encode() + b" "
         self._answer = answer
         self._connect = remaining(connect)
@@ -133,3 +147,19 @@ _current: ContextVar[Exchange | None] = ContextVar("chat_sessions_exchange", def
 def current_exchange() -> Exchange | None:
     """Return the exchange in force."""
     return _current.get()
+
+
+class _WithoutSecrets(logging.Filter):
+    """Takes the secrets of the exchange in force out of what is logged: a service may repeat them in its headers."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Return True; a record with a secret is changed."""
+        if (exchange := current_exchange()) is not None:
+            said = record.getMessage()
+            if (told := text_without_secrets(said, exchange.secrets())) != said:
+                record.msg, record.args = told, ()
+        return True
+
+
+for _name in ("httpx", "httpcore.connection", "httpcore.http11", "httpcore.http2", "httpcore.proxy", "httpcore.socks"):
+    logging.getLogger(_name).addFilter(_WithoutSecrets())
