@@ -81,7 +81,10 @@ async def test_a_fork_from_an_event_or_the_word_that_this_server_has_none(chat: 
     answer = (await every(chat.events(session.id, kind="MessageEvent", source="agent")))[0]
     if server.is_new:
         fork = await do(chat.fork(session.id, from_event_id=answer["id"]))
-        assert [turn.prompt for turn in await do(fork.turns())] == ["TEXT one"]
+        assert [(turn.prompt, turn.is_complete) for turn in await do(fork.turns())] == [("TEXT one", True)]
+        await do(fork.ask("TEXT three"))
+        turns = [(turn.prompt, turn.is_complete) for turn in await do(fork.turns())]
+        assert turns == [("TEXT one", True), ("TEXT three", True)]
     else:
         with pytest.raises(ConfigurationError, match=r"1\.18\.1 has no forks from an event"):
             await do(chat.fork(session.id, from_event_id=answer["id"]))

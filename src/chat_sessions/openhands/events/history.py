@@ -69,7 +69,9 @@ def history_of(items: Iterable[JsonObject], info: JsonObject) -> list[Event]:
             for event in events_of(item):
                 (early if isinstance(event, UnknownEvent) else events).append(event)
     status = as_text(info.get("execution_status"))
-    if turn is not None and (turn.has_ended or status in ENDED):
+    # A copy that ends with an answer has never run: no event and no status says that this turn is over.
+    is_copied = turn is not None and turn.is_answered and status == "idle"
+    if turn is not None and (turn.has_ended or status in ENDED or is_copied):
         events.append(turn.stop(info, status))
     return events
 

@@ -30,9 +30,10 @@ from chat_sessions.openhands.events.json_values import (
     joined_text,
 )
 
-__all__ = ["events_of", "is_user_message", "message_images", "message_text"]
+__all__ = ["FINISH", "events_of", "is_user_message", "message_images", "message_text"]
 
-_FINISH = "finish"
+# The tool that ends a run with a message.
+FINISH = "finish"
 
 
 def events_of(event: JsonObject) -> list[Event]:
@@ -74,7 +75,7 @@ def _action(event: JsonObject) -> list[Event]:
     said = [*_thinking(event), *_text(joined_text(event.get("thought")))]
     action = as_object(event.get("action"))
     # A finish call that did not validate is answered with an error like any other.
-    if event.get("tool_name") == _FINISH and action:
+    if event.get("tool_name") == FINISH and action:
         return [*said, *_text(as_text(action.get("message")))]
     call = as_object(event.get("tool_call"))
     return [
@@ -98,7 +99,7 @@ def _arguments(value: JsonValue) -> JsonObject:
 
 
 def _observation(event: JsonObject) -> list[Event]:
-    if event.get("tool_name") == _FINISH:
+    if event.get("tool_name") == FINISH:
         return []
     observation = as_object(event.get("observation"))
     content = observation.get("content")

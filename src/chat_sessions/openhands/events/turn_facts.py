@@ -9,7 +9,7 @@ from pydantic import JsonValue
 from chat_sessions.core.events import Event, Stop
 from chat_sessions.core.models import Usage
 from chat_sessions.openhands.events.json_values import JsonObject, as_list, as_object, as_text
-from chat_sessions.openhands.events.mapping import events_of
+from chat_sessions.openhands.events.mapping import FINISH, events_of
 
 __all__ = ["ENDED", "TurnFacts", "status_of", "token_usages"]
 
@@ -56,6 +56,7 @@ class TurnFacts:
         self._began: datetime | None = None
         self._ended: datetime | None = None
         self._last_call: str | None = None
+        self._is_answered = False
         self._acp_calls: set[str] = set()
         self._unanswered: dict[str, JsonObject] = {}
         # Calls whose result came first, as after a cut on the older socket.
@@ -65,6 +66,11 @@ class TurnFacts:
     def has_ended(self) -> bool:
         """Whether the run is over, as far as its own events tell."""
         return self.status in ENDED or self.status == "rejected"
+
+    @property
+    def is_answered(self) -> bool:
+        """Whether the agent's last word is one that ends a run: a message, or the finish tool."""
+        return self._is_answered
 
     @property
     def lacks_reason(self) -> bool:
@@ -101,10 +107,15 @@ class TurnFacts:
         if response_id := as_text(event.get("llm_response_id")):
             self._response_ids.add(response_id)
         match event.get("kind"):
+            case "MessageEvent":
+                self._is_answered = event.get("source") == "agent"
+            case "ObservationEvent":
+                self._is_answered = event.get("tool_name") == FINISH
             case "ConversationErrorEvent":
                 parts = (as_text(event.get("code")), as_text(event.get("detail")))
                 self._error = ": ".join(part for part in parts if part)
             case "ActionEvent":
+                self._is_answered = False
                 self._last_call = as_text(event.get("tool_name"))
                 if call_id in self._answered_early:
                     self._answered_early.discard(call_id)
