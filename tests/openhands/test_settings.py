@@ -245,6 +245,35 @@ def test_an_error_tells_what_the_server_says_of_it() -> None:
     assert made.body == body
 
 
+@pytest.mark.parametrize(
+    ("path", "detail", "hint"),
+    [
+        ("/api/conversations/x/fork", "Unknown from_event_id: y", "no such event: the ids are those of events()"),
+        ("/api/conversations/x/navigate", "Unknown event_id: y", "no such event: the ids are those of events()"),
+        ("/api/conversations/x/navigate", "Conversation not found", "no such conversation: check the id"),
+        ("/api/conversations/x/fork", "Source conversation not found", "no such conversation: check the id"),
+        ("/api/conversations/x/switch_profile", "Profile 'y' not found", "does not have what was named"),
+        ("/api/file/download", "File not found", "no such file on the server"),
+        ("/api/conversations/x", "Not Found", "base_url is the address of an OpenHands Agent Server"),
+    ],
+)
+def test_an_error_says_what_is_not_there(path: str, detail: str, hint: str) -> None:
+    answer = httpx.Response(404, json={"detail": detail})
+    made = refusal(Call("POST", path, may_repeat=True), 404, answer.headers, answer.content)
+    assert hint in str(made)
+    assert detail in str(made)
+    assert ("base_url" in str(made)) == (detail == "Not Found")
+
+
+def test_a_file_that_the_server_cannot_write_is_not_said_to_be_a_failure_that_may_pass() -> None:
+    body = {"detail": "Internal Server Error", "exception": "500: Failed to upload file: [Errno 21] Is a directory"}
+    answer = httpx.Response(500, json=body)
+    made = refusal(Call("POST", "/api/file/upload", may_repeat=True), 500, answer.headers, answer.content)
+    assert "could not read or write the file" in str(made)
+    assert "Is a directory" in str(made)
+    assert "prompt" not in str(made)
+
+
 @pytest.mark.parametrize("content", [b"<html>", b"[]"])
 def test_an_answer_that_is_no_object_is_a_protocol_error(content: bytes) -> None:
     call = Call("GET", "/api/conversations/x", may_repeat=True)

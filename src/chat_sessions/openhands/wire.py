@@ -195,10 +195,10 @@ def switch_call(session_id: str, profile: str) -> Call:
     )
 
 
-_MISSING = {
-    "/api/file/": "there is no such file on the server: a path is relative to the agent's folder, or absolute",
-    "/navigate": "there is no such event: the ids are those of events()",
-}
+_NO_FILE = "there is no such file on the server: a path is relative to the agent's folder, or absolute"
+_NO_EVENT = "there is no such event: the ids are those of events()"
+_NO_CONVERSATION = "the server has no such conversation: check the id"
+_NOTHING = "the server does not have what was named"
 
 
 def is_route_gone(error: APIStatusError) -> bool:
@@ -224,11 +224,13 @@ def refusal(
     `secrets` are not repeated in it: the server sends back what it refuses of a body, a model's key included.
     """
     error = read_error(call, status_code, headers, content, secrets=secrets, hint=HINTS.get(status_code))
-    if status_code == 404 and not is_route_missing(error):
+    detail = as_text(as_object(error.body).get("detail"))
+    if status_code == 404 and detail and not is_route_missing(error):
         # It says what it does not have: the address is right.
-        hint = next((hint for part, hint in _MISSING.items() if part in call.path), None)
-        if hint is not None:
-            error = read_error(call, status_code, headers, content, secrets=secrets, hint=hint)
+        error = read_error(call, status_code, headers, content, secrets=secrets, hint=_missing(call, detail))
+    if call.path.startswith("/api/file/") and isinstance(error, InternalServerError):
+        hint = "the server could not read or write the file"
+        error = read_error(call, status_code, headers, content, secrets=secrets, hint=hint)
     if said := as_text(as_object(error.body).get("exception")):
         # 1.18.1 fails on the error with which it refuses a request.
         advice = "; it refused the request, and cannot say why: check what was given" if _UNTOLD in said else ""
@@ -237,6 +239,15 @@ def refusal(
             # The same request would fail in the same way.
             error.may_pass = False
     return error
+
+
+def _missing(call: Call, detail: str) -> str:
+    """Return what is not there, by what the server says of it."""
+    if call.path.startswith("/api/file/"):
+        return _NO_FILE
+    if "event_id" in detail:
+        return _NO_EVENT
+    return _NO_CONVERSATION if "conversation" in detail.lower() else _NOTHING
 
 
 def read_object(call: Call, content: bytes, *, secrets: Sequence[SecretStr] = ()) -> JsonObject:
