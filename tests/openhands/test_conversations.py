@@ -13,6 +13,7 @@ import pytest
 from chat_sessions.core.errors import (
     APIStatusError,
     ConfigurationError,
+    ConflictError,
     NotFoundError,
     TurnFailed,
 )
@@ -111,6 +112,23 @@ async def test_a_session_that_went_back_shows_the_branch_it_is_on(chat: Any, ser
     assert len(await every(chat.events(session.id, source="user", text="two"))) == 1
     await do(chat.navigate(session.id, None))
     assert await do(chat.session(session.id).turns()) == []
+
+
+@pytest.mark.parametrize("version", ["1.58.2"])
+async def test_no_session_goes_back_while_it_is_answered(chat: Any, model: ModelServer) -> None:
+    session = chat.session()
+    await do(session.ask("TEXT one"))
+    (answer,) = await every(session.events(kind="MessageEvent", source="agent"))
+    model.hold()
+    async with entered(session.stream("HELD two")) as stream:
+        assert await asyncio.to_thread(model.held.wait, 20)
+        with pytest.raises(ConflictError, match="still at work"):
+            await do(session.navigate(answer["id"]))
+        model.release()
+        await every(stream)
+    assert [turn.prompt for turn in await do(session.turns())] == ["TEXT one", "HELD two"]
+    await do(session.navigate(answer["id"]))
+    assert [turn.prompt for turn in await do(session.turns())] == ["TEXT one"]
 
 
 @pytest.mark.parametrize("version", ["1.58.2"])
@@ -310,6 +328,30 @@ async def test_files_go_to_the_agents_folder_and_come_back(chat: Any, tmp_path: 
         await do(workspace.download("no/such/file"))
     with pytest.raises(ConfigurationError, match="cannot be listed"):
         await do(workspace.list("no/such/folder"))
+
+
+async def test_a_listing_has_each_name_as_it_is(chat: Any) -> None:
+    workspace = chat.workspace((await do(chat.create())).session_id)
+    folder = f"names-{uuid.uuid4().hex}"
+    names = [
+        "-n",
+        " lead",
+        "a b",
+        "back\\n",
+        "new\nline",
+        "quote'\".txt",
+        "tab\t",
+        "Übersicht 日本.txt",
+        "\u2028x",
+        "$HOME*",
+    ]
+    for name in names:
+        await do(workspace.upload(f"{folder}/{name}", name))
+    assert await do(workspace.list(folder)) == sorted(names)
+    for name in await do(workspace.list(folder)):
+        assert await do(workspace.download(f"{folder}/{name}")) == name.encode()
+    with pytest.raises(ConfigurationError, match="Not a directory"):
+        await do(workspace.list(f"{folder}/a b"))
 
 
 async def test_tokens_of_caches_and_of_reasoning_are_in_both_frameworks(server: AgentServer, face: str) -> None:

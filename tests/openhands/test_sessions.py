@@ -206,6 +206,12 @@ async def test_an_unknown_conversation_is_a_404_at_once_in_every_call(server: Ag
                 await do(chat.close())
 
 
+async def test_a_title_of_a_conversation_without_a_message_says_so(chat: Any) -> None:
+    made = await do(chat.create())
+    with pytest.raises(ConfigurationError, match="no message yet"):
+        await do(chat.generate_title(made.session_id))
+
+
 async def test_a_uuid_is_an_id(chat: Any) -> None:
     made = uuid.UUID((await do(chat.create())).session_id)
     assert (await do(chat.get_summary(made))).session_id == str(made)

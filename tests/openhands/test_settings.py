@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import pickle
+import uuid
 from typing import Any
 
 import httpx
@@ -299,3 +300,18 @@ def test_a_pickle_holds_no_key_of_any_kind() -> None:
     data = pickle.dumps(made)
     assert not any(secret in data for secret in (_KEY.encode(), b"sk-secret", b"sk-other"))
     assert pickle.loads(data).route.base_url == made.route.base_url
+
+
+def test_tags_and_secrets_that_no_server_takes_are_refused_before_any_request() -> None:
+    chat = OpenHandsChat(base_url="http://127.0.0.1:1")
+    session_id: Any = str(uuid.uuid4())
+    wrong: Any
+    for wrong in ({"A B": "c"}, {"": "c"}, {"a": 1}):
+        with pytest.raises(ConfigurationError, match="tag"):
+            chat.set_tags(session_id, wrong)
+        with pytest.raises(ConfigurationError, match="tag"):
+            chat.fork(session_id, tags=wrong)
+    for wrong in ("", None, 5, {}):
+        with pytest.raises(ConfigurationError, match="secret 'TOKEN'"):
+            chat.update_secrets(session_id, {"TOKEN": wrong})
+    chat.close()

@@ -10,12 +10,23 @@ from typing import Literal
 
 from pydantic import JsonValue
 
-from chat_sessions.core.errors import ConfigurationError
+from chat_sessions.core.errors import APIStatusError, ConfigurationError
 from chat_sessions.core.models import SessionSummary, TitledSummary, WireModel
 from chat_sessions.openhands.events.json_values import JsonObject, as_text
 from chat_sessions.openhands.settings import llm_settings
 
-__all__ = ["TITLE_WAITS", "GeneratedTitle", "check_length", "found", "generated", "question", "title_llm", "titled"]
+__all__ = [
+    "TITLE_WAITS",
+    "GeneratedTitle",
+    "check_length",
+    "found",
+    "generated",
+    "has_no_message",
+    "nothing_to_title",
+    "question",
+    "title_llm",
+    "titled",
+]
 
 _LONGEST = 200
 _MARKED_WITH = token_bytes(16)
@@ -81,6 +92,16 @@ def found(info: JsonObject, max_length: int, origin: Literal["automatic", "exist
     """The title that the conversation has, cut to the length, or None."""
     title = as_text(info.get("title"))
     return GeneratedTitle(title=_cut(title, max_length), origin=origin) if title else None
+
+
+def has_no_message(error: APIStatusError) -> bool:
+    """Whether the old route failed because there is nothing yet to make a title from."""
+    return "No user messages" in str(error)
+
+
+def nothing_to_title() -> ConfigurationError:
+    """Return the error for a conversation without a message."""
+    return ConfigurationError("this session has no message yet to make a title from")
 
 
 def _cut(title: str, max_length: int) -> str:

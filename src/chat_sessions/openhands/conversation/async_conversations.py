@@ -19,6 +19,8 @@ from chat_sessions.http.secrets import concealed
 from chat_sessions.openhands.confirmation import waits_for_confirmation
 from chat_sessions.openhands.conversation.async_workspace import AsyncWorkspace
 from chat_sessions.openhands.conversation.calls import (
+    check_secrets,
+    check_tags,
     fork_call,
     llm_call,
     navigate_call,
@@ -30,6 +32,7 @@ from chat_sessions.openhands.conversation.calls import (
     tags_call,
 )
 from chat_sessions.openhands.events.json_values import JsonObject, as_object, as_text
+from chat_sessions.openhands.live.reading import not_idle
 from chat_sessions.openhands.settings import Settings, check_id
 from chat_sessions.openhands.titles import (
     TITLE_WAITS,
@@ -37,6 +40,8 @@ from chat_sessions.openhands.titles import (
     check_length,
     found,
     generated,
+    has_no_message,
+    nothing_to_title,
     question,
     title_llm,
 )
@@ -168,9 +173,11 @@ class AsyncConversations(AsyncService[Settings]):
     async def update_secrets(self, session_id: str, secrets: Mapping[str, JsonValue]) -> None:
         """Add values that the agent's commands find in their environment, or change them.
 
-        A value is a string, or the settings of one of the server's sources. The model is not shown them.
+        A value is a string that is not empty, or the settings of one of the server's sources. The model is not shown
+        them. A secret can be changed and not removed, and a fork does not have those given here.
         """
         session_id, secrets = check_id(session_id), concealed(secrets)
+        check_secrets(secrets)
         await self._asked(secrets_call(session_id, secrets), session_id, "secrets to change")
 
     async def rename(self, session_id: str, title: str) -> None:
@@ -199,6 +206,8 @@ class AsyncConversations(AsyncService[Settings]):
         try:
             title = generated(await self._object(call), "title", max_length, "generated")
         except APIStatusError as error:
+            if has_no_message(error):
+                raise nothing_to_title() from error
             if not is_route_gone(error):
                 raise
             if llm is not None:
@@ -223,7 +232,7 @@ class AsyncConversations(AsyncService[Settings]):
             if (title := found(info, max_length, "automatic")) is not None:
                 return title
             if not info.get("last_user_message_id"):
-                raise ConfigurationError("this session has no message yet to make a title from")
+                raise nothing_to_title()
         return None
 
     async def set_tags(self, session_id: str, tags: Mapping[str, str]) -> None:
@@ -232,6 +241,7 @@ class AsyncConversations(AsyncService[Settings]):
         `list` and `get_summary` give them as the summary's `tags`.
         """
         session_id = check_id(session_id)
+        check_tags(tags)
         await self._asked(tags_call(session_id, tags), session_id, "tags to change")
 
     async def fork(
@@ -250,6 +260,7 @@ class AsyncConversations(AsyncService[Settings]):
         A server that does not copy the model's key is sent it again, if the model is this client's `llm`.
         """
         session_id, fork_id = check_id(session_id), str(uuid.uuid4())
+        check_tags(tags or {})
         call = fork_call(
             session_id, fork_id, title=title, tags=tags, from_event_id=from_event_id, keep_usage=keep_usage
         )
@@ -279,9 +290,12 @@ class AsyncConversations(AsyncService[Settings]):
     async def navigate(self, session_id: str, event_id: str | None) -> SessionSummary:
         """Go back to an earlier event: the agent, and the session's turns, go on from there. None is the beginning.
 
-        What came after it is kept as another branch. The ids are those of `events`.
+        What came after it is kept as another branch. The ids are those of `events`. Raises `ConflictError` during a
+        run, whose answer would come without its prompt.
         """
         session_id = check_id(session_id)
+        if (await self._object(info_call(session_id))).get("execution_status") == "running":
+            raise not_idle(session_id, "running")
         call = navigate_call(session_id, event_id)
         summary = read_summary(call, await self._asked(call, session_id, "branches"))
         TurnCount.of(self.queue_key(session_id), self).went_back()

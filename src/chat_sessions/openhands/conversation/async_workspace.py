@@ -9,7 +9,13 @@ from typing import TypeVar
 from chat_sessions.core.errors import APIStatusError, ConfigurationError
 from chat_sessions.http.async_client import AsyncHTTPClient
 from chat_sessions.http.calls import Call
-from chat_sessions.openhands.conversation.calls import command_call, download_call, upload_call
+from chat_sessions.openhands.conversation.calls import (
+    command_call,
+    download_call,
+    listing_words,
+    names_in,
+    upload_call,
+)
 from chat_sessions.openhands.events.json_values import JsonObject, as_object, as_text
 from chat_sessions.openhands.settings import Settings
 from chat_sessions.openhands.wire import info_call, is_route_missing, read_object
@@ -70,8 +76,7 @@ class AsyncWorkspace:
 
         The server has no route for that: its shell is asked, which a server may not allow.
         """
-        folder = await self._path(path)
-        return sorted((await self._output(["ls", "-1Ap", "--", folder], None)).splitlines())
+        return names_in(await self._output(listing_words(await self._path(path)), None))
 
     async def _path(self, path: str) -> str:
         if not path or "\0" in path:

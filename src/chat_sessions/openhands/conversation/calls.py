@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -9,15 +10,20 @@ from datetime import datetime
 
 from pydantic import JsonValue
 
+from chat_sessions.core.errors import ConfigurationError
 from chat_sessions.http.calls import Call, check_page_size
 from chat_sessions.openhands.events.json_values import JsonObject
 from chat_sessions.openhands.wire import PAGE_SIZE, conversation_path
 
 __all__ = [
+    "check_secrets",
+    "check_tags",
     "command_call",
     "download_call",
     "fork_call",
+    "listing_words",
     "llm_call",
+    "names_in",
     "navigate_call",
     "next_page_call",
     "of_kind",
@@ -28,8 +34,32 @@ __all__ = [
     "upload_call",
 ]
 
+# In the output of ls: three digits are a byte.
+_ESCAPED = re.compile(rb"\\([0-3][0-7]{2}|.)")
+_CONTROLS = dict(
+    zip((b"a", b"b", b"f", b"n", b"r", b"t", b"v"), (b"\a", b"\b", b"\f", b"\n", b"\r", b"\t", b"\v"), strict=True)
+)
+_TAG = re.compile("[a-z0-9]+")
 # How long a listing may take on the server, in seconds.
 _COMMAND_TIMEOUT = 10
+
+
+def check_tags(tags: Mapping[str, object]) -> None:
+    """Raise `ConfigurationError` for tags that servers refuse, which 1.18.1 does with a 500."""
+    for key, value in tags.items():
+        if not _TAG.fullmatch(str(key)):
+            raise ConfigurationError(f"a tag's key is lower-case letters and digits; got {key!r}")
+        if not isinstance(value, str):
+            raise ConfigurationError(f"the tag {key!r} must be a string; got {value!r}")
+
+
+def check_secrets(secrets: Mapping[str, object]) -> None:
+    """Raise `ConfigurationError` for a secret that servers refuse or, being empty, ignore. Quotes no value."""
+    for name, value in secrets.items():
+        if not (isinstance(value, str | Mapping) and value):
+            raise ConfigurationError(
+                f"the secret {name!r} must be a string that is not empty, or a source's settings; one cannot be removed"
+            )
 
 
 def policy_call(session_id: str, policy: Mapping[str, JsonValue]) -> Call:
@@ -125,6 +155,22 @@ def upload_call(path: str, content: bytes) -> Call:
 def download_call(path: str) -> Call:
     """Read a file of the server's machine."""
     return Call("GET", "/api/file/download", may_repeat=True, params={"path": path})
+
+
+def listing_words(folder: str) -> Sequence[str]:
+    """The command that lists a folder, one name a line, what no line can show escaped. A file is refused."""
+    return ["ls", "-1Apb", "--", f"{folder}/"]
+
+
+def names_in(listing: str) -> list[str]:
+    """The names in the output of that command, sorted. Bytes that are no UTF-8 become U+FFFD."""
+    lines = (line.encode() for line in listing.split("\n") if line)
+    return sorted(_ESCAPED.sub(_unescaped, line).decode("utf-8", "replace") for line in lines)
+
+
+def _unescaped(escaped: re.Match[bytes]) -> bytes:
+    said = escaped[1]
+    return bytes([int(said, 8)]) if len(said) == 3 else _CONTROLS.get(said, said)
 
 
 def command_call(words: Sequence[str], folder: str | None) -> Call:

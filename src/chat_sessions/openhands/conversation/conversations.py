@@ -19,6 +19,8 @@ from chat_sessions.http.secrets import concealed
 from chat_sessions.http.service import Service
 from chat_sessions.openhands.confirmation import waits_for_confirmation
 from chat_sessions.openhands.conversation.calls import (
+    check_secrets,
+    check_tags,
     fork_call,
     llm_call,
     navigate_call,
@@ -31,6 +33,7 @@ from chat_sessions.openhands.conversation.calls import (
 )
 from chat_sessions.openhands.conversation.workspace import Workspace
 from chat_sessions.openhands.events.json_values import JsonObject, as_object, as_text
+from chat_sessions.openhands.live.reading import not_idle
 from chat_sessions.openhands.settings import Settings, check_id
 from chat_sessions.openhands.titles import (
     TITLE_WAITS,
@@ -38,6 +41,8 @@ from chat_sessions.openhands.titles import (
     check_length,
     found,
     generated,
+    has_no_message,
+    nothing_to_title,
     question,
     title_llm,
 )
@@ -169,9 +174,11 @@ class Conversations(Service[Settings]):
     def update_secrets(self, session_id: str, secrets: Mapping[str, JsonValue]) -> None:
         """Add values that the agent's commands find in their environment, or change them.
 
-        A value is a string, or the settings of one of the server's sources. The model is not shown them.
+        A value is a string that is not empty, or the settings of one of the server's sources. The model is not shown
+        them. A secret can be changed and not removed, and a fork does not have those given here.
         """
         session_id, secrets = check_id(session_id), concealed(secrets)
+        check_secrets(secrets)
         self._asked(secrets_call(session_id, secrets), session_id, "secrets to change")
 
     def rename(self, session_id: str, title: str) -> None:
@@ -200,6 +207,8 @@ class Conversations(Service[Settings]):
         try:
             title = generated(self._object(call), "title", max_length, "generated")
         except APIStatusError as error:
+            if has_no_message(error):
+                raise nothing_to_title() from error
             if not is_route_gone(error):
                 raise
             if llm is not None:
@@ -222,7 +231,7 @@ class Conversations(Service[Settings]):
             if (title := found(info, max_length, "automatic")) is not None:
                 return title
             if not info.get("last_user_message_id"):
-                raise ConfigurationError("this session has no message yet to make a title from")
+                raise nothing_to_title()
         return None
 
     def set_tags(self, session_id: str, tags: Mapping[str, str]) -> None:
@@ -231,6 +240,7 @@ class Conversations(Service[Settings]):
         `list` and `get_summary` give them as the summary's `tags`.
         """
         session_id = check_id(session_id)
+        check_tags(tags)
         self._asked(tags_call(session_id, tags), session_id, "tags to change")
 
     def fork(
@@ -249,6 +259,7 @@ class Conversations(Service[Settings]):
         A server that does not copy the model's key is sent it again, if the model is this client's `llm`.
         """
         session_id, fork_id = check_id(session_id), str(uuid.uuid4())
+        check_tags(tags or {})
         call = fork_call(
             session_id, fork_id, title=title, tags=tags, from_event_id=from_event_id, keep_usage=keep_usage
         )
@@ -278,9 +289,12 @@ class Conversations(Service[Settings]):
     def navigate(self, session_id: str, event_id: str | None) -> SessionSummary:
         """Go back to an earlier event: the agent, and the session's turns, go on from there. None is the beginning.
 
-        What came after it is kept as another branch. The ids are those of `events`.
+        What came after it is kept as another branch. The ids are those of `events`. Raises `ConflictError` during a
+        run, whose answer would come without its prompt.
         """
         session_id = check_id(session_id)
+        if (self._object(info_call(session_id))).get("execution_status") == "running":
+            raise not_idle(session_id, "running")
         call = navigate_call(session_id, event_id)
         summary = read_summary(call, self._asked(call, session_id, "branches"))
         TurnCount.of(self.queue_key(session_id), self).went_back()

@@ -10,7 +10,13 @@ from typing import TypeVar
 from chat_sessions.core.errors import APIStatusError, ConfigurationError
 from chat_sessions.http.calls import Call
 from chat_sessions.http.client import HTTPClient
-from chat_sessions.openhands.conversation.calls import command_call, download_call, upload_call
+from chat_sessions.openhands.conversation.calls import (
+    command_call,
+    download_call,
+    listing_words,
+    names_in,
+    upload_call,
+)
 from chat_sessions.openhands.events.json_values import JsonObject, as_object, as_text
 from chat_sessions.openhands.settings import Settings
 from chat_sessions.openhands.wire import info_call, is_route_missing, read_object
@@ -71,8 +77,7 @@ class Workspace:
 
         The server has no route for that: its shell is asked, which a server may not allow.
         """
-        folder = self._path(path)
-        return sorted((self._output(["ls", "-1Ap", "--", folder], None)).splitlines())
+        return names_in(self._output(listing_words(self._path(path)), None))
 
     def _path(self, path: str) -> str:
         if not path or "\0" in path:
