@@ -311,7 +311,8 @@ def test_tags_and_secrets_that_no_server_takes_are_refused_before_any_request() 
             chat.set_tags(session_id, wrong)
         with pytest.raises(ConfigurationError, match="tag"):
             chat.fork(session_id, tags=wrong)
-    for wrong in ("", None, 5, {}):
+    empty: dict[str, str] = {}
+    for wrong in ("", None, 5, empty):
         with pytest.raises(ConfigurationError, match="secret 'TOKEN'"):
             chat.update_secrets(session_id, {"TOKEN": wrong})
     chat.close()

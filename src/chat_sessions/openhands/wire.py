@@ -24,6 +24,8 @@ __all__ = [
     "PAGE_SIZE",
     "Interruption",
     "agent_profile_call",
+    "agent_profile_of",
+    "agent_profiles_call",
     "ask_call",
     "confirmation_call",
     "conversation_path",
@@ -38,7 +40,9 @@ __all__ = [
     "list_call",
     "pause_call",
     "profile_id",
+    "profile_in",
     "profile_name",
+    "profile_of",
     "read_conversations",
     "read_events",
     "read_object",
@@ -193,6 +197,30 @@ def switch_call(session_id: str, profile: str) -> Call:
     return Call(
         "POST", conversation_path(session_id, "/switch_profile"), may_repeat=True, body={"profile_name": profile}
     )
+
+
+def agent_profiles_call() -> Call:
+    """The agent profiles of the server."""
+    return Call("GET", "/api/agent-profiles", may_repeat=True)
+
+
+def agent_profile_of(info: JsonObject) -> str | None:
+    """The id of the agent profile that a conversation began with, or None."""
+    return as_text(as_object(info.get("launched_agent_profile")).get("agent_profile_id")) or None
+
+
+def profile_in(answer: JsonObject, agent_profile_id: str) -> str | None:
+    """The LLM profile of the agent profile with this id among those in an answer, or None."""
+    for profile in map(as_object, as_list(answer.get("profiles"))):
+        if profile.get("id") == agent_profile_id:
+            return as_text(profile.get("llm_profile_ref")) or None
+    return None
+
+
+def profile_of(llm: JsonObject) -> str | None:
+    """The LLM profile that a conversation's model comes from, which its `usage_id` names; None for no profile."""
+    kind, _, name = as_text(llm.get("usage_id")).partition(":")
+    return name if kind == "profile" and name else None
 
 
 _NO_FILE = "there is no such file on the server: a path is relative to the agent's folder, or absolute"

@@ -61,7 +61,13 @@ async def test_a_model_that_the_server_keeps_is_named_by_its_profile(
 ) -> None:
     with server.client(llm={"profile": profile}) as made:
         chat: Any = made if face == "sync" else made.aio
-        assert (await do(chat.session().ask("TOOL please"))).text == "I will think.The tool has answered."
+        session = chat.session()
+        turn = await do(session.ask("TOOL please"))
+        assert turn.text == "I will think.The tool has answered."
+        # The server counts no calls of a model that it was given after the conversation began.
+        assert (turn.usage.input_tokens, turn.usage.cost, turn.usage.turns) == (None, None, 2)
+        fork = await do(session.fork())
+        assert (await do(fork.ask("TEXT please"))).text == "Plain answer in pieces."
         await do(chat.close())
 
 
@@ -93,7 +99,10 @@ async def test_an_agent_that_the_server_keeps_is_named_by_its_profile_or_the_pro
     for name in (profile, answer.json()["profile"]["id"]):
         with server.client(llm=None, agent=name) as made:
             chat: Any = made if face == "sync" else made.aio
-            assert (await do(chat.session().ask("TEXT please"))).text == "Plain answer in pieces."
+            session = chat.session()
+            assert (await do(session.ask("TEXT please"))).text == "Plain answer in pieces."
+            fork = await do(session.fork())
+            assert (await do(fork.ask("TEXT again"))).text == "Plain answer in pieces."
             await do(chat.close())
 
 

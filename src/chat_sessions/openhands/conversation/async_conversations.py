@@ -47,6 +47,8 @@ from chat_sessions.openhands.titles import (
 )
 from chat_sessions.openhands.wire import (
     Interruption,
+    agent_profile_of,
+    agent_profiles_call,
     ask_call,
     confirmation_call,
     delete_call,
@@ -55,12 +57,15 @@ from chat_sessions.openhands.wire import (
     is_route_gone,
     is_route_missing,
     pause_call,
+    profile_in,
+    profile_of,
     read_events,
     read_object,
     read_summary,
     rename_call,
     run_call,
     server_call,
+    switch_call,
     title_call,
 )
 from chat_sessions.session.stored.turn_count import TurnCount
@@ -257,7 +262,8 @@ class AsyncConversations(AsyncService[Settings]):
 
         With `from_event_id` the copy ends with that event: a `ConfigurationError` on a server that copies whole
         conversations only. With `keep_usage` it keeps the usage of the original.
-        A server that does not copy the model's key is sent it again, if the model is this client's `llm`.
+        A server that does not copy the model's key is sent it again, if the model is this client's `llm` or a profile
+        of the server. It then does not count the copy's usage.
         """
         session_id, fork_id = check_id(session_id), str(uuid.uuid4())
         check_tags(tags or {})
@@ -269,21 +275,28 @@ class AsyncConversations(AsyncService[Settings]):
             await self._http.send(delete_call(fork_id))
             raise await self._lacks("forks from an event", "fork the whole conversation")
         summary = read_summary(call, info)
-        await self._hand_over_key(summary.session_id, as_object(as_object(info.get("agent")).get("llm")))
+        await self._hand_over_key(summary.session_id, info)
         if title is not None and summary.generated_title != title:
             # 1.18.1 takes the title and does not keep it.
             await self._object(rename_call(summary.session_id, title))
         return self.session(summary.session_id)
 
-    async def _hand_over_key(self, session_id: str, llm: JsonObject) -> None:
-        """Give a copied conversation the model of this client, where that is its own: 1.58.0 loses the key."""
-        own = self._settings.llm
-        if own is None or any(llm.get(name) != own.get(name) for name in ("model", "base_url")):
+    async def _hand_over_key(self, session_id: str, info: JsonObject) -> None:
+        """Give a copied conversation its model again, from the server or this client: 1.58.0 loses the key."""
+        own, llm = self._settings.llm, as_object(as_object(info.get("agent")).get("llm"))
+        profile = profile_of(llm)
+        if profile is None and (agent := agent_profile_of(info)) is not None:
+            profile = profile_in(await self._object(agent_profiles_call()), agent)
+        if profile is not None:
+            call = switch_call(session_id, profile)
+        elif own is not None and all(llm.get(name) == own.get(name) for name in ("model", "base_url")):
+            call = llm_call(session_id, own)
+        else:
             return
         try:
-            await self._object(llm_call(session_id, own))
+            await self._object(call)
         except APIStatusError as error:
-            # Older servers copy it.
+            # Older servers copy it, and a profile may be gone.
             if not is_route_gone(error):
                 raise
 

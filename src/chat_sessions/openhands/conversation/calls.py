@@ -36,9 +36,7 @@ __all__ = [
 
 # In the output of ls: three digits are a byte.
 _ESCAPED = re.compile(rb"\\([0-3][0-7]{2}|.)")
-_CONTROLS = dict(
-    zip((b"a", b"b", b"f", b"n", b"r", b"t", b"v"), (b"\a", b"\b", b"\f", b"\n", b"\r", b"\t", b"\v"), strict=True)
-)
+_CONTROLS = {b"a": b"\a", b"b": b"\b", b"f": b"\f", b"n": b"\n", b"r": b"\r", b"t": b"\t", b"v": b"\v"}
 _TAG = re.compile("[a-z0-9]+")
 # How long a listing may take on the server, in seconds.
 _COMMAND_TIMEOUT = 10
@@ -169,7 +167,7 @@ def names_in(listing: str) -> list[str]:
 
 
 def _unescaped(escaped: re.Match[bytes]) -> bytes:
-    said = escaped[1]
+    said: bytes = escaped[1]
     return bytes([int(said, 8)]) if len(said) == 3 else _CONTROLS.get(said, said)
 
 
