@@ -3,27 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 import ssl
-import sys
 import threading
-import traceback
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import pytest
-import trio
 import trustme
 
 from chat_sessions import (
-    APIConnectionError,
-    APITimeoutError,
     AsyncTurnStream,
-    ConfigurationError,
     Event,
     LlamaCloudChat,
     Stop,
@@ -35,8 +27,6 @@ from chat_sessions import (
     TurnStream,
     Usage,
 )
-from chat_sessions.http.settings import Route
-from tests.faces import do
 from tests.http2_server import HTTP2WireServer
 from tests.llama_cloud.test_client import SUMMARY
 from tests.proxy_server import ProxyServer
@@ -247,187 +237,3 @@ async def _leave(stream: AsyncTurnStream) -> Event:
 def _sync_leave(stream: TurnStream) -> Event:
     with stream:
         return next(iter(stream))
-
-
-class TestWhatIsGiven:
-    """Certificates and proxies, from arguments and from the environment."""
-
-    def test_a_file_and_a_folder_of_certificates(self, tmp_path: Path) -> None:
-        pem = tmp_path / "ca.pem"
-        authority().cert_pem.write_to_path(str(pem))
-        with ExitStack() as stack:
-            way = tls(stack)
-            way.wire.on("GET", "/summary", lambda _, connection: connection.respond(200, SUMMARY))
-            for verify in (pem, str(pem), False):
-                with LlamaCloudChat(api_key="k", base_url=way.wire.url, verify=verify) as chat:
-                    assert chat.get_summary("ses-1").session_id == "ses-1"
-
-    async def test_certificates_that_the_environment_names(
-        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        pem = tmp_path / "ca.pem"
-        authority().cert_pem.write_to_path(str(pem))
-        with ExitStack() as stack:
-            way = tls(stack)
-            way.wire.on("GET", "/summary", lambda _, connection: connection.respond(200, SUMMARY))
-            monkeypatch.setenv("SSL_CERT_FILE", str(pem))
-            for trust_env in (True, False):
-                chat = LlamaCloudChat(api_key="k", base_url=way.wire.url, trust_env=trust_env, max_retries=0)
-                for face in (chat, chat.aio):
-                    if trust_env:
-                        assert (await do(face.get_summary("ses-1"))).session_id == "ses-1"
-                    else:
-                        with pytest.raises(APIConnectionError, match="CERTIFICATE_VERIFY_FAILED") as caught:
-                            await do(face.get_summary("ses-1"))
-                        assert not caught.value.was_sent
-                    await do(face.close())
-
-    async def test_a_proxy_that_the_environment_names_and_one_that_it_excepts(
-        self, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        with ProxyServer() as proxy, WireServer() as wire:
-            wire.on("GET", "/summary", lambda _, connection: connection.respond(200, SUMMARY))
-            for name in ("NO_PROXY", "no_proxy", "ALL_PROXY", "all_proxy", "http_proxy"):
-                monkeypatch.delenv(name, raising=False)
-            monkeypatch.setenv("HTTP_PROXY", proxy.address)
-            monkeypatch.setenv("http_proxy", proxy.address)
-            for no_proxy, trust_env, times in (("", True, 2), ("10.0.0.0/8,127.0.0.0/8", True, 0), ("", False, 0)):
-                monkeypatch.setenv("NO_PROXY", no_proxy)
-                monkeypatch.setenv("no_proxy", no_proxy)
-                proxy.targets.clear()
-                chat = LlamaCloudChat(api_key="k", base_url=wire.url, trust_env=trust_env)
-                for face in (chat, chat.aio):
-                    await do(face.get_summary("ses-1"))
-                    await do(face.close())
-                assert len(proxy.targets) == times
-
-    @pytest.mark.parametrize("scheme", ["http", "socks5"])
-    async def test_a_proxy_that_refuses_is_named_without_its_password(self, scheme: str) -> None:
-        with ProxyServer(user="me", password="right") as proxy, WireServer(tls=server_side()) as wire:
-            chat = LlamaCloudChat(
-                api_key="k",
-                base_url=wire.url,
-                proxy=f"{scheme}://me:wrong-one@{proxy.address}",
-                verify=client_side(),
-                max_retries=0,
-            )
-            for face in (chat, chat.aio):
-                with pytest.raises(APIConnectionError, match="proxy") as caught:
-                    await do(face.session("ses-1", index_ids=["i"]).ask("q"))
-                assert "wrong-one" not in "".join(traceback.format_exception(caught.value))
-                assert not caught.value.was_sent
-            assert wire.requests == []
-
-    @pytest.mark.parametrize("scheme", ["http", "https", "socks5", "socks5h"])
-    @pytest.mark.parametrize("act", [summary, ask])
-    async def test_a_proxy_that_says_nothing_ends_with_the_deadline_for_connecting(
-        self, scheme: str, act: Callable[[Any], Any]
-    ) -> None:
-        with socket.create_server(("127.0.0.1", 0)) as mute:
-            chat = LlamaCloudChat(
-                api_key="k",
-                base_url="https://service.test",
-                proxy=f"{scheme}://127.0.0.1:{mute.getsockname()[1]}",
-                timeouts=Timeouts(connect=0.2, recovery=0),
-                max_retries=0,
-            )
-            for face in (chat, chat.aio):
-                with pytest.raises(APITimeoutError) as caught:
-                    await asyncio.wait_for(do(act(face)), 30)
-                assert not caught.value.was_sent
-
-    @pytest.mark.parametrize(
-        ("options", "said"),
-        [
-            ({"verify": "/no/such/file.pem"}, r"verify='/no/such/file.pem' cannot be read"),
-            ({"proxy": "ftp://127.0.0.1:1"}, "proxy names a proxy of the kind 'ftp'"),
-            ({"proxy": "http://[::1"}, "proxy is not the address of a proxy"),
-            ({"proxy": "http://me:hidden@a..b:3128"}, "proxy is not the address of a proxy"),
-            ({"proxy": "http://me:hidden@"}, "proxy names a proxy"),
-        ],
-    )
-    def test_what_cannot_be_used_is_refused_at_once(self, options: dict[str, Any], said: str) -> None:
-        with pytest.raises(ConfigurationError, match=said) as caught:
-            LlamaCloudChat(api_key="k", base_url="https://service.test", **options)
-        assert "hidden" not in str(caught.value)
-
-    @pytest.mark.parametrize(
-        ("name", "options", "said"),
-        [
-            ("h2", {"http2": True}, r"http2=True needs h2: pip install"),
-            ("socksio", {"proxy": "socks5://127.0.0.1:1"}, "which needs socksio: pip install socksio"),
-        ],
-    )
-    def test_what_needs_a_package_says_which(
-        self, monkeypatch: pytest.MonkeyPatch, name: str, options: dict[str, Any], said: str
-    ) -> None:
-        monkeypatch.setitem(sys.modules, name, None)
-        monkeypatch.setattr("chat_sessions.http.settings.find_spec", lambda wanted: None if wanted == name else "spec")
-        with pytest.raises(ConfigurationError, match=said):
-            LlamaCloudChat(api_key="k", **options)
-
-    @pytest.mark.parametrize(
-        ("scheme", "name", "value", "said"),
-        [
-            ("http", "HTTP_PROXY", "ftp://me:hidden@127.0.0.1:1", "names a proxy of the kind 'ftp'"),
-            ("http", "ALL_PROXY", "socks://me:hidden@127.0.0.1:1", "names a proxy of the kind 'socks'"),
-            ("http", "HTTP_PROXY", "http://me:hid#den@127.0.0.1:1", "is not the address of a proxy"),
-            ("https", "HTTPS_PROXY", "http://me:hidden@a..b:1", "is not the address of a proxy"),
-            ("https", "SSL_CERT_FILE", "/no/such/file.pem", "cannot be read"),
-            ("https", "SSL_CERT_FILE", __file__, "cannot be read"),
-            ("https", "SSL_CERT_DIR", "/no/such/folder", "cannot be read"),
-        ],
-    )
-    async def test_variables_that_name_nothing_usable_are_named(
-        self, monkeypatch: pytest.MonkeyPatch, scheme: str, name: str, value: str, said: str
-    ) -> None:
-        for other in ("NO_PROXY", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "SSL_CERT_FILE", "SSL_CERT_DIR"):
-            monkeypatch.delenv(other, raising=False)
-            monkeypatch.delenv(other.lower(), raising=False)
-        chat = LlamaCloudChat(api_key="k", base_url=f"{scheme}://service.test", max_retries=0)
-        monkeypatch.setenv(name, value)
-        for face in (chat, chat.aio):
-            for act in (summary, ask):
-                with pytest.raises(ConfigurationError, match=f"{name}.* {said}") as caught:
-                    await do(act(face))
-                assert "hid" not in str(caught.value)
-
-
-@pytest.mark.parametrize(
-    ("excepted", "is_excepted"),
-    [
-        ("*", True),
-        ("service.test", True),
-        (".test", True),
-        ("*.test", True),
-        ("test", True),
-        ("vice.test", False),
-        ("service.test:80", True),
-        ("service.test:81", False),
-        (" other.test , service.test ", True),
-        ("", False),
-        ("::1", False),
-    ],
-)
-def test_no_proxy_excepts_hosts_and_domains(monkeypatch: pytest.MonkeyPatch, excepted: str, is_excepted: bool) -> None:
-    for name in ("HTTP_PROXY", "http_proxy"):
-        monkeypatch.setenv(name, "http://127.0.0.1:3128")
-    for name in ("NO_PROXY", "no_proxy"):
-        monkeypatch.setenv(name, excepted)
-    assert (Route("http://service.test").proxy() is None) is is_excepted
-    assert Route("http://service.test", trust_env=False).proxy() is None
-
-
-def test_clients_share_the_context_of_the_usual_certificates() -> None:
-    assert Route("https://a.test").ssl_context() is Route("https://b.test").ssl_context()
-
-
-async def test_an_async_client_says_that_trio_will_not_do(tmp_path: Path) -> None:
-    chat = LlamaCloudChat(api_key="k", base_url="http://127.0.0.1:9").aio
-
-    def under_trio() -> None:
-        for act in (lambda: chat.get_summary("ses-1"), lambda: chat.session("ses-1", index_ids=["i"]).ask("q")):
-            with pytest.raises(ConfigurationError, match="under asyncio only"):
-                trio.run(act)
-
-    await asyncio.to_thread(under_trio)
