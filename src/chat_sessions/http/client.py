@@ -70,9 +70,10 @@ class HTTPClient:
         return self._own
 
     def _exchange(self, request: httpx.Request, answer: Remaining, connect: float | None) -> Exchange:
-        is_own = self._given is None
+        # Not the client itself: a connection that held it would keep it from being dropped.
+        is_own, settings = self._given is None, self._settings
         exchange = Exchange(
-            request.method, answer=answer, connect=connect, is_own=is_own, secrets=lambda: self._settings.secrets
+            request.method, answer=answer, connect=connect, is_own=is_own, secrets=lambda: settings.secrets
         )
         if not is_own:
             request.extensions["trace"] = exchange.on_trace

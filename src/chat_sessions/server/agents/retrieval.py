@@ -109,9 +109,9 @@ def earlier_prompt(history: Sequence[Event], prompt: str, indexes: Sequence[Inde
 
     Of several follow-ups in a row, that is the last one with words that files have: "Why?" says nothing to the next.
     """
-    if not is_follow_up(prompt, {language for index in indexes for language in index.languages}):
-        return ""
     before = [event.content for event in reversed(history) if isinstance(event, UserInput)]
+    if not before or not is_follow_up(prompt, {language for index in indexes for language in index.languages}):
+        return ""
     return next((one for one in before if any(index.query(one).told for index in indexes)), "")
 
 
