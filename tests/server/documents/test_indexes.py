@@ -7,6 +7,7 @@ import io
 import os
 import re
 import shutil
+import sqlite3
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -181,6 +182,18 @@ class TestKeeping:
     def test_a_store_that_cannot_be_used_is_refused_with_what_to_do(self, folder: Path) -> None:
         with pytest.raises(ConfigurationError, match=r"indexes cannot be kept in .*zoo\.txt.*name another folder"):
             open_index("idx-docs", folder, index_store=folder / "zoo.txt")
+
+    def test_a_damaged_store_in_a_folder_that_was_named_is_an_error_whose_causes_end(
+        self, folder: Path, tmp_path_factory: pytest.TempPathFactory
+    ) -> None:
+        store = tmp_path_factory.mktemp("kept")
+        open_index("idx-docs", folder, index_store=store)
+        for file in store.glob("index-*.db*"):
+            file.write_bytes(b"no database" * 1000)
+        with pytest.raises(ConfigurationError, match=r"indexes cannot be kept in .*name another folder") as caught:
+            keeping.open_store(store)
+        assert isinstance(caught.value.__cause__, sqlite3.Error)
+        assert caught.value.__cause__.__cause__ is None
 
     @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no limit for the size of files")
     def test_a_full_disk_is_named_with_what_to_do_and_the_default_folder_is_done_without(self, tmp_path: Path) -> None:

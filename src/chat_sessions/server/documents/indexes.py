@@ -340,7 +340,7 @@ def open_index(
     except NotKept as error:
         if not store.is_default:
             raise
-        memory = in_memory(store.folder, error.__cause__ or error)
+        memory = in_memory(error)
     return Index(index_id, Path(path), memory, on_progress=on_progress)
 
 

@@ -58,8 +58,10 @@ _UNUSED_SECONDS = 90 * 86400.0
 class NotKept(ConfigurationError):
     """The folder for indexes cannot be used: it may not be written, its disk is full, or a file in it is damaged."""
 
-    def __init__(self, folder: Path | None, error: Exception) -> None:
-        super().__init__(f"indexes cannot be kept in {folder or 'memory'}: {error}; name another folder")
+    def __init__(self, folder: Path | None, reason: Exception) -> None:
+        super().__init__(f"indexes cannot be kept in {folder or 'memory'}: {reason}; name another folder")
+        self.folder = folder
+        self.reason = reason
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,20 +91,29 @@ def open_store(folder: str | os.PathLike[str] | None) -> IndexStore:
         return IndexStore(None)
     path = default_folder() if folder is None else Path(folder)
     try:
-        if not path.is_absolute() and folder is None:
+        _make(path, is_default=folder is None)
+        return IndexStore(path, is_default=folder is None)
+    except NotKept as error:
+        if folder is not None:
+            raise
+        return in_memory(error)
+
+
+def _make(folder: Path, *, is_default: bool) -> None:
+    try:
+        if not folder.is_absolute() and is_default:
             raise OSError("there is no home folder")
         # It quotes the user's documents: only the user may read it.
-        path.mkdir(mode=0o700, parents=True, exist_ok=True)
-        return IndexStore(path, is_default=folder is None)
-    except (OSError, NotKept) as error:
-        if folder is not None:
-            raise error if isinstance(error, NotKept) else NotKept(path, error) from error
-        return in_memory(path, error.__cause__ or error)
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise NotKept(folder, error) from error
 
 
-def in_memory(path: Path | None, reason: BaseException) -> IndexStore:
+def in_memory(error: NotKept) -> IndexStore:
     """Return a store that keeps nothing, in place of the default one, and log why."""
-    _log.warning("indexes cannot be kept in %s (%s): documents are read again at each start", path, reason)
+    _log.warning(
+        "indexes cannot be kept in %s (%s): documents are read again at each start", error.folder, error.reason
+    )
     return IndexStore(None)
 
 
