@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, Literal
 
@@ -17,6 +17,7 @@ from typing_extensions import override
 from chat_sessions.core.arguments import checked_fields
 from chat_sessions.core.errors import ChatSessionsError
 from chat_sessions.langchain.messages import source_documents
+from chat_sessions.session.waiting import in_context
 
 __all__ = ["TOOL_DESCRIPTION", "TOOL_NAME", "SessionTool"]
 
@@ -71,13 +72,13 @@ class SessionTool(BaseTool):
     @override
     def run(self, *args: Any, tool_call_id: str | None = None, **kwargs: Any) -> Any:
         """Return the answer to a call. A call that comes again, from a retry in a graph, is not sent again."""
-        with _calling(tool_call_id):
+        with in_context(_call_id, tool_call_id):
             return super().run(*args, tool_call_id=tool_call_id, **kwargs)
 
     @override
     async def arun(self, *args: Any, tool_call_id: str | None = None, **kwargs: Any) -> Any:
         """The async twin of `run`."""
-        with _calling(tool_call_id):
+        with in_context(_call_id, tool_call_id):
             return await super().arun(*args, tool_call_id=tool_call_id, **kwargs)
 
     @contextmanager
@@ -93,17 +94,6 @@ class SessionTool(BaseTool):
 
 def _answer(message: AIMessage) -> tuple[str, list[Document]]:
     return str(message.text), source_documents(message)
-
-
-@contextmanager
-def _calling(call_id: str | None) -> Generator[None]:
-    token = _call_id.set(call_id)
-    try:
-        yield
-    finally:
-        # A coroutine that is dropped with its event loop ends in another context.
-        with suppress(ValueError):
-            _call_id.reset(token)
 
 
 def _message(question: str) -> HumanMessage:

@@ -11,8 +11,10 @@ import asyncio
 import threading
 import time
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
+from typing import TypeVar
 
 from chat_sessions.core.errors import ConfigurationError
 
@@ -22,11 +24,14 @@ __all__ = [
     "current_flow",
     "current_task",
     "growing_waits",
+    "in_context",
     "is_running",
     "known_flow",
     "running_loop",
     "sleep",
 ]
+
+_Value = TypeVar("_Value")
 
 
 def running_loop() -> asyncio.AbstractEventLoop:
@@ -107,6 +112,18 @@ class Flow:
                 return True
             flow = flow.parent
         return False
+
+
+@contextmanager
+def in_context(variable: ContextVar[_Value], value: _Value) -> Generator[None]:
+    """Within this block, the variable has this value in the calling context."""
+    token = variable.set(value)
+    try:
+        yield
+    finally:
+        # A coroutine that is dropped with its event loop ends in another context.
+        with suppress(ValueError):
+            variable.reset(token)
 
 
 _current: ContextVar[Flow | None] = ContextVar("chat_sessions_flow", default=None)

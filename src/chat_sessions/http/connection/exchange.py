@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Generator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, suppress
 from contextvars import ContextVar
 from socket import SHUT_RDWR, socket
 from typing import Protocol, TypeAlias
@@ -18,6 +18,7 @@ import httpx
 from pydantic import SecretStr
 
 from chat_sessions.http.secrets import text_without_secrets
+from chat_sessions.session.waiting import in_context
 
 __all__ = ["SHORTEST_READ", "Exchange", "Remaining", "current_exchange", "remaining"]
 
@@ -73,16 +74,9 @@ class Exchange:
         self._socket: socket | None = None
         self._opened: Closable | None = None
 
-    @contextmanager
-    def in_force(self) -> Generator[None]:
+    def in_force(self) -> AbstractContextManager[None]:
         """Within this block, the reads and writes of the calling context are this exchange's."""
-        token = _current.set(self)
-        try:
-            yield
-        finally:
-            # A coroutine that is dropped with its event loop ends in another context.
-            with suppress(ValueError):
-                _current.reset(token)
+        return in_context(_current, self)
 
     def on_trace(self, _event: str, _info: object) -> None:
         """Note that httpcore carries the request of an injected client: its errors mean what they say."""
