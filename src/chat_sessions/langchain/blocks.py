@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
+from functools import cache
 from typing import Any, TypeAlias, cast
 from zlib import crc32
 
@@ -136,6 +137,7 @@ def without_blocks(message: AIMessage) -> dict[str, Any]:
     return {key: value for key, value in message.additional_kwargs.items() if key not in (_THOUGHTS, _BLOCKS)}
 
 
+@cache
 def provider_of(service: str) -> str:
     """Return the `model_provider` of this service's messages, whose `content_blocks` hold what is beside their text.
 

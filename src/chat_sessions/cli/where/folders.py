@@ -20,6 +20,7 @@ from pydantic import TypeAdapter
 
 from chat_sessions.cli.errors import UnknownName
 from chat_sessions.core.errors import ConfigurationError
+from chat_sessions.server.documents.files import readable
 
 __all__ = ["Folders", "data_folder", "existing", "index_id_of", "replace_file", "shortest"]
 
@@ -77,7 +78,7 @@ def shortest(path: Path) -> str:
 
     Bytes that are not UTF-8 are written as `\xe9`.
     """
-    return os.fsencode(_shortest(path)).decode("utf-8", "backslashreplace")
+    return readable(_shortest(path))
 
 
 def _shortest(path: Path) -> str:
@@ -133,8 +134,7 @@ class Folders:
 
     def name_of(self, index_id: str) -> str:
         """Return the folder of an index if it is known, else the id."""
-        path = self._paths.get(index_id, index_id)
-        return os.fsencode(path).decode("utf-8", "backslashreplace")
+        return readable(self._paths.get(index_id, index_id))
 
     def shown(self, index_id: str) -> str:
         """Return the folder of an index in its shortest form if it is known, else the id."""

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from chat_sessions.server.documents.ranking import Ranking
+from chat_sessions.server.documents.ranking import LONG, Ranking
 from chat_sessions.server.documents.reading.terms import (
     KNOWN_LANGUAGES,
     function_words,
@@ -27,8 +27,6 @@ _EARLIER = {0: 1.0, 1: 0.5, 2: 0.2}
 # A question in a script without spaces comes in pairs of characters, those that say nothing among them.
 _PAIRS_OF_A_WORD = 6
 _RELATED = 0.5
-# A word this long counts in compounds, too, even if it is there by itself.
-_LONG = 8
 _COMPOUNDING = frozenset(("dan", "deu", "est", "fin", "hun", "nld", "nob", "swe"))
 
 
@@ -67,7 +65,7 @@ def query_of(ranking: Ranking, prompt: str, earlier: str = "") -> Query:
             long = {
                 term
                 for part in _parts(word, languages, alone=False)
-                if len(part) >= _LONG
+                if len(part) >= LONG
                 for term in ranking.compounds(part)
             }
             _add(weights, sorted(long), _RELATED)

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from chat_sessions.server.documents.keeping import IndexStore
 from chat_sessions.server.documents.reading.terms import terms
 
-__all__ = ["Found", "Ranked", "Ranking", "Segment", "rarity"]
+__all__ = ["LONG", "Found", "Ranked", "Ranking", "Segment", "rarity"]
 
 # Any: bm25s has no type information.
 _bm25s: Any = bm25s
@@ -37,8 +37,8 @@ _SHORTEST_PART = 4
 _SHORTEST_END = 6
 # "electr" is no compound of "elect": what is left of one is a word, too.
 _SHORTEST_REST = 3
-# Of a word this long, another form is not another word: "Kassenwartin".
-_LONG_PART = 8
+LONG = 8
+"""A word of so many letters is found in compounds even if it is there by itself, and in forms longer by a letter."""
 _MOST_RELATED = 20
 _MOST_LOOKED_AT = 1000
 _MOST_KEPT = 1000
@@ -264,7 +264,7 @@ class Ranking:
             # A question is looked up more than once in its turn.
             if len(self._compounds) >= _MOST_KEPT:
                 self._compounds.clear()
-            rest = 1 if len(word) >= _LONG_PART else _SHORTEST_REST
+            rest = 1 if len(word) >= LONG else _SHORTEST_REST
             known = {term for segment in self._segments for term in segment.terms_with(word)}
             longer = (term for term in known if len(term) >= len(word) + rest)
             found = self._compounds[word] = sorted(longer, key=lambda term: (len(term), term))[:_MOST_RELATED]

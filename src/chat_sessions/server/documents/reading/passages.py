@@ -123,7 +123,7 @@ def _texts(block: Block, caption: str) -> Iterator[tuple[str, tuple[Box, ...]]]:
         for text in pieces(block.text, _MOST) if len(block) > _MOST else (block.text,):
             yield text, block.boxes
         return
-    repeated = ""
+    repeated, again = "", f"{caption}\n\n" if caption else ""
     for table in narrow(block, _MOST_OF_A_TABLE):
         left_out = gap(table)
         rows: list[str] = []
@@ -131,13 +131,13 @@ def _texts(block: Block, caption: str) -> Iterator[tuple[str, tuple[Box, ...]]]:
         for at, row in enumerate(table.rows):
             if rows and size + len(row) + len(table.head) > _MOST_OF_A_TABLE:
                 yield "\n".join([f"{repeated}{table.head}", *rows, left_out]), _rows(table, start, at)
-                repeated = f"{caption}\n\n" if caption else ""
+                repeated = again
                 rows, size, start = [left_out], 0, at
             rows.append(row)
             size += len(row)
         boxes = _rows(table, start, len(table.rows)) if start else table.boxes
         yield "\n".join([f"{repeated}{table.head}", *rows]), boxes
-        repeated = f"{caption}\n\n" if caption else ""
+        repeated = again
 
 
 def _rows(block: Block, start: int, end: int) -> tuple[Box, ...]:
