@@ -201,7 +201,8 @@ def _answers(kept: Iterable[object]) -> list[list[Block]]:
         if not isinstance(block.get("type"), str):
             continue
         place = _number(block, _PLACE, last + 1)
-        if not answers or place <= last:
+        # A whole message begins with a block that has its length, and a sum of chunks ends with one.
+        if not answers or place <= last or (_OF in block and block["type"] != "text"):
             answers.append([])
         answers[-1].append({**block, _PLACE: place})
         last = place
