@@ -25,6 +25,7 @@ class Service:
     """
 
     takes = 0.0
+    breaks_sending = False
 
     def __init__(self) -> None:
         self.shown = threading.Event()
@@ -41,6 +42,10 @@ class Service:
         connection.respond(200, SUMMARY)
 
     def stream(self, _request: Request, connection: Connection) -> None:
+        if self.breaks_sending:
+            self.shown.set()
+            connection.reset()
+            return
         connection.start_stream()
         connection.events(TextDelta(content="The answer begins"))
         self.shown.wait(30)
@@ -104,6 +109,38 @@ def test_a_look_up_after_a_broken_stream_is_shown_as_such(site: Site, service: S
     service.looked.set()
     expect(tab.get_by_role("article")).to_contain_text("The answer begins and ends.")
     expect(tab.get_by_role("alert")).to_have_count(0)
+
+
+def test_a_look_up_of_a_message_whose_sending_broke_is_shown_as_such(site: Site, service: Service) -> None:
+    tab = site.tab("/sessions/ses-1")
+    service.breaks_sending = True
+    ask(tab, "hello")
+    expect(tab.get_by_role("article")).to_contain_text("Looking up in the session")
+    service.history = [UserInput(content="hello"), Text(content="Yes."), Stop(usage=Usage(), is_error=False)]
+    service.looked.set()
+    expect(tab.get_by_role("article")).to_contain_text("Yes.")
+
+
+def test_a_turn_that_runs_can_be_stopped_though_the_session_could_not_be_read_before(
+    site: Site, service: Service
+) -> None:
+    tab = site.tab("/sessions/new")
+    ask(tab, "hello")
+    expect(tab.get_by_role("article")).to_contain_text("The answer begins")
+    end = Stop(usage=Usage(), is_error=False)
+    service.history = [UserInput(content="hello"), Text(content="The answer begins and ends."), end]
+    service.looked.set()
+    service.shown.set()
+    expect(tab.locator("#status")).to_have_text("Ready")
+    service.shown.clear()
+    service.history = None
+    expect(tab.locator("#status")).to_contain_text("The session cannot be read")
+    ask(tab, "And now?")
+    expect(tab.get_by_role("article").last).to_have_text(re.compile("The answer begins(?! and)"))
+    expect(tab.locator("#status")).to_have_text("Answering…")
+    tab.get_by_role("button", name="Stop").click()
+    expect(tab.get_by_role("article").last).to_contain_text("You stopped this turn")
+    service.shown.set()
 
 
 @pytest.mark.parametrize("recovery", [0.5])

@@ -93,12 +93,32 @@ def test_what_another_browser_deletes_stays_to_be_read_where_it_is_open_and_is_s
     expect(reader.locator("#status")).to_contain_text("It may have been deleted.")
     expect(reader.get_by_role("article")).to_contain_text("Read me.")
     expect(reader.get_by_role("article")).to_contain_text("You stopped this turn")
-    # It no longer waits for news.
-    reader.wait_for_function("!document.getElementById('turns')._htmx?.sse")
     ask(reader, "And now?")
     expect(reader.locator("#status")).to_contain_text("It may have been deleted.")
     expect(reader.get_by_role("textbox", name="Message")).to_have_value("And now?")
     gate.open()
+
+
+def test_a_message_to_a_session_that_another_program_has_deleted_stays_in_its_box(site: Opening) -> None:
+    opened = site(ScriptedAgent(Text(content="Seen.")))
+    session = opened.client.session(index_ids=["idx-docs"])
+    session.ask("Hello")
+    tab = opened.tab(f"/sessions/{session.id}")
+    opened.seen[-1].expected.add(404)
+    assert session.id is not None
+    opened.client.delete(session.id)
+    expect(tab.locator("#status")).to_contain_text("It may have been deleted.")
+    ask(tab, "And now?")
+    expect(tab.locator("#status")).to_contain_text("It may have been deleted.")
+    expect(tab.get_by_role("textbox", name="Message")).to_have_value("And now?")
+    expect(tab.get_by_role("article")).to_have_count(1)
+
+
+def test_the_title_of_the_tab_follows_that_of_the_session(site: Opening) -> None:
+    tab = site(ScriptedAgent(Text(content="Yes."))).tab("/sessions/new")
+    ask(tab, "What grew?")
+    expect(tab.locator("#title")).to_have_text("What grew?")
+    expect(tab).to_have_title("What grew? · chat-sessions")
 
 
 def is_hidden(tab: Page, value: bool) -> None:

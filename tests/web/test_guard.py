@@ -91,13 +91,6 @@ def test_no_name_of_a_file_leads_to_an_image(browser: httpx.Client, listener: Li
     assert browser.get(f"/static/{key}").status_code == 404
 
 
-def test_the_feed_of_a_session_that_does_not_exist_says_so_and_ends(browser: httpx.Client) -> None:
-    feed = browser.get("/sessions/ses-unknown/feed")
-    assert feed.status_code == 200
-    assert "It may have been deleted." in feed.text
-    assert feed.text.endswith("event: gone\ndata:\n\n")
-
-
 def test_what_cannot_be_read_gets_a_page_that_says_so(browser: httpx.Client, listener: Listener) -> None:
     answers = {
         browser.get("/sessions/ses-unknown"): (404, "Go back to the list of sessions"),

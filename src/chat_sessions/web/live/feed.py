@@ -40,10 +40,7 @@ class Pace:
 
 
 async def feed(session: LiveSession, picture: Picture, pace: Pace) -> AsyncIterator[str]:
-    """Yield the changes of the page until the session is closed. Changes between two updates are sent as one.
-
-    For a session that does not exist, or no longer, the last event is `gone`: the page then does not connect again.
-    """
+    """Yield the changes of the page until the session is closed. Changes between two updates are sent as one."""
     quiet = 0
     yield ": open\n\n"
     with session.page() as changed:
@@ -54,9 +51,6 @@ async def feed(session: LiveSession, picture: Picture, pace: Pace) -> AsyncItera
                 yield event_of(html)
                 await pace.wait()
                 continue
-            if session.is_gone and not session.running:
-                yield "event: gone\ndata:\n\n"
-                return
             try:
                 await asyncio.wait_for(changed.wait(), _QUIET)
             except TimeoutError:

@@ -106,6 +106,7 @@ class Picture:
             parts.append(part("#turns", "innerMorph", self.whole()))
             if (stored := self._session.stored) is not None:
                 parts.append(part("#title", "innerHTML", template_part("parts.html", "title", stored)))
+                parts.append(part("title", "innerHTML", template_part("parts.html", "tab", stored)))
         else:
             for item in self._session.shown:
                 if item.live is not None:
@@ -132,10 +133,9 @@ class Picture:
     @property
     def status(self) -> tuple[str, str]:
         """The status line of the page, and what to do about it."""
-        problem = self._session.problem
-        if problem is not None:
+        problem, running = self._session.problem, self._session.running
+        if problem is not None and not running:
             return f"The session cannot be read: {problem}", remedy_for(problem)
-        running = self._session.running
         if not running:
             return ("Ready", "") if self._session.turns else ("", "")
         if self._session.confirmation is not None:

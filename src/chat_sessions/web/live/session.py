@@ -169,7 +169,7 @@ class LiveSession:
     async def ask(self, prompt: str) -> LiveTurn:
         """Send a message, after the turns that run. Raises `ConfigurationError` for one that cannot be sent."""
         self._session.client.check_turn(prompt, None)
-        if self.stored is None:
+        if self.stored is None or self.is_gone:
             await self.read()
         turn = LiveTurn(prompt, after=len(self.history))
         self.turns.append(turn)

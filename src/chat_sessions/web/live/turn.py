@@ -51,7 +51,7 @@ class LiveTurn:
     @property
     def state(self) -> TurnState:
         """What it is doing."""
-        if self._state == "running" and self._stream is not None and self._stream.is_recovering:
+        if not self.is_over and self._stream is not None and self._stream.is_recovering:
             return "looking up"
         return self._state
 
@@ -86,8 +86,11 @@ class LiveTurn:
         try:
             while True:
                 try:
-                    async with lock(), session.stream(self.prompt) as stream:
-                        await self._read(stream, changed)
+                    async with lock():
+                        # Before it is opened: sending may break, and is then looked up.
+                        self._stream = session.stream(self.prompt)
+                        async with self._stream as stream:
+                            await self._read(stream, changed)
                     break
                 except ConflictError:
                     was_refused, is_second = True, was_refused
@@ -107,7 +110,6 @@ class LiveTurn:
             changed()
 
     async def _read(self, stream: AsyncTurnStream, changed: Callable[[], None]) -> None:
-        self._stream = stream
         self._state = "running"
         changed()
         while (update := await stream.next_update()) is not None:
