@@ -186,20 +186,11 @@ def test_the_blocks_of_answers_that_are_added_up_come_one_answer_after_the_other
     assert len(source_documents(merged)) == 1
 
 
-def test_an_answer_that_begins_with_words_is_not_taken_for_the_end_of_the_one_before_it(stage: Stage) -> None:
-    one = stage.play(*OTHER).model().invoke("q")
-    two = stage.play(*APART[1:]).model().invoke("q")
-    three = stage.play(TextDelta(content="Let me look again, and then once more. "), *OTHER[1:]).model().invoke("q")
-    (merged,) = merge_message_runs([one.model_copy(), two, three])
-    assert _kinds(merged) == [
-        *SECOND[:-1],
-        ("text", "So it did.\n"),
-        *FIRST[1:4],
-        ("reasoning", "There."),
-        ("text", "\n\nRevenue grew.\n"),
-        ("text", "Let me look again, and then once more. "),
-        *SECOND[1:],
-    ]
+def test_an_answer_with_more_before_its_first_tool_is_not_taken_for_the_end_of_the_one_before_it(stage: Stage) -> None:
+    thoughtful = stage.play(ThinkingDelta(content="Hm."), TextDelta(content="Let me see."), STOP).model().invoke("q")
+    spoken = stage.play(*APART[1:3], SEARCH_RESULT, TextDelta(content="It grew."), STOP).model().invoke("q")
+    (merged,) = merge_message_runs([thoughtful, spoken])
+    assert _kinds(merged) == [("reasoning", "Hm."), ("text", "Let me see.\n"), *FIRST[1:4], ("text", "\n\nIt grew.")]
 
 
 def test_words_of_others_around_an_answer_leave_its_tools_where_they_were(stage: Stage) -> None:
