@@ -22,6 +22,9 @@ from chat_sessions.session.waiting import async_sleep, growing_waits
 
 __all__ = ["AsyncTurns"]
 
+# Seconds after which a server that shows the end of a run has its event, too. It saves the state first.
+_UNTIL_STORED = 0.25
+
 
 class AsyncTurns(AsyncConversations):
     """How an `AsyncOpenHandsChat` sends a turn."""
@@ -115,7 +118,9 @@ class AsyncTurns(AsyncConversations):
         within = None if limit is None else remaining(limit)
         items, info = await self._read(session_id, within)
         if not is_settled(items, info):
-            # The run has ended between the two requests.
+            # The run has ended between the two requests, or the server has yet to store the event that says so.
+            left = within() if within else None
+            await async_sleep(_UNTIL_STORED if left is None else min(_UNTIL_STORED, left / 2))
             items, info = await self._read(session_id, within)
         return history_of(items, info), info
 

@@ -23,6 +23,9 @@ from chat_sessions.session.waiting import growing_waits, sleep
 
 __all__ = ["Turns"]
 
+# Seconds after which a server that shows the end of a run has its event, too. It saves the state first.
+_UNTIL_STORED = 0.25
+
 
 class Turns(Conversations):
     """How an `OpenHandsChat` sends a turn."""
@@ -116,7 +119,9 @@ class Turns(Conversations):
         within = None if limit is None else remaining(limit)
         items, info = self._read(session_id, within)
         if not is_settled(items, info):
-            # The run has ended between the two requests.
+            # The run has ended between the two requests, or the server has yet to store the event that says so.
+            left = within() if within else None
+            sleep(_UNTIL_STORED if left is None else min(_UNTIL_STORED, left / 2))
             items, info = self._read(session_id, within)
         return history_of(items, info), info
 
