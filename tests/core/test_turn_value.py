@@ -19,7 +19,19 @@ from chat_sessions.core.events import (
     UserInput,
 )
 from chat_sessions.core.models import Usage
-from chat_sessions.core.turn import RunBegan, RunEnded, Turn, TurnFold, events_of, fold, gap, replay
+from chat_sessions.core.turn import (
+    RunBegan,
+    RunEnded,
+    TextRest,
+    ThinkingRest,
+    Turn,
+    TurnFold,
+    events_of,
+    fold,
+    gap,
+    replay,
+    turn_fields,
+)
 
 STOP = Stop(usage=Usage(input_tokens=3, output_tokens=5), is_error=False)
 CALL = ToolCall(call_id="1", name="t", arguments={})
@@ -122,6 +134,28 @@ def test_each_event_says_what_it_adds() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("delta", "final", "rest"), [(TextDelta, Text, TextRest), (ThinkingDelta, Thinking, ThinkingRest)]
+)
+@pytest.mark.parametrize("words", ["hello", "olleh"])
+def test_the_rest_of_a_segment_is_told_from_a_segment_that_was_not_shown_at_all(
+    delta: type[TextDelta | ThinkingDelta],
+    final: type[Text | Thinking],
+    rest: type[TextRest | ThinkingRest],
+    words: str,
+) -> None:
+    whole, _ = TurnFold("q").updates(final(content=words))
+    assert type(whole) is delta
+    cut = TurnFold("q")
+    cut.add(delta(content=words[:3]))
+    missing, _ = cut.updates(final(content=words))
+    assert (type(missing), missing) == (rest, delta(content=words[3:]))
+    # By what it says, it is a delta like any other.
+    assert {missing, delta(content=words[3:])} == {rest(content=words[3:])}
+    for other in (delta(content="!"), delta(content="~"), final(content=words[3:])):
+        assert missing != other
+
+
 def test_what_is_missing_is_adopted_as_what_a_reader_has_not_had() -> None:
     made = TurnFold("q")
     for event in (ThinkingDelta(content="h"), CALL):
@@ -149,3 +183,10 @@ def test_what_comes_between_two_turns_begins_none() -> None:
     assert replay(history) == [Turn(None, (Text(content="a"), STOP)), Turn(None, (Text(content="b"), STOP))]
     assert replay([STOP]) == [Turn(None, (STOP,))]
     assert replay([UserInput(content="q"), STOP, UserInput(content="r")]) == [Turn("q", (STOP,)), Turn("r")]
+
+
+def test_a_report_of_a_turn_has_its_images_only_if_it_has_any() -> None:
+    assert "image_urls" not in turn_fields(Turn("q", (STOP,)))
+    assert turn_fields(Turn("q", (STOP,), ("data:image/png;base64,AAAA",)))["image_urls"] == [
+        "data:image/png;base64,AAAA"
+    ]
