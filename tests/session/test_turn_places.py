@@ -12,6 +12,7 @@ import pytest
 from chat_sessions.core.errors import APITimeoutError, ConfigurationError
 from chat_sessions.session import turn_queue
 from chat_sessions.session.turn_queue import LONGEST_WAIT, TurnSlot, async_wait_for_turn, wait_for_turn
+from chat_sessions.session.waiting import current_flow
 
 
 class Clock:
@@ -233,6 +234,25 @@ def test_readers_that_take_turns_are_each_known_once(clock: Clock) -> None:
     assert slot.reader is mine
     slot.read_by(mine)  # type: ignore[arg-type]
     assert len(slot._readers) == 3
+    slot.release()
+
+
+def test_who_takes_an_event_that_is_ready_is_the_reader(clock: Clock) -> None:
+    slot = waiter()
+    mine, one, other = slot.reader, contextvars.Context(), contextvars.Context()
+    flows = [context.run(current_flow) for context in (one, other)]
+    for context, flow in ((one, flows[0]), (other, flows[1]), (one, flows[0]), (other, flows[1])):
+        context.run(slot.note_read)
+        assert slot.reader is flow
+    slot.note_read()
+    assert slot.reader is mine
+    unknown = contextvars.Context()
+    unknown.run(slot.note_read)
+    assert slot.reader is unknown.run(current_flow)
+    slot.abandon()
+    assert slot.reader is None
+    one.run(slot.note_read)
+    assert slot.reader is flows[0]
     slot.release()
 
 
