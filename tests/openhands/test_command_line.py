@@ -8,10 +8,11 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import expect
+from playwright.sync_api import Page, expect
 
 from tests.cli.conftest import Commands, Program
 from tests.cli.pseudo_terminal import PseudoTerminal
@@ -191,12 +192,11 @@ def test_someone_at_a_terminal_allows_and_refuses_actions_and_ctrl_c_ends_the_ru
     model.release()
 
 
-def test_the_page_asks_for_permission_and_stops_a_run(
-    environment: dict[str, str], model: ModelServer, server: AgentServer, tmp_path: Path
-) -> None:
-    arguments = ("ui", "--port", "0", "--no-open", "--confirm", "--workspace", str(tmp_path), *_SHELL)
+@contextmanager
+def page_of(environment: dict[str, str], *arguments: str) -> Iterator[Page]:
+    """A browser on the page that this command opens."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "chat_sessions", *arguments],
+        [sys.executable, "-m", "chat_sessions", "ui", "--port", "0", "--no-open", *arguments],
         stdout=subprocess.PIPE,
         text=True,
         env={**os.environ, **environment},
@@ -205,6 +205,17 @@ def test_the_page_asks_for_permission_and_stops_a_run(
         assert process.stdout is not None
         page = browser.new_page()
         page.goto(process.stdout.readline().strip())
+        try:
+            yield page
+        finally:
+            process.send_signal(signal.SIGINT)
+    assert process.returncode == 0
+
+
+def test_the_page_asks_for_permission_and_stops_a_run(
+    environment: dict[str, str], model: ModelServer, tmp_path: Path
+) -> None:
+    with page_of(environment, "--confirm", "--workspace", str(tmp_path), *_SHELL) as page:
         page.get_by_role("link", name="New").click()
         ask(page, "SHELL")
         waiting = page.get_by_role("group", name="Actions that wait for permission")
@@ -227,5 +238,20 @@ def test_the_page_asks_for_permission_and_stops_a_run(
         model.release()
         ask(page, "TEXT")
         expect(answers.last).to_contain_text("Plain answer in pieces.", timeout=60_000)
-        process.send_signal(signal.SIGINT)
-    assert process.returncode == 0
+
+
+def test_the_page_asks_for_a_permission_that_another_program_s_turn_waits_for(
+    environment: dict[str, str], command: Commands, tmp_path: Path
+) -> None:
+    asked = command("ask", "SHELL", "--workspace", str(tmp_path), *_SHELL, *_CONFIRMED)
+    assert asked.code == 1
+    with page_of(environment) as page:
+        page.goto(f"{page.url.partition('?')[0]}sessions/{session_in(asked.err)}")
+        waiting = page.get_by_role("group", name="Actions that wait for permission")
+        expect(waiting).to_contain_text("echo from-the-shell", timeout=60_000)
+        expect(page.get_by_role("article")).to_contain_text("The agent waits for permission.")
+        expect(page.get_by_role("alert")).to_have_count(0)
+        waiting.get_by_role("button", name="Approve").click()
+        expect(page.get_by_role("article")).to_contain_text("The tool has answered.", timeout=60_000)
+        expect(page.locator("#status")).to_have_text("", timeout=60_000)
+        expect(waiting).to_have_count(0)

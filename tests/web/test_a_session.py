@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import re
-from concurrent.futures import Future
 
 import pytest
 from playwright.sync_api import Route, expect
 
 from chat_sessions import Text, TextDelta, Thinking, ToolCall, ToolResult
-from chat_sessions.openhands import ConfirmAction
-from chat_sessions.web.live.sessions import Confirmations
 from tests.server.scripted import Gate, ScriptedAgent
 from tests.web.conftest import Opening, ask
 from tests.web.test_looks import violations
@@ -84,6 +80,73 @@ def test_a_message_waits_for_the_turn_before_it_and_stop_lets_it_begin(site: Ope
     gate.open()
     expect(tab.get_by_role("article").last).to_contain_text("Yes.")
     expect(tab.get_by_role("article").first).to_contain_text("It goes on and on.")
+
+
+def test_a_second_click_on_stop_leaves_the_message_that_waits(site: Opening) -> None:
+    gate = Gate()
+    agent = ScriptedAgent(
+        by_prompt={"first": [TextDelta(content="It goes on"), gate], "second": [Text(content="Yes.")]}
+    )
+    tab = site(agent).tab("/sessions/new")
+    ask(tab, "first")
+    expect(tab.get_by_role("article")).to_contain_text("It goes on")
+    ask(tab, "second")
+    expect(tab.get_by_role("article").last).to_contain_text("Waiting for the turn before it")
+    tab.get_by_role("button", name="Stop").dblclick()
+    expect(tab.get_by_role("article").first).to_contain_text("You stopped this turn")
+    gate.open()
+    expect(tab.get_by_role("article").last).to_contain_text("Yes.")
+
+
+def test_a_message_that_is_stopped_while_another_program_s_turn_runs_is_never_sent(site: Opening) -> None:
+    gate, interrupted = Gate(), list[str]()
+
+    async def interrupt(session_id: str) -> None:
+        interrupted.append(session_id)
+
+    agent = ScriptedAgent(by_prompt={"elsewhere": [TextDelta(content="It goes on"), gate], "one": [Text(content="1")]})
+    opened = site(agent, interrupt=interrupt)
+    tab = opened.tab("/sessions/new")
+    ask(tab, "one")
+    expect(tab.locator("#status")).to_have_text("Ready")
+    session = opened.client.session(tab.url.rpartition("/")[2])
+    with session.stream("elsewhere") as stream:
+        next(iter(stream))
+        expect(tab.locator("#status")).to_have_text("The last turn has not ended.")
+        ask(tab, "Me too")
+        expect(tab.locator("#status")).to_have_text("Waiting for the turn before it…")
+        tab.get_by_role("button", name="Stop").click()
+        expect(tab.get_by_role("article").last).to_contain_text("You stopped this message before it was sent.")
+        gate.open()
+        assert stream.result().text == "It goes on"
+    expect(tab.locator("#status")).to_have_text("Ready")
+    assert [turn.prompt for turn in session.turns()] == ["one", "elsewhere"]
+    assert interrupted == []
+
+
+def test_a_form_without_script_sends_the_line_breaks_that_the_script_would(site: Opening) -> None:
+    opened = site(ScriptedAgent(Text(content="Yes.")))
+    session = opened.client.session(index_ids=["idx-docs"])
+    session.ask("Hello")
+    tab = opened.tab(f"/sessions/{session.id}", java_script_enabled=False)
+    ask(tab, "one\ntwo")
+    expect(tab.get_by_role("article")).to_have_count(2)
+    tab.reload()
+    expect(tab.get_by_role("article").last).to_contain_text("Yes.")
+    expect(tab.get_by_role("article")).to_have_count(2)
+    assert session.turns()[-1].prompt == "one\ntwo"
+
+
+def test_a_title_without_words_is_refused_as_such(site: Opening) -> None:
+    opened = site(ScriptedAgent(Text(content="Yes.")))
+    tab = opened.tab("/sessions/new")
+    ask(tab, "Hello")
+    expect(tab.locator("#status")).to_have_text("Ready")
+    opened.seen[-1].expected.add(400)
+    tab.get_by_role("button", name="Rename").click()
+    tab.get_by_label("Text to make the title from").fill("  ")
+    tab.get_by_role("dialog").get_by_role("button", name="Rename").click()
+    expect(tab.get_by_text("the title is empty")).to_be_visible()
 
 
 def test_two_browsers_and_another_process_see_one_session(site: Opening) -> None:
@@ -198,32 +261,6 @@ def test_a_session_is_exported_from_the_page(site: Opening, name: str, ending: s
     elif ending == "json":
         exported = json.loads(text)
         assert exported["turns"][0]["prompt"] == exported["events"][0]["content"]
-
-
-def test_an_action_of_an_agent_waits_until_a_page_allows_or_rejects_it(site: Opening) -> None:
-    confirmations = Confirmations()
-    opened = site(ScriptedAgent(Text(content="Done.")), confirmations=confirmations)
-    tab = opened.tab("/sessions/new")
-    ask(tab, "Do it")
-    expect(tab.get_by_role("article")).to_contain_text("Done.")
-    session_id = tab.url.rpartition("/")[2]
-    action = ConfirmAction("1", "terminal", {"command": "rm -r build"}, "Remove the build", "HIGH")
-
-    def asked() -> Future[bool | str]:
-        return asyncio.run_coroutine_threadsafe(confirmations.ask(session_id, [action]), opened.loop)
-
-    waiting = tab.get_by_role("group", name="Actions that wait for permission")
-    first = asked()
-    expect(waiting).to_contain_text('"command": "rm -r build"')
-    expect(waiting.get_by_role("button", name="Approve")).to_be_in_viewport()
-    expect(waiting).to_contain_text("Remove the build Risk: HIGH.")
-    waiting.get_by_role("button", name="Approve").click()
-    expect(waiting).to_have_count(0)
-    second = asked()
-    waiting.get_by_label("Reason").fill("Not today")
-    waiting.get_by_role("button", name="Reject").click()
-    expect(waiting).to_have_count(0)
-    assert (first.result(20), second.result(20)) == (True, "Not today")
 
 
 def test_a_message_that_cannot_be_sent_stays_in_the_box_with_the_reason(site: Opening) -> None:

@@ -18,6 +18,7 @@ from chat_sessions.core.turn import Turn
 from chat_sessions.session.backend import AsyncBackend
 from chat_sessions.web.context import PageContext, problem_page
 from chat_sessions.web.guard import Guard
+from chat_sessions.web.live.confirmation import Pending, Respond
 from chat_sessions.web.live.feed import Pace
 from chat_sessions.web.live.sessions import Confirmations, LiveSessions
 from chat_sessions.web.routes import exports, images, sessions, timelines, turns
@@ -36,6 +37,8 @@ def create_app(
     interrupt: Callable[[str], Awaitable[object]] | None = None,
     rename: Callable[[str, str], Awaitable[object]] | None = None,
     confirmations: Confirmations | None = None,
+    pending: Pending | None = None,
+    respond: Respond | None = None,
     turn_views: Mapping[str, Callable[[Turn], object]] | None = None,
     index_name: Callable[[str], str] = str,
     elsewhere: Callable[[Sequence[str]], str | None] | None = None,
@@ -54,13 +57,15 @@ def create_app(
         interrupt: Stops a session's run at the service, if closing its stream is not enough.
         rename: Gives a session this title; None if the service only generates titles from a text.
         confirmations: Where the backend's client asks for permission to act.
+        pending: Returns the actions with which a stored session waits for permission, whoever sent its turn.
+        respond: Allows or refuses those actions at the service.
         turn_views: For each framework by name, a function that returns its view of a turn, for JSON.
         index_name: Returns the name of an index that is not in `indexes`.
         elsewhere: Returns how to continue a session of these indexes, or None if they can be asked here.
         updates_per_second: How often a page is updated during a running turn, at most.
         look_every: Seconds between two polls of a session whose page is open, for what others do in it.
     """
-    live = LiveSessions(backend, turn_lock=turn_lock, look_every=look_every)
+    live = LiveSessions(backend, turn_lock=turn_lock, look_every=look_every, pending=pending, respond=respond)
     if confirmations is not None:
         confirmations.sessions = live
     page = PageContext(

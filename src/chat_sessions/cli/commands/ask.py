@@ -137,7 +137,7 @@ def answerable(service: Service, stream: TurnStream, terminal: Terminal) -> Gene
             terminal.warn(f"the service has these indexes: {', '.join(one_line(index_id, 120) for index_id in found)}")
         if service.openhands is not None and stream.session_id is not None:
             with suppress(ChatSessionsError):
-                if waiting_runs(service.openhands, stream.session_id):
+                if waiting_runs(service.openhands.retrieve(stream.session_id)):
                     command = f"chat-sessions sessions confirm {stream.session_id}{service.options}"
                     terminal.warn(f"the agent waits for permission; answer it with: {command}")
         raise

@@ -271,7 +271,7 @@ def confirm(
     with _opened(where) as (service, terminal):
         client = _openhands(service)
         with service.looking_up(session) as session:
-            waiting = waiting_runs(client, session)
+            waiting = waiting_runs(client.retrieve(session))
         if not waiting:
             raise ConfigurationError(f"the agent of session {session} does not wait for permission")
         answer: bool | str = True if yes else refuse or False

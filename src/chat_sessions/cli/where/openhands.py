@@ -13,6 +13,7 @@ from chat_sessions.cli.where.agent import settings_in, tools_in
 from chat_sessions.cli.where.choice import Where
 from chat_sessions.cli.where.service import Service
 from chat_sessions.core.errors import ChatSessionsError, ConfigurationError
+from chat_sessions.core.events import Session
 from chat_sessions.core.turn import ToolRun, replay
 
 if TYPE_CHECKING:
@@ -58,9 +59,8 @@ def open_openhands(
         )
 
 
-def waiting_runs(client: OpenHandsChat, session_id: str) -> list[ToolRun]:
-    """List the tool runs that wait for permission. Raises `APIError`."""
-    session = client.retrieve(session_id)
+def waiting_runs(session: Session) -> list[ToolRun]:
+    """List the tool runs that wait for permission."""
     if (session.model_extra or {}).get("execution_status") != "waiting_for_confirmation":
         return []
     turns = replay(session.events)

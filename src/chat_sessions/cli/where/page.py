@@ -13,18 +13,22 @@ import threading
 from collections.abc import AsyncGenerator, Callable, Generator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, asynccontextmanager, contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from chat_sessions.cli.show.frameworks import turn_views
 from chat_sessions.cli.where.folders import Folders, data_folder, shortest
+from chat_sessions.cli.where.openhands import waiting_runs
 from chat_sessions.cli.where.service import Service
+from chat_sessions.core.events import Session
 from chat_sessions.llama_cloud import LlamaCloudChat
 from chat_sessions.llama_cloud.settings import MOST_INDEXES
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
+    from chat_sessions.openhands import AsyncOpenHandsChat, ConfirmAction
     from chat_sessions.web.hosting import Listener
     from chat_sessions.web.live.sessions import Confirmations
 
@@ -38,6 +42,7 @@ def page_app(service: Service, listener: Listener, confirmations: Confirmations 
     """Make the page over a service. Its client asks `confirmations` for permission."""
     from chat_sessions.web import create_app
 
+    agent = service.openhands.aio if service.openhands is not None else None
     return create_app(
         service.client.aio,
         token=listener.token,
@@ -47,8 +52,10 @@ def page_app(service: Service, listener: Listener, confirmations: Confirmations 
         confirmations=confirmations,
         turn_views=turn_views(),
         turn_lock=lambda: _held(service.lock),
-        interrupt=service.openhands.aio.interrupt if service.openhands is not None else None,
-        rename=service.openhands.aio.rename if service.openhands is not None else None,
+        interrupt=agent.interrupt if agent is not None else None,
+        rename=agent.rename if agent is not None else None,
+        pending=_pending if agent is not None else None,
+        respond=partial(_respond, agent) if agent is not None else None,
         index_name=service.index_name,
         elsewhere=_elsewhere(service) if service.is_local else None,
     )
@@ -103,6 +110,19 @@ def _served(app: FastAPI, listener: Listener) -> Generator[None]:
             # The loop is closed if the page has ended already.
             loop.call_soon_threadsafe(serving.cancel)
         thread.join()
+
+
+def _pending(session: Session) -> list[ConfirmAction]:
+    """List the actions with which a stored conversation waits for permission."""
+    from chat_sessions.openhands import ConfirmAction
+
+    return [ConfirmAction(run.call_id, run.name, run.arguments) for run in waiting_runs(session)]
+
+
+async def _respond(agent: AsyncOpenHandsChat, session_id: str, answer: bool | str) -> None:
+    """Allow or refuse them."""
+    reason = answer if isinstance(answer, str) else None
+    await agent.respond_to_confirmation(session_id, accept=answer is True, reason=reason)
 
 
 def _index_names(service: Service) -> dict[str, str]:

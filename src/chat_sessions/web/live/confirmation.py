@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from typing import Protocol
+import secrets
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Protocol, TypeAlias
 
 from pydantic import JsonValue
 
-__all__ = ["Action", "Answer", "Confirmation"]
+from chat_sessions.core.events import Session
+
+__all__ = ["Action", "Answer", "Confirmation", "Pending", "Respond"]
 
 Answer = bool | str
 
@@ -39,12 +42,22 @@ class Action(Protocol):
         ...
 
 
+Pending: TypeAlias = Callable[[Session], Iterable[Action]]
+"""Returns the actions with which a stored session waits for permission."""
+Respond: TypeAlias = Callable[[str, Answer], Awaitable[object]]
+"""Allows or refuses the actions with which a session waits, by its id."""
+
+
 @dataclass(frozen=True)
 class Confirmation:
-    """Actions that are allowed or refused together. The answer is True, False, or why they are refused."""
+    """Actions that are allowed or refused together. The answer is True, False, or why they are refused.
+
+    `key` tells an answer to these actions from one to others that a page showed before.
+    """
 
     actions: list[tuple[str, str, str]]
     answer: asyncio.Future[Answer]
+    key: str = field(default_factory=lambda: secrets.token_hex(8))
 
     @classmethod
     def of(cls, actions: Iterable[Action]) -> Confirmation:

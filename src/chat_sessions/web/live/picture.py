@@ -29,8 +29,8 @@ def event_of(html: str, *, number: int | None = None) -> str:
     return identity + "".join(f"data: {line}\n" for line in _LINE_END.split(html)) + "\n"
 
 
-def turn_view(item: Shown) -> TurnView:
-    """Return the view of a turn as it is now."""
+def turn_view(item: Shown, *, asks: bool = False) -> TurnView:
+    """Return the view of a turn as it is now; `asks` for one that has stopped for permission."""
     if (live := item.live) is not None:
         state = "" if live.state == "ended" else live.state
         return TurnView.of(item.number, live.turn, blocks=live.blocks, state=state, error=live.error)
@@ -39,7 +39,7 @@ def turn_view(item: Shown) -> TurnView:
         for stored_run, seen_run in zip(blocks.runs, seen.blocks.runs, strict=False):
             stored_run.seconds = seen_run.seconds
         state = "stopped" if seen.state == "stopped" and not item.turn.is_complete else ""
-    return TurnView.of(item.number, item.turn, blocks=blocks, state=state)
+    return TurnView.of(item.number, item.turn, blocks=blocks, state="asks" if asks else state)
 
 
 @dataclass(frozen=True)
@@ -81,6 +81,7 @@ class Picture:
         self._revision = -1
         self._sent: dict[int, _Sent] = {}
         self._state: tuple[str, str] | None = None
+        self._stoppable: str | None = None
         # False: not known; the page may still show an earlier question.
         self._asked: Confirmation | Literal[False] | None = False
 
@@ -115,9 +116,10 @@ class Picture:
         if state != self._state:
             self._state = state
             parts.append(part("#status", "innerHTML", template_part("parts.html", "status", *state)))
-            parts.append(
-                part("#stop", "outerHTML", template_part("parts.html", "stop", is_running=bool(self._session.running)))
-            )
+        stoppable = self._session.stoppable
+        if stoppable != self._stoppable:
+            self._stoppable = stoppable
+            parts.append(part("#stop", "outerHTML", template_part("parts.html", "stop", stoppable)))
         confirmation = self._session.confirmation
         if confirmation is not self._asked:
             self._asked = confirmation
@@ -127,21 +129,27 @@ class Picture:
     @property
     def confirmation(self) -> str:
         """The actions that the agent asks to take; an empty element if there are none."""
-        asked = self._session.confirmation
-        return template_part("parts.html", "confirmation", asked and asked.actions, self._session.session_id)
+        return template_part("parts.html", "confirmation", self._session.confirmation, self._session.session_id)
 
     @property
     def status(self) -> tuple[str, str]:
         """The status line of the page, and what to do about it."""
         problem, running = self._session.problem, self._session.running
         if problem is not None and not running:
-            return f"The session cannot be read: {problem}", remedy_for(problem)
-        if not running:
-            return ("Ready", "") if self._session.turns else ("", "")
+            return f"The session cannot be read: {problem}", remedy_for(problem, was_reading=True)
         if self._session.confirmation is not None:
             return "The agent waits for your permission.", ""
+        if not running:
+            last = self._session.shown[-1:]
+            if last and last[0].live is None and not last[0].turn.is_complete:
+                return "The last turn has not ended.", ""
+            return ("Ready", "") if self._session.turns else ("", "")
         waiting = len(running) - 1
-        first = "Looking up what became of the answer" if running[0].state == "looking up" else "Answering"
+        first = "Answering"
+        if running[0].state == "looking up":
+            first = "Looking up what became of the answer"
+        elif running[0].state == "waiting" and self._session.is_busy:
+            first = "Waiting for the turn before it"
         return f"{first}…" + (f" {waiting} more waiting." if waiting else ""), ""
 
     def _turn(self, item: Shown) -> str:
@@ -149,7 +157,8 @@ class Picture:
         known = self._session.rendered.get(item.number)
         if known is not None and item.is_same(known[0]):
             return known[1]
-        html = template_part("turn.html", "turn", turn_view(item), self._session.session_id)
+        asks = self._session.asks and item.number == len(self._session.shown) - 1
+        html = template_part("turn.html", "turn", turn_view(item, asks=asks), self._session.session_id)
         self._session.rendered[item.number] = item, html
         return html
 

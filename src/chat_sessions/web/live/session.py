@@ -8,12 +8,12 @@ from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager, contextmanager, suppress
 from dataclasses import dataclass
 
-from chat_sessions.core.errors import ChatSessionsError, NotFoundError
+from chat_sessions.core.errors import ChatSessionsError, ConflictError, NotFoundError
 from chat_sessions.core.events import Session
 from chat_sessions.core.turn import Turn, replay
 from chat_sessions.session import AsyncChatSession
 from chat_sessions.session.backend import AsyncBackend
-from chat_sessions.web.live.confirmation import Action, Answer, Confirmation
+from chat_sessions.web.live.confirmation import Action, Answer, Confirmation, Pending, Respond
 from chat_sessions.web.live.turn import LiveTurn
 
 __all__ = ["LiveSession", "Shown", "shown"]
@@ -89,7 +89,16 @@ class LiveSession:
     `revision` grows with everything that changes but the pieces of a running turn.
     """
 
-    def __init__(self, backend: AsyncBackend, session_id: str, *, turn_lock: TurnLock, look_every: float) -> None:
+    def __init__(
+        self,
+        backend: AsyncBackend,
+        session_id: str,
+        *,
+        turn_lock: TurnLock,
+        look_every: float,
+        pending: Pending | None = None,
+        respond: Respond | None = None,
+    ) -> None:
         self.session_id = session_id
         self.stored: Session | None = None
         self.history: list[Turn] = []
@@ -103,6 +112,8 @@ class LiveSession:
         self._session: AsyncChatSession = backend.session(session_id)
         self._turn_lock = turn_lock
         self._look_every = look_every
+        self._pending = pending
+        self._respond = respond
         self._pages: set[asyncio.Event] = set()
 
     @property
@@ -121,6 +132,21 @@ class LiveSession:
         return [turn for turn in self.turns if not turn.is_over]
 
     @property
+    def asks(self) -> bool:
+        """Whether the session waits for a permission that its last turn needs, which does not run here."""
+        return self.confirmation is not None and not self.running
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether the service holds a turn that has not ended."""
+        return bool(self.history) and not self.history[-1].is_complete
+
+    @property
+    def stoppable(self) -> str:
+        """The key of the turn that can be stopped now; "" if there is none."""
+        return self.running[0].key if self.running else ""
+
+    @property
     def has_pages(self) -> bool:
         """Whether a page is open on it."""
         return bool(self._pages)
@@ -137,14 +163,23 @@ class LiveSession:
                 for n, turn in enumerate(replay(stored.events))
             ]
             self.revision += 1
+            self._note_pending(stored)
         self.problem = None
         self._changed()
         return stored
 
+    def _note_pending(self, stored: Session) -> None:
+        """Ask for the permission that the session waits for, if the turn that needs it does not run here."""
+        if self._pending is None or self.running:
+            return
+        asked = Confirmation.of(self._pending(stored))
+        if self.confirmation is None or self.confirmation.actions != asked.actions:
+            self.confirmation = asked if asked.actions else None
+
     async def look(self) -> None:
         """Read the session; if that fails, keep the error for the pages, which look again."""
         try:
-            if self.stored is not None and (not self.history or self.history[-1].is_complete):
+            if self.stored is not None and not self.is_busy:
                 summary = await self._session.summary()
                 stored = self.stored
                 if (summary.last_updated_at, summary.generated_title) == (
@@ -171,6 +206,8 @@ class LiveSession:
         self._session.client.check_turn(prompt, None)
         if self.stored is None or self.is_gone:
             await self.read()
+        if self.asks:
+            raise ConflictError("the agent waits for permission: approve or reject its actions first", status_code=409)
         turn = LiveTurn(prompt, after=len(self.history))
         self.turns.append(turn)
         self.revision += 1
@@ -188,19 +225,40 @@ class LiveSession:
             self.confirmation = None
             self._changed()
 
-    async def stop(self) -> LiveTurn | None:
-        """Stop the running turn, but not those that wait. Returns it, or None if none runs."""
-        for turn in self.running:
-            if turn.task is not None:
-                turn.task.cancel()
-                await asyncio.wait([turn.task])
-            return turn
-        return None
+    async def answer(self, key: str, answer: Answer) -> bool:
+        """Answer the confirmation with this key. Returns whether it is the one that waits. Raises `APIError`."""
+        asked = self.confirmation
+        if asked is None or asked.key != key:
+            return False
+        if self.running or self._respond is None:
+            asked.give(answer)
+            return True
+        # A second click finds nothing to answer.
+        self.confirmation = None
+        try:
+            await self._respond(self.session_id, answer)
+        except ChatSessionsError:
+            self.confirmation = asked
+            raise
+        finally:
+            self._changed()
+        await self.look()
+        return True
+
+    async def stop(self, key: str) -> LiveTurn | None:
+        """Stop the turn with this key, and return it. If it is not the first that runs, returns None."""
+        turn = next(iter(self.running), None)
+        if turn is None or turn.key != key:
+            return None
+        if turn.task is not None:
+            turn.task.cancel()
+            await asyncio.wait([turn.task])
+        return turn
 
     async def close(self) -> None:
         """Stop every turn and end the feeds of the pages."""
-        while await self.stop() is not None:
-            pass
+        while self.running:
+            await self.stop(self.running[0].key)
         self.is_closing = True
         self._changed()
 
@@ -224,7 +282,7 @@ class LiveSession:
         deadline = None if limit is None else loop.time() + limit
         while deadline is None or loop.time() < deadline:
             await self.read()
-            if not self.history or self.history[-1].is_complete:
+            if not self.is_busy:
                 return was_busy
             was_busy = True
             await asyncio.sleep(self._look_every)

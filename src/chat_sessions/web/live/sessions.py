@@ -9,7 +9,7 @@ from contextlib import nullcontext, suppress
 
 from chat_sessions.core.models import SessionSummary
 from chat_sessions.session.backend import AsyncBackend
-from chat_sessions.web.live.confirmation import Action, Answer
+from chat_sessions.web.live.confirmation import Action, Answer, Pending, Respond
 from chat_sessions.web.live.session import LiveSession, TurnLock
 from chat_sessions.web.live.tallies import Tallies, Tally
 
@@ -38,10 +38,20 @@ class LiveSessions:
     A session whose page is open is polled every `look_every` seconds.
     """
 
-    def __init__(self, backend: AsyncBackend, *, turn_lock: TurnLock | None, look_every: float) -> None:
+    def __init__(
+        self,
+        backend: AsyncBackend,
+        *,
+        turn_lock: TurnLock | None,
+        look_every: float,
+        pending: Pending | None = None,
+        respond: Respond | None = None,
+    ) -> None:
         self._backend = backend
         self._turn_lock: TurnLock = turn_lock or nullcontext
         self._look_every = look_every
+        self._pending = pending
+        self._respond = respond
         self._sessions: OrderedDict[str, LiveSession] = OrderedDict()
         self._looking: asyncio.Task[None] | None = None
         self.tallies = Tallies(backend)
@@ -50,7 +60,14 @@ class LiveSessions:
         """Return the session; it is not read yet."""
         session = self._sessions.get(session_id)
         if session is None:
-            session = LiveSession(self._backend, session_id, turn_lock=self._turn_lock, look_every=self._look_every)
+            session = LiveSession(
+                self._backend,
+                session_id,
+                turn_lock=self._turn_lock,
+                look_every=self._look_every,
+                pending=self._pending,
+                respond=self._respond,
+            )
             self._sessions[session_id] = session
         self._sessions.move_to_end(session_id)
         idle = [known for known in self._sessions.values() if not (known.has_pages or known.running)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
@@ -16,7 +17,7 @@ from chat_sessions.web.render.blocks import Blocks
 
 __all__ = ["LiveTurn", "Moment", "TurnState"]
 
-TurnState = Literal["waiting", "running", "looking up", "stopped", "ended"]
+TurnState = Literal["waiting", "running", "looking up", "stopped", "unsent", "ended"]
 
 
 @dataclass
@@ -33,12 +34,14 @@ class Moment:
 class LiveTurn:
     """One turn: it waits for earlier ones of its session, runs, and ends well, with an error or stopped.
 
-    `after` is how many turns the session showed when it was sent.
+    One that is stopped while it waits is never sent. `after` is how many turns the session showed when it was sent;
+    `key` tells it from others.
     """
 
     def __init__(self, prompt: str, *, after: int, clock: Callable[[], float] = time.monotonic) -> None:
         self.prompt = prompt
         self.after = after
+        self.key = secrets.token_hex(8)
         self.blocks = Blocks()
         self.error: Exception | None = None
         self.moments: list[Moment] = []
@@ -53,6 +56,8 @@ class LiveTurn:
         """What it is doing."""
         if not self.is_over and self._stream is not None and self._stream.is_recovering:
             return "looking up"
+        if self._state == "stopped" and (self._stream is None or self._stream.landed is False):
+            return "unsent"
         return self._state
 
     @property
@@ -68,6 +73,8 @@ class LiveTurn:
     @property
     def may_have_landed(self) -> bool:
         """Whether the session may hold it."""
+        if self.state == "unsent":
+            return False
         return self.error is None or isinstance(self.error, ProtocolError | TurnError)
 
     async def run(

@@ -32,7 +32,7 @@ _REMEDIES: tuple[tuple[type[Exception], str], ...] = (
     (AuthenticationError, "Start `chat-sessions ui` again with a valid key."),
     (PermissionDeniedError, "Use a key that may do this, or ask whoever manages the project."),
     (NotFoundError, "It may have been deleted. Go back to the list of sessions."),
-    (ConflictError, "The session is still busy with another turn. Wait until it has ended, then send again."),
+    (ConflictError, "Nothing was sent. Send again when the turn before it has ended."),
     (RateLimitError, "Nothing was sent. Wait a little, then send again."),
     (UnprocessableEntityError, "Nothing was sent. Change the message or the indexes."),
     (InternalServerError, "The service failed. Try again in a while."),
@@ -49,10 +49,14 @@ _STATUSES: tuple[tuple[type[Exception], int], ...] = (
 )
 
 
-def remedy_for(error: BaseException) -> str:
-    """Say what to do about an error."""
+def remedy_for(error: BaseException, *, was_reading: bool = False) -> str:
+    """Say what to do about an error; `was_reading` if nothing was to be sent."""
     if isinstance(error, TurnFailed):
         return remedy_for_failed(error.turn)
+    if was_reading and isinstance(error, APIConnectionError):
+        return "Check that the service is running and reachable, then reload the page."
+    if was_reading and isinstance(error, RateLimitError):
+        return "Wait a little, then reload the page."
     return next((remedy for kind, remedy in _REMEDIES if isinstance(error, kind)), "Try again.")
 
 

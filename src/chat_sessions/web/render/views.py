@@ -113,6 +113,9 @@ class TurnView:
         items = (blocks or Blocks.of(turn)).items
         # The remedy has the advice that the text of a `TurnFailed` gives.
         message = turn.error if error is None or isinstance(error, TurnFailed) else str(error)
+        if state == "asks":
+            # The error tells a program how to answer; the page asks.
+            message = None
         return cls(
             number,
             prompt_words(turn),

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Form, Header
 from fastapi.responses import HTMLResponse, RedirectResponse, Response, StreamingResponse
 from markupsafe import Markup
 
-from chat_sessions.core.errors import ChatSessionsError
+from chat_sessions.core.errors import ChatSessionsError, ConfigurationError
 from chat_sessions.web.context import Context
 from chat_sessions.web.live.feed import feed
 from chat_sessions.web.live.picture import Picture, part
@@ -20,7 +20,10 @@ __all__ = ["router"]
 
 router = APIRouter(prefix="/sessions/{session_id}")
 
-_NOTES = {"automatic": "This service chooses titles by itself; this is the current one."}
+_NOTES = {
+    "automatic": "This service chooses titles by itself; this is the current one.",
+    "answered": "The agent no longer waited for that answer, and it was not given.",
+}
 
 
 @router.get("")
@@ -39,7 +42,7 @@ async def show_session(page: Context, session_id: str, note: str = "") -> Respon
         confirmation=Markup(picture.confirmation),  # noqa: S704 (the templates escaped it)
         state=status,
         remedy=remedy,
-        is_running=bool(live.running),
+        running=live.stoppable,
         note=_NOTES.get(note, ""),
     )
 
@@ -67,21 +70,27 @@ async def ask(
 ) -> Response:
     """Send a message; it waits for running turns."""
     try:
-        await page.live.get(session_id).ask(message)
+        # A form without script sends line breaks as CRLF, and the history is compared with what is sent.
+        await page.live.get(session_id).ask(message.replace("\r\n", "\n"))
     except ChatSessionsError as error:
-        if not hx_request:
-            raise
-        html = template_part("parts.html", "status", str(error), remedy_for(error))
-        return HTMLResponse(part("#status", "innerHTML", html), status_for(error))
+        return _refused(error, hx_request=hx_request)
     return _back(session_id, hx_request=hx_request)
 
 
 @router.post("/stop")
-async def stop(page: Context, session_id: str, hx_request: Annotated[bool, Header()] = False) -> Response:
-    """Stop the running turn."""
-    stopped = await page.live.get(session_id).stop()
-    if stopped is not None and page.interrupt is not None:
-        await page.interrupt(session_id)
+async def stop(
+    page: Context,
+    session_id: str,
+    turn: Annotated[str, Form()] = "",
+    hx_request: Annotated[bool, Header()] = False,
+) -> Response:
+    """Stop a turn, if it is the one that runs: after a second click, another may."""
+    stopped = await page.live.get(session_id).stop(turn)
+    if stopped is not None and stopped.state != "unsent" and page.interrupt is not None:
+        try:
+            await page.interrupt(session_id)
+        except ChatSessionsError as error:
+            return _refused(error, hx_request=hx_request)
     return _back(session_id, hx_request=hx_request)
 
 
@@ -90,27 +99,40 @@ async def confirm(
     page: Context,
     session_id: str,
     answer: Annotated[Literal["approve", "reject"], Form()],
+    question: Annotated[str, Form()] = "",
     reason: Annotated[str, Form()] = "",
     hx_request: Annotated[bool, Header()] = False,
 ) -> Response:
-    """Allow or refuse the actions that the agent waits to take."""
-    asked = page.live.get(session_id).confirmation
-    if asked is not None:
-        asked.give(answer == "approve" or reason.strip() or False)
-    return _back(session_id, hx_request=hx_request)
+    """Allow or refuse the actions that the page showed, if the agent still waits to take them."""
+    try:
+        was_asked = await page.live.get(session_id).answer(question, answer == "approve" or reason.strip() or False)
+    except ChatSessionsError as error:
+        return _refused(error, hx_request=hx_request)
+    return _back(session_id, hx_request=hx_request, note="" if was_asked else "answered")
 
 
 @router.post("/title")
 async def rename(page: Context, session_id: str, title: Annotated[str, Form()]) -> Response:
     """Give a session this title, or generate one from it if the service does not accept titles."""
+    if not title.strip():
+        raise ConfigurationError("the title is empty")
     if page.rename is not None:
         await page.rename(session_id, title)
-        return RedirectResponse(address_of(session_id), 303)
+        return _back(session_id)
     made = await page.backend.set_title(session_id, first_message=title)
-    note = "?note=automatic" if made.title_origin != "requested" else ""
-    return RedirectResponse(address_of(session_id) + note, 303)
+    return _back(session_id, note="automatic" if made.title_origin != "requested" else "")
 
 
-def _back(session_id: str, *, hx_request: bool) -> Response:
+def _refused(error: ChatSessionsError, *, hx_request: bool) -> Response:
+    """Say in the page's status line why something was not done; without script, on a page of its own."""
+    if not hx_request:
+        raise error
+    html = template_part("parts.html", "status", str(error), remedy_for(error))
+    return HTMLResponse(part("#status", "innerHTML", html), status_for(error))
+
+
+def _back(session_id: str, *, hx_request: bool = False, note: str = "") -> Response:
     """Return to the session; htmx stays there, and the feed shows what changed."""
-    return Response(status_code=204) if hx_request else RedirectResponse(address_of(session_id), 303)
+    if hx_request:
+        return Response(status_code=204)
+    return RedirectResponse(address_of(session_id) + (f"?note={note}" if note else ""), 303)
