@@ -59,16 +59,28 @@ async def test_the_first_update_goes_at_once_and_the_next_wait_for_their_time() 
         ("```\na\n\nb\n\nc", ""),
         ("```\na\n\n```\n\nb\n", "```\na\n\n```\n\n"),
         ("- a\n\n  more of a\n\nb\n", "- a\n\n  more of a\n\n"),
+        ("a page\x0cor two\n\nb\u2028\x85\x1cc\n\nd", "a page\x0cor two\n\nb\u2028\x85\x1cc\n\n"),
+        ("one\n\x0c\ntwo\n\u2003\nthree", ""),
+        ("one\r\n\r\ntwo\r\rthree", "one\r\n\r\ntwo\r\r"),
+        ("```code``` in words\n\nb", "```code``` in words\n\n"),
     ],
 )
 def test_a_block_is_stable_once_another_began_after_a_blank_line(text: str, stable: str) -> None:
     assert text[: stable_end(text)] == stable
 
 
-def test_stable_blocks_and_the_rest_render_like_the_whole() -> None:
-    text = "# Title\n\nSome *text*.\n\n```\ncode\n\nmore\n```\n\n| a |\n|---|\n| 1 |\n\nEnd"
-    end = stable_end(text)
-    assert render_markdown(text[:end]) + render_markdown(text[end:]) == render_markdown(text)
+@pytest.mark.parametrize("line_end", ["\n", "\r\n", "\r"])
+def test_blocks_that_were_stable_on_the_way_render_like_the_whole(line_end: str) -> None:
+    text = (
+        "# Title\n\nSome *text*\n\x0c\nwith\u2028odd\n\u2003\nlines.\n\n```code``` in words\n\n"
+        "```\ncode\n\nmore\n```\n\n| a |\n|---|\n| 1 |\n\nEnd"
+    ).replace("\n", line_end)
+    html, start = "", 0
+    for length in range(len(text) + 1):
+        end = stable_end(text[:length], start)
+        html, start = html + render_markdown(text[start:end], above=open_headings(text[:start])), end
+    assert text[start:] == "End"
+    assert html + render_markdown("End") == render_markdown(text)
 
 
 @pytest.mark.parametrize(

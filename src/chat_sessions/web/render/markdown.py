@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 
 import nh3
@@ -45,6 +46,11 @@ _PAGE_LEVELS = 2
 # Each block follows the direction of its text. A list has one direction, so that its marks are on one side.
 _DIRECTED = ("p", "ul", "ol", "h1", "h2", "h3", "h4", "h5", "h6", "blockquote")
 _CELLS = ("td", "th")
+# As the parser has it: other spaces make no line blank, and form feeds and Unicode's separators end none.
+_LINE = re.compile(r"([^\r\n]*)(\r\n|\r|\n)?")
+_BLANKS = " \t"
+# Backticks after the fence make it code within a paragraph.
+_FENCE = re.compile(r"`{3,}(?=[^`]*\Z)|~{3,}")
 _cleaner = nh3.Cleaner(
     tags=_TAGS,
     attributes={
@@ -100,17 +106,17 @@ def stable_end(text: str, start: int = 0) -> int:
     A block ends at a blank line outside a code fence, before a line that begins at the margin. A list that continues
     after a blank line is shown as two until the turn has ended and is rendered as a whole.
     """
-    end, at, fence, was_blank = start, start, "", False
-    for line in text[start:].splitlines(keepends=True):
-        bare = line.strip()
-        if was_blank and not fence and bare and not line[0].isspace():
-            end = at
-        if not line.endswith("\n"):
+    end, fence, was_blank = start, "", False
+    for match in _LINE.finditer(text, start):
+        line, ending = match.groups()
+        bare = line.strip(_BLANKS)
+        if was_blank and not fence and bare and line[0] not in _BLANKS:
+            end = match.start()
+        if not ending:
             break
         if fence:
             fence = "" if bare.startswith(fence) and not bare.strip(fence[0]) else fence
-        elif bare.startswith(("```", "~~~")):
-            fence = bare[: len(bare) - len(bare.lstrip(bare[0]))]
+        elif opening := _FENCE.match(bare):
+            fence = opening[0]
         was_blank = not bare
-        at += len(line)
     return end
