@@ -80,6 +80,14 @@ def test_an_export_has_the_tool_runs_with_arguments_and_results_in_every_format(
             assert f'"{next(iter(run["result"]))}": ' in exported
 
 
+def test_an_export_names_the_folder_of_an_index_beside_its_id(command: Commands) -> None:
+    command("ask", MARGIN, "-i", str(DOCUMENTS))
+    (index_id,) = json.loads(command("sessions", "export", "last", "-f", "json").out)["index_ids"]
+    for as_format in ("markdown", "html"):
+        exported = html.unescape(command("sessions", "export", "last", "-f", as_format).out)
+        assert f"{DOCUMENTS.name} ({index_id})" in exported
+
+
 def test_of_several_sessions_none_is_deleted_if_one_is_unknown(command: Commands, serving: Serving) -> None:
     server = serving()
     with server.client() as chat:

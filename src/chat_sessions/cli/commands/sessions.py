@@ -140,7 +140,7 @@ def export(
     with _opened(where, quiet=output is None) as (service, terminal):
         with service.looking_up(session) as session:
             found = service.client.retrieve(session)
-        content = asyncio.run(export_session(service.client.aio, found, as_format))
+        content = asyncio.run(export_session(service.client.aio, found, as_format, index_name=service.index_name))
         if output is None:
             sys.stdout.write(content)
             return

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib.resources import files
 from typing import Literal, cast, get_args
 
@@ -28,19 +28,23 @@ FORMATS: tuple[Format, ...] = get_args(Format)
 _ENDINGS = {"markdown": "md", "json": "json", "html": "html"}
 
 
-async def export(backend: AsyncBackend, session: Session, as_format: str) -> str:
+async def export(
+    backend: AsyncBackend, session: Session, as_format: str, *, index_name: Callable[[str], str] = str
+) -> str:
     """Return the session as one file. Raises `ConfigurationError` for an unknown format.
 
-    HTML contains the images of the pages cited, except those that cannot be fetched.
+    HTML contains the images of the pages cited, except those that cannot be fetched. `index_name` returns the name of
+    an index, which Markdown and HTML show beside its id.
     """
     if as_format not in FORMATS:
         raise ConfigurationError(f"there is no export as {as_format!r}; the formats are {', '.join(FORMATS)}")
     turns = replay(session.events)
-    if as_format == "markdown":
-        return markdown_of(session, turns)
     if as_format == "json":
         return _json(session, turns)
-    return _html(session, turns, await _images(backend, turns))
+    indexes = [_named(index_id, index_name(index_id)) for index_id in session.index_ids or ()]
+    if as_format == "markdown":
+        return markdown_of(session, turns, indexes)
+    return _html(session, turns, indexes, await _images(backend, turns))
 
 
 def file_name(session: Session, as_format: Format) -> str:
@@ -52,6 +56,10 @@ def file_name(session: Session, as_format: Format) -> str:
 def json_text(value: object) -> str:
     """Return the value as indented JSON."""
     return json.dumps(value, indent=2, ensure_ascii=False, default=_model)
+
+
+def _named(index_id: str, name: str) -> str:
+    return index_id if name == index_id else f"{name} ({index_id})"
 
 
 def _json(session: Session, turns: list[Turn]) -> str:
@@ -71,12 +79,13 @@ async def _images(backend: AsyncBackend, turns: list[Turn]) -> dict[str, str]:
     return found
 
 
-def _html(session: Session, turns: list[Turn], images: Mapping[str, str]) -> str:
+def _html(session: Session, turns: list[Turn], indexes: list[str], images: Mapping[str, str]) -> str:
     style = (files("chat_sessions.web") / "static" / "style.css").read_text("utf-8")
     return render(
         "export.html",
         session=session,
         turns=[TurnView.of(number, turn) for number, turn in enumerate(turns)],
+        indexes=indexes,
         images=images,
         style=Markup(style),  # noqa: S704 (a file of this package)
     )

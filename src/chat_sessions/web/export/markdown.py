@@ -14,14 +14,14 @@ from chat_sessions.web.render.views import image_parts, prompt_words, source_vie
 __all__ = ["markdown_of"]
 
 
-def markdown_of(session: Session, turns: Sequence[Turn]) -> str:
-    """Return the session as Markdown. The answers stay as the agent wrote them."""
-    return "\n\n".join(part for part in _parts(session, turns) if part) + "\n"
+def markdown_of(session: Session, turns: Sequence[Turn], indexes: Sequence[str]) -> str:
+    """Return the session, with `indexes` as what it asks, as Markdown. The answers stay as the agent wrote them."""
+    return "\n\n".join(part for part in _parts(session, turns, indexes) if part) + "\n"
 
 
-def _parts(session: Session, turns: Sequence[Turn]) -> Iterator[str]:
+def _parts(session: Session, turns: Sequence[Turn], indexes: Sequence[str]) -> Iterator[str]:
     yield f"# {_line(session.generated_title or '(no title)')}"
-    about = [session.session_id, f"{session.last_updated_at:%Y-%m-%d %H:%M} UTC", *(session.index_ids or ())]
+    about = [session.session_id, f"{session.last_updated_at:%Y-%m-%d %H:%M} UTC", *indexes]
     yield " · ".join(_line(part) for part in about)
     for number, turn in enumerate(turns, 1):
         yield f"## Turn {number}"

@@ -19,7 +19,7 @@ _MEDIA_TYPES = {"markdown": "text/markdown", "json": "application/json", "html":
 async def export_session(page: Context, session_id: str, as_format: Format) -> Response:
     """Return the session as a file."""
     session = await page.backend.retrieve(session_id)
-    content = await export(page.backend, session, as_format)
+    content = await export(page.backend, session, as_format, index_name=page.name_of)
     name = file_name(session, as_format)
     return Response(
         content,
