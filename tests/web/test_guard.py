@@ -101,3 +101,28 @@ def test_what_cannot_be_read_gets_a_page_that_says_so(browser: httpx.Client, lis
     }
     for response, (status, words) in answers.items():
         assert (response.status_code, words in response.text) == (status, True), response.text
+
+
+@pytest.mark.parametrize(
+    ("path", "target"),
+    [
+        ("/sessions", "/"),
+        *(
+            (f"/sessions/a%20b/{form}", "/sessions/a%20b")
+            for form in ("turns", "stop", "confirmation", "title", "delete")
+        ),
+    ],
+)
+def test_the_address_of_a_form_leads_to_a_page_if_it_is_opened(browser: httpx.Client, path: str, target: str) -> None:
+    opened = browser.get(path, follow_redirects=False)
+    assert (opened.status_code, opened.headers["location"]) == (303, target)
+
+
+def test_a_method_that_an_address_does_not_take_is_refused_with_a_way_back(
+    browser: httpx.Client, listener: Listener
+) -> None:
+    for method, path in (("PUT", "/"), ("DELETE", "/sessions/ses-1"), ("POST", "/static/page.js")):
+        refused = browser.request(method, path, headers=own(listener))
+        assert (refused.status_code, refused.headers["allow"].partition(",")[0]) == (405, "GET")
+        assert f"this address takes no {method} request" in refused.text
+        assert "Back to the sessions" in refused.text

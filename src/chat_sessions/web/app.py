@@ -9,7 +9,7 @@ from pathlib import Path
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import Response
+from fastapi.responses import RedirectResponse, Response
 from starlette.exceptions import HTTPException
 from starlette.staticfiles import StaticFiles
 
@@ -22,6 +22,7 @@ from chat_sessions.web.live.confirmation import Pending, Respond
 from chat_sessions.web.live.feed import Pace
 from chat_sessions.web.live.sessions import Confirmations, LiveSessions
 from chat_sessions.web.routes import exports, images, sessions, timelines, turns
+from chat_sessions.web.routes.sessions import address_of
 
 __all__ = ["create_app"]
 
@@ -102,10 +103,27 @@ def create_app(
         return problem_page(page, ConfigurationError(f"the request cannot be read: {where}"))
 
     @app.exception_handler(HTTPException)
-    async def on_http_error(_: Request, error: HTTPException) -> Response:
+    async def on_http_error(request: Request, error: HTTPException) -> Response:
         if error.status_code == 404:
             return problem_page(page, NotFoundError("there is no such page here", status_code=404))
+        if error.status_code == 405:
+            return _not_by_this_method(page, request, error)
         return problem_page(page, ConfigurationError(str(error.detail)))
 
     app.add_middleware(Guard, token=token, hosts=hosts)
     return app
+
+
+def _not_by_this_method(page: PageContext, request: Request, error: HTTPException) -> Response:
+    """Lead from the address of a form, which stays in the browser's bar if the form is refused, to a page."""
+    if request.method == "GET":
+        session_id = request.path_params.get("session_id")
+        return RedirectResponse("/" if session_id is None else address_of(session_id), 303)
+    response = problem_page(
+        page,
+        ConfigurationError(f"this address takes no {request.method} request"),
+        status=405,
+        remedy="Go back to the list of sessions.",
+    )
+    response.headers.update(error.headers or {})
+    return response

@@ -65,9 +65,14 @@ def _context_of(request: Request) -> PageContext:
 Context = Annotated[PageContext, Depends(_context_of)]
 
 
-def problem_page(page: PageContext, error: Exception) -> HTMLResponse:
+def problem_page(
+    page: PageContext, error: Exception, *, status: int | None = None, remedy: str | None = None
+) -> HTMLResponse:
     """Return a page that shows an error and its remedy."""
-    status = status_for(error)
-    heading = {404: "Not found", 400: "This cannot be done"}.get(status, "The service did not answer as it should")
-    remedy = remedy_for(error) if not isinstance(error, ConfigurationError) else "Go back and change it."
+    status = status or status_for(error)
+    heading = {404: "Not found", 400: "This cannot be done", 405: "This cannot be done"}.get(
+        status, "The service did not answer as it should"
+    )
+    if remedy is None:
+        remedy = remedy_for(error) if not isinstance(error, ConfigurationError) else "Go back and change it."
     return page.page("problem.html", status, heading=heading, error=str(error), remedy=remedy)
