@@ -9,11 +9,12 @@ from urllib.parse import quote, urlencode
 from fastapi import APIRouter, Form, Query
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 
-from chat_sessions.core.errors import ChatSessionsError, NotFoundError
+from chat_sessions.core.errors import ChatSessionsError, ConfigurationError, NotFoundError
 from chat_sessions.core.models import SessionSummary
 from chat_sessions.web.context import Context, PageContext
 from chat_sessions.web.render.pages import template_part
 from chat_sessions.web.render.remedies import remedy_for, status_for
+from chat_sessions.web.routes.forms import Message
 
 __all__ = ["address_of", "router"]
 
@@ -80,12 +81,15 @@ async def new_session(page: Context) -> Response:
 @router.post("/sessions")
 async def create_session(
     page: Context,
-    message: Annotated[str, Form()] = "",
+    message: Message = "",
     index: Annotated[list[str] | None, Form()] = None,
 ) -> Response:
     """Create a session and send its first message."""
     chosen = [index_id for given in index or () for index_id in given.split()]
     try:
+        # The client would ask its own indexes: those that were just taken out of the choice.
+        if not chosen and len(page.indexes or page.chosen) > 1:
+            raise ConfigurationError("Choose at least one index.")
         page.backend.check_turn(message, chosen or None)
         summary = await page.backend.create(index_ids=chosen or None)
         await page.live.get(summary.session_id).ask(message)
