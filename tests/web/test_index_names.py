@@ -31,6 +31,15 @@ def asked() -> Iterator[tuple[httpx.Client, str]]:
         yield browser, session.id
 
 
+@pytest.mark.parametrize("words", ["idx-DOCS", "of the documents"])
+def test_a_search_finds_sessions_by_the_id_and_the_name_of_an_index(
+    asked: tuple[httpx.Client, str], words: str
+) -> None:
+    browser, session_id = asked
+    assert session_id in browser.get("/", params={"q": words}).text
+    assert session_id not in browser.get("/", params={"q": f"{words} or others"}).text
+
+
 @pytest.mark.parametrize(
     ("as_format", "shown"),
     [

@@ -68,6 +68,8 @@ def test_one_page_is_shown_at_a_time_and_back_goes_back(site: Site, service: Wir
     tab = site.tab()
     rows = tab.get_by_role("region", name="Sessions").get_by_role("listitem")
     expect(rows).to_have_count(50)
+    # The order is the service's; what each line shows is when the session was used last.
+    expect(rows.first).to_contain_text("Updated 2026-01-0")
     assert len(asked(service, "page_size")) <= 2
     tab.get_by_role("link", name="Next").click()
     expect(rows.first).to_contain_text("Session number 50")
@@ -94,6 +96,33 @@ def test_the_turns_and_the_last_state_are_read_of_the_sessions_that_are_in_view(
     expect(rows.first).to_contain_text("2 turns")
     assert asked(service, "/ses-0") == before
     assert site.seen[-1].errors == []
+
+
+def test_a_page_past_the_end_is_the_last_one(site: Site) -> None:
+    tab = site.tab("/?number=99")
+    rows = tab.get_by_role("region", name="Sessions").get_by_role("listitem")
+    expect(rows.last).to_contain_text("Session number 999")
+    expect(rows).to_have_count(50)
+    expect(tab.get_by_role("navigation", name="Pages")).to_contain_text("Page 20")
+    expect(tab.get_by_role("link", name="Next")).to_have_count(0)
+    tab.get_by_role("link", name="Previous").click()
+    expect(rows.last).to_contain_text("Session number 949")
+    tab.goto(f"{site.origin}/?q=number+99&number=9")
+    expect(rows).to_have_count(11)
+
+
+def test_a_deletion_returns_to_its_page_and_search(site: Site, service: WireServer) -> None:
+    service.on("DELETE", "/ses-60", lambda _request, connection: connection.respond(204, None))
+    for address, name in (("/?number=2", "Session number 60"), ("/?q=ses-&number=2", "Session number 60")):
+        tab = site.tab(address)
+        tab.get_by_role("button", name=f"Delete {name}").click()
+        with tab.expect_navigation():
+            tab.get_by_role("button", name="Delete it").click()
+        assert tab.url == f"{site.origin}{address}"
+    assert [request.target.rpartition("/")[2] for request in service.requests if request.method == "DELETE"] == [
+        "ses-60",
+        "ses-60",
+    ]
 
 
 def test_10_000_deltas_change_the_page_in_a_few_hundred_steps(site: Site, service: WireServer) -> None:

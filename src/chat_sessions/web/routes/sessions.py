@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from functools import partial
 from typing import Annotated
 from urllib.parse import quote, urlencode
 
@@ -29,9 +30,10 @@ router = APIRouter()
 async def list_sessions(
     page: Context, q: Annotated[str, Query(max_length=200)] = "", number: Annotated[int, Query(ge=1, le=1000)] = 1
 ) -> Response:
-    """List sessions, the newest first."""
+    """List sessions in the service's order: the one that was begun last comes first."""
     query = q.strip()
-    skip, found, looked_at, is_cut = (number - 1) * _PAGE, list[SessionSummary](), 0, False
+    # Past the end is the last page, which may have become shorter since the link to it was made.
+    shown, found, looked_at, is_cut, has_more = 1, list[SessionSummary](), 0, False, False
     async for summary in page.backend.list(page_size=_PAGE):
         if query and looked_at >= _SEARCHED:
             is_cut = True
@@ -39,25 +41,21 @@ async def list_sessions(
         looked_at += 1
         if query and not _matches(summary, query, page):
             continue
-        if skip:
-            skip -= 1
-            continue
+        if len(found) == _PAGE:
+            has_more = shown == number
+            if has_more:
+                break
+            shown, found = shown + 1, []
         found.append(summary)
-        if len(found) > _PAGE:
-            break
-
-    def address(other: int) -> str:
-        return "/?" + urlencode({name: value for name, value in (("q", query), ("number", other)) if value})
-
     return page.page(
         "sessions.html",
-        found=found[:_PAGE],
-        has_more=len(found) > _PAGE,
+        found=found,
+        has_more=has_more,
         is_cut=is_cut,
         looked_at=looked_at,
         query=query,
-        number=number,
-        address=address,
+        number=shown,
+        address=partial(_list_address, query),
         tallies={one.session_id: page.live.tally(one) for one in found},
     )
 
@@ -101,13 +99,18 @@ async def create_session(
 
 
 @router.post("/sessions/{session_id}/delete")
-async def delete_session(page: Context, session_id: str) -> Response:
-    """Stop the turns of a session, and delete it."""
+async def delete_session(
+    page: Context,
+    session_id: str,
+    q: Annotated[str, Form(max_length=200)] = "",
+    number: Annotated[int, Form(ge=1, le=1000)] = 1,
+) -> Response:
+    """Stop the turns of a session, delete it, and return to this page of the list."""
     await page.live.forget(session_id)
     # It may have been deleted meanwhile.
     with suppress(NotFoundError):
         await page.backend.delete(session_id)
-    return RedirectResponse("/", 303)
+    return RedirectResponse(_list_address(q, number), 303)
 
 
 def address_of(session_id: str) -> str:
@@ -115,8 +118,12 @@ def address_of(session_id: str) -> str:
     return f"/sessions/{quote(session_id, safe='')}"
 
 
+def _list_address(query: str, number: int) -> str:
+    given = urlencode(([("q", query)] if query else []) + ([("number", number)] if number > 1 else []))
+    return f"/?{given}" if given else "/"
+
+
 def _matches(summary: SessionSummary, query: str, page: PageContext) -> bool:
-    names = [page.name_of(index_id) for index_id in summary.index_ids or ()]
-    return any(
-        query.casefold() in text.casefold() for text in (summary.generated_title or "", summary.session_id, *names)
-    )
+    index_ids = summary.index_ids or ()
+    texts = (summary.generated_title or "", summary.session_id, *index_ids, *map(page.name_of, index_ids))
+    return any(query.casefold() in text.casefold() for text in texts)
