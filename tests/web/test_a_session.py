@@ -87,11 +87,14 @@ def test_a_second_click_on_stop_leaves_the_message_that_waits(site: Opening) -> 
     agent = ScriptedAgent(
         by_prompt={"first": [TextDelta(content="It goes on"), gate], "second": [Text(content="Yes.")]}
     )
-    tab = site(agent).tab("/sessions/new")
+    opened = site(agent)
+    tab = opened.tab("/sessions/new")
     ask(tab, "first")
     expect(tab.get_by_role("article")).to_contain_text("It goes on")
     ask(tab, "second")
     expect(tab.get_by_role("article").last).to_contain_text("Waiting for the turn before it")
+    timeline = opened.tab(f"{tab.url.removeprefix(opened.origin)}/turns/1")
+    expect(timeline.get_by_text("this message waits for the turn before it")).to_be_visible()
     tab.get_by_role("button", name="Stop").dblclick()
     expect(tab.get_by_role("article").first).to_contain_text("You stopped this turn")
     gate.open()

@@ -13,7 +13,7 @@ from tests.web.browser import page_server
 from tests.web.conftest import Opening, Site, ask
 from tests.wire_server import WireServer
 
-LINES = "What is the margin?\nAnd how long is the warranty?"
+LINES = "\nWhat is the margin?\nAnd how long is the warranty?"
 
 
 def expect_refused(tab: Page, reason: str) -> None:
@@ -43,6 +43,11 @@ def test_without_any_of_several_indexes_it_is_refused(site: Opening) -> None:
     expect_refused(tab, "Choose at least one index.")
     expect(tab.get_by_role("checkbox", checked=True)).to_have_count(0)
     assert list(opened.client.list()) == []
+    tab.get_by_role("checkbox", name="More of them").check()
+    tab.get_by_role("checkbox", name="Documents").check()
+    tab.get_by_role("button", name="Send").click()
+    expect(tab.get_by_role("article")).to_have_count(1)
+    expect(tab.get_by_role("textbox", name="Message")).to_be_focused()
 
 
 def test_without_any_of_the_client_s_indexes_in_the_box_for_ids_it_is_refused(without_service: Site) -> None:

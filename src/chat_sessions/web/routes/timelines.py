@@ -36,6 +36,7 @@ async def show_turn(page: Context, session_id: str, number: int) -> Response:
         number=number,
         words=prompt_words(item.turn),
         timeline=Timeline.of(moments, item.turn),
+        waits=item.live is not None and item.live.state == "waiting",
         steps=steps_of(item.turn),
         cost=usage_text(item.turn.usage),
         views=views,

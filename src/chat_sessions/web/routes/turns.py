@@ -14,6 +14,7 @@ from chat_sessions.web.live.feed import feed
 from chat_sessions.web.live.picture import Picture, part
 from chat_sessions.web.render.pages import template_part
 from chat_sessions.web.render.remedies import remedy_for, status_for
+from chat_sessions.web.routes.forms import Message
 from chat_sessions.web.routes.sessions import address_of
 
 __all__ = ["router"]
@@ -65,13 +66,12 @@ async def follow(page: Context, session_id: str, revision: int = -1) -> Response
 async def ask(
     page: Context,
     session_id: str,
-    message: Annotated[str, Form()] = "",
+    message: Message = "",
     hx_request: Annotated[bool, Header()] = False,
 ) -> Response:
     """Send a message; it waits for running turns."""
     try:
-        # A form without script sends line breaks as CRLF, and the history is compared with what is sent.
-        await page.live.get(session_id).ask(message.replace("\r\n", "\n"))
+        await page.live.get(session_id).ask(message)
     except ChatSessionsError as error:
         return _refused(error, hx_request=hx_request)
     return _back(session_id, hx_request=hx_request)

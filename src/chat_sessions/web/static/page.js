@@ -92,6 +92,6 @@
     toEnd();
     // A session that was just begun goes on in its box, unless the user is elsewhere already.
     const isElsewhere = document.activeElement !== document.body;
-    if (document.referrer.endsWith("/sessions/new") && !isElsewhere) message.focus({ preventScroll: true });
+    if (/\/sessions(\/new)?$/.test(document.referrer) && !isElsewhere) message.focus({ preventScroll: true });
   }
 })();
