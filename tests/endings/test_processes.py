@@ -66,7 +66,8 @@ class Script:
             [sys.executable, "-W", "error", "-c", BEGIN + body, service.url],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            text=True,
+            # What a buffer holds after a line is lost to `communicate`.
+            bufsize=0,
         )
 
     def __enter__(self) -> Self:
@@ -78,7 +79,7 @@ class Script:
 
     def wait_for(self, line: str) -> None:
         assert self._process.stdout is not None
-        said = self._process.stdout.readline().rstrip("\n")
+        said = self._process.stdout.readline().decode().rstrip("\n")
         if said != line:
             self._process.kill()
             raise AssertionError(f"{said!r} instead of {line!r}: {self.end()[2]}")
@@ -89,7 +90,7 @@ class Script:
     def end(self) -> tuple[int, str, str]:
         """Its exit status, the rest of what it said, and its errors."""
         said, errors = self._process.communicate(timeout=PATIENCE)
-        return self._process.returncode, said.strip(), errors
+        return self._process.returncode, said.decode().strip(), errors.decode()
 
 
 SYNC_INTERRUPTED = """
