@@ -126,7 +126,8 @@ def test_the_search_finds_a_class_first(address: str, browser: Browser, name: st
     page.get_by_role("textbox", name="Search").fill(name)
     results = page.locator(".md-search-result__link")
     # The page that the class is on, and the class on it.
-    expect(results.nth(1)).to_be_attached(timeout=30_000)
+    # The browser makes the index of all pages first, which takes long beside other work.
+    expect(results.nth(1)).to_be_attached(timeout=150_000)
     found = [str(results.nth(number).get_attribute("href")).partition("?") for number in range(2)]
     addresses = [
         before.removeprefix(address) + after.partition("#")[1] + after.partition("#")[2] for before, _, after in found
