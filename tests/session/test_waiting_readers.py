@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import contextvars
+import gc
 import threading
+import weakref
+from collections.abc import Awaitable, Callable
+from concurrent.futures import Executor, ThreadPoolExecutor, as_completed
 
 import pytest
 
 from chat_sessions.core.errors import APITimeoutError, ConfigurationError
 from chat_sessions.session import turn_queue
 from chat_sessions.session.turn_queue import TurnSlot, async_wait_for_turn, wait_for_turn
+from chat_sessions.session.waiting import Flow, current_flow
 from tests.session.test_turn_queue import in_thread, lines_are_empty_afterwards, until_waiting, waiting
 
 __all__ = ["lines_are_empty_afterwards"]
@@ -94,6 +100,194 @@ async def test_a_task_that_the_reader_waits_for_may_not_wait_for_the_reader(monk
     with pytest.raises(ConfigurationError, match="still has an open turn"):
         await asyncio.create_task(async_wait_for_turn("k"))
     slot.release()
+
+
+def refused() -> bool:
+    """Whether asking for the turn is refused as a wait for itself. A wait that nobody finds fails the test."""
+    with pytest.raises(ConfigurationError, match="still has an open turn"):
+        wait_for_turn("k", limit=30).release()
+    return True
+
+
+async def async_refused() -> bool:
+    with pytest.raises(ConfigurationError, match="still has an open turn"):
+        (await async_wait_for_turn("k", limit=30)).release()
+    return True
+
+
+def thread_of(work: Callable[[], object]) -> tuple[threading.Thread, list[object]]:
+    said: list[object] = []
+    thread = threading.Thread(target=lambda: said.append(work()))
+    thread.start()
+    return thread, said
+
+
+def joined(work: Callable[[], object] = refused) -> object:
+    thread, said = thread_of(work)
+    thread.join()
+    return said[0]
+
+
+def joined_again_and_again() -> object:
+    thread, said = thread_of(refused)
+    while thread.is_alive():
+        thread.join(0.01)
+    return said[0]
+
+
+def shut_down(_: Executor) -> object:
+    with ThreadPoolExecutor(1) as pool:
+        future = pool.submit(refused)
+    return future.result()
+
+
+def waited_for(pool: Executor) -> object:
+    future = pool.submit(refused)
+    concurrent.futures.wait([future])
+    return future.result()
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [
+        pytest.param(lambda pool: joined(), id="join"),
+        pytest.param(lambda pool: joined_again_and_again(), id="join with a timeout"),
+        pytest.param(lambda pool: joined(lambda: asyncio.run(async_refused())), id="a loop in a thread"),
+        pytest.param(lambda pool: pool.submit(refused).result(), id="result"),
+        pytest.param(lambda pool: pool.submit(refused).result(timeout=30), id="result with a timeout"),
+        pytest.param(lambda pool: pool.submit(refused).exception() is None, id="exception"),
+        pytest.param(lambda pool: pool.submit(asyncio.run, async_refused()).result(), id="a loop in a job"),
+        pytest.param(lambda pool: next(pool.map(lambda _: refused(), [1])), id="map"),
+        pytest.param(waited_for, id="wait"),
+        pytest.param(lambda pool: next(as_completed([pool.submit(refused)])).result(), id="as_completed"),
+        pytest.param(shut_down, id="shutdown"),
+        pytest.param(lambda pool: pool.submit(lambda: pool.submit(refused).result()).result(), id="a job of a job"),
+        pytest.param(lambda pool: pool.submit(joined).result(), id="a thread of a job"),
+        pytest.param(lambda pool: joined(lambda: pool.submit(refused).result()), id="a job of a thread"),
+    ],
+)
+def test_a_thread_or_a_job_that_the_reader_waits_for_may_not_wait_for_the_reader(
+    monkeypatch: pytest.MonkeyPatch, ask: Callable[[Executor], object]
+) -> None:
+    monkeypatch.setattr(turn_queue, "_READER_WAITS", 0.0)
+    monkeypatch.setattr(turn_queue, "_TICK", 0.01)
+    slot = wait_for_turn("k")
+    read(slot)
+    with ThreadPoolExecutor(2) as pool:
+        assert ask(pool) is True
+    slot.release()
+
+
+async def of_a_task(job: asyncio.Future[bool]) -> bool:
+    async def wait() -> None:
+        await job
+
+    # Without the reader's context, as another library's task may be.
+    await asyncio.get_running_loop().create_task(wait(), context=contextvars.Context())
+    return job.result()
+
+
+async def waited_for_by_the_loop(job: asyncio.Future[bool]) -> bool:
+    await asyncio.wait([job])
+    return job.result()
+
+
+@pytest.mark.parametrize(
+    "wait",
+    [
+        pytest.param(lambda job: job, id="await"),
+        pytest.param(lambda job: asyncio.wait_for(job, 30), id="wait_for"),
+        pytest.param(lambda job: asyncio.gather(job, asyncio.sleep(0)), id="gather"),
+        pytest.param(asyncio.shield, id="shield"),
+        pytest.param(waited_for_by_the_loop, id="wait"),
+        pytest.param(of_a_task, id="a task"),
+    ],
+)
+@pytest.mark.parametrize("ask", [refused, lambda: asyncio.run(async_refused())], ids=["sync", "async"])
+async def test_an_executors_job_that_a_task_waits_for_may_not_wait_for_the_task(
+    monkeypatch: pytest.MonkeyPatch,
+    ask: Callable[[], bool],
+    wait: Callable[[asyncio.Future[bool]], Awaitable[bool | list[bool]]],
+) -> None:
+    monkeypatch.setattr(turn_queue, "_READER_WAITS", 0.0)
+    monkeypatch.setattr(turn_queue, "_TICK", 0.01)
+    slot = await async_wait_for_turn("k")
+    read(slot)
+    answer = await wait(asyncio.get_running_loop().run_in_executor(None, ask))
+    assert answer is True or answer == [True, None]
+    slot.release()
+
+
+@pytest.mark.parametrize("together", [asyncio.gather, lambda *both: asyncio.wait(both)], ids=["gather", "wait"])
+async def test_an_executors_job_beside_the_reader_waits_while_the_reader_is_slow(
+    monkeypatch: pytest.MonkeyPatch, together: Callable[..., Awaitable[object]]
+) -> None:
+    looked: asyncio.Queue[bool] = asyncio.Queue()
+    loop = asyncio.get_running_loop()
+    look = Flow.waits_for_this_thread
+
+    def noted(flow: Flow) -> bool:
+        found = look(flow)
+        loop.call_soon_threadsafe(looked.put_nowait, found)
+        return found
+
+    monkeypatch.setattr(turn_queue, "_READER_WAITS", 0.0)
+    monkeypatch.setattr(Flow, "waits_for_this_thread", noted)
+    opened = asyncio.Event()
+
+    async def read_slowly() -> None:
+        slot = await async_wait_for_turn("k")
+        read(slot)
+        opened.set()
+        assert await looked.get() is False
+        slot.release()
+
+    reading = asyncio.create_task(read_slowly())
+    await opened.wait()
+    asking = loop.run_in_executor(None, lambda: wait_for_turn("k").release())
+    await together(reading, asking)
+    await asyncio.gather(reading, asking)
+
+
+def test_a_look_at_what_the_reader_waits_for_keeps_nothing_alive() -> None:
+    kept: list[weakref.ref[Flow]] = []
+
+    def look() -> None:
+        local = Flow(None, None)
+        kept.append(weakref.ref(local))
+        current_flow().waits_for_this_thread()
+
+    gc.disable()
+    try:
+        look()
+        joined(lambda: current_flow().waits_for_this_thread() or True)
+        assert kept[0]() is None
+    finally:
+        gc.enable()
+
+
+def test_a_thread_waits_while_the_reader_waits_for_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(turn_queue, "_READER_WAITS", 0.0)
+    monkeypatch.setattr(turn_queue, "_TICK", 0.01)
+    slot = wait_for_turn("k")
+    read(slot)
+    looks = threading.Semaphore(0)
+    look = Flow.waits_for_this_thread
+
+    def noted(flow: Flow) -> bool:
+        looks.release()
+        return look(flow)
+
+    monkeypatch.setattr(Flow, "waits_for_this_thread", noted)
+    asking = in_thread(lambda: wait_for_turn("k").release())
+
+    def seen_twice() -> None:
+        looks.acquire()
+        looks.acquire()
+
+    in_thread(seen_twice).join()
+    slot.release()
+    asking.join()
 
 
 def test_an_event_loop_may_not_wait_for_the_thread_that_runs_it() -> None:

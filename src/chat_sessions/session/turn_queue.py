@@ -36,7 +36,7 @@ _TICK = 1.0
 _KEPT_UNREAD = 60.0
 _LEFT_UNREAD = 10.0
 # How long it may go unread, in seconds, if its own reader asks for the next turn (the event loop may be about to close
-# what a `break` left), and if a task that its reader started asks for it (the reader may be waiting for that task).
+# what a `break` left), and if a task that its reader started, or a thread that its reader waits for, asks for it.
 _BEING_LEFT = 0.25
 _READER_WAITS = 2.0
 
@@ -259,12 +259,11 @@ def _waits_for_itself(other: TurnSlot, blocked: asyncio.AbstractEventLoop | None
     if reader is flow:
         # An event loop that goes on may close the turn yet.
         return reader.loop is None or reader.loop is blocked or other.unread_for > _BEING_LEFT
-    if not flow.descends_from(reader):
-        return False
-    if reader.loop is None and reader.thread == threading.get_ident():
+    begun = flow.descends_from(reader)
+    if begun and reader.loop is None and reader.thread == threading.get_ident():
         # The thread that reads it runs the event loop that asks.
         return True
-    return other.unread_for > _READER_WAITS
+    return other.unread_for > _READER_WAITS and (begun or reader.waits_for_this_thread())
 
 
 def _described(slot: TurnSlot) -> str:
