@@ -175,6 +175,7 @@ def test_a_service_that_dies_in_mid_answer_leaves_the_words_and_the_truth(site: 
     expect(tab.get_by_role("article")).to_contain_text("The answer begins")
     tab.reload()
     expect(tab.get_by_role("heading", level=1)).to_have_text("The service did not answer as it should")
+    expect(tab.get_by_text("reachable, then reload the page.")).to_be_visible()
 
 
 def test_a_session_is_begun_once_however_often_the_button_is_pressed_while_the_service_takes_its_time(

@@ -94,8 +94,8 @@ def create_app(
     app.mount("/static", StaticFiles(directory=Path(str(files("chat_sessions.web") / "static"))))
 
     @app.exception_handler(ChatSessionsError)
-    async def on_error(_: Request, error: ChatSessionsError) -> Response:
-        return problem_page(page, error)
+    async def on_error(request: Request, error: ChatSessionsError) -> Response:
+        return problem_page(page, error, was_reading=request.method == "GET")
 
     @app.exception_handler(RequestValidationError)
     async def on_bad_request(_: Request, error: RequestValidationError) -> Response:

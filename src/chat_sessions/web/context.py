@@ -66,13 +66,19 @@ Context = Annotated[PageContext, Depends(_context_of)]
 
 
 def problem_page(
-    page: PageContext, error: Exception, *, status: int | None = None, remedy: str | None = None
+    page: PageContext,
+    error: Exception,
+    *,
+    status: int | None = None,
+    remedy: str | None = None,
+    was_reading: bool = False,
 ) -> HTMLResponse:
-    """Return a page that shows an error and its remedy."""
+    """Return a page that shows an error and its remedy; `was_reading` if nothing was to be sent."""
     status = status or status_for(error)
     heading = {404: "Not found", 400: "This cannot be done", 405: "This cannot be done"}.get(
         status, "The service did not answer as it should"
     )
     if remedy is None:
-        remedy = remedy_for(error) if not isinstance(error, ConfigurationError) else "Go back and change it."
+        is_wrong = isinstance(error, ConfigurationError)
+        remedy = "Go back and change it." if is_wrong else remedy_for(error, was_reading=was_reading)
     return page.page("problem.html", status, heading=heading, error=str(error), remedy=remedy)
