@@ -35,7 +35,7 @@ def test_a_question_about_page_3_of_a_pdf_has_that_page_as_its_source_and_a_scre
     assert source.image is not None
     link = chat.attachment_url(source.image)
     # The link needs no key: it is fetched without this client.
-    answer = httpx.get(link.url)
+    answer = httpx.get(link.url, timeout=60)
     picture = Image.open(BytesIO(answer.content))
     assert answer.headers["content-type"] == "image/jpeg"
     assert picture.height > picture.width > 400

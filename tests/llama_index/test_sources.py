@@ -169,7 +169,7 @@ def test_the_screenshot_of_a_real_page_opens() -> None:
         pages = [engine.page_image(node) for node in response.source_nodes if node.metadata.get("page") == 3]
         assert pages
         assert pages[0] is not None
-        picture = httpx.get(pages[0].url())
+        picture = httpx.get(pages[0].url(), timeout=60)
         assert picture.headers["content-type"] == "image/jpeg"
         assert picture.content[:3] == b"\xff\xd8\xff"
         gone = ImageAttachment(attachment_name="screenshots/page_999.jpg", source_id=pages[0].attachment.source_id)

@@ -212,7 +212,7 @@ class Script:
             listed = [item.to_dict() async for item in each(resource.list(source_id=source_id, page_size=5))]
         link = await of(get(name))
         # No key: a link is good by itself.
-        async with httpx.AsyncClient(trust_env=False) as browser:
+        async with httpx.AsyncClient(trust_env=False, timeout=60) as browser:
             opened = await browser.get(link.url)
         return {
             "name": name,

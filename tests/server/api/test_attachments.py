@@ -40,7 +40,7 @@ def test_a_link_to_a_page_image_works_without_the_key(library: LocalApi, name: s
     assert body.keys() == {"url", "expires_at", "form_fields"}
     assert body["url"].startswith(library.server.url)
     assert datetime.fromisoformat(body["expires_at"]).utcoffset() is not None
-    image = httpx.get(body["url"], trust_env=False)
+    image = httpx.get(body["url"], trust_env=False, timeout=60)
     assert (image.content, image.headers["content-type"]) == (b"picture 2", "image/jpeg")
     assert image.headers["x-content-type-options"] == "nosniff"
 
@@ -75,7 +75,7 @@ def test_a_scheme_that_another_machine_names_counts_only_if_the_environment_has_
 
 def test_a_name_with_any_character_makes_a_link_that_works(library: LocalApi) -> None:
     url = link(library, "odd%20name%3F%26%23%C3%A9.jpg").json()["url"]
-    assert httpx.get(url, trust_env=False).content == b"odd"
+    assert httpx.get(url, trust_env=False, timeout=60).content == b"odd"
 
 
 @pytest.mark.parametrize(
@@ -83,7 +83,7 @@ def test_a_name_with_any_character_makes_a_link_that_works(library: LocalApi) ->
 )
 def test_only_what_cannot_hold_a_script_is_served_as_an_image(library: LocalApi, name: str, media_type: str) -> None:
     url = link(library, name).json()["url"]
-    assert httpx.get(url, trust_env=False).headers["content-type"] == media_type
+    assert httpx.get(url, trust_env=False, timeout=60).headers["content-type"] == media_type
 
 
 @pytest.mark.parametrize(("slash", "raw", "encoded"), [("both", 200, 200), ("slash", 200, 404), ("encoded", 404, 200)])
@@ -140,7 +140,7 @@ def test_an_attachment_that_cannot_be_drawn_is_not_listed_and_has_no_image(
     page = library.http.get("/api/v1/beta/attachments", params={"source_id": "dfl-paper"}).json()
     assert "screenshots/page_8.jpg" not in [item["name"] for item in page["items"]]
     url = link(library, "screenshots/page_8.jpg").json()["url"]
-    assert httpx.get(url, trust_env=False).status_code == 404
+    assert httpx.get(url, trust_env=False, timeout=60).status_code == 404
 
 
 def test_the_attachments_of_an_unknown_source_are_a_404(library: LocalApi) -> None:
@@ -161,7 +161,7 @@ def test_the_attachments_of_an_unknown_source_are_a_404(library: LocalApi) -> No
 )
 def test_a_link_that_was_changed_does_not_work(library: LocalApi, old: str, new: str) -> None:
     url = link(library, "screenshots/page_2.jpg").json()["url"]
-    response = httpx.get(url.replace(old, new), trust_env=False)
+    response = httpx.get(url.replace(old, new), trust_env=False, timeout=60)
     assert response.status_code == 403
     assert "expired" in response.json()["detail"]
 
@@ -181,5 +181,5 @@ def test_a_link_works_until_it_expires() -> None:
 
 def test_the_lifetime_of_a_link_can_be_set(start: Start, paper: PaperIndex) -> None:
     api = start(indexes={"idx-docs": paper}, attachment_lifetime=0.001)
-    response = httpx.get(link(api, "plain.png").json()["url"], trust_env=False)
+    response = httpx.get(link(api, "plain.png").json()["url"], trust_env=False, timeout=60)
     assert response.status_code == 403
