@@ -27,7 +27,7 @@ def record(server: LocalServer) -> tuple[bytes, bytes]:
     """The body of a turn's stream and of the session afterwards, from a real server."""
     session = server.client().session().create()
     headers = {"Authorization": f"Bearer {server.api_key}"}
-    with httpx.Client(base_url=server.url, headers=headers) as client:
+    with httpx.Client(base_url=server.url, headers=headers, timeout=60) as client:
         body = {"index_ids": list(server.index_ids), "prompt": QUESTION}
         stream = client.post(f"/api/v1/chat/{session}/messages/stream", json=body).content
         return stream, client.get(f"/api/v1/chat/{session}").content

@@ -29,7 +29,7 @@ def server() -> Iterator[ServerThread]:
 
 @pytest.fixture
 def http(server: ServerThread) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=server.url, trust_env=False) as client:
+    with httpx.Client(base_url=server.url, trust_env=False, timeout=60) as client:
         yield client
 
 
@@ -100,7 +100,7 @@ def test_a_key_is_compared_whole_and_in_constant_time(server: ServerThread, monk
     monkeypatch.setattr(keys, "hmac", Watched)
     for key in (KEY[:-1], KEY + "x", KEY.lower(), "é"):
         headers = {b"Authorization": f"Bearer {key}".encode()}
-        response = httpx.get(f"{server.url}/api/v1/chat", headers=headers, trust_env=False)
+        response = httpx.get(f"{server.url}/api/v1/chat", headers=headers, trust_env=False, timeout=60)
         assert response.status_code == 401
     assert [other for _, other in compared] == [KEY.encode()] * 4
 
@@ -188,7 +188,9 @@ def test_a_failure_of_the_server_tells_its_client_nothing_of_the_inside() -> Non
             raise RuntimeError(f"/home/someone/documents {KEY}")
 
     with ServerThread(indexes={"idx-docs": Failing()}, agent=ScriptedAgent(*ANSWER), api_key=KEY) as server:
-        response = httpx.get(f"{server.url}/api/v1/beta/attachments?source_id=x", headers=signed(), trust_env=False)
+        response = httpx.get(
+            f"{server.url}/api/v1/beta/attachments?source_id=x", headers=signed(), trust_env=False, timeout=60
+        )
     assert (response.status_code, response.json()) == (500, {"detail": "internal server error"})
 
 

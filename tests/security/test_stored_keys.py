@@ -144,7 +144,11 @@ def test_a_server_logs_no_key_at_any_level_and_shows_none(caplog: pytest.LogCapt
         chat.create(index_ids=["idx-docs"])
         headers = {"Authorization": f"Bearer {KEY}"}
         failed = httpx.get(
-            f"{server.url}/api/v1/beta/attachments", params={"source_id": "x"}, headers=headers, trust_env=False
+            f"{server.url}/api/v1/beta/attachments",
+            params={"source_id": "x"},
+            headers=headers,
+            trust_env=False,
+            timeout=60,
         )
         assert failed.status_code == 500
         texts = [repr(server), repr(vars(server)), repr(chat), failed.text]

@@ -25,7 +25,9 @@ def listener() -> Iterator[Listener]:
 @pytest.fixture
 def browser(listener: Listener) -> Iterator[httpx.Client]:
     """A browser that was given the token."""
-    with httpx.Client(base_url=f"http://127.0.0.1:{listener.port}", follow_redirects=True, trust_env=False) as client:
+    with httpx.Client(
+        base_url=f"http://127.0.0.1:{listener.port}", follow_redirects=True, trust_env=False, timeout=60
+    ) as client:
         client.get(listener.address)
         yield client
 
@@ -35,7 +37,7 @@ def own(listener: Listener) -> dict[str, str]:
 
 
 def test_the_token_leaves_the_address_for_a_cookie_that_no_script_and_no_other_site_gets(listener: Listener) -> None:
-    response = httpx.get(listener.address, trust_env=False)
+    response = httpx.get(listener.address, trust_env=False, timeout=60)
     assert response.status_code == 303
     assert response.headers["location"] == "/"
     cookie = response.headers["set-cookie"].lower()
@@ -45,7 +47,7 @@ def test_the_token_leaves_the_address_for_a_cookie_that_no_script_and_no_other_s
 
 @pytest.mark.parametrize("path", ["/", "/sessions/new", "/?token=wrong", "/static/page.js", "/sessions/x/feed"])
 def test_without_the_token_nothing_is_served(listener: Listener, path: str) -> None:
-    response = httpx.get(f"http://127.0.0.1:{listener.port}{path}", trust_env=False)
+    response = httpx.get(f"http://127.0.0.1:{listener.port}{path}", trust_env=False, timeout=60)
     assert response.status_code == 401
     assert "chat-sessions ui" in response.text
 

@@ -21,7 +21,10 @@ def asked() -> Iterator[tuple[httpx.Client, str]]:
         server.client() as client,
         page_server(client.aio, index_name={"idx-docs": NAME}.__getitem__) as served,
         httpx.Client(
-            base_url=f"http://127.0.0.1:{served.listener.port}", follow_redirects=True, trust_env=False
+            base_url=f"http://127.0.0.1:{served.listener.port}",
+            follow_redirects=True,
+            trust_env=False,
+            timeout=60,
         ) as browser,
     ):
         browser.get(served.listener.address)

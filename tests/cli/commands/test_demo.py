@@ -57,7 +57,7 @@ def test_in_a_pipe_it_ends_with_the_command_that_serves_the_page_and_the_address
     assert re.fullmatch(r"http://127\.0\.0\.1:\d+/sessions/ses-[0-9a-f]+", session_address)
     process = program.start(*shlex.split(shown)[1:], "--no-open")
     assert process.stdout is not None
-    with httpx.Client(follow_redirects=True, trust_env=False) as browser:
+    with httpx.Client(follow_redirects=True, trust_env=False, timeout=60) as browser:
         browser.get(process.stdout.readline().strip())
         page = browser.get(session_address)
     assert page.status_code == 200
@@ -85,7 +85,7 @@ def test_on_a_terminal_it_ends_with_the_address_of_its_session_on_a_page(program
         address = re.findall(
             r"^http://127\.0\.0\.1:\d+/sessions/ses-[0-9a-f]+\?token=[\w-]{32}\r$", terminal.seen, re.MULTILINE
         )
-        page = httpx.get(address[0].strip(), follow_redirects=True, trust_env=False)
+        page = httpx.get(address[0].strip(), follow_redirects=True, trust_env=False, timeout=60)
         assert page.text.count("<article") == 2
         terminal.interrupt("^C")
         assert terminal.end() == 0

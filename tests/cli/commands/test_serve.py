@@ -63,7 +63,7 @@ def test_it_offers_a_page_over_its_sessions_on_another_port(program: Program) ->
     assert page != url
     with (
         LlamaCloudChat(base_url=url, api_key=key, index_ids=["idx-docs"]) as chat,
-        httpx.Client(follow_redirects=True, trust_env=False, base_url=page) as browser,
+        httpx.Client(follow_redirects=True, trust_env=False, base_url=page, timeout=60) as browser,
     ):
         assert browser.get("/").status_code == 401
         chat.session().ask(MARGIN)
@@ -75,7 +75,7 @@ def test_it_offers_a_page_over_its_sessions_on_another_port(program: Program) ->
         # The page shows what the key opens, but neither the key nor a way to the API around it.
         assert key not in browser.get(asked.url.path).text
         assert browser.get("/api/v1/chat").status_code == 404
-        assert httpx.get(f"{url}/api/v1/chat", cookies=browser.cookies, trust_env=False).status_code == 401
+        assert httpx.get(f"{url}/api/v1/chat", cookies=browser.cookies, trust_env=False, timeout=60).status_code == 401
         assert browser.post(asked.url.path + "/delete", headers={"origin": url}).status_code == 403
         # A page that is open does not keep the server from ending.
         with browser.stream("GET", f"{asked.url.path}/feed"):
@@ -96,7 +96,10 @@ def test_the_page_is_offered_on_this_machine_alone_where_it_is_asked_for(program
     key = {"CHAT_SESSIONS_SERVE_KEY": secrets.token_urlsafe(24)}
     process = program.start("serve", str(DOCUMENTS), "--host", "0.0.0.0", "--port", "0", "--page", env=key)
     read_until_listening(process)
-    assert "There are no sessions yet" in httpx.get(read_page(process), follow_redirects=True, trust_env=False).text
+    assert (
+        "There are no sessions yet"
+        in httpx.get(read_page(process), follow_redirects=True, trust_env=False, timeout=60).text
+    )
     program.interrupt(process)
     assert program.finish(process).code == 0
 

@@ -21,7 +21,9 @@ def test_it_prints_an_address_that_opens_the_page_and_ends_with_ctrl_c(program: 
     assert process.stdout is not None
     address = process.stdout.readline().strip()
     assert re.fullmatch(r"http://127\.0\.0\.1:\d+/\?token=[\w-]{32}", address)
-    with httpx.Client(follow_redirects=True, trust_env=False, base_url=address.partition("?")[0]) as browser:
+    with httpx.Client(
+        follow_redirects=True, trust_env=False, base_url=address.partition("?")[0], timeout=60
+    ) as browser:
         assert "There are no sessions yet" in browser.get(address).text
         origin = {"origin": str(browser.base_url).rstrip("/")}
         asked = browser.post("/sessions", data={"message": MARGIN}, headers=origin)
@@ -58,7 +60,9 @@ def test_without_a_folder_it_shows_the_local_sessions_and_continues_them(program
     process = program.start("ui", "--port", "0", "--no-open")
     assert process.stdout is not None
     address = process.stdout.readline().strip()
-    with httpx.Client(follow_redirects=True, trust_env=False, base_url=address.partition("?")[0]) as browser:
+    with httpx.Client(
+        follow_redirects=True, trust_env=False, base_url=address.partition("?")[0], timeout=60
+    ) as browser:
         sessions = browser.get(address).text
         assert "perating margin" in sessions
         path = re.findall(r'class="open" href="([^"]+)"', sessions)[0]
@@ -82,7 +86,9 @@ def test_a_session_over_another_folder_is_shown_with_the_folder_and_how_to_go_on
     process = program.start("ui", str(tmp_path / "boats"), "--port", "0", "--no-open")
     assert process.stdout is not None
     address = process.stdout.readline().strip()
-    with httpx.Client(follow_redirects=True, trust_env=False, base_url=address.partition("?")[0]) as browser:
+    with httpx.Client(
+        follow_redirects=True, trust_env=False, base_url=address.partition("?")[0], timeout=60
+    ) as browser:
         assert f"{tmp_path / 'tea time'}</span>" in browser.get(address).text
         shown = html.unescape(browser.get(f"/sessions/{asked.session_id}").text)
         assert f"To continue it: chat-sessions ui '{tmp_path / 'tea time'}'" in shown
@@ -107,7 +113,7 @@ def test_another_host_is_listened_on_if_it_is_named_with_a_warning(program: Prog
     address = process.stdout.readline().strip()
     assert re.fullmatch(r"http://127\.0\.0\.1:\d+/\?token=[\w-]{32}", address)
     for host, status in (("127.0.0.1", 200), (socket.gethostname(), 200), ("evil.example", 421)):
-        with httpx.Client(follow_redirects=True, trust_env=False) as browser:
+        with httpx.Client(follow_redirects=True, trust_env=False, timeout=60) as browser:
             port = address.rpartition(":")[2].partition("/")[0]
             assert browser.get(address, headers={"host": f"{host}:{port}"}).status_code == status
     program.interrupt(process)

@@ -48,7 +48,7 @@ def profile(server: AgentServer) -> Iterator[str]:
         (folder / f"{name}.json").write_text("{" + fields + ', "stream": true, "usage_id": "kept"}', "utf-8")
         yield name
         return
-    with httpx.Client(base_url=server.url, headers={"X-Session-API-Key": API_KEY}) as client:
+    with httpx.Client(base_url=server.url, headers={"X-Session-API-Key": API_KEY}, timeout=60) as client:
         llm = {**server.llm, "stream": True}
         client.post(f"/api/profiles/{name}", json={"llm": llm, "include_secrets": True}).raise_for_status()
         body = {"name": name, "llm_profile_ref": name}
@@ -94,7 +94,7 @@ async def test_a_conversation_with_an_id_of_its_own_is_not_deleted_for_want_of_a
 async def test_an_agent_that_the_server_keeps_is_named_by_its_profile_or_the_profiles_id(
     server: AgentServer, face: str, profile: str
 ) -> None:
-    async with httpx.AsyncClient(headers={"X-Session-API-Key": API_KEY}) as client:
+    async with httpx.AsyncClient(headers={"X-Session-API-Key": API_KEY}, timeout=60) as client:
         answer = await client.get(f"{server.url}/api/agent-profiles/{profile}")
     for name in (profile, answer.json()["profile"]["id"]):
         with server.client(llm=None, agent=name) as made:

@@ -60,6 +60,7 @@ def known_attachment(server: ServerThread) -> str:
         params={"source_id": source_id},
         headers={"Authorization": f"Bearer {server.api_key}"},
         trust_env=False,
+        timeout=60,
     ).json()["url"]
     signed = httpx.URL(link).params
     return KNOWN.format(source_id=source_id, name=name, expires=signed["expires"], signature=signed["signature"])

@@ -40,7 +40,7 @@ def test_a_request_without_the_key_is_refused(api: LocalApi, headers: dict[str, 
     key = api.server.api_key
     sent = {name: value.format(key=key) if isinstance(value, str) else value for name, value in headers.items()}
     for path in ("/api/v1/chat", "/api/v1/indexes", "/api/v1/beta/attachments/x", "/api/v1/unknown"):
-        response = httpx.get(api.server.url + path, headers=sent, trust_env=False)
+        response = httpx.get(api.server.url + path, headers=sent, trust_env=False, timeout=60)
         assert response.status_code == 401
         assert response.headers["www-authenticate"] == "Bearer"
         assert "API key" in response.json()["detail"]
@@ -49,7 +49,7 @@ def test_a_request_without_the_key_is_refused(api: LocalApi, headers: dict[str, 
 
 def test_the_scheme_of_the_key_may_be_written_in_any_case(api: LocalApi) -> None:
     headers = {"Authorization": f"bearer  {api.server.api_key}"}
-    assert httpx.get(f"{api.server.url}/api/v1/chat", headers=headers, trust_env=False).status_code == 200
+    assert httpx.get(f"{api.server.url}/api/v1/chat", headers=headers, trust_env=False, timeout=60).status_code == 200
 
 
 def test_the_key_can_be_given(start: Start) -> None:
@@ -61,8 +61,8 @@ def test_each_server_makes_a_key_of_its_own(start: Start) -> None:
 
 
 def test_health_and_the_document_need_no_key(api: LocalApi) -> None:
-    assert httpx.get(f"{api.server.url}/health", trust_env=False).json() == {"status": "ok"}
-    assert httpx.get(f"{api.server.url}/openapi.json", trust_env=False).json()["openapi"] == "3.1.0"
+    assert httpx.get(f"{api.server.url}/health", trust_env=False, timeout=60).json() == {"status": "ok"}
+    assert httpx.get(f"{api.server.url}/openapi.json", trust_env=False, timeout=60).json()["openapi"] == "3.1.0"
 
 
 def problem(response: httpx.Response) -> dict[str, Any]:
