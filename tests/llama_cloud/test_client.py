@@ -298,6 +298,37 @@ async def test_a_pickled_client_holds_no_key_and_takes_it_from_the_environment_a
     assert wire.requests[-1].headers["authorization"] == "Bearer again"
 
 
+# Nobody closes the clients that these make, so they keep no connection.
+def _own_client() -> httpx.Client:
+    return httpx.Client(headers={"X-Own": "yes"}, limits=httpx.Limits(max_keepalive_connections=0))
+
+
+def _own_async_client() -> httpx.AsyncClient:
+    return httpx.AsyncClient(headers={"X-Own": "yes"}, limits=httpx.Limits(max_keepalive_connections=0))
+
+
+async def test_a_pickle_keeps_the_function_that_makes_an_http_client_and_is_refused_with_a_client_itself(
+    wire: WireServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LLAMA_CLOUD_API_KEY", "k")
+    wire.on("GET", "/summary", answer(200, SUMMARY))
+    chat = LlamaCloudChat(base_url=wire.url, http_client=_own_client, async_http_client=_own_async_client)
+    twin = AsyncLlamaCloudChat(base_url=wire.url, http_client=_own_async_client)
+    again, again_twin = pickle.loads(pickle.dumps((chat, twin)))
+    for each in (again, again.aio, again_twin):
+        await do(each.get_summary("ses-1"))
+        assert wire.requests[-1].headers["x-own"] == "yes"
+    with httpx.Client() as mine, pytest.raises(ConfigurationError, match="with an http_client cannot be pickled"):
+        pickle.dumps(LlamaCloudChat(base_url=wire.url, http_client=mine))
+    async with httpx.AsyncClient() as mine:
+        for refused in (
+            LlamaCloudChat(base_url=wire.url, async_http_client=mine),
+            AsyncLlamaCloudChat(base_url=wire.url, http_client=mine),
+        ):
+            with pytest.raises(ConfigurationError, match="with an http_client cannot be pickled"):
+                pickle.dumps(refused)
+
+
 def test_one_client_serves_event_loops_one_after_the_other(sync_chat: LlamaCloudChat, wire: WireServer) -> None:
     import asyncio
 

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
+import httpx
 import pytest
 from llama_index.core.callbacks import CallbackManager, LlamaDebugHandler
 
@@ -50,6 +51,17 @@ def test_a_pickle_keeps_service_region_project_and_settings_and_no_key(make: Mak
         assert (again.service, again.base_url, again.timeouts) == (client.service, client.base_url, client.timeouts)
         assert again.index_ids == client.index_ids
         assert repr(again) == repr(client)
+
+
+@MAKES
+def test_what_has_a_client_with_a_connection_of_yours_is_refused(make: Make) -> None:
+    with httpx.Client() as mine:
+        for client in (
+            LlamaCloudChat(api_key=KEY, http_client=mine),
+            OpenHandsChat(api_key=KEY, base_url="http://127.0.0.1:9", http_client=mine),
+        ):
+            with pytest.raises(ConfigurationError, match="with an http_client cannot be pickled"):
+                pickle.dumps(make(client))
 
 
 def test_an_engine_goes_on_in_its_session_after_a_pickle(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,7 +15,7 @@ from websockets.frames import Close
 from chat_sessions.core.errors import AuthenticationError, ConfigurationError, NotFoundError, ProtocolError
 from chat_sessions.core.models import ImageAttachment
 from chat_sessions.http.calls import Call
-from chat_sessions.openhands import AsyncOpenHandsChat, OpenHandsChat
+from chat_sessions.openhands import AsyncOpenHandsChat, ConfirmationRequest, OpenHandsChat
 from chat_sessions.openhands.live.sockets import address, check_host, closing_error, decode
 from chat_sessions.openhands.live.turn import LiveTurn
 from chat_sessions.openhands.settings import Settings, check_id
@@ -300,6 +300,18 @@ def test_a_pickle_holds_no_key_of_any_kind() -> None:
     data = pickle.dumps(made)
     assert not any(secret in data for secret in (_KEY.encode(), b"sk-secret", b"sk-other"))
     assert pickle.loads(data).route.base_url == made.route.base_url
+
+
+def _allow(request: ConfirmationRequest) -> bool:
+    return True
+
+
+def test_a_pickle_keeps_the_function_that_answers_an_agent_or_is_refused() -> None:
+    chat = OpenHandsChat(base_url="http://127.0.0.1:1", on_confirmation=_allow)
+    for original in (chat, chat.aio):
+        assert pickle.loads(pickle.dumps(original))._on_confirmation is _allow
+    with pytest.raises((AttributeError, pickle.PicklingError), match="lambda"):
+        pickle.dumps(OpenHandsChat(base_url="http://127.0.0.1:1", on_confirmation=lambda request: True))
 
 
 def test_tags_and_secrets_that_no_server_takes_are_refused_before_any_request() -> None:

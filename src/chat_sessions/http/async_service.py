@@ -42,10 +42,11 @@ class AsyncService(AsyncTwinned, Generic[_Settings]):
         return copy(self)
 
     def __getstate__(self) -> dict[str, object]:
-        return {"_settings": self._settings}
+        return {"_settings": self._settings, "_given": self._given}
 
-    def __setstate__(self, state: dict[str, _Settings]) -> None:
-        self._connect(state["_settings"])
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        # An older pickle has the settings alone.
+        self._connect(state["_settings"], *state.get("_given", ()))
 
     def __repr__(self) -> str:
         if not hasattr(self, "_settings"):

@@ -227,6 +227,9 @@ class GivenClient:
         self.given = client
         self._made = None if callable(client) else client
 
+    def __reduce__(self) -> tuple[type[GivenClient], tuple[object]]:
+        return GivenClient, (_picklable(self.given),)
+
     def get(self) -> httpx.Client:
         """Return the client. Raises `ConfigurationError` for one that is closed."""
         if self._made is None:
@@ -248,6 +251,9 @@ class AsyncGivenClient:
         self._made: dict[asyncio.AbstractEventLoop, httpx.AsyncClient] = {}
         self._loop: weakref.ref[asyncio.AbstractEventLoop] | None = None
 
+    def __reduce__(self) -> tuple[type[AsyncGivenClient], tuple[object]]:
+        return AsyncGivenClient, (_picklable(self.given),)
+
     def get(self) -> httpx.AsyncClient:
         """Return the running loop's client.
 
@@ -268,6 +274,16 @@ class AsyncGivenClient:
         if loop not in self._made:
             self._made[loop] = _checked_client(self.given(), httpx.AsyncClient)
         return _open_client(self._made[loop])
+
+
+def _picklable(given: object) -> object:
+    """Return a function that makes clients. Raises `ConfigurationError` for a client, which is bound to its process."""
+    if isinstance(given, httpx.Client | httpx.AsyncClient):
+        raise ConfigurationError(
+            "a client with an http_client cannot be pickled: give http_client= a function of a module that makes one, "
+            "or use verify=, proxy= and the like instead"
+        )
+    return given
 
 
 def _checked_client(made: object, kind: type[_Client]) -> _Client:
