@@ -11,14 +11,18 @@ import langsmith.run_trees
 import langsmith.utils
 import pytest
 from langchain_core.tracers.langchain import LangChainTracer
+from openinference.instrumentation import using_session
 from openinference.instrumentation.langchain import LangChainInstrumentor
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.trace import StatusCode
 
+from chat_sessions import TurnFailed
+from chat_sessions.core.events import TextDelta, ToolResult
 from tests.langchain.runs.test_runs import ASYNC_PATHS, SYNC_PATHS
 from tests.langchain.runs.trace_sink import TraceSink, trace_sink
-from tests.langchain.stage import TURN, Stage, finished
+from tests.langchain.stage import FAILED, READ, SEARCH, SEARCH_RESULT, TEXT, TURN, Stage, finished
 
 # With `generate_prompt` the test below would have to pass callbacks itself.
 PATHS = {**{name: path for name, path in SYNC_PATHS.items() if name != "generate"}, **ASYNC_PATHS}
@@ -160,6 +164,68 @@ async def test_every_run_of_a_sessions_first_turn_has_the_session(
     (session_id,) = stage.actor.sessions
     assert len(sink.runs) == 5
     assert {run["extra"]["metadata"]["session_id"] for run in sink.runs.values()} == {session_id}
+
+
+@pytest.mark.parametrize("name", PATHS)
+async def test_every_run_of_a_first_turn_that_failed_has_the_session_and_what_had_come(
+    stage: Stage, sink: TraceSink, tracer_client: langsmith.Client, name: str
+) -> None:
+    stage.play(TextDelta(content="half"), SEARCH, SEARCH_RESULT, READ, FAILED)
+    with pytest.raises(TurnFailed):
+        await finished(PATHS[name](stage.model(), {"callbacks": [LangChainTracer(client=tracer_client)]}))
+    (session_id,) = stage.actor.sessions
+    assert len(sink.runs) == 4
+    assert {run["extra"]["metadata"]["session_id"] for run in sink.runs.values()} == {session_id}
+    assert all(run.get("end_time") for run in sink.runs.values())
+    (model,) = sink.of_type("llm")
+    assert model["outputs"]["generations"][0][0]["text"] == "half"
+    assert "the index burned" in model["error"]
+
+
+async def test_a_tool_whose_result_is_an_error_has_error_status_in_a_turn_that_ends_well(
+    stage: Stage, spans: InMemorySpanExporter
+) -> None:
+    broken = ToolResult(call_id="c1", name="search", result={"error": "no such index"})
+    stage.play(SEARCH, broken, *TEXT)
+    for is_async in (False, True):
+        spans.clear()
+        await stage.model().ainvoke("q") if is_async else stage.model().invoke("q")
+        kinds = _by_kind(spans)
+        (tool,), (model,) = kinds["TOOL"], kinds["LLM"]
+        assert tool.status.status_code is StatusCode.ERROR
+        assert "no such index" in str(tool.status.description)
+        assert model.status.is_ok
+
+
+@pytest.mark.parametrize("name", PATHS)
+async def test_an_id_that_the_application_gave_its_conversation_stays(
+    stage: Stage, sink: TraceSink, tracer_client: langsmith.Client, name: str
+) -> None:
+    config: Any = {"callbacks": [LangChainTracer(client=tracer_client)], "metadata": {"session_id": "conversation-7"}}
+    await finished(PATHS[name](stage.model(), config))
+    assert len(sink.runs) == 5
+    assert {run["extra"]["metadata"]["session_id"] for run in sink.runs.values()} == {"conversation-7"}
+    (model,) = sink.of_type("llm")
+    assert model["extra"]["invocation_params"]["session_id"] == stage.actor.sessions[0]
+
+
+async def test_a_session_chosen_by_the_call_is_in_the_trace_and_not_that_of_the_config(
+    stage: Stage, sink: TraceSink, tracer_client: langsmith.Client
+) -> None:
+    chosen, other = stage.new_session(), stage.new_session()
+    config: Any = {"callbacks": [LangChainTracer(client=tracer_client)], "configurable": {"session_id": other}}
+    stage.model().invoke("q", config, session_id=chosen)
+    await stage.model().ainvoke("q", config, session_id=chosen)
+    assert stage.actor.sessions == [chosen, chosen]
+    assert {run["extra"]["metadata"]["session_id"] for run in sink.runs.values()} == {chosen}
+
+
+async def test_an_id_that_the_application_gave_its_spans_stays(stage: Stage, spans: InMemorySpanExporter) -> None:
+    with using_session("conversation-7"):
+        stage.model().invoke("q")
+        await stage.model().ainvoke("q")
+    found = [(span.attributes or {}).get("session.id") for span in spans.get_finished_spans()]
+    assert found == ["conversation-7"] * 10
 
 
 async def test_openinference_has_the_session_and_the_passages_of_each_retrieval(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from chat_sessions.langchain.chat_model import SessionChatModel
 
 __all__ = ["Answer", "Call", "message_id", "messages_of", "run_configs"]
+
+_SESSION_ID = "session_id"
 
 
 class Answer(NamedTuple):
@@ -87,10 +90,24 @@ class Call:
         return shown
 
     def run_metadata(self, session_id: str | None) -> dict[str, Any]:
-        """Return the metadata of the run, which the tool runs inherit: the config's, and the session's id."""
-        session = {} if session_id is None else {"session_id": session_id}
+        """Return the metadata of the run, which the tool runs inherit: the config's, and the session's id.
+
+        An id that the application has given its conversation stays: tracers group runs by it.
+        """
+        session = {} if session_id is None else {_SESSION_ID: self._own_session_id() or session_id}
         langsmith = {**self.traced[1], "ls_integration": "langchain_chat_model"}
         return {**(self.config.get("metadata") or {}), **langsmith, **session}
+
+    def _own_session_id(self) -> str | None:
+        """Return the id of the application's own, from the metadata or from OpenInference's `using_session`."""
+        given = {**(self.config.get("metadata") or {}), **(self.model.metadata or {})}.get(_SESSION_ID)
+        # LangChain copies what is configurable into the metadata.
+        if given is not None and given != self.config.get("configurable", {}).get(_SESSION_ID):
+            return str(given)
+        # An application that exports spans has imported it.
+        otel = sys.modules.get("opentelemetry.context")
+        own: object = None if otel is None else otel.get_value("session.id")
+        return None if own is None else str(own)
 
     def run_arguments(self, session_id: str | None) -> dict[str, Any]:
         """Return the arguments of `on_chat_model_start`."""
