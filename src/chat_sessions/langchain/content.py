@@ -174,13 +174,14 @@ def _token_details(usage: Usage) -> _TokenDetails:
 
 @dataclass(frozen=True, slots=True)
 class MessageForm:
-    """How a turn becomes a message: whose it is, and in which shape of content."""
+    """How a turn becomes a message: whose it is, in which shape of content, and whether it has the token counts."""
 
     service: str
     model_name: str
     output_version: str | None = None
     output: Output = "blocks"
     message_id: str | None = None
+    counts: bool = True
 
     def __post_init__(self) -> None:
         """Register the translator of a service that is not registered yet."""
@@ -247,7 +248,7 @@ class MessageForm:
             content=[] if self.is_v1 else "",
             additional_kwargs={} if self.is_v1 else writer.end(),
             id=self.message_id,
-            usage_metadata=usage_metadata(turn.usage),
+            usage_metadata=self.usage(turn),
             response_metadata=self.metadata(turn, session_id),
             chunk_position="last",
         )
@@ -257,9 +258,13 @@ class MessageForm:
         return AIMessage(
             **self.body(turn.updates),
             id=self.message_id,
-            usage_metadata=usage_metadata(turn.usage),
+            usage_metadata=self.usage(turn),
             response_metadata=self.metadata(turn, session_id),
         )
+
+    def usage(self, turn: Turn) -> UsageMetadata | None:
+        """Return the turn's token counts, which tracers and programs add up; None if another message has them."""
+        return usage_metadata(turn.usage) if self.counts else None
 
     def metadata(self, turn: Turn, session_id: str | None) -> dict[str, Any]:
         """Return the turn's metadata; `duration_ms` is in milliseconds.

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 from chat_sessions.core.events import Stop, Text, Thinking
 from chat_sessions.core.turn import Turn, Update
 from chat_sessions.langchain.blocks import Block
-from chat_sessions.langchain.content import BlockWriter, MessageForm, finish_fields, usage_metadata
+from chat_sessions.langchain.content import BlockWriter, MessageForm, finish_fields
 
 if TYPE_CHECKING:
     from langchain_protocol.protocol import MessagesData
@@ -65,7 +65,7 @@ class ProtocolWriter:
     def end(self, turn: Turn, session_id: str | None) -> Iterator[MessagesData]:
         """Yield the events that end the message of this turn."""
         yield from self._finish_block()
-        usage = usage_metadata(turn.usage)
+        usage = self._form.usage(turn)
         yield _made(
             event="message-finish",
             **finish_fields(turn),

@@ -7,13 +7,14 @@ from typing import Any
 import pytest
 from langchain.agents import create_agent
 from langchain.agents.middleware import SummarizationMiddleware
+from langchain_core.callbacks import UsageMetadataCallbackHandler
 from langchain_core.language_models.fake_chat_models import GenericFakeChatModel
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMessage
 from langgraph.checkpoint.memory import InMemorySaver
 
 from chat_sessions import ConfigurationError
 from chat_sessions.langchain import SessionChatModel, SessionInputWarning
-from tests.langchain.stage import TEXT, Stage
+from tests.langchain.stage import TEXT, Stage, total
 
 ADA: Any = {"configurable": {"thread_id": "ada"}}
 
@@ -52,6 +53,25 @@ def test_a_hand_off_back_and_forth_gets_the_answer_that_is_there(stage: Stage) -
     assert stage.actor.prompts == ["q"]
     assert again.text == first.text
     assert again.response_metadata["session_id"] == first.response_metadata["session_id"]
+
+
+async def test_the_tokens_of_an_answer_that_is_there_are_not_counted_again(stage: Stage) -> None:
+    model = stage.model(session_from_messages=True, on_prior_messages="error")
+    counter = UsageMetadataCallbackHandler()
+    config: Any = {"callbacks": [counter]}
+    first = model.invoke([HumanMessage("q"), *_transfer()], config)
+    given = [HumanMessage("q"), *_transfer(), first, *_transfer("transfer_back"), *_transfer("transfer_again")]
+    again = [
+        model.invoke(given, config),
+        await model.ainvoke(given, config),
+        total(list(model.stream(given, config))),
+        total([chunk async for chunk in model.astream(given, config)]),
+        model.stream_events(given, config, version="v3").output,
+    ]
+    assert stage.actor.prompts == ["q"]
+    assert [message.text for message in again] == [first.text] * 5
+    assert [message.usage_metadata for message in again] == [None] * 5
+    assert counter.usage_metadata == {"llama-cloud-chat": first.usage_metadata}
 
 
 def test_a_new_question_after_a_hand_off_is_sent_alone(stage: Stage) -> None:

@@ -73,14 +73,15 @@ class Call:
         """Whether handlers get the tokens of an answer that the caller takes as a whole."""
         return bool(self.arguments.get("stream") or self.model.streaming)
 
-    def form(self, run_id: UUID | None, *, is_v1: bool = False) -> MessageForm:
-        """Return the form of the answer."""
+    def form(self, run_id: UUID | None, *, is_v1: bool = False, is_repeated: bool = False) -> MessageForm:
+        """Return the form of the answer. One that the input has already is counted there."""
         return MessageForm(
             self.model.service,
             self.model.shown_name,
             "v1" if is_v1 else self.model.output_version,
             self.model.output,
             None if run_id is None else message_id(run_id),
+            counts=not is_repeated,
         )
 
     def serialized(self) -> dict[str, Any]:

@@ -22,12 +22,16 @@ TurnSource: TypeAlias = TurnStream | StoredTurn
 
 @dataclass(frozen=True, slots=True)
 class Opening:
-    """A turn, its session, and the user's messages that it answers. Earlier turns sent the first of them."""
+    """A turn, its session, and the user's messages that it answers. Earlier turns sent the first of them.
+
+    `is_repeated` says whether the input has the turn's answer already.
+    """
 
     stream: TurnSource
     session_id: str
     messages: Sequence[BaseMessage]
     sent_before: int
+    is_repeated: bool = False
 
     def note(self, call: Call, answer_id: str | None) -> None:
         """Record in the model what happened to the messages, and the id of their answer; None if there is none."""
@@ -52,7 +56,8 @@ def open_turn(call: Call) -> Opening:
     if sent.position is not None:
         stored = StoredTurn(session, turns[sent.position], sent.position)
         if sent.count == len(messages):
-            return Opening(stored, session.id or "", messages, sent.count)
+            is_repeated = plan.prompt.is_answered_in(session.id)
+            return Opening(stored, session.id or "", messages, sent.count, is_repeated)
         # The service takes no turn while another runs.
         stored.wait()
     is_first = not turns and (plan.looks_back or session.id is None)

@@ -68,4 +68,6 @@ async def async_answer_within(call: Call, run: AsyncCallbackManagerForLLMRun | N
 async def _turn_within(call: Call, run: AsyncCallbackManagerForLLMRun | None) -> AsyncLiveTurn:
     opening = await async_open_turn(call)
     traced = run if call.model.trace_tools else None
-    return AsyncLiveTurn(opening.stream, traced, call.form(run.run_id if run else None))
+    return AsyncLiveTurn(
+        opening.stream, traced, call.form(run.run_id if run else None, is_repeated=opening.is_repeated)
+    )

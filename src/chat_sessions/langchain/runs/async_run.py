@@ -53,7 +53,8 @@ class AsyncModelRun:
             raise
         await self._start(self._opening.session_id)
         run = self._run if call.model.trace_tools else None
-        self.turn = AsyncLiveTurn(self._opening.stream, run, call.form(self._run.run_id, is_v1=self._is_v1))
+        form = call.form(self._run.run_id, is_v1=self._is_v1, is_repeated=self._opening.is_repeated)
+        self.turn = AsyncLiveTurn(self._opening.stream, run, form)
         return self
 
     async def __aexit__(

@@ -67,4 +67,4 @@ def answer_within(call: Call, run: CallbackManagerForLLMRun | None) -> ChatResul
 def _turn_within(call: Call, run: CallbackManagerForLLMRun | None) -> LiveTurn:
     opening = open_turn(call)
     traced = run if call.model.trace_tools else None
-    return LiveTurn(opening.stream, traced, call.form(run.run_id if run else None))
+    return LiveTurn(opening.stream, traced, call.form(run.run_id if run else None, is_repeated=opening.is_repeated))
