@@ -25,7 +25,7 @@ from opentelemetry.trace import StatusCode
 
 from chat_sessions import Stop, TextDelta, ToolCall, ToolResult, TurnFailed, Usage
 from chat_sessions.llama_index import SessionAgent, SessionChatEngine
-from tests.llama_index.conftest import METHODS, Serve, ask
+from tests.llama_index.conftest import METHODS, Gate, Serve, ask
 from tests.llama_index.test_callbacks import Log
 from tests.llama_index.test_tracing import FAILS, OVERLAPPING, Traces, attribute
 
@@ -164,6 +164,34 @@ def test_a_turn_that_failed_shows_what_had_come_of_its_answer(serve: Serve, trac
     span = traces.named("ChatSession.stream")
     assert "As far" in attribute(span, "output.value")
     assert span.status.status_code is StatusCode.ERROR
+
+
+@pytest.mark.parametrize("method", METHODS)
+async def test_every_span_of_a_first_turn_that_failed_has_the_session(
+    serve: Serve, traces: Traces, method: str
+) -> None:
+    engine = SessionChatEngine(client=serve(FAILS))
+    with pytest.raises(TurnFailed):
+        await ask(engine, method)
+    assert {attribute(span, "session.id") for span in traces.spans} == {engine.session_id}
+    assert "As far" in attribute(traces.named("ChatSession.stream"), "output.value")
+
+
+async def test_a_turn_that_was_left_early_shows_what_had_come_of_its_answer(serve: Serve, traces: Traces) -> None:
+    for is_async in (False, True):
+        traces.exporter.clear()
+        engine = SessionChatEngine(client=serve((*OVERLAPPING[:-2], Gate(), *OVERLAPPING[-2:])))
+        if is_async:
+            response = await engine.astream_chat("How much?")
+            await anext(response.async_response_gen())
+            await response.aclose()
+        else:
+            response = engine.stream_chat("How much?")
+            next(response.response_gen)
+            response.close()
+        span = traces.named("ChatSession.stream")
+        assert attribute(span, "output.value") == "assistant: Revenue"
+        assert {attribute(span, "session.id") for span in traces.spans} == {engine.session_id}
 
 
 def test_no_span_is_empty(serve: Serve, traces: Traces) -> None:

@@ -17,11 +17,13 @@ from langgraph.graph import START, MessagesState, StateGraph
 from langgraph.types import RetryPolicy
 
 from chat_sessions import (
+    APIError,
     ConflictError,
     LocalServer,
     ProtocolError,
     Timeouts,
     Turn,
+    TurnError,
     TurnFailed,
     TurnInterrupted,
     TurnOutcomeUnknown,
@@ -180,15 +182,50 @@ def test_a_refused_prompt_is_not_answered_by_an_older_turn_of_the_same_words(sce
     assert scene.actor.prompts == ["go on", "go on"]
 
 
-def test_a_message_that_was_refused_is_sent_with_the_next(scene: Scene) -> None:
-    graph = _node(session_node(scene.model))
-    graph.invoke({"messages": "one"}, ADA)
-    scene.server.faults.script(Refuse(409))
-    with pytest.raises(ConflictError):
-        graph.invoke({"messages": "two"}, ADA)
-    graph.invoke({"messages": "three"}, ADA)
-    assert scene.actor.prompts == ["one", "two\n\nthree"]
-    assert len(set(scene.actor.sessions)) == 1
+@pytest.mark.parametrize("is_first", [True, False], ids=["first turn", "later turn"])
+async def test_a_message_that_was_refused_is_sent_with_the_next(scene: Scene, is_first: bool) -> None:
+    before = [] if is_first else ["one"]
+    for is_async in (False, True):
+        graph = _node(session_node(scene.model))
+
+        async def ask(question: str, graph: Any = graph, is_async: bool = is_async) -> None:
+            await graph.ainvoke({"messages": question}, ADA) if is_async else graph.invoke({"messages": question}, ADA)
+
+        scene.actor.prompts.clear()
+        scene.actor.sessions.clear()
+        for question in before:
+            await ask(question)
+        scene.server.faults.script(Refuse(409))
+        with pytest.raises(ConflictError):
+            await ask("two")
+        await ask("three")
+        assert scene.actor.prompts == [*before, "two\n\nthree"]
+        assert len(set(scene.actor.sessions)) == 1
+
+
+@pytest.mark.parametrize("is_first", [True, False], ids=["first turn", "later turn"])
+@pytest.mark.parametrize("name", [name for name in FAULTS if name.startswith("a lost") or "cut" in name])
+async def test_a_message_whose_answer_was_lost_is_sent_once_whatever_comes_next(
+    scene: Scene, name: str, is_first: bool
+) -> None:
+    before = [] if is_first else ["one"]
+    for is_async in (False, True):
+        graph = _node(session_node(scene.model))
+
+        async def ask(question: str, graph: Any = graph, is_async: bool = is_async) -> None:
+            await graph.ainvoke({"messages": question}, ADA) if is_async else graph.invoke({"messages": question}, ADA)
+
+        scene.actor.prompts.clear()
+        scene.actor.sessions.clear()
+        for question in before:
+            await ask(question)
+        scene.server.faults.script(FAULTS[name])
+        with pytest.raises((TurnError, APIError)):
+            await ask("two")
+        await ask("three")
+        # A request that was lost has not landed, so the next one has its words too.
+        assert scene.actor.prompts == [*before, *(["two\n\nthree"] if name == "a lost request" else ["two", "three"])]
+        assert len(set(scene.actor.sessions)) == 1
 
 
 def test_the_default_policy_of_a_node_leaves_the_errors_of_a_turn_alone() -> None:

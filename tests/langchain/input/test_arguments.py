@@ -8,6 +8,7 @@ import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from langchain_core.messages import AIMessage, HumanMessage, trim_messages
@@ -98,11 +99,19 @@ def test_a_model_makes_its_client_from_the_arguments_that_every_model_has(stage:
     with pytest.raises(ConfigurationError, match="LLAMA_CLOUD_API_KEY"):
         SessionChatModel(base_url=stage.server.url)
     model = SessionChatModel(
-        api_key=stage.server.api_key, base_url=stage.server.url, index_ids=["idx-docs"], timeout=9, max_retries=1
+        api_key=stage.server.api_key,
+        base_url=stage.server.url,
+        project_id=(project_id := str(uuid4())),
+        organization_id=(organization_id := str(uuid4())),
+        index_ids=["idx-docs"],
+        timeout=9,
+        max_retries=1,
     )
     client = model.client
     assert isinstance(client, LlamaCloudChat)
     assert client.timeouts == Timeouts(first_event=9, idle=9)
+    assert project_id in repr(client)
+    assert organization_id in repr(client)
     assert stage.server.api_key not in repr(model) + str(model.model_dump()) + repr(client)
     assert stage.server.api_key.encode() not in pickle.dumps(model)
     assert model.invoke("q").text == "Hello world"

@@ -17,7 +17,13 @@ from langchain_core.prompts import ChatPromptTemplate, MessagesPlaceholder
 from langchain_core.runnables.history import RunnableWithMessageHistory
 
 from chat_sessions.core.events import TextDelta, ThinkingDelta
-from chat_sessions.langchain import SessionChatMessageHistory, events_to_messages, text_message
+from chat_sessions.langchain import (
+    SessionChatMessageHistory,
+    SessionLoader,
+    SessionMemory,
+    events_to_messages,
+    text_message,
+)
 from tests.langchain.stage import SEARCH, SEARCH_RESULT, STOP, TURN, Recorder, Stage, plain_blocks, total
 
 # Sentences that end without a space, as agents end them before they call a tool.
@@ -88,6 +94,7 @@ def test_with_text_alone_the_tools_are_still_runs_below_the_model(stage: Stage, 
     assert recorder.names.count("tool_start") == recorder.names.count("tool_end") == 2
 
 
+@pytest.mark.filterwarnings("ignore::langchain_core._api.LangChainDeprecationWarning")
 @pytest.mark.parametrize("version", [None, "v0", "v1"])
 async def test_live_and_replayed_agree_on_the_version_of_the_environment(
     stage: Stage, monkeypatch: pytest.MonkeyPatch, version: str | None
@@ -97,13 +104,30 @@ async def test_live_and_replayed_agree_on_the_version_of_the_environment(
     else:
         monkeypatch.setenv("LC_OUTPUT_VERSION", version)
     model = stage.play(*TURN).model()
-    messages = [model.invoke("q"), total(list(model.stream("q"))), total([chunk async for chunk in model.astream("q")])]
-    messages.append(_stored(stage))
-    assert [message.response_metadata.get("output_version") for message in messages] == [
-        "v1" if version == "v1" else None
-    ] * 4
-    assert all(plain_blocks(message) == plain_blocks(messages[0]) for message in messages)
-    assert messages[0].content == messages[3].content
+    model.session_id = session_id = stage.new_session()
+    live = [model.invoke("q"), await model.ainvoke("q"), total(list(model.stream("q")))]
+    live.append(total([chunk async for chunk in model.astream("q")]))
+    memory = SessionMemory.from_session_id(session_id, client=stage.client)
+    (chat,) = [
+        loaded
+        for loaded in SessionLoader(client=stage.client).lazy_load()
+        if any(message.response_metadata.get("session_id") == session_id for message in loaded["messages"])
+    ]
+    histories = [
+        memory.messages(),
+        await memory.amessages(),
+        SessionChatMessageHistory(session_id, client=stage.client).messages,
+        chat["messages"],
+        events_to_messages(stage.client.retrieve(session_id).events, session_id=session_id),
+    ]
+    replayed = [message for history in histories for message in history if isinstance(message, AIMessage)]
+    assert len(replayed) == 4 * 5
+    for message in (*live, *replayed):
+        assert message.response_metadata.get("output_version") == ("v1" if version == "v1" else None)
+        assert plain_blocks(message) == plain_blocks(live[0])
+    assert all(message.content == live[0].content for message in replayed)
+    v3 = [model.stream_events("q", version="v3").output, await (await model.astream_events("q", version="v3")).output]
+    assert [plain_blocks(message) for message in v3] == [plain_blocks(live[0])] * 2
 
 
 def test_other_models_get_an_answer_as_text(stage: Stage) -> None:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import uuid
 from collections.abc import Awaitable, Callable
+from contextvars import ContextVar, Token
 from typing import Any
 
 import pytest
+from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
 from langchain_core.runnables import RunnableConfig
@@ -273,7 +275,68 @@ async def test_v3_streams_are_valid(stage: Stage, script: Any) -> None:
     assert_valid_event_stream(sync_events)
     assert_valid_event_stream(async_events)
     assert [event["event"] for event in sync_events] == [event["event"] for event in async_events]
-    assert sync_events[-1]["event"] == "message-finish"
+    finish: Any = sync_events[-1]
+    assert finish["event"] == "message-finish"
+    # Newer versions of LangChain read these here and not in the metadata.
+    assert (finish["finish_reason"], finish["normalized_finish_reason"]) == ("stop", "stop")
+    assert finish["usage"]["total_tokens"] == 14
+
+
+class _ActiveSpan(BaseCallbackHandler):
+    """Keeps the active run in a context variable, as MLflow does, and notes below which each run began."""
+
+    raise_error = True
+    _active: ContextVar[str | None] = ContextVar("active", default=None)
+
+    def __init__(self) -> None:
+        self.below: dict[str, str | None] = {}
+        self._tokens: dict[uuid.UUID, Token[str | None]] = {}
+
+    @property
+    def active(self) -> str | None:
+        return self._active.get()
+
+    def _start(self, name: str, run_id: uuid.UUID) -> None:
+        self.below[name] = self.active
+        self._tokens[run_id] = self._active.set(name)
+
+    def on_chat_model_start(self, serialized: Any, messages: Any, *, run_id: uuid.UUID, **kwargs: Any) -> None:
+        self._start("model", run_id)
+
+    def on_tool_start(self, serialized: Any, input_str: str, *, run_id: uuid.UUID, **kwargs: Any) -> None:
+        self._start(serialized["name"], run_id)
+
+    def on_retriever_start(self, serialized: Any, query: str, *, run_id: uuid.UUID, **kwargs: Any) -> None:
+        self._start(f"{serialized['name']} retrieves", run_id)
+
+    def _end(self, run_id: uuid.UUID) -> None:
+        # Raises in another context than that of the start.
+        self._active.reset(self._tokens.pop(run_id))
+
+    def on_tool_end(self, output: Any, *, run_id: uuid.UUID, **kwargs: Any) -> None:
+        self._end(run_id)
+
+    def on_retriever_end(self, documents: Any, *, run_id: uuid.UUID, **kwargs: Any) -> None:
+        self._end(run_id)
+
+    def on_llm_end(self, response: Any, *, run_id: uuid.UUID, **kwargs: Any) -> None:
+        self._end(run_id)
+
+
+@pytest.mark.parametrize("name", SYNC_PATHS)
+def test_tools_that_run_at_the_same_time_are_not_below_each_other_for_who_keeps_the_active_one(
+    stage: Stage, name: str
+) -> None:
+    handler = _ActiveSpan()
+    SYNC_PATHS[name](stage.model(), {"callbacks": [handler]})
+    assert handler.below == {
+        "model": None,
+        "search": "model",
+        "read": "model",
+        "read retrieves": "read",
+        "search retrieves": "search",
+    }
+    assert handler.active is None
 
 
 @pytest.mark.checklist(17)
