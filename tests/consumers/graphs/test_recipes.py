@@ -40,6 +40,7 @@ def test_the_deep_agent_asks_the_session_as_its_tool(service: Service) -> None:
     assert service.prompts == QUESTIONS[:1]
 
 
+@pytest.mark.heavy
 def test_langgraph_dev_serves_the_graph_of_the_folder(service: Service, tmp_path: Path) -> None:
     port = free_port()
     program = str(Path(sys.executable).with_name("langgraph"))

@@ -113,6 +113,7 @@ async def _chat(url: str, questions: list[str]) -> tuple[list[str], list[str]]:
     return tokens, answers
 
 
+@pytest.mark.heavy
 async def test_the_chainlit_page_streams_the_answers_of_one_session(chainlit: str, service: Service) -> None:
     tokens, answers = await _chat(chainlit, QUESTIONS)
     assert answers == [ANSWER, ANSWER]

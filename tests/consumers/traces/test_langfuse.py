@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import gzip
 import json
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
@@ -16,6 +13,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 
 from chat_sessions.langchain import SessionChatModel
 from tests.consumers.service import ANSWER, PASSAGE, QUERY, Service
+from tests.consumers.traces.sink import sink
 
 Span = dict[str, Any]
 
@@ -25,30 +23,16 @@ def posted(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Span]]:
     """The spans that were posted, by what the protocol calls attributes; Langfuse's variables name the address."""
     spans: list[Span] = []
 
-    class Sink(BaseHTTPRequestHandler):
-        def log_message(self, format: str, *args: Any) -> None:
-            """Prints nothing."""
+    def take(path: str, body: bytes) -> None:
+        if path.endswith("/v1/traces"):
+            for resource in ExportTraceServiceRequest.FromString(body).resource_spans:
+                spans.extend(_read(span) for scope in resource.scope_spans for span in scope.spans)
 
-        def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers["content-length"]))
-            if self.path.endswith("/v1/traces"):
-                body = gzip.decompress(body) if self.headers["content-encoding"] == "gzip" else body
-                for resource in ExportTraceServiceRequest.FromString(body).resource_spans:
-                    spans.extend(_read(span) for scope in resource.scope_spans for span in scope.spans)
-            self.send_response(200)
-            self.send_header("content-length", "0")
-            self.end_headers()
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Sink)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    monkeypatch.setenv("LANGFUSE_PUBLIC_KEY", "pk-lf-test")
-    monkeypatch.setenv("LANGFUSE_SECRET_KEY", "sk-lf-test")
-    monkeypatch.setenv("LANGFUSE_BASE_URL", f"http://127.0.0.1:{server.server_port}")
-    yield spans
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with sink(take) as url:
+        monkeypatch.setenv("LANGFUSE_PUBLIC_KEY", "pk-lf-test")
+        monkeypatch.setenv("LANGFUSE_SECRET_KEY", "sk-lf-test")
+        monkeypatch.setenv("LANGFUSE_BASE_URL", url)
+        yield spans
 
 
 def _read(span: Any) -> Span:

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import gzip
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import mlflow
 import pytest
@@ -17,45 +14,29 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 
 from tests.consumers.recipes import load
 from tests.consumers.service import ANSWER, Service
+from tests.consumers.traces.sink import sink
 
 ROOT = Path(__file__).parents[3]
 
 
+@dataclass
 class Collector:
     """An address on loopback that takes OpenTelemetry's spans."""
 
-    def __init__(self) -> None:
-        self.names: set[str] = set()
-        collector = self
+    url: str
+    names: set[str] = field(default_factory=set[str])
 
-        class Handler(BaseHTTPRequestHandler):
-            def log_message(self, format: str, *args: Any) -> None:
-                """Prints nothing."""
-
-            def do_POST(self) -> None:
-                body = self.rfile.read(int(self.headers["content-length"]))
-                if self.path.endswith("/v1/traces"):
-                    if self.headers["content-encoding"] == "gzip":
-                        body = gzip.decompress(body)
-                    for resource in ExportTraceServiceRequest.FromString(body).resource_spans:
-                        collector.names |= {span.name for scope in resource.scope_spans for span in scope.spans}
-                self.send_response(200)
-                self.send_header("content-length", "0")
-                self.end_headers()
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self.server.server_port}"
+    def take(self, path: str, body: bytes) -> None:
+        if path.endswith("/v1/traces"):
+            for resource in ExportTraceServiceRequest.FromString(body).resource_spans:
+                self.names |= {span.name for scope in resource.scope_spans for span in scope.spans}
 
 
 @pytest.fixture
 def collector() -> Iterator[Collector]:
-    made = Collector()
-    thread = threading.Thread(target=made.server.serve_forever)
-    thread.start()
-    yield made
-    made.server.shutdown()
-    thread.join()
-    made.server.server_close()
+    made = Collector("")
+    with sink(made.take) as made.url:
+        yield made
 
 
 def test_phoenix_is_sent_a_turn_of_each_framework(
