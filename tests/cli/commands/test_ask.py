@@ -56,6 +56,21 @@ def test_quiet_says_nothing_on_stderr(command: Commands) -> None:
     assert result.err == ""
 
 
+def test_words_before_and_after_a_tool_stay_apart_in_a_pipe(command: Commands, serving: Serving) -> None:
+    call, result = (
+        ToolCall(call_id="c", name="search", arguments={}),
+        ToolResult(call_id="c", name="search", result="x"),
+    )
+    server = serving(
+        ScriptedAgent([TextDelta(content="Let me look."), call, result, TextDelta(content="It grew."), DONE])
+    )
+    for options in ([], ["--quiet"]):
+        asked = command("ask", "hello", "-i", "idx-docs", *options, *at(server))
+        assert asked.out == "Let me look.\n\nIt grew.\n"
+    shown = command("sessions", "show", command("ask", "hello", "-i", "idx-docs", *at(server)).session_id, *at(server))
+    assert "Let me look.\n\nIt grew.\n" in shown.out
+
+
 def test_a_session_goes_on_by_its_id_alone(program: Program) -> None:
     first = program("ask", MARGIN, "-i", str(DOCUMENTS))
     second = program("ask", "And in Q4?", "-s", first.session_id)
