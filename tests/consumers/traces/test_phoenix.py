@@ -62,7 +62,9 @@ def _chat_model(service: Service) -> None:
 def _spans(phoenix: httpx.Client, project: str, ask: Callable[[], None]) -> list[dict[str, Any]]:
     """The spans that Phoenix has of what is asked, the first that began first."""
     provider = TracerProvider(resource=Resource({"openinference.project.name": project}))
-    provider.add_span_processor(SimpleSpanProcessor(OTLPSpanExporter(f"{phoenix.base_url}/v1/traces")))
+    # It drops what the server does not take in time, and a server that has just started is slow.
+    exporter = OTLPSpanExporter(f"{phoenix.base_url}/v1/traces", timeout=300)
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
     instrumentors = (LangChainInstrumentor(), LlamaIndexInstrumentor())
     for instrumentor in instrumentors:
         instrumentor.instrument(tracer_provider=provider)
