@@ -12,9 +12,13 @@ from chat_sessions import (
     AsyncLlamaCloudChat,
     AsyncTurnStream,
     ChatSession,
+    Event,
     LlamaCloudChat,
+    TextDelta,
+    ThinkingDelta,
     TurnStream,
 )
+from chat_sessions.core.turn import words_of
 
 T = TypeVar("T")
 
@@ -33,6 +37,16 @@ async def every(items: Iterable[T] | AsyncIterable[T]) -> list[T]:
     if isinstance(items, AsyncIterable):
         return [item async for item in items]
     return list(items)
+
+
+def said(events: Iterable[Event]) -> str:
+    """The text that these live events show a reader."""
+    return words_of(events, (TextDelta,))
+
+
+def thought(events: Iterable[Event]) -> str:
+    """The reasoning that they show."""
+    return words_of(events, (ThinkingDelta,))
 
 
 async def first(count: int, items: Iterable[T] | AsyncIterable[T]) -> list[T]:

@@ -25,6 +25,7 @@ from chat_sessions.core.events import (
 )
 from chat_sessions.core.turn import Turn, TurnFold
 from tests.core.turns import STOP, canonical_turns, tellings
+from tests.faces import said, thought
 
 CALL = ToolCall(call_id="1", name="t", arguments={})
 RESULT = ToolResult(call_id="1", name="t", result=1)
@@ -61,8 +62,8 @@ def test_a_turn_cut_anywhere_is_made_whole_from_its_history_and_shows_nothing_tw
     assert made.turn.text == Turn("q", canonical).text
     assert made.turn.tool_runs == Turn("q", canonical).tool_runs
     assert made.is_complete
-    assert "".join(e.content for e in shown if isinstance(e, TextDelta)) == made.turn.text
-    assert "".join(e.content for e in shown if isinstance(e, ThinkingDelta)) == made.turn.thinking
+    assert said(shown) == made.turn.text
+    assert thought(shown) == made.turn.thinking
 
 
 @given(st.data())

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -20,7 +22,7 @@ from chat_sessions.core.events import (
     UserInput,
 )
 from chat_sessions.core.models import Usage
-from chat_sessions.core.turn import RunBegan, RunEnded, ToolRun, Turn, TurnFold, events_of, fold, replay
+from chat_sessions.core.turn import RunBegan, RunEnded, ToolRun, Turn, TurnFold, events_of, fold, replay, words_of
 from tests.core.turns import STOP, Told, canonical_turns, tellings, told_turns
 
 
@@ -31,7 +33,19 @@ def read(*events: Event, prompt: str | None = "q") -> tuple[Turn, list[Event]]:
 
 
 def displayed(shown: list[Event], kind: type[TextDelta | ThinkingDelta] = TextDelta) -> str:
-    return "".join(event.content for event in shown if isinstance(event, kind))
+    """What a reader is shown."""
+    return words_of(shown, (kind,))
+
+
+def apart(events: Sequence[Event], kind: type[Text | Thinking]) -> str:
+    """The segments of this kind; a tool between two of them leaves a blank line where there is no space."""
+    text, tool_between = "", False
+    for event in events:
+        if isinstance(event, kind) and event.content:
+            is_apart = tool_between and text and not text[-1].isspace() and not event.content[0].isspace()
+            text, tool_between = text + ("\n\n" if is_apart else "") + event.content, False
+        tool_between = tool_between or isinstance(event, ToolCall | ToolResult)
+    return text
 
 
 @given(told_turns())
@@ -43,8 +57,8 @@ def test_a_turn_folded_live_is_what_happened_whichever_way_it_was_told(told: Tol
 @given(told_turns())
 def test_printing_the_deltas_prints_every_text_once_and_loses_none(told: Told) -> None:
     turn, shown = read(*told.told)
-    assert displayed(shown) == turn.text == "".join(e.content for e in told.canonical if isinstance(e, Text))
-    assert displayed(shown, ThinkingDelta) == turn.thinking
+    assert displayed(shown) == turn.text == apart(told.canonical, Text)
+    assert displayed(shown, ThinkingDelta) == turn.thinking == apart(told.canonical, Thinking)
 
 
 @given(st.data())
@@ -176,7 +190,7 @@ def test_the_same_words_said_twice_are_kept_twice() -> None:
         Text(content="ok"),
         STOP,
     )
-    assert turn.text == displayed(shown) == "okok"
+    assert turn.text == displayed(shown) == "ok\n\nok"
 
 
 def test_overlapping_tool_runs_are_told_apart_by_their_call_id() -> None:
@@ -297,7 +311,7 @@ def test_a_short_final_after_a_long_segment_without_one_is_a_segment_of_its_own(
     long = TextDelta(content="x" * 500)
     call = ToolCall(call_id="1", name="t", arguments={})
     turn, shown = read(long, call, long, ThinkingDelta(content="hm"), Text(content="x"), STOP)
-    assert turn.text == displayed(shown) == "x" * 1001
+    assert turn.text == displayed(shown) == "x" * 500 + "\n\n" + "x" * 501
     corrected, _ = read(long, ThinkingDelta(content="hm"), TextDelta(content="y"), Text(content="z"), STOP)
     assert corrected.text == "x" * 500 + "z"
 

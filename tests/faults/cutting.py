@@ -18,7 +18,6 @@ from chat_sessions import (
     AsyncChatSession,
     ChatSession,
     LlamaCloudChat,
-    TextDelta,
     Timeouts,
     Turn,
     TurnInterrupted,
@@ -27,6 +26,7 @@ from chat_sessions import (
 from chat_sessions.langchain import SessionChatModel
 from chat_sessions.llama_index import SessionChatEngine
 from chat_sessions.testing import How
+from tests.faces import said
 from tests.faults.playback import QUESTION
 from tests.faults.speaker import as_read
 
@@ -109,17 +109,17 @@ def _session(chat: LlamaCloudChat, session_id: str | None, baseline: bool) -> Ch
 
 async def _core(chat: LlamaCloudChat, session_id: str | None, baseline: bool) -> str:
     stream = _session(chat, session_id, baseline).stream(QUESTION)
-    shown = "".join(event.content for event in stream if isinstance(event, TextDelta))
+    shown = said(stream)
     assert shown == stream.turn.text
-    return as_read(stream.turn)
+    return shown
 
 
 async def _async_core(chat: LlamaCloudChat, session_id: str | None, baseline: bool) -> str:
     session: AsyncChatSession = chat.aio.session(session_id, baseline=baseline)
     stream = session.stream(QUESTION)
-    shown = "".join([event.content async for event in stream if isinstance(event, TextDelta)])
+    shown = said([event async for event in stream])
     assert shown == stream.turn.text
-    return as_read(stream.turn)
+    return shown
 
 
 async def _stream_chat(chat: LlamaCloudChat, session_id: str | None, baseline: bool) -> str:

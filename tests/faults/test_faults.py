@@ -58,10 +58,10 @@ from chat_sessions.testing import (
     TrailAfterStop,
     WrongContentType,
 )
-from tests.faces import do, entered, every
+from tests.faces import do, entered, every, said
 from tests.faults.speaker import SHORT, Speaker
 
-TEXT = "It rose é 😀 a bit.It rose é then fell."
+TEXT = "It rose é 😀 a bit.\n\nIt rose é then fell."
 Script = Sequence[Fault | tuple[Fault, ...]]
 # Long enough for a busy machine; the faults that wait for a deadline set their own.
 PATIENT = Timeouts(first_event=20, idle=20, recovery=20)
@@ -134,7 +134,7 @@ async def test_each_fault_that_leaves_the_turn_alone_leaves_the_answer_whole_and
                 server.faults.script(*script)
                 async with entered(session.stream(name)) as stream:
                     events = await every(stream)
-                shown = "".join(event.content for event in events if isinstance(event, TextDelta))
+                shown = said(events)
                 refused = any(isinstance(fault, Refuse) and fault.status == 429 for fault in script)
                 expected = [name] * (2 if refused else 1)
                 assert (name, stream.turn.text, shown) == (name, TEXT, TEXT)

@@ -14,8 +14,6 @@ from chat_sessions import (
     LlamaCloudChat,
     LocalServer,
     Session,
-    TextDelta,
-    ThinkingDelta,
     ToolCall,
     ToolResult,
     Turn,
@@ -23,7 +21,7 @@ from chat_sessions import (
 )
 from chat_sessions.server import Behaviour
 from chat_sessions.testing import Cut
-from tests.faces import AnyStream, every
+from tests.faces import AnyStream, every, said, thought
 from tests.faults.cutting import ENDS, KINDS, SURFACES, Kind, Wire, sweep
 from tests.faults.playback import QUESTION, Playback, record
 from tests.faults.speaker import LONG, Speaker
@@ -53,11 +51,9 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> tuple[bytes, bytes, Tu
 
 async def assert_whole_and_once(stream: AnyStream, whole: Turn, where: object) -> None:
     events = await every(stream)
-    shown = "".join(event.content for event in events if isinstance(event, TextDelta))
-    thought = "".join(event.content for event in events if isinstance(event, ThinkingDelta))
     calls = [event.call_id for event in events if isinstance(event, ToolCall | ToolResult)]
     assert stream.turn == whole, where
-    assert (shown, thought) == (whole.text, whole.thinking), where
+    assert (said(events), thought(events)) == (whole.text, whole.thinking), where
     assert calls == [run.call_id for run in whole.tool_runs for _ in range(2)], where
     assert [event.type for event in events].count("stop") == 1, where
 

@@ -21,7 +21,6 @@ from chat_sessions import (
     LlamaCloudChat,
     LocalServer,
     ProtocolError,
-    TextDelta,
     Timeouts,
     TurnError,
     TurnOutcomeUnknown,
@@ -52,11 +51,11 @@ from chat_sessions.testing import (
     TrailAfterStop,
     WrongContentType,
 )
-from tests.faces import AnyChat, do, entered, some
+from tests.faces import AnyChat, do, entered, said, some
 from tests.faults.speaker import SHORT, Speaker
 from tests.test_behaviours import CHOICES
 
-TEXT = "It rose é 😀 a bit.It rose é then fell."
+TEXT = "It rose é 😀 a bit.\n\nIt rose é then fell."
 THINKING = "Let me look."
 ENDS = st.sampled_from(["clean", "fin", "reset"])
 PLACES: st.SearchStrategy[dict[str, Any]] = st.one_of(
@@ -133,7 +132,7 @@ async def play(
     server.faults.clear()
 
     turn = stream.turn
-    text = "".join(event.content for event in shown if isinstance(event, TextDelta))
+    text = said(shown)
     assert text == turn.text
     assert stream.is_closed
     # What the service has: waited for, as a turn may still run.

@@ -28,7 +28,7 @@ from chat_sessions import (
     TurnOutcomeUnknown,
     TurnStalled,
 )
-from chat_sessions.core.events import Event, TextDelta, ThinkingDelta
+from chat_sessions.core.events import Event
 from chat_sessions.session.turn_queue import LONGEST_WAIT
 from chat_sessions.testing import (
     ErrorWith200,
@@ -42,7 +42,7 @@ from chat_sessions.testing import (
     TrailAfterStop,
     WrongContentType,
 )
-from tests.faces import AnyChat, AnySession, AnyStream, do, entered
+from tests.faces import AnyChat, AnySession, AnyStream, do, entered, said, thought
 from tests.simulation.clock import Hang, VirtualClock, VirtualLoop, virtual_time
 from tests.simulation.network import Network
 from tests.simulation.schedule import Asking, Schedule
@@ -244,8 +244,8 @@ def _problems(outcome: Outcome, schedule: Schedule) -> Iterator[None]:
         raise Broken("duplicate prompts", f"{outcome.posts} posts, {len(landed)} landed: {told}")
     yield
     whole = landed[0].turn if landed else None
-    text = "".join(event.content for event in outcome.shown if isinstance(event, TextDelta))
-    thinking = "".join(event.content for event in outcome.shown if isinstance(event, ThinkingDelta))
+    text = said(outcome.shown)
+    thinking = thought(outcome.shown)
     if (not outcome.left and text != turn.text) or not turn.text.startswith(text):
         raise Broken("shown twice or never", f"shown {text!r}, told {turn.text!r}: {told}")
     if not outcome.left and thinking != turn.thinking:

@@ -44,11 +44,13 @@ __all__ = [
     "Turn",
     "TurnFold",
     "Update",
+    "Words",
     "events_of",
     "fold",
     "gap",
     "replay",
     "turn_fields",
+    "words_of",
 ]
 
 Update: TypeAlias = TextDelta | Text | ThinkingDelta | Thinking | RunBegan | RunEnded | UnknownEvent | UserInput | Stop
@@ -91,6 +93,30 @@ def gap(before: str, after: str) -> str:
     return "\n\n" if before and not before[-1].isspace() and not after[:1].isspace() else ""
 
 
+class Words:
+    """The words of an answer, or of its thoughts, as a reader is shown them."""
+
+    __slots__ = ("_is_apart", "_last")
+
+    def __init__(self) -> None:
+        self._last = ""
+        self._is_apart = False
+
+    def add(self, piece: Text | TextDelta | Thinking | ThinkingDelta) -> str:
+        """Return the piece; after a tool run with a `gap` before it."""
+        words = piece.content
+        # What comes after the rest of a segment is another one, behind the tool run that has cut this one apart.
+        if self._is_apart and words and not isinstance(piece, TextRest | ThinkingRest):
+            self._is_apart = False
+            words = gap(self._last, words) + words
+        self._last = words or self._last
+        return words
+
+    def part(self) -> None:
+        """Note that there is a tool run here."""
+        self._is_apart = True
+
+
 @dataclass(frozen=True)
 class Turn:
     """One user input and everything up to its `stop`.
@@ -106,13 +132,13 @@ class Turn:
 
     @cached_property
     def text(self) -> str:
-        """The answer: its segments, joined as they were streamed."""
-        return "".join(event.content for event in self.events if isinstance(event, Text | TextDelta))
+        """The answer: its segments, joined as they were streamed; a blank line parts two with a tool run between."""
+        return words_of(self.events, (Text, TextDelta))
 
     @cached_property
     def thinking(self) -> str:
-        """The agent's reasoning, joined as it was streamed."""
-        return "".join(event.content for event in self.events if isinstance(event, Thinking | ThinkingDelta))
+        """The agent's reasoning, joined like `text`."""
+        return words_of(self.events, (Thinking, ThinkingDelta))
 
     @cached_property
     def updates(self) -> tuple[Update, ...]:
@@ -329,6 +355,17 @@ def replay(events: Iterable[Event]) -> list[Turn]:
             folds.append(TurnFold())
         folds[-1].add(event)
     return [made.turn for made in folds]
+
+
+def words_of(events: Iterable[Event], kinds: tuple[type[Text | TextDelta | Thinking | ThinkingDelta], ...]) -> str:
+    """Return the words of these kinds of event, as a reader is shown them."""
+    words, pieces = Words(), list[str]()
+    for event in events:
+        if isinstance(event, kinds):
+            pieces.append(words.add(event))
+        elif isinstance(event, ToolCall | ToolResult):
+            words.part()
+    return "".join(pieces)
 
 
 def turn_fields(turn: Turn) -> dict[str, Any]:

@@ -11,8 +11,8 @@ from types import TracebackType
 from typing import Self
 
 from chat_sessions.core.errors import APIError, ConfigurationError, ConflictError, InternalServerError, ProtocolError
-from chat_sessions.core.events import Event, Stop, TextDelta
-from chat_sessions.core.turn import Turn, Update
+from chat_sessions.core.events import Event, Stop, TextDelta, ToolCall, ToolResult
+from chat_sessions.core.turn import Turn, Update, Words
 from chat_sessions.session.backend import (
     AsyncEventConnection,
     AsyncTurnTransport,
@@ -250,10 +250,13 @@ class AsyncTurnStream(TurnState):
             self._release()
 
     async def text_deltas(self) -> AsyncIterator[str]:
-        """Yield the answer's text, piece by piece."""
+        """Yield the answer's text, piece by piece: together, the turn's `text`."""
+        words = Words()
         async for event in self:
             if isinstance(event, TextDelta):
-                yield event.content
+                yield words.add(event)
+            elif isinstance(event, ToolCall | ToolResult):
+                words.part()
 
     async def result(self) -> Turn:
         """Read to the end; returns the whole turn. Raises what iterating raises."""

@@ -12,7 +12,7 @@ from chat_sessions.cli.show.text import one_line
 from chat_sessions.core.events import Event, TextDelta, ThinkingDelta, ToolCall, ToolResult, UnknownEvent
 from chat_sessions.core.models import Usage
 from chat_sessions.core.sources import finds_nothing, sources_in
-from chat_sessions.core.turn import TextRest, Turn, gap
+from chat_sessions.core.turn import Turn, Words
 
 __all__ = ["AnswerPrinter", "show_cost", "show_outcome"]
 
@@ -29,8 +29,7 @@ class AnswerPrinter:
         self._calls: dict[str, ToolCall] = {}
         self._files: dict[str, str] = {}
         self._is_thinking = False
-        self._last = ""
-        self._is_after_tool = False
+        self._words = Words()
 
     def show(self, event: Event) -> None:
         """Show one event."""
@@ -43,10 +42,7 @@ class AnswerPrinter:
             self._terminal.end_line()
         match event:
             case TextDelta():
-                is_apart = self._is_after_tool and not isinstance(event, TextRest)
-                self._terminal.answer(event.content, blank=gap(self._last, event.content) if is_apart else "")
-                self._last = event.content or self._last
-                self._is_after_tool = False
+                self._terminal.answer(self._words.add(event))
             case ToolCall():
                 self._calls[event.call_id] = event
                 self._tool(self._call_mark, _described_call(event))
@@ -60,7 +56,7 @@ class AnswerPrinter:
                 pass
 
     def _tool(self, mark: str, what: str) -> None:
-        self._is_after_tool = True
+        self._words.part()
         self._terminal.note(one_line(f"{mark} {what}", self._terminal.line_length), "cyan")
 
 

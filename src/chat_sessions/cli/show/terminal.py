@@ -90,15 +90,11 @@ class Terminal:
             return plain
         return character
 
-    def answer(self, text: str, *, blank: str = "") -> None:
-        """Show a piece of the answer at once, set off from the notes before it.
-
-        `blank` sets it off from the piece before it where no notes are between them: in a pipe, or with `quiet`.
-        """
+    def answer(self, text: str) -> None:
+        """Show a piece of the answer at once, set off from the notes before it."""
         if self._gap_due:
             self.line()
-        else:
-            text = blank + text
+            text = text.lstrip("\n")
         cursor = self._out_cursor
         if cursor.markdown is None:
             self._stream(self._out, cursor, clean(text), "", wrap=False)
