@@ -17,8 +17,8 @@ from liteparse.types import AnnotationRect, LayoutBlock, LayoutCell, ParsedPage,
 
 from chat_sessions.server.documents.reading.blocks import Block, Box, around, table
 from chat_sessions.server.documents.reading.content import Unreadable
-from chat_sessions.server.documents.reading.grids import with_grids
 from chat_sessions.server.documents.reading.ocr import data_folder, ocr_languages
+from chat_sessions.server.documents.reading.page_order import PageOrder
 from chat_sessions.server.documents.reading.passages import Sheet
 
 __all__ = ["MAX_PAGES", "Leaves", "draw_page", "read_pdf"]
@@ -47,6 +47,7 @@ class Leaves:
 def read_pdf(data: bytes) -> Iterator[Leaves]:
     """Yield the pages that have text, some at a time. Raises `Unreadable` for a file without any, and a broken one."""
     parser = _parser(max_pages=MAX_PAGES)
+    order = PageOrder()
     blank: list[int] = []
     damaged: list[int] = []
     written = total = done = 0
@@ -54,7 +55,7 @@ def read_pdf(data: bytes) -> Iterator[Leaves]:
         for batch in parser.parse_batches(data, _AT_ONCE):
             total, done = batch.total_pages, batch.end_page
             damaged += [error.page_num for error in batch.result.page_errors]
-            leaves, empty = _leaves(batch.result, done, total)
+            leaves, empty = _leaves(batch.result, order, done, total)
             blank += empty
             written += len(leaves.pages)
             yield leaves
@@ -66,8 +67,9 @@ def read_pdf(data: bytes) -> Iterator[Leaves]:
     if damaged:
         notes.append(f"{_pages(damaged)} damaged and left out")
     scanned = _scanned(data, blank)
+    recognised = PageOrder()
     for number in range(0, len(scanned) if ocr_languages() else 0, _SCANNED_AT_ONCE):
-        leaves, _ = _leaves(_recognised(data, scanned[number : number + _SCANNED_AT_ONCE]), done, total)
+        leaves, _ = _leaves(_recognised(data, scanned[number : number + _SCANNED_AT_ONCE]), recognised, done, total)
         written += len(leaves.pages)
         yield leaves
     if scanned and ocr_languages():
@@ -113,6 +115,8 @@ def _parser(**options: Any) -> LiteParse:
         "extract_links": False,
         "image_mode": "off",
         "continue_on_page_error": True,
+        # Left out here as well are sums and rows at the end of a page; see `PageOrder`.
+        "keep_headers_footers": True,
         "quiet": True,
         "num_workers": 1,
     }
@@ -149,11 +153,11 @@ def _scanned(data: bytes, blank: Sequence[int]) -> list[int]:
     ]
 
 
-def _leaves(result: ParseResult, done: int, total: int) -> tuple[Leaves, list[int]]:
+def _leaves(result: ParseResult, order: PageOrder, done: int, total: int) -> tuple[Leaves, list[int]]:
     pages: list[tuple[Sheet | None, Iterable[Block]]] = []
     blank: list[int] = []
-    for page in result.pages:
-        blocks = _blocks(page)
+    for page, found in zip(result.pages, order.blocks(result.pages), strict=True):
+        blocks = _blocks(page, found)
         if blocks:
             text = "\n\n".join(filter(None, map(_written, blocks)))
             pages.append((Sheet(page.page_num, text, page.width, page.height), blocks))
@@ -170,11 +174,11 @@ def _written(block: Block) -> str:
     )
 
 
-def _blocks(page: ParsedPage) -> list[Block]:
+def _blocks(page: ParsedPage, found: Iterable[LayoutBlock]) -> list[Block]:
     blocks: list[Block] = []
-    for block, boxes in _joined(with_grids(page)):
+    for block, boxes in _joined(found):
         blocks += [replace(made, boxes=boxes) for made in _block(block)]
-    if not blocks and page.text.strip():
+    if not blocks and not page.blocks and page.text.strip():
         blocks.append(Block(page.text.strip()))
     return blocks
 
