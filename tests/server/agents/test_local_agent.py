@@ -127,6 +127,7 @@ class TestQuoting:
             ("Wie hoch ist der halbe Jahresbeitrag?", "No file has the word “halbe”."),
             ("What is the shed password?", "No file has the word “password”."),
             ("How much rent is due?", ""),
+            ("How much is the rent and how much rent is due?", ""),
             ("What is the shed code?", ""),
         ],
     )

@@ -49,3 +49,8 @@ class TestQuotes:
         rows = [f"| T-{number} | {'The pump is in order. ' * 30}|" for number in range(3)]
         text = quote("\n".join(["| Ticket | Text |", "|---|---|", *rows]), {"t1": 1.0}, ["eng"])
         assert text.split("\n") == ["| Ticket | Text |", "|---|---|", "| … | … |", rows[1], "| … | … |"]
+
+    def test_a_second_block_is_shown_if_it_has_a_word_of_the_question_that_the_first_lacks(self) -> None:
+        lines = ["Invoice 4713", "Lamps of all kinds, mounted on the pier.", "Sealed.", "Total due: 1,204.00 EUR"]
+        weights = {"invoic": 1.5, "4713": 2.0, "due": 1.2}
+        assert quote("\n\n".join(lines), weights, ["eng"]) == f"{lines[0]}\n\n…\n\n{lines[3]}"

@@ -164,16 +164,18 @@ def _whole(prompt: str, missing: Sequence[str]) -> list[str]:
 def _further(prompt: str, found: Retrieved) -> list[str]:
     """Return the words that no file has and that say more about one that files have, as "gate" does in "the gate code".
 
-    How a question begins ("How much rent") asks, and says nothing about what is asked.
+    How a question begins ("How much rent") asks, and says nothing about what is asked; nor does it where the question
+    goes on ("and how much was planned").
     """
     missing = {word for word in found.missing if not is_unspaced(word)}
     endings = {hit.document.name.rpartition(".")[2].casefold() for hit in found.hits}
     has = {word for word in telling_words(prompt, found.languages) if word.casefold() not in endings} - missing
     further: dict[str, None] = {}
-    for begun in _BEGINNING.split(prompt):
-        asked = list(words(begun))
+    sentences = [list(words(begun)) for begun in _BEGINNING.split(prompt)]
+    asking = {word.casefold() for asked in sentences for word in asked[:_OPENING]}
+    for asked in sentences:
         for at in range(_OPENING, len(asked)):
-            if asked[at] in missing and has.intersection(asked[: at + 2]):
+            if asked[at] in missing and asked[at].casefold() not in asking and has.intersection(asked[: at + 2]):
                 further[asked[at]] = None
     return list(further)
 

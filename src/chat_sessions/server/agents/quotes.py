@@ -18,30 +18,34 @@ _MOST_ROWS = 12
 # A table with so few rows is shown whole, if it has no more characters than this.
 _FEW_ROWS = 4
 _MOST_OF_FEW = 1000
-# Of one passage, two blocks are shown if the second fits nearly as well.
-_MOST_BLOCKS = 2
+# Of one passage, two blocks are shown if the second fits nearly as well, or adds this share with words of its own.
 _NEARLY = 0.75
+_ADDS = 0.3
 _ALMOST = 0.6
 
 
 def quote(text: str, weights: Mapping[str, float], languages: Sequence[str]) -> str:
     """Return what fits best of a passage, in its own words and order. `weights` is how much each term counts."""
 
-    def fit(part: str) -> float:
-        found = {term for language in languages for term in terms(part, language)}
-        return sum(weights.get(term, 0.0) for term in found)
+    def known(part: str) -> frozenset[str]:
+        return frozenset(term for language in languages for term in terms(part, language) if term in weights)
+
+    def fit(part: str, beside: frozenset[str] = frozenset()) -> float:
+        return sum(weights[term] for term in known(part) - beside)
 
     blocks = [block for block in blocks_of(text) if not block.level]
     if not blocks:
         return text
-    fits = [
-        max((fit(f"{block.head}\n{row}") for row in block.rows), default=fit(block.head))
-        if block.is_table
-        else fit(block.text)
-        for block in blocks
+    parts = [
+        [f"{block.head}\n{row}" for row in block.rows or ("",)] if block.is_table else [block.text] for block in blocks
     ]
-    best = sorted(range(len(blocks)), key=lambda at: (-fits[at], at))[:_MOST_BLOCKS]
-    chosen = [at for at in best if fits[at] >= _NEARLY * fits[best[0]]]
+    fits = [max(map(fit, each)) for each in parts]
+    first, *others = sorted(range(len(blocks)), key=lambda at: (-fits[at], at))
+    shown_by_first = known(max(parts[first], key=fit))
+    added = {at: max(fit(part, shown_by_first) for part in parts[at]) for at in others}
+    most = max(others, key=lambda at: (added[at], fits[at], -at), default=first)
+    adds = most != first and added[most] >= _ADDS * fits[first] > 0
+    chosen = [first, *([most] if adds else [at for at in others[:1] if fits[at] >= _NEARLY * fits[first]])]
     # What is right above a table says what it is about, and is not shown without it.
     captions = [
         at - 1
