@@ -43,6 +43,8 @@ number = 5
 def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     (tmp_path / "own_agents.py").write_text(MODULE)
     (tmp_path / "lacking.py").write_text("import a_package_that_nobody_has")
+    (tmp_path / "torn.py").write_text("x = (")
+    (tmp_path / "raising.py").write_text("raise RuntimeError('no database')")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", list(sys.path))
     yield
@@ -61,9 +63,11 @@ def test_objects_of_the_frameworks_are_wrapped_and_agents_taken_as_they_are() ->
         ("own_agents", ConfigurationError, "name a module and the object in it, such as my_agents:support"),
         ("nowhere:agent", UnknownName, "there is no module nowhere, neither installed nor in "),
         ("lacking:agent", ConfigurationError, "lacking needs a_package_that_nobody_has, which is not installed"),
+        ("torn:agent", ConfigurationError, "torn cannot be imported .SyntaxError: "),
+        ("raising:agent", ConfigurationError, "raising cannot be imported .RuntimeError: no database."),
         ("own_agents:missing", UnknownName, "there is no missing in own_agents"),
         ("own_agents:number", ConfigurationError, "a int is no agent"),
-        ("own_agents:Echo", ConfigurationError, "a type is no agent"),
+        ("own_agents:Echo", ConfigurationError, "that is the class Echo: make one, and name that"),
         ("own_agents:built", ConfigurationError, "a StateGraph is no agent"),
     ],
 )

@@ -39,6 +39,11 @@ def named_agent(name: str) -> Agent:
         raise UnknownName(
             f"--agent {name}: there is no module {module_name}, neither installed nor in {here}"
         ) from None
+    except Exception as error:
+        # The module is the user's, and so is what it raises.
+        raise ConfigurationError(
+            f"--agent {name}: {module_name} cannot be imported ({type(error).__name__}: {error})"
+        ) from error
     for attribute in attributes.split("."):
         if not hasattr(found, attribute):
             raise UnknownName(f"--agent {name}: there is no {attribute} in {module_name}")
@@ -63,6 +68,8 @@ def _as_agent(name: str, found: Any) -> Agent:
 
         graph: Any = found
         return GraphAgent(graph)
+    if inspect.isclass(found):
+        raise ConfigurationError(f"--agent {name}: that is the class {found.__name__}: make one, and name that")
     raise ConfigurationError(
         f"--agent {name}: a {type(found).__name__} is no agent: name an object with `async def run(self, turn)` that "
         "yields events, an agent or workflow of LlamaIndex, or a compiled graph of LangGraph"
