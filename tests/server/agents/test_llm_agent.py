@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 import traceback
 from collections.abc import Sequence
@@ -29,6 +30,7 @@ from chat_sessions.server.documents.indexes import Index, open_index
 from chat_sessions.server.turns.agent import AgentTurn
 from tests.server.agents.openai_endpoint import DONE, Endpoint, chunk, endpoint, endpoint_of, tokens, wanted
 from tests.server.documents.made import pdf
+from tests.wire_server import Connection, Request, WireServer
 
 KEY = "sk-secret-of-the-endpoint"
 
@@ -204,6 +206,7 @@ class TestFailures:
             ([chunk("It carries 40")], 200, "ended its answer before it was complete"),
             ([chunk("It carries 40"), DONE], 200, "ended its answer before it was complete"),
             ([chunk("It"), '{"error": {"message": "out of memory"}}'], 200, "ended its answer with an error"),
+            ([chunk("It"), "{carries"], 200, "sent an answer that is not in OpenAI's format"),
             ([chunk(""), chunk(finish="stop"), DONE], 200, "gave an empty answer"),
             ([], 401, "refused the question with status 401"),
             ([], 404, "refused the question with status 404"),
@@ -216,6 +219,20 @@ class TestFailures:
             await events_of(at, boats)
         assert str(caught.value) == f"small at {at.url.split('/')[2]} {said}"
         assert KEY not in "".join(traceback.format_exception(caught.value))
+
+    async def test_a_connection_that_breaks_within_the_answer_is_an_error_that_says_which(self, boats: Index) -> None:
+        def breaking(request: Request, connection: Connection) -> None:
+            connection.start_stream()
+            connection.chunk(f"data: {json.dumps(chunk('It carries'))}\n\n".encode())
+            connection.reset()
+
+        with WireServer() as server:
+            server.on("POST", "/chat/completions", breaking)
+            agent = LlmAgent.at("small", f"{server.url}/v1", KEY)
+            with pytest.raises(ModelFailed) as caught:
+                async for _ in agent.run(AgentTurn("ses-1", "How many cars does the ferry carry?", [boats], [])):
+                    pass
+        assert str(caught.value) == f"small at {server.url.split('/')[2]} broke off its answer"
 
     async def test_an_endpoint_that_is_not_there_is_named(self, boats: Index) -> None:
         with endpoint() as at:
@@ -247,6 +264,10 @@ class TestCitations:
             ("It is so [1].", "It is so [a.md]."),
             ("It is so [1, 2].", "It is so [a.md] [b.md]."),
             ("It is so [9].", "It is so ."),
+            ("It is so [1-2].", "It is so [a.md] [b.md]."),
+            ("It is so [2 \u2013 9; 1].", "It is so [b.md] [a.md]."),
+            ("It is so [7-9].", "It is so ."),
+            ("\u305d\u3046\u3067\u3059\u30102\u3011\u3002", "\u305d\u3046\u3067\u3059[b.md]\u3002"),
             ("A list [of words] and [1", "A list [of words] and [1"),
             ("See [1](https://example.org).", "See [a.md](https://example.org)."),
         ],

@@ -7,8 +7,10 @@ from collections.abc import Sequence
 
 __all__ = ["Citations"]
 
-_CITED = re.compile(r"\[(\d{1,3}(?:\s*,\s*\d{1,3})*)\]")
-_BEGUN = re.compile(r"\s*\[[\d,\s]{0,40}\Z")
+# "[1, 3]", "[1-3]"; some models write other brackets.
+_CITED = re.compile(r"[\[\u3010](\d{1,3}(?:\s*[,;\u2013-]\s*\d{1,3})*)[\]\u3011]")
+_BEGUN = re.compile(r"\s*[\[\u3010][\d,;\u2013\s-]{0,40}\Z")
+_RANGE = re.compile(r"(\d+)\s*[\u2013-]\s*(\d+)")
 
 
 class Citations:
@@ -31,5 +33,10 @@ class Citations:
         return held
 
     def _cited(self, match: re.Match[str]) -> str:
-        numbers = dict.fromkeys(int(number) for number in match[1].split(","))
+        written = _RANGE.sub(self._between, match[1])
+        numbers = dict.fromkeys(int(number) for number in re.findall(r"\d+", written))
         return " ".join(self._places[number - 1] for number in numbers if 0 < number <= len(self._places))
+
+    def _between(self, match: re.Match[str]) -> str:
+        last = min(int(match[2]), len(self._places))
+        return ",".join(map(str, range(int(match[1]), last + 1)))

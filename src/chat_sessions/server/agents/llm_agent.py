@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import os
 import sys
@@ -241,8 +242,16 @@ def _status(error: Exception) -> int | None:
 
 
 def _reason(error: Exception) -> str | None:
-    """Return what an error of OpenAI's package means, None for another error."""
+    """Return what an error of OpenAI's package means, or one of those that pass through it; None for another error."""
     openai: Any = sys.modules.get("openai")
+    # Once an answer has begun, OpenAI's package passes on what its HTTP client raises.
+    httpx: Any = sys.modules.get("httpx")
+    if httpx is not None and isinstance(error, httpx.TimeoutException):
+        return "did not answer in time"
+    if httpx is not None and isinstance(error, httpx.TransportError):
+        return "broke off its answer"
+    if isinstance(error, json.JSONDecodeError):
+        return "sent an answer that is not in OpenAI's format"
     if openai is None or not isinstance(error, openai.APIError):
         return None
     if (status := _status(error)) is not None:
