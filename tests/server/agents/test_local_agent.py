@@ -150,6 +150,22 @@ class TestQuoting:
         text = text_of(await conversation(["Wann ist der Ausflug?", *prompts], [index]))
         assert text == f"{trip} [a.md]\n\n{QUOTES}"
 
+    def test_files_that_are_still_being_read_are_counted_in_the_answer_and_in_the_result(self, tmp_path: Path) -> None:
+        index = served(tmp_path, a_md="The shed code is 6161.")
+        (tmp_path / "b.md").write_text("The gate code is 7731.")
+        (tmp_path / "c.md").write_text("The door code is 1234.")
+        turns: list[list[Event]] = []
+
+        def ask(*_: object) -> None:
+            turns.append(asyncio.run(events_of("What is the shed code?", [index])))
+
+        index.refresh(ask)
+        ask()
+        said = "2 new or changed files are still being read, and not searched yet."
+        assert [said in text_of(events) for events in turns] == [True, True, False]
+        results = [cast("Any", event.result) for events in turns for event in events if isinstance(event, ToolResult)]
+        assert [result.get("still_being_read") for result in results] == [2, 2, None]
+
     async def test_the_capital_of_a_german_noun_makes_it_no_name(self, tmp_path: Path) -> None:
         index = served(tmp_path, a_md="Die Bewerbung ist bis zum 15. Oktober zu senden. Der Beitrag beträgt 90 Euro.")
         text = text_of(await events_of("Wann endet die Einreichfrist für die Bewerbung?", [index]))

@@ -120,6 +120,9 @@ def _answer(prompt: str, earlier: str, found: Retrieved, indexes: Sequence[Index
     others = [word for word in _further(prompt, found) if word not in missing]
     if shown and others:
         parts.append(_no_file(others))
+    if found.waiting:
+        are = "file is" if found.waiting == 1 else "files are"
+        parts.append(f"{found.waiting:,} new or changed {are} still being read, and not searched yet.")
     return "\n\n".join([*parts, QUOTES] if shown else parts)
 
 

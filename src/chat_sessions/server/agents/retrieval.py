@@ -33,7 +33,7 @@ class Retrieved:
     """What a search over several indexes found.
 
     `weights` is how much each term counts, rarity included. `told` and `missing` are as in `Query`, for all indexes
-    together.
+    together. `waiting` is how many files were still being read.
     """
 
     hits: Sequence[Hit]
@@ -42,9 +42,10 @@ class Retrieved:
     missing: Sequence[str]
     languages: Sequence[str]
     left_out: dict[str, str]
+    waiting: int = 0
 
     def as_result(self) -> dict[str, JsonValue]:
-        """Return it as the result of `retrieve`, which also names files that could not be read."""
+        """Return it as the result of `retrieve`, with the files that could not be read, and how many are not yet."""
         result: dict[str, JsonValue] = {"results": [hit.as_result() for hit in self.hits]}
         if self.left_out:
             shown: list[JsonValue] = [
@@ -52,6 +53,8 @@ class Retrieved:
             ]
             result["left_out"] = shown
             result["left_out_count"] = len(self.left_out)
+        if self.waiting:
+            result["still_being_read"] = self.waiting
         return result
 
 
@@ -64,6 +67,8 @@ def retrieve(indexes: Sequence[Index], prompt: str, earlier: str, limit: int) ->
     languages: set[str] = set()
     unread: dict[str, str] = {}
     words: Sequence[str] = ()
+    # Counted before the search, which may find what is read meanwhile.
+    waiting = sum(index.waiting for index in indexes)
     for index in indexes:
         query = index.query(prompt, earlier)
         for term, weight in query.weights.items():
@@ -82,6 +87,7 @@ def retrieve(indexes: Sequence[Index], prompt: str, earlier: str, limit: int) ->
         [word for word in words if word in (nowhere or ())],
         sorted(languages),
         unread,
+        waiting,
     )
 
 

@@ -128,9 +128,11 @@ class Index:
         self.name = readable(self.path.name or str(self.path))
         self._store = store
         self._intake = Intake(store)
+        self._waiting = 0
         self._refreshing = threading.Lock()
         self._content = _Content({}, {}, {}, Ranking([], []), (), {})
         self._read(on_progress)
+        self._waiting = 0
 
     def __repr__(self) -> str:
         return f"Index({self.index_id!r}, {str(self.path)!r})"
@@ -164,6 +166,11 @@ class Index:
     def left_out(self) -> Mapping[str, str]:
         """The files that could not be read, each with the reason."""
         return self._content.left_out
+
+    @property
+    def waiting(self) -> int:
+        """How many new and changed files are being read just now: a search does not find what they say yet."""
+        return self._waiting
 
     def query(self, prompt: str, earlier: str = "") -> Query:
         """Return what a search for the prompt looks for; the words of the `earlier` prompt count less."""
@@ -236,7 +243,10 @@ class Index:
         Raises `DocumentError` if there is nothing left to search. The index then keeps its content.
         """
         with self._refreshing:
-            self._read(on_progress)
+            try:
+                self._read(on_progress)
+            finally:
+                self._waiting = 0
 
     def stop_reading(self) -> None:
         """End a `refresh` that is under way in another thread; it raises then. What was read until then is kept."""
@@ -273,6 +283,7 @@ class Index:
         missing = [file for file in files if file.name not in kept and file.name not in gone]
         if missing:
             _log.info("reading %d of %d files in %s", len(missing), len(files), self.path)
+        self._waiting = len(missing)
         read, unread = self._intake.read(missing, self._root, on_progress) if missing else ({}, {})
         kept |= read
         gone |= unread
