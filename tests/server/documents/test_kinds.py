@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import docx
 import pytest
 from reportlab.lib.styles import getSampleStyleSheet  # type: ignore[import-untyped]
 from reportlab.platypus import Paragraph, SimpleDocTemplate, Table  # type: ignore[import-untyped]
@@ -79,6 +80,19 @@ class TestOffice:
         assert whole.sections == ["Allowances"]
         assert "Everyone may travel." in whole.text
         assert "| Country | Per day | Hotel |\n| --- | --- | --- |\n| Germany | 28 | 130 |" in whole.text
+
+    def test_the_headers_and_footers_of_word_are_read_once(self) -> None:
+        document = docx.Document()
+        document.sections[0].header.paragraphs[0].text = "Protocol 88, confidential"
+        document.sections[0].footer.paragraphs[0].text = "Drafted by Helga Storm"
+        document.sections[0].footer.add_paragraph("3")
+        document.add_heading("Opening", 1)
+        document.add_paragraph("The chair opened the meeting.")
+        document.add_section().header.is_linked_to_previous = False
+        document.sections[1].header.paragraphs[0].text = "Protocol 88, confidential"
+        edges, body = read_whole(saved(document.save), "a.docx").texts
+        assert edges == "Protocol 88, confidential\nDrafted by Helga Storm"
+        assert body == "# Opening\n\nThe chair opened the meeting."
 
     def test_each_sheet_of_excel_is_a_section_with_a_table(self) -> None:
         whole = read_whole(excel(Stock=[("Article", "Count"), ("A-1", 5.5)], Prices=[("Article", "EUR"), ("A-1", 12)]))

@@ -25,8 +25,12 @@ _MARK = "slide7f3a91c5number"
 _SLIDE = re.compile(rf"^\s*{_MARK}(\d+)\s*$", re.MULTILINE)
 _NOTES = re.compile(r"ppt/notesSlides/notesSlide(\d+)\.xml")
 _NOTE_RELATION = re.compile(rb'Target="[^"]*?slides/slide(\d+)\.xml"')
+_EDGE = re.compile(r"word/(?:header|footer)\d*\.xml")
+_WORD = "{http://schemas.openxmlformats.org/wordprocessingml/2006/main}"
 _DRAWING = "{http://schemas.openxmlformats.org/drawingml/2006/main}"
+# Of the notes of one slide, or of one header or footer.
 _MAX_NOTE_BYTES = 2 * 1024 * 1024
+_MOST_EDGES = 100
 
 
 def read_office(data: bytes, media_type: str) -> list[tuple[Sheet | None, Iterable[Block]]]:
@@ -45,7 +49,8 @@ def read_office(data: bytes, media_type: str) -> list[tuple[Sheet | None, Iterab
         text = _MIDNIGHT.sub(r"\1", text)
     if title and title not in text[:1000]:
         text = f"# {title}\n\n{text}"
-    return [(None, _blocks(text))]
+    edges = _edges(data) if media_type.endswith("wordprocessingml.document") else ""
+    return [(None, [*([Block(edges)] if edges else []), *_blocks(text)])]
 
 
 def _blocks(text: str) -> Iterator[Block]:
@@ -121,13 +126,31 @@ def _notes(data: bytes) -> Iterator[tuple[int, str]]:
                 yield int(slide[1]), text
 
 
-def _paragraphs(xml: bytes) -> str:
+def _edges(data: bytes) -> str:
+    """Return the lines of the headers and footers of a Word document, which kreuzberg leaves out, each of them once."""
+    lines: dict[str, None] = {}
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        members = [one for one in archive.infolist() if _EDGE.fullmatch(one.filename)][:_MOST_EDGES]
+        for member in sorted(members, key=lambda one: one.filename, reverse=True):
+            if member.file_size > _MAX_NOTE_BYTES:
+                continue
+            try:
+                text = _paragraphs(archive.read(member), _WORD)
+            except (KeyError, ParseError, zipfile.BadZipFile, OSError, ValueError):
+                continue
+            # The number of a page is no line.
+            lines |= {line: None for line in text.split("\n") if any(map(str.isalpha, line))}
+    return "\n".join(lines)
+
+
+def _paragraphs(xml: bytes, space: str = _DRAWING) -> str:
+    """Return the paragraphs of a part in the namespace of its program, without those that a field of a slide fills."""
     if b"<!DOCTYPE" in xml or b"<!ENTITY" in xml:
         return ""
     lines = [
-        "".join(run.text or "" for run in paragraph.iter(f"{_DRAWING}t"))
+        "".join(run.text or "" for run in paragraph.iter(f"{space}t"))
         # Without a document type, there is nothing to expand.
-        for paragraph in fromstring(xml).iter(f"{_DRAWING}p")  # noqa: S314
+        for paragraph in fromstring(xml).iter(f"{space}p")  # noqa: S314
         if paragraph.find(f"{_DRAWING}fld") is None
     ]
     return "\n".join(line for line in lines if line.strip())
