@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
+from typing import Any
 
 from reportlab.lib.pagesizes import A4  # type: ignore[import-untyped]
 from reportlab.platypus import SimpleDocTemplate, Table, TableStyle  # type: ignore[import-untyped]
 
-from chat_sessions.server.documents.reading.blocks import blocks_of, cells
-from tests.server.documents.made import Placed, pdf, read_whole
+from chat_sessions.server.documents.reading.blocks import Block, blocks_of, cells
+from tests.server.documents.made import Placed, ReadWhole, pdf, read_whole
 
 HEAD = ("Part", "Name", "Price", "Lead time")
 BODY = ("North pier, all lamps sealed.", "South gate with bolts.", "East wall, none left.", "West stairs repainted.")
@@ -66,11 +67,20 @@ class TestLines:
         assert sum("Harbour Lights Ltd" in text for text in found) == 1
 
 
-def framed(rows: Sequence[Sequence[str]]) -> bytes:
+def running(canvas: Any, document: Any) -> None:
+    canvas.drawString(72, 810, "Arden Water Board")
+    canvas.drawRightString(523, 30, str(document.page))
+
+
+def framed(rows: Sequence[Sequence[str]], repeated: int = 0) -> bytes:
     target = io.BytesIO()
-    table = Table(rows, style=TableStyle([("GRID", (0, 0), (-1, -1), 0.5, "black")]))
-    SimpleDocTemplate(target, pagesize=A4).build([table])
+    table = Table(rows, repeatRows=repeated, style=TableStyle([("GRID", (0, 0), (-1, -1), 0.5, "black")]))
+    SimpleDocTemplate(target, pagesize=A4).build([table], onFirstPage=running, onLaterPages=running)
     return target.getvalue()
+
+
+def tables(whole: ReadWhole) -> list[Block]:
+    return [block for text in whole.texts for block in blocks_of(text) if block.is_table]
 
 
 class TestTables:
@@ -80,12 +90,17 @@ class TestTables:
         whole = read_whole(framed([HEAD, *rows]), "a.pdf")
         assert max(number or 0 for number in whole.pages) >= 3
         found: list[list[str]] = []
-        for text in whole.texts:
-            for block in blocks_of(text):
-                head, *rest = cells(block)
-                assert tuple(head) == HEAD
-                found += [row for row in rest if row[0] != "…"]
+        for block in tables(whole):
+            head, *rest = cells(block)
+            assert tuple(head) == HEAD
+            found += [row for row in rest if row[0] != "…"]
         assert [tuple(row) for row in found] == rows
+
+    def test_words_that_stand_close_together_are_in_the_cells_where_they_stand(self) -> None:
+        rows = [(f"W{at}", str(30 + at), f"{at * 3} l/s") for at in range(1, 70)]
+        whole = read_whole(framed([("Well", "Depth (m)", "Yield"), *rows], repeated=1), "a.pdf")
+        found = [row for block in tables(whole) for row in cells(block)]
+        assert [tuple(row) for row in found if row[0] not in ("Well", "\u2026")] == rows
 
     def test_the_rest_of_a_table_begins_with_a_sign_for_the_rows_before(self) -> None:
         rows = [(f"PX-{1000 + at}", "Flange", f"{at}.50", f"{at} days") for at in range(1, 50)]

@@ -34,7 +34,7 @@ def with_grids(page: ParsedPage) -> list[LayoutBlock]:
     for rows in _grids(words):
         listed = [word for row in rows for cell in row for word in cell]
         torn = [block for block in blocks if any(_is_in(word, block) for word in listed)]
-        if not torn or not _is_torn(torn, listed, len(rows[0])):
+        if not torn or not _is_torn(torn, listed, rows):
             continue
         inside, top = set(map(id, listed)), min(word.y for word in listed)
         rest = [word for word in words if id(word) not in inside and any(_is_in(word, block) for block in torn)]
@@ -153,13 +153,22 @@ def _row(cells: Sequence[list[Word]], columns: Sequence[tuple[float, float]]) ->
     ]
 
 
-def _is_torn(blocks: Sequence[LayoutBlock], words: Sequence[Word], columns: int) -> bool:
+def _is_torn(blocks: Sequence[LayoutBlock], words: Sequence[Word], rows: Rows) -> bool:
     """Tell whether no block is a table with all of these words and columns, and none is something else than text."""
+    columns, filled = len(rows[0]), sum(bool(cell) for row in rows for cell in row)
     return all(block.kind in _TORN for block in blocks) and not any(
         all(_is_in(word, block) for word in words)
         for block in blocks
-        if max(map(len, block.rows or []), default=0) >= columns
+        if max(map(len, block.rows or []), default=0) >= columns and not _is_guessed(block, filled)
     )
+
+
+def _is_guessed(block: LayoutBlock, filled: int) -> bool:
+    """Tell whether liteparse guessed the cells of a table, and took several for one: it fills fewer than there are."""
+    found = [cell for row in [block.header or [], *(block.rows or [])] for cell in row]
+    # A cell between lines has a width whatever is in it.
+    are_guessed = any(cell.bbox is not None and cell.bbox.width == 0 for cell in found)
+    return are_guessed and sum(bool(cell.text.strip()) for cell in found) < filled
 
 
 def _is_in(word: Word, block: LayoutBlock) -> bool:
