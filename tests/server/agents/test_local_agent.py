@@ -150,6 +150,12 @@ class TestQuoting:
         text = text_of(await conversation(["Wann ist der Ausflug?", *prompts], [index]))
         assert text == f"{trip} [a.md]\n\n{QUOTES}"
 
+    async def test_unread_files_whose_names_have_a_word_of_the_question_are_named_first(self, tmp_path: Path) -> None:
+        files: dict[str, bytes | str] = {f"a{number}_txt": "" for number in range(6)}
+        index = served(tmp_path, b_md="The shed code is 6161.", **files, z_certificate_pdf=b"%PDF-1.4 torn")
+        text = text_of(await events_of("Who has the certificate?", [index]))
+        assert "could not be read: z.certificate.pdf, a0.txt, a1.txt, a2.txt, a3.txt and 2 more." in text
+
     def test_files_that_are_still_being_read_are_counted_in_the_answer_and_in_the_result(self, tmp_path: Path) -> None:
         index = served(tmp_path, a_md="The shed code is 6161.")
         (tmp_path / "b.md").write_text("The gate code is 7731.")

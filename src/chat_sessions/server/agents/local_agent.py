@@ -206,7 +206,10 @@ def _nothing(missing: Sequence[str], found: Retrieved, indexes: Sequence[Index],
     """Say which words the files lack, and what was searched."""
     said = _no_file(missing) if missing else "No passage fits."
     if found.left_out:
-        said += f" Not searched, because they could not be read: {_named(list(found.left_out))}."
+        asked = {term for word in missing for language in found.languages for term in terms(word, language)}
+        # A file whose name has a word of the question may be the one that is meant.
+        unread = sorted(found.left_out, key=lambda name: asked.isdisjoint(terms(name, "eng")))
+        said += f" Not searched, because they could not be read: {_named(unread)}."
     if nearest:
         return f"{said} The nearest:"
     return f"{said} Searched: {_named([document.name for index in indexes for document in index.documents])}."
