@@ -57,7 +57,7 @@ def test_a_session_is_asked_listed_shown_titled_and_deleted(
 ) -> None:
     result = command("ask", "TOOL please", "--workspace", str(tmp_path))
     assert result.code == 0
-    assert result.out == "I will think.\nThe tool has answered.\n"
+    assert result.out == "I will think.\n\nThe tool has answered.\n"
     assert f"OpenHands Agent Server at {server.url}" in result.err
     assert "→ think(thought='one')\n← think: 'Your thought has been logged.'" in result.err
     assert "200 tokens in · 40 tokens out" in result.err

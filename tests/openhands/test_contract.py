@@ -141,7 +141,7 @@ async def test_a_tool_that_ran_is_a_run_with_its_result(backend: Any) -> None:
     turn = await do(backend.session().ask("TOOL please"))
     (run,) = turn.tool_runs
     assert (run.name, run.arguments, run.status) == ("think", {"thought": "one"}, "completed")
-    assert turn.text == "I will think.The tool has answered."
+    assert turn.text == "I will think.\n\nThe tool has answered."
 
 
 @every_service

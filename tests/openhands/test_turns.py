@@ -70,7 +70,7 @@ async def test_a_model_that_does_not_stream_is_shown_whole(server: AgentServer, 
 @pytest.mark.parametrize(
     ("prompt", "runs", "text"),
     [
-        ("TOOL", [("think", "completed")], "I will think.The tool has answered."),
+        ("TOOL", [("think", "completed")], "I will think.\n\nThe tool has answered."),
         ("PARALLEL", [("think", "completed"), ("think", "completed")], "The tool has answered."),
         ("FINISH", [], "Wrapping up. Finished by the tool."),
         ("BADTOOL", [("no_such_tool", "failed")], "The tool has answered."),

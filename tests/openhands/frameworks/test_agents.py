@@ -63,7 +63,7 @@ async def test_a_model_that_the_server_keeps_is_named_by_its_profile(
         chat: Any = made if face == "sync" else made.aio
         session = chat.session()
         turn = await do(session.ask("TOOL please"))
-        assert turn.text == "I will think.The tool has answered."
+        assert turn.text == "I will think.\n\nThe tool has answered."
         # The server counts no calls of a model that it was given after the conversation began.
         assert (turn.usage.input_tokens, turn.usage.cost, turn.usage.turns) == (None, None, 2)
         fork = await do(session.fork())

@@ -18,7 +18,7 @@ from tests.openhands.servers.proxy import FrameProxy
 pytestmark = pytest.mark.openhands
 
 _PROMPT = "TOOL please"
-_TEXT = "I will think.The tool has answered."
+_TEXT = "I will think.\n\nThe tool has answered."
 
 
 async def _read(session: Any) -> Turn:

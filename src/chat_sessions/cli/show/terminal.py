@@ -95,6 +95,9 @@ class Terminal:
         if self._gap_due:
             self.line()
             text = text.lstrip("\n")
+        elif not self._out_cursor.column:
+            # A thought has ended the line.
+            text = text.removeprefix("\n")
         cursor = self._out_cursor
         if cursor.markdown is None:
             self._stream(self._out, cursor, clean(text), "", wrap=False)
