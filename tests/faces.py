@@ -14,8 +14,12 @@ from chat_sessions import (
     ChatSession,
     Event,
     LlamaCloudChat,
+    Text,
     TextDelta,
+    Thinking,
     ThinkingDelta,
+    ToolCall,
+    ToolResult,
     TurnStream,
 )
 from chat_sessions.core.turn import words_of
@@ -47,6 +51,17 @@ def said(events: Iterable[Event]) -> str:
 def thought(events: Iterable[Event]) -> str:
     """The reasoning that they show."""
     return words_of(events, (ThinkingDelta,))
+
+
+def apart(events: Iterable[Event], kind: type[Text | Thinking]) -> str:
+    """The segments of this kind; a tool between two of them leaves a blank line where there is no space."""
+    text, tool_between = "", False
+    for event in events:
+        if isinstance(event, kind) and event.content:
+            is_apart = tool_between and text and not text[-1].isspace() and not event.content[0].isspace()
+            text, tool_between = text + ("\n\n" if is_apart else "") + event.content, False
+        tool_between = tool_between or isinstance(event, ToolCall | ToolResult)
+    return text
 
 
 async def first(count: int, items: Iterable[T] | AsyncIterable[T]) -> list[T]:

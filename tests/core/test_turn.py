@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -24,6 +22,7 @@ from chat_sessions.core.events import (
 from chat_sessions.core.models import Usage
 from chat_sessions.core.turn import RunBegan, RunEnded, ToolRun, Turn, TurnFold, events_of, fold, replay, words_of
 from tests.core.turns import STOP, Told, canonical_turns, tellings, told_turns
+from tests.faces import apart
 
 
 def read(*events: Event, prompt: str | None = "q") -> tuple[Turn, list[Event]]:
@@ -35,17 +34,6 @@ def read(*events: Event, prompt: str | None = "q") -> tuple[Turn, list[Event]]:
 def displayed(shown: list[Event], kind: type[TextDelta | ThinkingDelta] = TextDelta) -> str:
     """What a reader is shown."""
     return words_of(shown, (kind,))
-
-
-def apart(events: Sequence[Event], kind: type[Text | Thinking]) -> str:
-    """The segments of this kind; a tool between two of them leaves a blank line where there is no space."""
-    text, tool_between = "", False
-    for event in events:
-        if isinstance(event, kind) and event.content:
-            is_apart = tool_between and text and not text[-1].isspace() and not event.content[0].isspace()
-            text, tool_between = text + ("\n\n" if is_apart else "") + event.content, False
-        tool_between = tool_between or isinstance(event, ToolCall | ToolResult)
-    return text
 
 
 @given(told_turns())

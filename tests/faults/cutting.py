@@ -18,6 +18,7 @@ from chat_sessions import (
     AsyncChatSession,
     ChatSession,
     LlamaCloudChat,
+    Text,
     Timeouts,
     Turn,
     TurnInterrupted,
@@ -26,9 +27,8 @@ from chat_sessions import (
 from chat_sessions.langchain import SessionChatModel
 from chat_sessions.llama_index import SessionChatEngine
 from chat_sessions.testing import How
-from tests.faces import said
+from tests.faces import apart, said
 from tests.faults.playback import QUESTION
-from tests.faults.speaker import as_read
 
 __all__ = ["ENDS", "KINDS", "SUMMARY", "SURFACES", "Kind", "Surface", "Wire", "sweep"]
 
@@ -166,7 +166,7 @@ async def sweep(
     # The first look shows the whole turn. Without a baseline, each further one shows the same again.
     timeouts = Timeouts(recovery=0.05 if kind == "no baseline" else 60)
     counts: Counter[str] = Counter()
-    expected = as_read(whole)
+    expected = apart(whole.events, Text)
     async with httpx.AsyncClient(transport=transport) as async_http:
         with httpx.Client(transport=transport) as http:
             chat = LlamaCloudChat(

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Sequence
 
 from pydantic import JsonValue
 
-from chat_sessions import Event, Stop, Text, TextDelta, Thinking, ThinkingDelta, ToolCall, ToolResult, Turn, Usage
+from chat_sessions import Event, Stop, Text, TextDelta, Thinking, ThinkingDelta, ToolCall, ToolResult, Usage
 from chat_sessions.server import AgentTurn
 
 STOP = Stop(usage=Usage(input_tokens=7, output_tokens=3, turns=1, duration_ms=1.0), is_error=False)
@@ -57,15 +57,3 @@ class Speaker:
         self.prompts.append(turn.prompt)
         for event in self.said:
             yield event
-
-
-def as_read(turn: Turn) -> str:
-    """The answer as an adapter shows it: a tool between two segments leaves a blank line where there is no space."""
-    shown, tool_between = "", False
-    for event in turn.events:
-        if isinstance(event, Text):
-            apart = tool_between and shown and not shown[-1].isspace() and not event.content[0].isspace()
-            shown, tool_between = shown + ("\n\n" if apart else "") + event.content, False
-        elif isinstance(event, ToolCall):
-            tool_between = True
-    return shown

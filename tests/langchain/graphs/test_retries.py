@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NotRequired
@@ -182,19 +182,25 @@ def test_a_refused_prompt_is_not_answered_by_an_older_turn_of_the_same_words(sce
     assert scene.actor.prompts == ["go on", "go on"]
 
 
+async def _conversation(scene: Scene, before: list[str], *, is_async: bool) -> Callable[[str], Awaitable[None]]:
+    """A new graph that has asked these questions, to ask more."""
+    graph = _node(session_node(scene.model))
+
+    async def ask(question: str) -> None:
+        await graph.ainvoke({"messages": question}, ADA) if is_async else graph.invoke({"messages": question}, ADA)
+
+    scene.actor.prompts.clear()
+    scene.actor.sessions.clear()
+    for question in before:
+        await ask(question)
+    return ask
+
+
 @pytest.mark.parametrize("is_first", [True, False], ids=["first turn", "later turn"])
 async def test_a_message_that_was_refused_is_sent_with_the_next(scene: Scene, is_first: bool) -> None:
     before = [] if is_first else ["one"]
     for is_async in (False, True):
-        graph = _node(session_node(scene.model))
-
-        async def ask(question: str, graph: Any = graph, is_async: bool = is_async) -> None:
-            await graph.ainvoke({"messages": question}, ADA) if is_async else graph.invoke({"messages": question}, ADA)
-
-        scene.actor.prompts.clear()
-        scene.actor.sessions.clear()
-        for question in before:
-            await ask(question)
+        ask = await _conversation(scene, before, is_async=is_async)
         scene.server.faults.script(Refuse(409))
         with pytest.raises(ConflictError):
             await ask("two")
@@ -210,15 +216,7 @@ async def test_a_message_whose_answer_was_lost_is_sent_once_whatever_comes_next(
 ) -> None:
     before = [] if is_first else ["one"]
     for is_async in (False, True):
-        graph = _node(session_node(scene.model))
-
-        async def ask(question: str, graph: Any = graph, is_async: bool = is_async) -> None:
-            await graph.ainvoke({"messages": question}, ADA) if is_async else graph.invoke({"messages": question}, ADA)
-
-        scene.actor.prompts.clear()
-        scene.actor.sessions.clear()
-        for question in before:
-            await ask(question)
+        ask = await _conversation(scene, before, is_async=is_async)
         scene.server.faults.script(FAULTS[name])
         with pytest.raises((TurnError, APIError)):
             await ask("two")
