@@ -30,19 +30,23 @@ def quote(text: str, weights: Mapping[str, float], languages: Sequence[str]) -> 
     def known(part: str) -> frozenset[str]:
         return frozenset(term for language in languages for term in terms(part, language) if term in weights)
 
-    def fit(part: str, beside: frozenset[str] = frozenset()) -> float:
-        return sum(weights[term] for term in known(part) - beside)
+    def worth(found: frozenset[str]) -> float:
+        return sum(weights[term] for term in found)
+
+    def fit(part: str) -> float:
+        return worth(known(part))
 
     blocks = [block for block in blocks_of(text) if not block.level]
     if not blocks:
         return text
-    parts = [
-        [f"{block.head}\n{row}" for row in block.rows or ("",)] if block.is_table else [block.text] for block in blocks
+    found = [
+        [known(f"{block.head}\n{row}") for row in block.rows or ("",)] if block.is_table else [known(block.text)]
+        for block in blocks
     ]
-    fits = [max(map(fit, each)) for each in parts]
+    fits = [max(map(worth, each)) for each in found]
     first, *others = sorted(range(len(blocks)), key=lambda at: (-fits[at], at))
-    shown_by_first = known(max(parts[first], key=fit))
-    added = {at: max(fit(part, shown_by_first) for part in parts[at]) for at in others}
+    shown_by_first = max(found[first], key=worth)
+    added = {at: max(worth(each - shown_by_first) for each in found[at]) for at in others}
     most = max(others, key=lambda at: (added[at], fits[at], -at), default=first)
     adds = most != first and added[most] >= _ADDS * fits[first] > 0
     chosen = [first, *([most] if adds else [at for at in others[:1] if fits[at] >= _NEARLY * fits[first]])]

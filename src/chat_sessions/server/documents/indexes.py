@@ -131,8 +131,7 @@ class Index:
         self._waiting = 0
         self._refreshing = threading.Lock()
         self._content = _Content({}, {}, {}, Ranking([], []), (), {})
-        self._read(on_progress)
-        self._waiting = 0
+        self.refresh(on_progress)
 
     def __repr__(self) -> str:
         return f"Index({self.index_id!r}, {str(self.path)!r})"
