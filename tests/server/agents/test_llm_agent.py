@@ -208,8 +208,14 @@ class TestFailures:
             ([chunk("It"), '{"error": {"message": "out of memory"}}'], 200, "ended its answer with an error"),
             ([chunk("It"), "{carries"], 200, "sent an answer that is not in OpenAI's format"),
             ([chunk(""), chunk(finish="stop"), DONE], 200, "gave an empty answer"),
-            ([], 401, "refused the question with status 401"),
-            ([], 404, "refused the question with status 404"),
+            ([], 400, "refused the question with status 400"),
+            ([], 401, "refused the question with status 401: check its key"),
+            (
+                [],
+                404,
+                "refused the question with status 404: check the name of the model and the address of the endpoint",
+            ),
+            ([], 429, "refused the question with status 429: too many questions, or no credit is left"),
         ],
     )
     async def test_a_model_that_does_not_answer_to_the_end_is_an_error_that_says_which(

@@ -167,6 +167,7 @@ class TestKeeping:
         store = tmp_path_factory.mktemp("store")
         open_index("idx-own", folder, index_store=store)
         (before,) = store.glob("index-*.db")
+        (ranked_before,) = store.glob("ranking-*")
         changed = tmp_path_factory.mktemp("changed") / "documents"
         shutil.copytree(Path(keeping.__file__).parent, changed)
         with (changed / "reading" / "passages.py").open("a") as code:
@@ -175,9 +176,13 @@ class TestKeeping:
         read = open_index("idx-own", folder, index_store=store)
         assert read.count > 0
         assert len(list(store.glob("index-*.db"))) == 2
-        os.utime(before, (0, 0))
+        assert ranked_before.is_dir()
+        for path in (before, *store.glob("ranking-*")):
+            os.utime(path, (0, 0))
         open_index("idx-own", folder, index_store=store)
         assert before not in store.glob("index-*.db")
+        (ranked,) = store.glob("ranking-*")
+        assert ranked != ranked_before
 
     def test_a_store_that_cannot_be_used_is_refused_with_what_to_do(self, folder: Path) -> None:
         with pytest.raises(ConfigurationError, match=r"indexes cannot be kept in .*zoo\.txt.*name another folder"):

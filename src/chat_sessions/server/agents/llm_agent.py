@@ -44,6 +44,13 @@ _CUT = " …"
 _ROUNDS = 4
 # The statuses with which endpoints refuse tools that their model cannot call.
 _REFUSES_TOOLS = frozenset((400, 404, 422, 500, 501))
+_ADVICE = {
+    401: "check its key",
+    403: "check its key and what it may use",
+    404: "check the name of the model and the address of the endpoint",
+    413: "ask something shorter",
+    429: "too many questions, or no credit is left",
+}
 _TITLE = """\
 Write a title of at most six words for a conversation that begins with the message below, in its language. Reply with \
 the title alone.
@@ -255,7 +262,8 @@ def _reason(error: Exception) -> str | None:
     if openai is None or not isinstance(error, openai.APIError):
         return None
     if (status := _status(error)) is not None:
-        return f"refused the question with status {status}"
+        advice = _ADVICE.get(status)
+        return f"refused the question with status {status}{f': {advice}' if advice else ''}"
     if isinstance(error, openai.APITimeoutError):
         return "did not answer in time"
     if isinstance(error, openai.APIConnectionError):

@@ -342,6 +342,8 @@ class IndexStore:
             ).fetchall()
             for table, column in (("passages", "document"), ("sheets", "document"), ("documents", "id")):
                 opened.executemany(f"DELETE FROM {table} WHERE {column} = ?", old)  # noqa: S608
+            used = {ranking for (ranking,) in opened.execute("SELECT ranking FROM roots")}
+        self._remove_rankings(since, used)
 
     def _remove_old_versions(self, since: float) -> None:
         """Remove what other versions kept and no longer use."""
@@ -352,6 +354,15 @@ class IndexStore:
             with contextlib.suppress(OSError):
                 if not path.name.startswith(mine) and path.stat().st_mtime < since:
                     path.unlink()
+
+    def _remove_rankings(self, since: float, used: set[str]) -> None:
+        """Remove old rankings of other versions, which make theirs again if need be, and of processes that died."""
+        if self.folder is None:
+            return
+        for path in self.folder.glob("ranking-*"):
+            with contextlib.suppress(OSError):
+                if path.name not in used and path.stat().st_mtime < since:
+                    shutil.rmtree(path, ignore_errors=True)
 
 
 _KEPT = "documents.id, language, passages, notes, failure"
