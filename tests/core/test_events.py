@@ -121,10 +121,35 @@ def test_a_session_holds_typed_events_and_gives_them_back_as_they_came() -> None
     assert session.model_dump()["new"] is True
 
 
-def test_a_session_whose_events_are_no_objects_is_refused() -> None:
-    body = {"session_id": "ses-1", "last_updated_at": "2026-04-22T12:34:41", "events": ["text"]}
+def test_a_session_whose_events_are_no_list_is_refused() -> None:
+    body = {"session_id": "ses-1", "last_updated_at": "2026-04-22T12:34:41", "events": None}
     with pytest.raises(ValueError, match="events"):
         Session.model_validate(body)
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"generated_title": 5},
+        {"index_ids": [None]},
+        {"shared_access": {"a": 1}},
+        {"job_metadata": "done"},
+        {"job_metadata": {"total_input_tokens": 12.5, "turns": "two", "is_error": None, "error": {"code": 1}}},
+    ],
+)
+def test_an_odd_field_of_a_summary_costs_itself_and_not_the_summary(odd: dict[str, JsonValue]) -> None:
+    told = {"session_id": "ses-1", "last_updated_at": "2026-04-22T12:34:41", "index_ids": ["idx-1"]}
+    job: dict[str, JsonValue] = {"total_output_tokens": 7, "cost": 0.5}
+    given = odd.get("job_metadata", job)
+    body = {**told, **odd, "job_metadata": {**job, **given} if isinstance(given, dict) else given}
+    summary = SessionSummary.model_validate(body)
+    assert summary.session_id == "ses-1"
+    assert (summary.index_ids is None) == ("index_ids" in odd)
+    assert summary.generated_title is summary.shared_access is None
+    kept = summary.job_metadata
+    assert (kept and (kept.output_tokens, kept.cost, kept.input_tokens, kept.is_error)) == (
+        None if given == "done" else (7, 0.5, None, False)
+    )
 
 
 def test_a_time_without_a_zone_is_read_as_utc() -> None:

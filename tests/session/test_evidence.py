@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Callable
 from typing import Any
 
 import pytest
+from pydantic import JsonValue
 
-from chat_sessions import ProtocolError, Stop, Text, TextDelta, TurnOutcomeUnknown, UnknownEvent, UserInput
+from chat_sessions import (
+    ProtocolError,
+    Stop,
+    Text,
+    TextDelta,
+    TurnFailed,
+    TurnOutcomeUnknown,
+    UnknownEvent,
+    UserInput,
+)
 from chat_sessions.core.events import dump_event, parse_event
 from tests.faces import AnyChat, do, every
 from tests.session.streams.service import (
@@ -125,6 +137,29 @@ async def test_a_stop_whose_cost_cannot_be_read_ends_its_turn_live_and_stored(
     assert turn.is_complete
 
 
+@pytest.mark.parametrize(
+    ("told", "error", "skipped"),
+    [
+        ({"error": {"code": "quota", "message": "spent"}}, '{"code": "quota", "message": "spent"}', []),
+        ({"error": ["quota"]}, '["quota"]', []),
+        ({"error": "quota", "skipped_index_ids": "idx-2"}, "quota", ["idx-2"]),
+        ({"error": "quota", "skipped_index_ids": ["idx-2", None]}, "quota", ["idx-2"]),
+        ({"error": "quota", "skipped_index_ids": {"idx-2": "gone"}}, "quota", ["idx-2"]),
+    ],
+)
+async def test_a_stop_that_tells_its_reasons_in_another_way_ends_its_turn_live_and_stored(
+    chat: AnyChat, wire: WireServer, told: dict[str, Any], error: str, skipped: list[str]
+) -> None:
+    stop = {**BARE_STOP, "is_error": True, **told}
+    wire.on("POST", "/messages/stream", say(f"data: {json.dumps(stop)}\n\n".encode()))
+    wire.on("GET", "/ses-1", stored(UserInput(content="q"), Text(content="Hello"), stop))
+    with pytest.raises(TurnFailed, match=re.escape(error)) as caught:
+        await do(chat.stream("ses-1", "q", index_ids=["idx-1"], baseline=False).result())
+    (turn,) = await do(chat.session("ses-1").turns())
+    for one in (caught.value.turn, turn):
+        assert (one.error, list(one.skipped_index_ids)) == (error, skipped)
+
+
 async def test_a_stop_that_says_why_it_failed_and_not_that_it_did_is_a_failure() -> None:
     event = parse_event({"type": "stop", "error": "quota"})
     assert isinstance(event, Stop)
@@ -137,10 +172,11 @@ async def test_a_stop_that_says_why_it_failed_and_not_that_it_did_is_a_failure()
         {"type": "text", "content": None},
         {"type": "tool_call", "call_id": None, "name": "n", "arguments": {}},
         {"type": "tool_call", "call_id": "c", "name": "n", "arguments": "[1"},
+        *(None, "text", 5, [1]),
     ],
 )
 async def test_an_odd_stored_event_costs_itself_and_not_the_session(
-    chat: AnyChat, wire: WireServer, odd: dict[str, Any]
+    chat: AnyChat, wire: WireServer, odd: JsonValue
 ) -> None:
     asked, answered = UserInput(content="q"), Text(content="Hello")
     # A turn that broke is mended from it, too.
@@ -149,7 +185,7 @@ async def test_an_odd_stored_event_costs_itself_and_not_the_session(
     assert (await do(chat.stream("ses-1", "q", index_ids=["idx-1"]).result())).text == "Hello"
     (turn,) = await do(chat.session("ses-1").turns())
     assert (turn.text, turn.is_complete) == ("Hello", True)
-    assert UnknownEvent(raw=odd) in turn.events
+    assert UnknownEvent(raw=odd if isinstance(odd, dict) else {"unreadable": odd}) in turn.events
 
 
 NULL: dict[str, Any] = {"type": "text_delta", "content": None}

@@ -1,8 +1,8 @@
 """The events of a turn, as the wire has them, and the one place that reads them.
 
 Unknown fields are kept. An unknown `type` becomes an `UnknownEvent`, and so does a known type with a broken body, live
-and stored, so that the rest of the turn can be read. A live event that is not a JSON object, and a broken stop, are a
-`ProtocolError` that quotes them, and the turn is looked up.
+and stored, so that the rest of the turn can be read. So does a stored event that is not a JSON object. A live one, and
+a stop that does not tell whether the turn failed, are a `ProtocolError` that quotes them, and the turn is looked up.
 """
 
 from __future__ import annotations
@@ -254,16 +254,27 @@ def _mended(fields: dict[str, Any]) -> dict[str, Any]:
     Raises `ValueError` if there is nothing to mend.
     """
     if fields["type"] == "stop":
-        # A turn is not lost because its usage is broken. The error, too, says whether it failed.
-        usage = fields.get("usage")
+        # A turn is not lost because its cost, or why it failed, is told in another way. The error, too, says whether it
+        # failed.
+        usage, error, is_error = fields.get("usage"), fields.get("error"), fields.get("is_error")
         given = cast("dict[str, Any]", usage) if isinstance(usage, dict) else {}
-        kept = {name: value for name, value in given.items() if _is_whole(value)}
-        is_error = fields.get("is_error")
-        return {**fields, "usage": kept, "is_error": bool(fields.get("error")) if is_error is None else is_error}
+        return {
+            **fields,
+            "usage": {name: value for name, value in given.items() if _is_whole(value)},
+            "is_error": bool(error) if is_error is None else is_error,
+            "error": error if error is None or isinstance(error, str) else json.dumps(error, ensure_ascii=False),
+            "skipped_index_ids": _names_in(fields.get("skipped_index_ids")),
+        }
     if fields["type"] == "tool_call" and isinstance(fields.get("arguments"), str):
         # As the completion APIs send them.
         return {**fields, "arguments": load_json(fields["arguments"])}
     raise ValueError("nothing to mend")
+
+
+def _names_in(value: object) -> list[str]:
+    """Return the names in a list, in the keys of an object, or in a string that is one."""
+    items = list(cast("list[object]", value)) if isinstance(value, list | dict) else [value]
+    return [item for item in items if isinstance(item, str)]
 
 
 def _is_whole(value: object) -> bool:
@@ -294,6 +305,8 @@ def _without_lone_surrogates(value: Any) -> Any:
 
 def _parse_item(value: Any) -> Any:
     """Read an event of a stored session; one that cannot be read becomes an `UnknownEvent`."""
+    if value is None or isinstance(value, str | int | float | list):
+        return UnknownEvent(raw={"unreadable": cast("JsonValue", value)})
     if not isinstance(value, dict):
         return value
     body = cast("dict[str, JsonValue]", value)

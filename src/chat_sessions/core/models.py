@@ -7,7 +7,7 @@ Fields that a service adds later are kept on the object.
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Annotated, ClassVar, Literal, cast
+from typing import Annotated, Any, ClassVar, Literal, cast
 
 from pydantic import (
     AfterValidator,
@@ -17,6 +17,9 @@ from pydantic import (
     Field,
     GetJsonSchemaHandler,
     SerializerFunctionWrapHandler,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
     model_serializer,
 )
 from pydantic.json_schema import JsonSchemaValue
@@ -38,6 +41,21 @@ __all__ = [
 def _in_utc(value: datetime) -> datetime:
     """An aware datetime; the documented example has no zone, so a naive one is read as UTC."""
     return value.replace(tzinfo=UTC) if value.tzinfo is None else value
+
+
+def _if_readable(value: object, read: ValidatorFunctionWrapHandler) -> Any:
+    """Leave out what cannot be read of something that a session can do without: it is not worth the session."""
+    try:
+        return read(value)
+    except ValidationError as error:
+        broken = {part for item in error.errors() for part in item["loc"]}
+    if not isinstance(value, dict):
+        return None
+    given = cast("dict[str, object]", value)
+    try:
+        return read({name: field for name, field in given.items() if name not in broken})
+    except ValidationError:
+        return None
 
 
 # What an empty field holds. Not 0, which is a value that the service reported.
@@ -124,10 +142,10 @@ class SessionSummary(WireModel):
 
     session_id: str
     last_updated_at: Timestamp
-    generated_title: str | None = None
-    index_ids: list[str] | None = None
-    job_metadata: JobMetadata | None = None
-    shared_access: str | None = None
+    generated_title: Annotated[str | None, WrapValidator(_if_readable)] = None
+    index_ids: Annotated[list[str] | None, WrapValidator(_if_readable)] = None
+    job_metadata: Annotated[JobMetadata | None, WrapValidator(_if_readable)] = None
+    shared_access: Annotated[str | None, WrapValidator(_if_readable)] = None
 
     @property
     def tags(self) -> dict[str, str]:
