@@ -95,6 +95,40 @@ async def test_a_proxy_that_refuses_is_named_without_its_password(scheme: str) -
         assert wire.requests == []
 
 
+@pytest.mark.parametrize("scheme", ["http", "socks5"])
+async def test_a_proxy_takes_a_password_in_any_language(scheme: str) -> None:
+    with ProxyServer(user="me", password="geöffnet") as proxy, WireServer(tls=server_side()) as wire:
+        url = f" {scheme}://me:geöffnet@{proxy.address}\n"
+        chat = LlamaCloudChat(api_key="k", base_url=wire.url, proxy=url, verify=client_side())
+        wire.on("GET", "/summary", lambda _, connection: connection.respond(200, SUMMARY))
+        for face in (chat, chat.aio):
+            assert (await do(face.get_summary("ses-1"))).session_id == "ses-1"
+            await do(face.close())
+
+
+class NoSocksProxy(ProxyServer):
+    """Says this to whoever speaks SOCKS, and closes."""
+
+    def __init__(self, answer: bytes) -> None:
+        super().__init__()
+        self._answer = answer
+
+    def _socks(self, client: socket.socket) -> None:
+        client.sendall(self._answer)
+
+
+@pytest.mark.parametrize("answer", [b"", b"\x05", b"HTTP/1.1 400 Bad Request\r\n\r\n", b"\x05\x00\x05\x63\x00\x01"])
+async def test_a_socks_proxy_that_closes_or_is_none_is_a_connection_error(answer: bytes) -> None:
+    with NoSocksProxy(answer) as proxy:
+        url = f"socks5://me:hidden@{proxy.address}"
+        chat = LlamaCloudChat(api_key="k", base_url="https://service.test", proxy=url, max_retries=0)
+        for face in (chat, chat.aio):
+            with pytest.raises(APIConnectionError, match="proxy") as caught:
+                await do(face.session("ses-1", index_ids=["i"]).ask("q"))
+            assert not caught.value.was_sent
+            assert "hidden" not in "".join(traceback.format_exception(caught.value))
+
+
 @pytest.mark.parametrize("scheme", ["http", "https", "socks5", "socks5h"])
 @pytest.mark.parametrize("act", [summary, ask])
 async def test_a_proxy_that_says_nothing_ends_with_the_deadline_for_connecting(
@@ -121,7 +155,8 @@ async def test_a_proxy_that_says_nothing_ends_with_the_deadline_for_connecting(
         ({"proxy": "ftp://127.0.0.1:1"}, "proxy names a proxy of the kind 'ftp'"),
         ({"proxy": "http://[::1"}, "proxy is not the address of a proxy"),
         ({"proxy": "http://me:hidden@a..b:3128"}, "proxy is not the address of a proxy"),
-        ({"proxy": "http://me:hidden@"}, "proxy names a proxy"),
+        ({"proxy": "http://me:hidden@"}, "proxy is not the address of a proxy"),
+        ({"proxy": "http://me:hidden@127.0.0.1:99999"}, "proxy is not the address of a proxy"),
     ],
 )
 def test_what_cannot_be_used_is_refused_at_once(options: dict[str, Any], said: str) -> None:

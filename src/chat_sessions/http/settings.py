@@ -113,7 +113,8 @@ class Route:
         url = self._proxy_url()
         if url is None:
             return None
-        auth = (url.username, url.password) if url.username or url.password else None
+        # As bytes: httpcore refuses text beyond ASCII.
+        auth = (url.username.encode(), url.password.encode()) if url.username or url.password else None
         core_url = httpcore.URL(scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=b"/")
         return httpcore.Proxy(core_url, auth=auth)
 
@@ -200,13 +201,15 @@ def _is_excepted(url: httpx.URL, excepted: str) -> bool:
 
 def _proxy_url(address: str, name: str) -> httpx.URL:
     # Neither a cause nor a quotation: the address may hold a password.
-    if "://" not in address:
-        address = f"http://{address}"
+    address = address.strip()
+    not_an_address = ConfigurationError(f"{name} is not the address of a proxy, such as http://127.0.0.1:3128")
     try:
-        url = _url(address)
+        url = _url(address if "://" in address else f"http://{address}")
     except (httpx.InvalidURL, ValueError):
-        raise ConfigurationError(f"{name} is not the address of a proxy, such as http://127.0.0.1:3128") from None
-    if url.scheme not in _PROXY_SCHEMES or not url.host:
+        raise not_an_address from None
+    if not url.host:
+        raise not_an_address
+    if url.scheme not in _PROXY_SCHEMES:
         raise ConfigurationError(
             f"{name} names a proxy of the kind {url.scheme!r}; use one of {', '.join(_PROXY_SCHEMES)}, "
             "or unset it (trust_env=False ignores the environment)"
@@ -310,6 +313,9 @@ def _url(address: str) -> httpx.URL:
     url = httpx.URL(address)
     # As `socket.getaddrinfo` does: an empty label, or one over 63 characters, is an error.
     url.raw_host.decode("ascii").encode("idna")
+    # Which takes a port modulo 65536.
+    if (url.port or 0) > 65535:
+        raise httpx.InvalidURL(f"Invalid port: {url.port}")
     return url
 
 

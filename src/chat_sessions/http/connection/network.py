@@ -31,6 +31,11 @@ def httpx_errors() -> Generator[None]:
         yield
     except tuple(_ERRORS) as error:
         raise httpx_error(error) from error
+    except Exception as error:
+        # httpcore lets the errors of socksio through, which need not be installed.
+        if type(error).__module__ != "socksio.exceptions":
+            raise
+        raise httpx.ProxyError("it closed the connection, or does not speak SOCKS") from error
 
 
 def httpx_error(error: Exception) -> httpx.RequestError:
