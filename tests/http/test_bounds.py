@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import suppress
@@ -12,17 +13,21 @@ import pytest
 from chat_sessions import (
     APITimeoutError,
     ConfigurationError,
+    Event,
     InternalServerError,
     LlamaCloudChat,
     ProtocolError,
     RateLimitError,
     Stop,
     Text,
+    TextDelta,
     Timeouts,
     TurnError,
+    TurnInterrupted,
     Usage,
 )
 from chat_sessions.core.errors import APIConnectionError
+from chat_sessions.core.events import dump_event
 from tests.faces import AnyChat, do
 from tests.http.test_routes import client_side, server_side
 from tests.llama_cloud.test_client import SUMMARY, answer
@@ -313,6 +318,34 @@ async def test_a_closed_client_of_the_users_own_is_named(wire: WireServer) -> No
     for face in (chat, chat.aio):
         with pytest.raises(ConfigurationError, match="http_client that this client was given is closed"):
             await do(face.get_summary("ses-1"))
+
+
+@pytest.mark.parametrize(
+    ("told", "is_whole"), [((TextDelta(content="Hel"),), False), ((Text(content="Hello"), STOP), True)]
+)
+async def test_a_client_of_the_users_own_that_is_closed_in_mid_turn_costs_only_what_had_not_come(
+    wire: WireServer, told: tuple[Event, ...], is_whole: bool
+) -> None:
+    def begin(_: Request, connection: Connection) -> None:
+        connection.start_stream()
+        # As one piece, so that all of it is there at the first event.
+        connection.chunk(b"".join(b"data: %s\n\n" % json.dumps(dump_event(event)).encode() for event in told))
+        connection.wait_until_closed()
+
+    wire.on("POST", "/messages/stream", begin)
+    mine, twin = httpx.Client(), httpx.AsyncClient()
+    made = LlamaCloudChat(api_key="k", base_url=wire.url, http_client=mine, async_http_client=twin)
+    for chat, close in ((made, mine.close), (made.aio, twin.aclose)):
+        stream = chat.stream("ses-1", "q", index_ids=["i"], baseline=False)
+        await do(stream.open())
+        assert isinstance(await do(stream.next_update()), TextDelta)
+        await do(close())
+        if is_whole:
+            assert (await do(stream.result())).text == "Hello"
+        else:
+            with pytest.raises(TurnInterrupted, match=r"the prompt landed.*given is closed") as caught:
+                await do(stream.result())
+            assert caught.value.turn.text == "Hel"
 
 
 @pytest.mark.usefixtures("no_waiting")

@@ -40,8 +40,8 @@ class Lease:
         """Read what is left of the body if it comes that soon: one more chunk at most."""
         if self.stream is not None:
             exchange.end_within(seconds)
-        elif self._socket is None or not is_readable(self._socket, seconds):
-            # Nothing bounds the reads of an injected client's connection.
+        elif self._socket is None or self._socket.fileno() < 0 or not is_readable(self._socket, seconds):
+            # Nothing bounds the reads of an injected client's connection. Its owner may have closed it.
             return
         with exchange.in_force():
             next(chunks, b"")

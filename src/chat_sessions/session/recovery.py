@@ -16,6 +16,7 @@ from chat_sessions.core.errors import (
     APIError,
     APIStatusError,
     ChatSessionsError,
+    ConfigurationError,
     InternalServerError,
     ProtocolError,
     TurnInterrupted,
@@ -90,7 +91,7 @@ class Recovery:
         self._waits = chain((0.0,), growing_waits(_FIRST_WAIT, _LONGEST_WAIT))
         self._outcome: Outcome | Literal["unread"] = "unread"
         self._gone = False
-        self._not_read: APIError | ProtocolError | None = None
+        self._not_read: APIError | ConfigurationError | ProtocolError | None = None
 
     @property
     def is_over(self) -> bool:
@@ -136,10 +137,15 @@ class Recovery:
             self._landed, self._position = True, delivery.position
         return () if delivery.turn is None else self._fold.adopt(delivery.turn)
 
-    def failed(self, error: APIError | ProtocolError) -> None:
-        """Take in that the session could not be read; a refusal is final, anything else is not."""
+    def failed(self, error: APIError | ConfigurationError | ProtocolError) -> None:
+        """Take in that the session could not be read.
+
+        A refusal is final, and so is a client that cannot send, such as one that was closed; anything else is not.
+        """
         self._not_read = error
         if isinstance(error, APIStatusError) and error.status_code < 500 and error.status_code not in (408, 429):
+            self._gone = True
+        if isinstance(error, ConfigurationError):
             self._gone = True
 
     def fail(self) -> NoReturn:

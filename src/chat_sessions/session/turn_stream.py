@@ -217,7 +217,7 @@ class TurnStream(TurnState):
 
     def _end(self, stop: Stop, missing: Recovery) -> None:
         """Take what a broken event should have brought from the session, if that shows it; then end the turn."""
-        with suppress(APIError, ProtocolError):
+        with suppress(APIError, ConfigurationError, ProtocolError):
             history = self._transport.read_back(self.session_id or "", timeout=missing.time_left)
             self._ready.extend(missing.look(history))
         self._ready.extend(self._fold.updates(stop))
@@ -230,7 +230,7 @@ class TurnStream(TurnState):
             sleep(wait)
         try:
             history = self._transport.read_back(self.session_id or "", timeout=recovery.time_left)
-        except (APIError, ProtocolError) as error:
+        except (APIError, ConfigurationError, ProtocolError) as error:
             recovery.failed(error)
         else:
             self._ready.extend(recovery.look(history))
