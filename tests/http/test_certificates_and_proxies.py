@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import socket
 import sys
 import traceback
@@ -11,6 +12,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 import trio
 
@@ -118,7 +120,10 @@ class NoSocksProxy(ProxyServer):
 
 
 @pytest.mark.parametrize("answer", [b"", b"\x05", b"HTTP/1.1 400 Bad Request\r\n\r\n", b"\x05\x00\x05\x63\x00\x01"])
-async def test_a_socks_proxy_that_closes_or_is_none_is_a_connection_error(answer: bytes) -> None:
+async def test_a_socks_proxy_that_closes_or_is_none_is_a_connection_error(
+    answer: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
     with NoSocksProxy(answer) as proxy:
         url = f"socks5://me:hidden@{proxy.address}"
         chat = LlamaCloudChat(api_key="k", base_url="https://service.test", proxy=url, max_retries=0)
@@ -127,6 +132,17 @@ async def test_a_socks_proxy_that_closes_or_is_none_is_a_connection_error(answer
                 await do(face.session("ses-1", index_ids=["i"]).ask("q"))
             assert not caught.value.was_sent
             assert "hidden" not in "".join(traceback.format_exception(caught.value))
+            assert "setup_socks5_connection" in caplog.text
+            assert "hidden" not in caplog.text
+
+
+# httpcore leaves the socket to the garbage collector.
+@pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
+def test_so_is_the_socks_proxy_of_an_injected_client() -> None:
+    with NoSocksProxy(b"") as proxy, httpx.Client(proxy=f"socks5://{proxy.address}") as mine:
+        chat = LlamaCloudChat(api_key="k", base_url="https://service.test", http_client=mine, max_retries=0)
+        with pytest.raises(APIConnectionError, match="does not speak SOCKS"):
+            chat.get_summary("ses-1")
 
 
 @pytest.mark.parametrize("scheme", ["http", "https", "socks5", "socks5h"])

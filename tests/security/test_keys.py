@@ -149,7 +149,9 @@ async def test_an_answer_that_repeats_the_request_is_told_without_its_secrets(
     def repeat(request: Request, connection: Connection) -> None:
         said = f"{request.headers} {request.body.decode()}"
         connection.respond(
-            status, {"detail": [{"msg": said, "input": said}]} if form == "json" else f"<p>{said}".encode()
+            status,
+            {"detail": [{"msg": said, "input": said}]} if form == "json" else f"<p>{said}".encode(),
+            headers={"x-request-id": said.replace("\n", " ")},
         )
 
     for method in ("GET", "POST"):
@@ -182,11 +184,14 @@ async def test_a_model_that_is_given_for_a_title_alone_is_not_shown(wire: WireSe
 
 
 @pytest.mark.parametrize("face", ["sync", "async"])
-@pytest.mark.parametrize("how", ["refused", "reset", "no http", "silent", "closed in the answer"])
+@pytest.mark.parametrize("how", ["refused", "reset", "no http", "no chunk", "silent", "closed in the answer"])
 async def test_a_connection_that_fails_shows_no_key_in_any_frame(make: Maker, face: str, how: str) -> None:
-    def fail(_request: Request, connection: Connection) -> None:
+    def fail(request: Request, connection: Connection) -> None:
         if how == "no http":
-            connection.send(b"SSH-2.0-OpenSSH\r\n")
+            connection.send(f"SSH-2.0-OpenSSH {request.headers}\r\n".encode())
+        elif how == "no chunk":
+            connection.start_stream()
+            connection.send(f"{request.headers}\r\n".encode())
         elif how == "silent":
             connection.wait_until_closed()
         elif how == "closed in the answer":

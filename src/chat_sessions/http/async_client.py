@@ -22,6 +22,7 @@ from chat_sessions.http.calls import (
 )
 from chat_sessions.http.connection.async_transport import AsyncOwnClient, AsyncTransport
 from chat_sessions.http.connection.exchange import Exchange, Remaining, remaining
+from chat_sessions.http.connection.network import httpx_errors
 from chat_sessions.http.lease import close_dropped
 from chat_sessions.http.requests import HTTPSettings, Requests
 from chat_sessions.http.settings import AsyncGivenClient, own_headers
@@ -72,7 +73,11 @@ class AsyncHTTPClient:
         # Not the client itself: a connection that held it would keep it from being dropped.
         is_own, settings = self._given is None, self._settings
         exchange = Exchange(
-            request.method, answer=answer, connect=connect, is_own=is_own, secrets=lambda: settings.secrets
+            request.method,
+            answer=answer,
+            connect=connect,
+            is_own=is_own,
+            secrets=lambda: (*settings.secrets, *settings.route.secrets),
         )
         if not is_own:
             request.extensions["trace"] = exchange.async_on_trace
@@ -169,7 +174,8 @@ class AsyncHTTPClient:
         clock.on_stop(exchange.stop)
         with exchange.in_force():
             try:
-                response = await client.send(request, stream=True, follow_redirects=False)
+                with httpx_errors():
+                    response = await client.send(request, stream=True, follow_redirects=False)
             except httpx.TransportError as error:
                 raise self._turn_error(call, error, exchange, clock) from error
             try:
@@ -209,10 +215,11 @@ class AsyncHTTPClient:
     def _turn_error(self, call: Call, error: httpx.RequestError, exchange: Exchange, clock: EventClock) -> Exception:
         if exchange.was_not_sent(error) and not exchange.is_stopped:
             return transport_error(call, error, exchange, self._settings.route.base_url)
-        return lost(error, clock)
+        return lost(error, clock, exchange)
 
     async def _answer(self, client: httpx.AsyncClient, request: httpx.Request, call: Call, left: Remaining) -> bytes:
-        response = await client.send(request, stream=True, follow_redirects=False)
+        with httpx_errors():
+            response = await client.send(request, stream=True, follow_redirects=False)
         try:
             if response.is_success:
                 return await self._body(response, left)

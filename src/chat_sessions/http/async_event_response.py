@@ -9,7 +9,7 @@ import httpx
 
 from chat_sessions.core.errors import ProtocolError
 from chat_sessions.core.events import Event
-from chat_sessions.http.calls import lost
+from chat_sessions.http.calls import frameless, lost
 from chat_sessions.http.connection.exchange import SHORTEST_READ, Exchange, remaining
 from chat_sessions.http.connection.network import httpx_error
 from chat_sessions.http.event_stream import EventDecoder
@@ -86,9 +86,10 @@ class AsyncEventResponse:
             with self._exchange.in_force():
                 return await anext(self._chunks, None)
         except _BROKEN as error:
-            raise lost(error, self._clock) from error
+            raise lost(error, self._clock, self._exchange) from error
         except _BROKEN_BELOW as error:
-            raise lost(httpx_error(error), self._clock) from error
+            frameless(error, self._exchange.secrets())
+            raise lost(httpx_error(error), self._clock, self._exchange) from error
 
     async def finish(self) -> None:
         """Read the end of the body if it is there, so that the connection can be used again; then close."""

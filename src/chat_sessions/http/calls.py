@@ -26,7 +26,7 @@ from chat_sessions.core.errors import (
 )
 from chat_sessions.core.events import load_json
 from chat_sessions.http.connection.exchange import Exchange
-from chat_sessions.http.secrets import without_secrets
+from chat_sessions.http.secrets import text_without_secrets, without_secrets
 from chat_sessions.session.backend import ConnectionLost, DeadlinePassed
 from chat_sessions.session.deadlines import EventClock
 
@@ -129,11 +129,12 @@ def read_error(
         body = cast("JsonValue", load_json(content)) if content else None
     except ValueError:
         body = content[:_QUOTE_LIMIT].decode("utf-8", "replace")
+    request_id: str | None = headers.get("x-request-id")
     return error_for_status(
         status_code,
         body,
         request=str(call),
-        request_id=headers.get("x-request-id"),
+        request_id=None if request_id is None else text_without_secrets(request_id, secrets),
         retry_after=_retry_after(headers),
         hint=hint,
     )
@@ -144,7 +145,7 @@ def transport_error(call: Call, error: httpx.RequestError, exchange: Exchange, b
 
     Takes the traceback from `error`: see `frameless`.
     """
-    frameless(error)
+    frameless(error, exchange.secrets())
     name, was_sent = type(error).__name__, not exchange.was_not_sent(error)
     if isinstance(error, httpx.PoolTimeout):
         return APITimeoutError(
@@ -170,26 +171,29 @@ class UnsendableRequest(APIConnectionError):
     """A request that no connection can carry: it is not tried again."""
 
 
-def lost(error: httpx.RequestError | httpx.StreamError, clock: EventClock) -> ConnectionLost | DeadlinePassed:
+def lost(
+    error: httpx.RequestError | httpx.StreamError, clock: EventClock, exchange: Exchange
+) -> ConnectionLost | DeadlinePassed:
     """The signal for an error of httpx after bytes of a turn may have left; to be raised from `error`.
 
     Takes the traceback from `error`: see `frameless`.
     """
-    frameless(error)
+    frameless(error, exchange.secrets())
     if isinstance(error, httpx.TimeoutException):
         return DeadlinePassed(clock.describe())
     return ConnectionLost(f"the connection broke ({reason(error)})")
 
 
-def frameless(error: _Error) -> _Error:
-    """Remove the tracebacks and the requests from an error and its causes; return the error.
+def frameless(error: _Error, secrets: Sequence[SecretStr] = ()) -> _Error:
+    """Remove the tracebacks, the requests and the secrets from an error and its causes; return the error.
 
-    Both hold the request as it was written, key included. The messages say what went wrong, and the error that is
-    raised from this one has its own traceback.
+    The first two hold the request as it was written, key included. The messages say what went wrong, and may quote what
+    is no HTTP; the error that is raised from this one has its own traceback.
     """
     one: BaseException | None = error
     while one is not None:
         one.__traceback__ = None
+        one.args = tuple(text_without_secrets(arg, secrets) if isinstance(arg, str) else arg for arg in one.args)
         if isinstance(one, httpx.RequestError):
             with suppress(RuntimeError):  # it has none
                 one.request = httpx.Request(one.request.method, one.request.url)

@@ -21,6 +21,7 @@ from chat_sessions.http.calls import (
     transport_error,
 )
 from chat_sessions.http.connection.exchange import Exchange, Remaining, remaining
+from chat_sessions.http.connection.network import httpx_errors
 from chat_sessions.http.connection.transport import OwnClient, Transport
 from chat_sessions.http.event_response import EventResponse
 from chat_sessions.http.lease import close_dropped
@@ -73,7 +74,11 @@ class HTTPClient:
         # Not the client itself: a connection that held it would keep it from being dropped.
         is_own, settings = self._given is None, self._settings
         exchange = Exchange(
-            request.method, answer=answer, connect=connect, is_own=is_own, secrets=lambda: settings.secrets
+            request.method,
+            answer=answer,
+            connect=connect,
+            is_own=is_own,
+            secrets=lambda: (*settings.secrets, *settings.route.secrets),
         )
         if not is_own:
             request.extensions["trace"] = exchange.on_trace
@@ -168,7 +173,8 @@ class HTTPClient:
         clock.on_stop(exchange.stop)
         with exchange.in_force():
             try:
-                response = client.send(request, stream=True, follow_redirects=False)
+                with httpx_errors():
+                    response = client.send(request, stream=True, follow_redirects=False)
             except httpx.TransportError as error:
                 raise self._turn_error(call, error, exchange, clock) from error
             try:
@@ -208,10 +214,11 @@ class HTTPClient:
     def _turn_error(self, call: Call, error: httpx.RequestError, exchange: Exchange, clock: EventClock) -> Exception:
         if exchange.was_not_sent(error) and not exchange.is_stopped:
             return transport_error(call, error, exchange, self._settings.route.base_url)
-        return lost(error, clock)
+        return lost(error, clock, exchange)
 
     def _answer(self, client: httpx.Client, request: httpx.Request, call: Call, left: Remaining) -> bytes:
-        response = client.send(request, stream=True, follow_redirects=False)
+        with httpx_errors():
+            response = client.send(request, stream=True, follow_redirects=False)
         try:
             if response.is_success:
                 return self._body(response, left)

@@ -9,6 +9,7 @@ import ssl
 import threading
 import weakref
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, fields
 from errno import ENOENT
 from functools import cache
@@ -117,6 +118,14 @@ class Route:
         auth = (url.username.encode(), url.password.encode()) if url.username or url.password else None
         core_url = httpcore.URL(scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=b"/")
         return httpcore.Proxy(core_url, auth=auth)
+
+    @property
+    def secrets(self) -> tuple[SecretStr, ...]:
+        """The proxy's password: httpcore logs it for SOCKS."""
+        with suppress(ConfigurationError):
+            if (url := self._proxy_url()) is not None and url.password:
+                return (SecretStr(url.password),)
+        return ()
 
     def proxy_address(self) -> str | None:
         """The proxy's address for websockets, which may hold a password. Raises as `proxy`."""
