@@ -14,6 +14,7 @@ second.
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import threading
 import time
@@ -230,6 +231,10 @@ def _wait(slot: TurnSlot, end: float, blocked: asyncio.AbstractEventLoop | None)
             other.release()
             continue
         if _waits_for_itself(other, blocked):
+            # What is left of a stream may be a cycle, such as an error that its own frame keeps: nobody reads that.
+            gc.collect()
+            if other.place not in slot.line.places:
+                continue
             raise ConfigurationError(
                 f"this session still has an open turn, and the code that reads it is the code that asks for the next: "
                 f"read {_described(other)} to the end, or close it, before sending another prompt"

@@ -146,6 +146,29 @@ async def test_a_stream_that_was_dropped_blocks_no_session_and_keeps_no_connecti
     assert (await do(chat.stream("ses-1", "two", index_ids=["idx-1"]).result())).text == "Hello"
 
 
+async def test_a_stream_in_the_frame_of_an_error_that_the_frame_keeps_blocks_no_session(
+    chat: AnyChat, wire: WireServer
+) -> None:
+    """Such a cycle lives until the garbage collector comes."""
+    wire.on("POST", "/messages/stream", stream_of(HELLO[0], then=Connection.wait_until_closed), stream_of(*HELLO))
+
+    async def leave() -> None:
+        stream = chat.stream("ses-1", "one", index_ids=["idx-1"])
+        await do(stream.open())
+        try:
+            raise ValueError
+        except ValueError as error:
+            kept = error
+        assert kept.__traceback__ is not None
+
+    gc.disable()
+    try:
+        await leave()
+        assert (await do(chat.stream("ses-1", "two", index_ids=["idx-1"]).result())).text == "Hello"
+    finally:
+        gc.enable()
+
+
 async def test_a_stream_that_was_dropped_is_counted(wire: WireServer) -> None:
     wire.on("POST", "/messages/stream", stream_of(HELLO[0], then=Connection.wait_until_closed), break_off)
     with client(wire, recovery=0.6) as made:
