@@ -115,3 +115,28 @@ async def test_a_websocket_needs_the_key_too(place: Place, headers: list[tuple[b
 
     await outer({"type": "websocket", "path": f"{prefix}/api/v1/chat", "headers": headers}, receive, send)
     assert [(message["type"], message["code"]) for message in sent] == [("websocket.close", code)]
+
+
+@pytest.mark.parametrize("place", PLACES)
+async def test_a_websocket_counts_towards_the_pace_and_is_closed_too(place: Place) -> None:
+    app = create_app(
+        indexes={"idx-docs": PaperIndex()},
+        agent=ScriptedAgent(*ANSWER),
+        api_key="key",
+        limits=Limits(requests_per_second=0.001),
+    )
+    outer, prefix = place(app)
+    sent: list[Message] = []
+
+    async def receive() -> Message:
+        return {"type": "websocket.connect"}
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    for _ in range(2):
+        await outer({"type": "websocket", "path": f"{prefix}/api/v1/chat", "headers": []}, receive, send)
+    assert [(message["type"], message["code"]) for message in sent] == [
+        ("websocket.close", 1008),
+        ("websocket.close", 1013),
+    ]

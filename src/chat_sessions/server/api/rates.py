@@ -8,6 +8,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 
 from fastapi import HTTPException
+from fastapi.exceptions import WebSocketException
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 __all__ = ["RequestPace", "RequestRate"]
@@ -54,10 +55,12 @@ class RequestRate:
         wait = self._pace.wait(address[0] if address else "")
         if wait > 0:
             seconds = math.ceil(wait)
-            raise HTTPException(
-                429,
+            problem = (
                 f"this server's limit of {self._pace.per_second:g} requests a second is exceeded; try again in "
-                f"{seconds} s",
-                {"Retry-After": str(seconds)},
+                f"{seconds} s"
             )
+            if scope["type"] == "websocket":
+                # An `HTTPException` would leave it open, which servers log as an error of the application.
+                raise WebSocketException(1013, problem)
+            raise HTTPException(429, problem, {"Retry-After": str(seconds)})
         await self._app(scope, receive, send)
