@@ -36,7 +36,8 @@ def session_node(
 
     def given(state: Any, config: RunnableConfig) -> tuple[Any, RunnableConfig]:
         session_id = _value(state, session_key)
-        if session_id is not None:
+        # A key with a reducer, such as `Annotated[str, ...]`, begins as "".
+        if session_id not in (None, ""):
             # Not as an argument, which a fallback would receive too.
             config = patch_config(config, configurable={"session_id": session_id})
         return _value(state, messages_key) or [], config

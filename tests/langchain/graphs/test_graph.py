@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, NotRequired
+from typing import Annotated, Any, NotRequired
 
 import pytest
 from langchain.agents import create_agent
@@ -106,6 +106,19 @@ async def test_the_state_may_be_a_dataclass_or_a_pydantic_model(stage: Stage, st
     second = await node.ainvoke(state(messages=[HumanMessage("two")], session_id=first["session_id"]))
     assert first["session_id"] == second["session_id"]
     assert second["messages"][0].text == "Hello world"
+
+
+def test_branches_of_a_graph_may_share_a_key_for_their_sessions(stage: Stage) -> None:
+    """LangGraph lets two nodes write one key only if it has a reducer, and begins such a string as ""."""
+
+    class Shared(MessagesState):
+        session_id: Annotated[str, lambda _, new: new]
+
+    node = session_node(stage.play(*TEXT).model())
+    graph: Any = StateGraph(Shared).add_node("a", node).add_node("b", node).add_edge(START, "a").add_edge(START, "b")
+    state = graph.compile().invoke({"messages": "one"})
+    assert stage.actor.prompts == ["one", "one"]
+    assert state["session_id"] in stage.actor.sessions
 
 
 @pytest.mark.checklist(41)
