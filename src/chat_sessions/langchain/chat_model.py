@@ -12,8 +12,9 @@ from langchain_core.language_models.base import LangSmithParams
 from langchain_core.language_models.chat_models import BaseChatModel
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
 from langchain_core.outputs import ChatGenerationChunk, ChatResult, LLMResult
-from langchain_core.runnables import Runnable, RunnableConfig
+from langchain_core.runnables import Runnable, RunnableConfig, RunnableSerializable
 from langchain_core.runnables.config import ensure_config
+from langchain_core.runnables.utils import AnyConfigurableField
 from langchain_core.tools import BaseTool
 from pydantic import BaseModel, Field, PrivateAttr, SkipValidation
 from typing_extensions import Unpack, override
@@ -24,6 +25,7 @@ from chat_sessions.http.secrets import Concealed
 from chat_sessions.langchain.content import Output, default_model_name
 from chat_sessions.langchain.input.arguments import (
     ModelArguments,
+    check_fields,
     is_schema,
     model_arguments,
     model_profile,
@@ -31,6 +33,7 @@ from chat_sessions.langchain.input.arguments import (
     refuse_tools,
 )
 from chat_sessions.langchain.input.call import Call, messages_of, run_configs
+from chat_sessions.langchain.input.configurable import ConfigurableModel
 from chat_sessions.langchain.input.default_client import DEFAULT_SERVICE
 from chat_sessions.langchain.input.prompt import PriorPolicy, SystemPolicy
 from chat_sessions.langchain.input.retry import MessageRetry
@@ -343,6 +346,14 @@ class SessionChatModel(TokenEstimates, BaseChatModel):
     def with_retry(self, **kwargs: Any) -> Runnable[LanguageModelInput, AIMessage]:
         """Return the model with LangChain's retries. None of them sends a prompt again that has landed."""
         return MessageRetry(**vars(super().with_retry(**kwargs)))
+
+    @override
+    def configurable_fields(
+        self, **kwargs: AnyConfigurableField
+    ) -> RunnableSerializable[LanguageModelInput, AIMessage]:
+        """Return the model with fields that a call's config may set."""
+        check_fields(kwargs, type(self).model_fields)
+        return ConfigurableModel(**vars(super().configurable_fields(**kwargs)))
 
     def bind(self, **kwargs: Any) -> Any:
         """Return the model with arguments for each call; a bound `session_id` still gives way to the config's."""

@@ -10,7 +10,7 @@ from typing import Any, NotRequired
 import pytest
 from langchain.agents import create_agent
 from langchain_core.messages import AIMessage, HumanMessage, SystemMessage
-from langchain_core.runnables import Runnable, RunnableConfig, RunnableLambda
+from langchain_core.runnables import ConfigurableField, Runnable, RunnableConfig, RunnableLambda
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.graph import START, MessagesState, StateGraph
 from langgraph.types import Command, interrupt
@@ -198,6 +198,17 @@ def test_a_failed_message_that_the_user_rewrites_is_a_new_one(stage: Stage) -> N
     stage.play(*TEXT)
     graph.invoke({"messages": [HumanMessage("zwei", id="2")]}, ADA)
     assert stage.actor.prompts == ["one", "two", "zwei"]
+
+
+def test_the_models_of_configurable_fields_know_what_each_other_sent(stage: Stage) -> None:
+    model = stage.model().configurable_fields(index_ids=ConfigurableField("indexes"))
+    graph = _graph(session_node(model.with_config(configurable={"indexes": ["idx-more"]})), InMemorySaver())
+    _failed(graph, stage, "one")
+    stage.play(*TEXT)
+    graph.invoke({"messages": "two"}, ADA)
+    assert stage.actor.prompts == ["one", "two"]
+    assert stage.actor.indexes == [("idx-more",), ("idx-more",)]
+    assert len(set(stage.actor.sessions)) == 1
 
 
 def test_the_system_text_is_not_sent_again_after_a_first_turn_that_failed(stage: Stage) -> None:

@@ -12,6 +12,7 @@ from langchain.agents import create_agent
 from langchain.agents.middleware import ModelRetryMiddleware
 from langchain_core.messages import HumanMessage
 from langchain_core.prompts import ChatPromptTemplate
+from langchain_core.runnables import ConfigurableField
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.graph import START, MessagesState, StateGraph
 from langgraph.types import RetryPolicy
@@ -146,12 +147,17 @@ async def test_a_turn_that_failed_is_not_sent_again(scene: Scene, made: Callable
 async def test_a_model_with_retry_sends_words_once(scene: Scene, fault: Fault) -> None:
     model: Any = scene.model.with_retry(exponential_jitter_params={"max": 0, "jitter": 0})
     chain = ChatPromptTemplate.from_template("{question}") | model
+    configurable: Any = scene.model.configurable_fields(index_ids=ConfigurableField("indexes"))
+    configured = configurable.with_retry(exponential_jitter_params={"max": 0, "jitter": 0})
+    indexes: Any = {"configurable": {"indexes": ["idx-docs"]}}
     ways: list[Any] = [
         lambda: model.invoke("pay"),
         lambda: model.ainvoke("pay"),
         lambda: chain.invoke({"question": "pay"}),
         lambda: model.batch(["pay"]),
         lambda: model.abatch(["pay"]),
+        lambda: configured.invoke("pay", indexes),
+        lambda: configured.ainvoke("pay"),
     ]
     for way in ways:
         scene.actor.prompts.clear()

@@ -12,6 +12,7 @@ from uuid import uuid4
 
 import pytest
 from langchain_core.messages import AIMessage, HumanMessage, trim_messages
+from langchain_core.runnables import ConfigurableField
 from pydantic import BaseModel
 
 from chat_sessions import ConfigurationError, LlamaCloudChat, Timeouts
@@ -132,6 +133,11 @@ def test_a_type_checker_and_the_model_know_the_same_arguments() -> None:
     assert fields <= known
     assert known - fields <= taken
     assert taken <= known
+
+
+def test_a_field_that_a_model_does_not_have_cannot_be_configured(stage: Stage) -> None:
+    with pytest.raises(ConfigurationError, match=r"no argument indexes; did you mean index_ids\?"):
+        stage.model().configurable_fields(indexes=ConfigurableField("indexes"))
 
 
 @pytest.mark.parametrize("kwargs", [{"sesion_id": "x"}, {"indexes": ["idx-docs"]}, {"api_key": "x"}])

@@ -23,6 +23,7 @@ from chat_sessions.session.busy import check_wait
 __all__ = [
     "ModelArguments",
     "check_call",
+    "check_fields",
     "is_schema",
     "model_arguments",
     "model_profile",
@@ -168,6 +169,14 @@ def check_call(given: Mapping[str, Any]) -> None:
             _refuse_unknown("a turn", name, _CALL)
     if (wait := given.get("wait_if_busy")) is not None:
         check_wait(wait)
+
+
+def check_fields(given: Iterable[str], fields: Iterable[str]) -> None:
+    """Raise `ConfigurationError` for a name that is not a field of the model."""
+    fields = frozenset(fields)
+    for name in given:
+        if name not in fields:
+            _refuse_unknown("SessionChatModel", name, fields)
 
 
 def _warn_of_standard(name: str, value: object) -> None:
