@@ -9,6 +9,7 @@ from typing import Any, NotRequired
 
 import pytest
 from langchain.agents import create_agent
+from langchain.agents.middleware import ModelRequest, wrap_model_call
 from langchain_core.messages import AIMessage, HumanMessage, SystemMessage
 from langchain_core.runnables import ConfigurableField, Runnable, RunnableConfig, RunnableLambda
 from langgraph.checkpoint.memory import InMemorySaver
@@ -198,6 +199,35 @@ def test_a_failed_message_that_the_user_rewrites_is_a_new_one(stage: Stage) -> N
     stage.play(*TEXT)
     graph.invoke({"messages": [HumanMessage("zwei", id="2")]}, ADA)
     assert stage.actor.prompts == ["one", "two", "zwei"]
+
+
+@pytest.mark.parametrize("is_first", [True, False], ids=["first turn", "later turn"])
+def test_a_message_that_a_middleware_rewrote_is_not_sent_again_as_it_was(stage: Stage, is_first: bool) -> None:
+    @wrap_model_call
+    def with_context(request: ModelRequest, handler: Callable[[ModelRequest], Any]) -> Any:
+        *before, last = request.messages
+        return handler(request.override(messages=[*before, HumanMessage(f"In 2025: {last.text}")]))
+
+    model = stage.play(*TEXT).model(session_from_messages=True)
+    agent: Any = create_agent(model, tools=[], middleware=[with_context], checkpointer=InMemorySaver())
+    before = [] if is_first else ["one"]
+    for question in before:
+        agent.invoke({"messages": question}, ADA)
+    for question in ("two", "three"):
+        _failed(agent, stage, question)
+    stage.play(*TEXT)
+    agent.invoke({"messages": "four"}, ADA)
+    assert stage.actor.prompts == [f"In 2025: {question}" for question in (*before, "two", "three", "four")]
+    assert len(set(stage.actor.sessions)) == 1
+
+
+def test_words_of_a_failed_message_are_sent_if_the_user_says_them_alone(stage: Stage) -> None:
+    """Only messages before the last one are looked for among other words."""
+    graph = _graph(session_node(stage.play(*TEXT).model()), InMemorySaver())
+    _failed(graph, stage, "yes, please")
+    stage.play(*TEXT)
+    graph.invoke({"messages": "please"}, ADA)
+    assert stage.actor.prompts == ["yes, please", "please"]
 
 
 def test_the_models_of_configurable_fields_know_what_each_other_sent(stage: Stage) -> None:

@@ -58,6 +58,14 @@ def test_without_the_last_answer_in_the_session_only_a_message_that_was_sent_is_
     assert sent(["b"], turns, exchanges=known, tried_after=[None]) == Sent(1, 0)
 
 
+def test_a_message_before_the_last_is_also_found_among_other_words() -> None:
+    turns = _turns(('Context: "a b"', ""))
+    assert sent(["a\nb", "c"], turns, exchanges=[]) == Sent(1, 0)
+    assert sent(["a b"], turns, exchanges=[]) == Sent()
+    assert sent(["text", "c"], turns, exchanges=[]) == Sent()
+    assert sent(["a b", "c"], turns, exchanges=[], images=[("https://example.com/a.png",), ()]) == Sent()
+
+
 def test_the_system_text_may_stand_before_the_first_prompt() -> None:
     turns = _turns(("be brief\n\na", "A"))
     assert sent(["a"], turns, exchanges=[], system="be brief", tried_after=[0]) == Sent(1, 0)

@@ -6,6 +6,7 @@ retry with the same one. A prompt is sent once, so the session's history decides
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -61,7 +62,26 @@ def sent(
                     continue
                 if shown in (words, plain_words(system or "") + words):
                     best = Sent(count, last)
-    return best
+    return max(best, _rewritten(messages, turns[start:], images, len(turns) - 1), key=lambda found: found.count)
+
+
+def _rewritten(messages: Sequence[str], turns: Sequence[Turn], images: Sequence[tuple[str, ...]], last: int) -> Sent:
+    """Find messages before the last one in these turns, one in each, among other words.
+
+    A middleware adds to the user's last words, and its addition is not in the messages of the next call. The last
+    message is never found here, so nothing new stays unsent.
+    """
+    for count in range(min(len(messages) - 1, len(turns)), 0, -1):
+        pairs = zip(messages[:count], turns[len(turns) - count :], strict=True)
+        if not any(images[:count]) and all(_is_within(words, turn.prompt or "") for words, turn in pairs):
+            return Sent(count, last)
+    return Sent()
+
+
+def _is_within(words: str, prompt: str) -> bool:
+    """Whether the prompt holds these words, whole ones, in this order."""
+    words, prompt = (" ".join(text.split()) for text in (words, prompt))
+    return bool(words) and re.search(rf"(?<!\w){re.escape(words)}(?!\w)", prompt) is not None
 
 
 def answered(count: int, turns: Sequence[Turn], exchanges: Sequence[Exchange]) -> Sent:
