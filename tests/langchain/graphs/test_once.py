@@ -230,6 +230,28 @@ def test_words_of_a_failed_message_are_sent_if_the_user_says_them_alone(stage: S
     assert stage.actor.prompts == ["yes, please", "please"]
 
 
+def test_a_node_that_asks_in_words_of_its_own_goes_on_with_the_turn_that_failed(stage: Stage) -> None:
+    model = stage.model()
+    graph = _graph(RunnableLambda(lambda _: {"messages": [model.invoke("sum it up")]}), InMemorySaver())
+    _failed(graph, stage, "one")
+    with pytest.raises(TurnFailed):
+        graph.invoke(None, ADA)
+    assert stage.actor.prompts == ["sum it up"]
+    stage.play(*TEXT)
+    graph.invoke({"messages": "two"}, ADA)
+    assert stage.actor.prompts == ["sum it up", "sum it up"]
+
+
+def test_a_node_may_ask_the_same_words_twice(stage: Stage) -> None:
+    model, session_id = stage.play(*TEXT).model(), stage.new_session()
+
+    def ask(_: State) -> Any:
+        return {"messages": [model.invoke("go on", session_id=session_id) for _ in range(2)]}
+
+    _graph(RunnableLambda(ask), InMemorySaver()).invoke({"messages": "one"}, ADA)
+    assert stage.actor.prompts == ["go on", "go on"]
+
+
 def test_the_models_of_configurable_fields_know_what_each_other_sent(stage: Stage) -> None:
     model = stage.model().configurable_fields(index_ids=ConfigurableField("indexes"))
     graph = _graph(session_node(model.with_config(configurable={"indexes": ["idx-more"]})), InMemorySaver())

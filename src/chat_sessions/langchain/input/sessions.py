@@ -35,13 +35,13 @@ class Place(NamedTuple):
     index_ids: tuple[str, ...] | None = None
 
     def key(self, message: BaseMessage) -> object:
-        """Return a message's key within a LangGraph thread, or None outside of one or without an id.
+        """Return a message's key within a LangGraph thread; without an id, within one run of a node; else None.
 
         An id alone is not enough: some front ends count their messages.
         """
-        if self.thread_id is None or message.id is None:
-            return None
-        return (self.thread_id, self.node, self.index_ids, message.id)
+        if message.id is None:
+            return (self.task, self.index_ids, str(message.text)) if self.task else None
+        return None if self.thread_id is None else (self.thread_id, self.node, self.index_ids, message.id)
 
 
 class Record(NamedTuple):
@@ -63,7 +63,8 @@ class Sessions:
     - The session objects by id: what they know of indexes and turns saves requests, and distinguishes a new turn from
       an old one after a broken stream.
     - Where a user's message was sent, by its id within a LangGraph thread: a graph repeats it if its turn failed or
-      its answer was lost. While it has no answer, also by the identity of the object.
+      its answer was lost. While it has no answer, also by the identity of the object, and by its words within the run
+      of a node.
     - The session of a LangGraph thread, and the ids of a session's answers.
 
     None of this is pickled, because it may be out of date in another process.
@@ -132,7 +133,12 @@ class Sessions:
         with self._guard:
             for message in messages:
                 _put(self._unanswered, (id(message), place.index_ids), (record, weakref.ref(message)))
-                if (key := place.key(message)) is not None:
+                if (key := place.key(message)) is None:
+                    continue
+                if message.id is None and record.is_answered:
+                    # A node may ask the same words again once they have their answer.
+                    self._sent.pop(key, None)
+                else:
                     _put(self._sent, key, record, _RECENT_MESSAGES)
             if place.thread_id is not None:
                 _put(self._threads, (place.thread_id, place.node), record.session_id)
