@@ -151,6 +151,24 @@ def test_a_token_counter_estimates_what_the_service_does_not_tell(
     assert handler.prompt_llm_token_count == (usage.input_tokens or handler.prompt_llm_token_count) > 0
 
 
+@pytest.mark.parametrize("method", METHODS)
+async def test_a_token_counter_counts_a_turn_that_failed(serve: Serve, method: str) -> None:
+    handler = TokenCountingHandler(tokenizer=str.split)
+    failed = Stop(usage=Usage(input_tokens=11, output_tokens=7), is_error=True, error="broken")
+    with pytest.raises(TurnFailed):
+        await ask(engine_with(serve, handler, (TextDelta(content="Two words"), failed)), method)
+    assert (handler.prompt_llm_token_count, handler.completion_llm_token_count) == (11, 7)
+    assert handler.llm_token_counts[0].completion == "assistant: Two words"
+
+
+def test_a_token_counter_estimates_a_turn_that_was_left_early(serve: Serve) -> None:
+    handler = TokenCountingHandler(tokenizer=str.split)
+    with engine_with(serve, handler, (TextDelta(content="Two words"), *ANSWER)).stream_chat("How much?") as response:
+        next(response.response_gen)
+    assert handler.completion_llm_token_count == len(["assistant:", "Two", "words"])
+    assert handler.prompt_llm_token_count > 0
+
+
 class Angry(LlamaDebugHandler):
     """Raises at one event, as a token budget does."""
 

@@ -82,11 +82,14 @@ class TurnCallbacks:
         """End the turn's event and the trace: the turn has ended well."""
         self._end({EventPayload.MESSAGES: self._asked(), EventPayload.RESPONSE: chat_response})
 
-    def fail(self, error: BaseException) -> None:
-        """End the turn's event and the trace with this error."""
+    def fail(self, error: BaseException, partial: ChatResponse | None = None) -> None:
+        """End the turn's event and the trace with this error and the answer so far, whose tokens count too."""
+        payload: dict[str, object] = {EventPayload.EXCEPTION: error}
+        if partial is not None:
+            payload |= {EventPayload.MESSAGES: self._asked(), EventPayload.RESPONSE: partial}
         # Show the error that ended the turn, not a later one from a handler.
         with suppress(Exception):
-            self._end({EventPayload.EXCEPTION: error})
+            self._end(payload)
 
     def _end(self, payload: dict[str, object]) -> None:
         try:

@@ -69,4 +69,4 @@ class TurnTrace:
     def fail(self, error: BaseException, partial: ChatResponse | None = None) -> None:
         """End the trace with this error and the answer so far. The turn's tool runs are closed."""
         self._spans.fail(error, partial)
-        self._callbacks.fail(error)
+        self._callbacks.fail(error, partial)
