@@ -8,6 +8,7 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+from llama_index.core.callbacks import LlamaDebugHandler
 
 from chat_sessions import ConfigurationError, LlamaCloudChat, Timeouts
 from chat_sessions.llama_index import SessionAgent, SessionChatEngine, SessionMemory
@@ -105,6 +106,22 @@ def test_an_argument_that_an_agent_does_not_have_is_named(serve: Serve, argument
     with pytest.raises(ConfigurationError) as raised:
         SessionAgent(client=serve(), **arguments)
     assert says in str(raised.value)
+
+
+def test_a_list_of_handlers_is_no_callback_manager(serve: Serve) -> None:
+    handlers: Any = [LlamaDebugHandler()]
+    chat = serve()
+    for make in (SessionChatEngine, SessionAgent):
+        with pytest.raises(ConfigurationError, match=r"is of type list: give a CallbackManager\(\[...\]\)"):
+            make(client=chat, callback_manager=handlers)
+
+
+@pytest.mark.parametrize("session_id", ["", 3])
+def test_what_is_no_id_of_a_session_is_refused_before_any_turn(serve: Serve, session_id: Any) -> None:
+    chat = serve()
+    for make in (SessionChatEngine, SessionAgent):
+        with pytest.raises(ConfigurationError, match=r"session_id is empty|the session id must be a string"):
+            make(client=chat, session_id=session_id)
 
 
 def test_the_key_that_an_engine_is_given_is_in_no_traceback(serve: Serve) -> None:

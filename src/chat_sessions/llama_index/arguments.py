@@ -9,6 +9,8 @@ import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypedDict
 
+from llama_index.core import Settings
+from llama_index.core.callbacks import CallbackManager
 from pydantic import SecretStr
 
 from chat_sessions.core.arguments import refuse_unknown
@@ -17,7 +19,7 @@ from chat_sessions.http.secrets import Concealed
 from chat_sessions.session.backend import Backend
 from chat_sessions.session.deadlines import Timeouts
 
-__all__ = ["ClientArguments", "client_of", "client_or_default", "indexes_of"]
+__all__ = ["ClientArguments", "client_of", "client_or_default", "indexes_of", "manager_of"]
 
 
 class ClientArguments(TypedDict, total=False):
@@ -85,6 +87,17 @@ def indexes_of(index_ids: Sequence[str] | None) -> tuple[str, ...] | None:
     if isinstance(index_ids, str):
         raise ConfigurationError(f"index_ids must be a list of ids; got the string {index_ids!r}")
     return None if index_ids is None else tuple(index_ids)
+
+
+def manager_of(manager: CallbackManager | None) -> CallbackManager:
+    """Return this manager, or that of the settings. Raises `ConfigurationError` for something else, such as a list."""
+    if manager is None:
+        return Settings.callback_manager
+    if not isinstance(manager, CallbackManager):  # pyright: ignore[reportUnnecessaryIsInstance] - people give others
+        raise ConfigurationError(
+            f"callback_manager is of type {type(manager).__name__}: give a CallbackManager([...]) of your handlers"
+        )
+    return manager
 
 
 def client_or_default(client: Backend | None, **settings: Any) -> Backend:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Never, NoReturn, Unpack
 
-from llama_index.core import Settings
 from llama_index.core.callbacks import CallbackManager
 from llama_index.core.chat_engine.types import BaseChatEngine
 from llama_index.core.schema import NodeWithScore
@@ -13,7 +12,7 @@ from llama_index.core.tools import QueryEngineTool
 
 from chat_sessions.core.errors import ConfigurationError
 from chat_sessions.http.secrets import as_secret
-from chat_sessions.llama_index.arguments import ClientArguments, client_of, client_or_default
+from chat_sessions.llama_index.arguments import ClientArguments, client_of, client_or_default, manager_of
 from chat_sessions.llama_index.conversation import Conversation
 from chat_sessions.llama_index.memory.history import ChatHistoryPolicy, check_policy
 from chat_sessions.llama_index.memory.session_memory import SessionMemory
@@ -114,7 +113,7 @@ class SessionChatEngine(Conversation, BaseChatEngine):
         if wait_if_busy is not None:
             check_wait(wait_if_busy)
         self._wait_if_busy = wait_if_busy
-        self.callback_manager = callback_manager or Settings.callback_manager
+        self.callback_manager = manager_of(callback_manager)
         self._on_chat_history = on_chat_history
         self._memory = SessionMemory.from_session(session)
 

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, cast
 
-from llama_index.core import Settings
 from llama_index.core.agent.workflow import AgentInput, AgentOutput, AgentSetup, BaseWorkflowAgent, ToolCallResult
 from llama_index.core.agent.workflow.workflow_events import AgentWorkflowStartEvent
 from llama_index.core.base.llms.types import ChatMessage, MessageRole
@@ -25,7 +24,7 @@ from chat_sessions.llama_index._compat import MEMORY, RAN_TOOLS
 from chat_sessions.llama_index.agent.report import Report
 from chat_sessions.llama_index.agent.sent_prompt import SentPrompt
 from chat_sessions.llama_index.answers.async_answer import AsyncAnswer
-from chat_sessions.llama_index.arguments import client_or_default, indexes_of
+from chat_sessions.llama_index.arguments import client_or_default, indexes_of, manager_of
 from chat_sessions.llama_index.memory.history import ChatHistoryPolicy, check_history, check_policy
 from chat_sessions.llama_index.memory.run_memory import RunMemory
 from chat_sessions.llama_index.messages import answer_message, chat_response, messages_of, prompt_of
@@ -127,7 +126,10 @@ class SessionAgent(BaseWorkflowAgent):
         if wait_if_busy is not None:
             check_wait(wait_if_busy)
         indexes = indexes_of(index_ids)
+        manager = manager_of(callback_manager)
         client = client_or_default(client)
+        # Only to check the id before any run.
+        client.session(session_id)
         with checked_fields("SessionAgent"):
             super().__init__(  # pyright: ignore[reportUnknownMemberType] - the base class takes functions of anything
                 name=name,
@@ -144,7 +146,7 @@ class SessionAgent(BaseWorkflowAgent):
         self._session_id = session_id
         self._on_chat_history = on_chat_history
         self._wait_if_busy = wait_if_busy
-        self._callback_manager = callback_manager or Settings.callback_manager
+        self._callback_manager = manager
 
     @step
     async def init_run(  # pyright: ignore[reportIncompatibleMethodOverride] - the base class's step has no types
