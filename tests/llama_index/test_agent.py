@@ -243,6 +243,30 @@ async def test_the_sessions_own_history_is_taken(serve: Serve) -> None:
     assert len(engine.session.turns()) == 2
 
 
+async def test_a_memory_with_answers_that_a_new_session_does_not_know_follows_the_policy(serve: Serve) -> None:
+    hosted = ScriptedAgent()
+    chat = serve(agent=hosted)
+    agent, memory = SessionAgent(client=chat), RunMemory()
+    await run(agent, user_msg="One?", memory=memory)
+    with pytest.raises(ConfigurationError, match="memory has answers of earlier runs"):
+        await run(agent, user_msg="Two?", memory=memory)
+    assert hosted.prompts == ["One?"]
+    with pytest.warns(UserWarning, match="give each run the same ctx"):
+        await run(SessionAgent(client=chat, on_chat_history="warn"), user_msg="Two?", memory=memory)
+    await run(SessionAgent(client=chat, on_chat_history="ignore"), user_msg="Three?", memory=memory)
+    assert hosted.prompts == ["One?", "Two?", "Three?"]
+
+
+async def test_a_memory_with_the_answers_of_a_context_is_taken(serve: Serve) -> None:
+    hosted = ScriptedAgent()
+    agent, memory = SessionAgent(client=serve(agent=hosted)), RunMemory()
+    conversation = Context(agent)
+    for question in ("One?", "Two?"):
+        await run(agent, user_msg=question, memory=memory, ctx=conversation)
+    assert hosted.prompts == ["One?", "Two?"]
+    assert len(memory.messages) == 4
+
+
 async def test_the_memory_of_a_session_cannot_be_the_memory_of_a_run(serve: Serve) -> None:
     engine = SessionChatEngine(client=serve())
     with pytest.raises(RemoteHistoryAppendOnlyError):

@@ -25,7 +25,7 @@ from chat_sessions.llama_index.agent.report import Report
 from chat_sessions.llama_index.agent.sent_prompt import SentPrompt
 from chat_sessions.llama_index.answers.async_answer import AsyncAnswer
 from chat_sessions.llama_index.arguments import client_or_default, indexes_of, manager_of
-from chat_sessions.llama_index.memory.history import ChatHistoryPolicy, check_history, check_policy
+from chat_sessions.llama_index.memory.history import ChatHistoryPolicy, check_history, check_memory, check_policy
 from chat_sessions.llama_index.memory.run_memory import RunMemory
 from chat_sessions.llama_index.messages import answer_message, chat_response, messages_of, prompt_of
 from chat_sessions.llama_index.traces.hosted import HostedModel
@@ -83,7 +83,8 @@ class SessionAgent(BaseWorkflowAgent):
     Only the user's last message is sent, with its images where the service takes them, even after a hand-off from
     another agent: the session has its own history, and the rest of the workflow's memory stays in the workflow. The
     hosted agent cannot hand off to others. A `chat_history=` that differs from the session's follows
-    `on_chat_history`, as in `SessionChatEngine`; `wait_if_busy` is the same too.
+    `on_chat_history`, as in `SessionChatEngine`, and so does a `memory=` with answers where the run has a new session;
+    `wait_if_busy` is the same too.
 
     The run streams `ToolCall` and `ToolCallResult` for the tools on the service, and `AgentStream` with
     `delta` or `thinking_delta`; awaiting it gives an `AgentOutput` whose `raw` has `usage` and
@@ -158,6 +159,7 @@ class SessionAgent(BaseWorkflowAgent):
         number = await ctx.store.get(self._run_key, default=0) + 1
         await ctx.store.set(self._run_key, number)
         await self._check_history(ctx, ev.get("chat_history", None) or [], has_message=bool(ev.get("user_msg", None)))
+        await self._check_memory(ctx, ev.get("memory", None))
         begun = await super().init_run(ctx, ev)  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
         return AgentInput(
             input=[_of_run(message, number) for message in cast("AgentInput", begun).input],
@@ -186,6 +188,11 @@ class SessionAgent(BaseWorkflowAgent):
             return
         session = self._session(await ctx.store.get(self._store_key, default=None))
         check_history(self._on_chat_history, given, messages_of(await session.turns()), session.id, stacklevel=3)
+
+    async def _check_memory(self, ctx: Context, memory: BaseMemory) -> None:
+        is_new = self._session_id is None and await ctx.store.get(self._store_key, default=None) is None
+        if is_new and self._on_chat_history != "ignore":
+            check_memory(self._on_chat_history, await memory.aget_all(), stacklevel=3)
 
     async def take_step(
         self,

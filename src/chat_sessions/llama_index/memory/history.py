@@ -6,12 +6,12 @@ import warnings
 from collections.abc import Iterable
 from typing import Literal, TypeAlias, cast, get_args
 
-from llama_index.core.base.llms.types import ChatMessage
+from llama_index.core.base.llms.types import ChatMessage, MessageRole
 
 from chat_sessions.core.errors import ConfigurationError
 from chat_sessions.llama_index.messages import same_talk
 
-__all__ = ["ChatHistoryPolicy", "check_history", "check_policy"]
+__all__ = ["ChatHistoryPolicy", "check_history", "check_memory", "check_policy"]
 
 ChatHistoryPolicy: TypeAlias = Literal["error", "warn", "ignore"]
 
@@ -44,6 +44,19 @@ def check_history(
     if policy == "error":
         raise ConfigurationError(problem)
     warnings.warn(f"{problem} The session's own history is used.", UserWarning, stacklevel=stacklevel)
+
+
+def check_memory(policy: ChatHistoryPolicy, held: Iterable[ChatMessage], *, stacklevel: int) -> None:
+    """Raise `ConfigurationError`, warn or do nothing, as the policy says, if a new session gets answers as memory."""
+    if policy == "ignore" or not any(message.role is MessageRole.ASSISTANT for message in held):
+        return
+    problem = (
+        "memory has answers of earlier runs, and this run has a new session, which does not know them: give each run "
+        'the same ctx, or the agent a session_id. on_chat_history="ignore" silences this.'
+    )
+    if policy == "error":
+        raise ConfigurationError(problem)
+    warnings.warn(problem, UserWarning, stacklevel=stacklevel)
 
 
 def _messages(given: object) -> list[ChatMessage]:
