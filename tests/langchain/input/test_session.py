@@ -127,6 +127,18 @@ def test_the_indexes_are_the_calls_then_the_models_then_the_sessions(open_with: 
         stage.model().invoke("q", index_ids="idx-docs")
 
 
+async def test_an_empty_list_of_indexes_is_refused_and_not_replaced_by_others(stage: Stage) -> None:
+    """It may be what somebody is allowed to see."""
+    model = stage.model(index_ids=["idx-docs"])
+    with pytest.raises(ConfigurationError, match="index_ids is empty"):
+        model.invoke("q", index_ids=[])
+    with pytest.raises(ConfigurationError, match="index_ids is empty"):
+        await model.ainvoke("q", index_ids=[])
+    with pytest.raises(ConfigurationError, match="index_ids is empty"):
+        stage.model(index_ids=[]).invoke("q")
+    assert stage.actor.prompts == []
+
+
 def test_a_session_id_that_is_no_string_is_named(stage: Stage) -> None:
     with pytest.raises(ConfigurationError, match="must be a string, got 7"):
         stage.model().invoke("q", {"configurable": {"session_id": 7}})

@@ -54,12 +54,18 @@ class Call:
         # LangGraph writes "node:task", after those of the enclosing graphs.
         task = str(configurable.get("checkpoint_ns") or "")
         node = "|".join(part.partition(":")[0] for part in task.split("|"))
-        index_ids: Sequence[str] | None = self.arguments.get("index_ids") or self.model.index_ids
+        index_ids = self.index_ids
         if not isinstance(index_ids, Sequence | None):  # pyright: ignore[reportUnnecessaryIsInstance] - people give others
             raise ConfigurationError(f"index_ids must be a list of ids, not a {type(index_ids).__name__}")
         return Place(
             None if thread_id is None else str(thread_id), node, task, None if index_ids is None else tuple(index_ids)
         )
+
+    @property
+    def index_ids(self) -> Sequence[str] | None:
+        """The indexes that the turn queries, as they were given; the model's, unless the call says otherwise."""
+        given: Sequence[str] | None = self.arguments.get("index_ids")
+        return self.model.index_ids if given is None else given
 
     @property
     def is_streamed(self) -> bool:
