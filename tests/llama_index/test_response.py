@@ -125,6 +125,22 @@ async def test_blocking_code_is_refused_an_async_answer_until_it_is_complete(ser
     assert list(response.response_gen) == list(TOKENS)
 
 
+@proves(16)
+def test_a_complete_async_answer_is_read_in_any_loop(serve: Serve) -> None:
+    """A page's script may have a loop for each of its steps."""
+    engine = SessionChatEngine(client=serve(TEXT))
+
+    async def asked() -> StreamingSessionResponse:
+        response = await engine.astream_chat("How much?")
+        await response.adrain()
+        return response
+
+    async def read(response: StreamingSessionResponse) -> list[str]:
+        return [token async for token in response.async_response_gen()]
+
+    assert asyncio.run(read(asyncio.run(asked()))) == list(TOKENS)
+
+
 def test_an_async_answer_is_not_read_in_another_loop(serve: Serve) -> None:
     engine = SessionChatEngine(client=serve(TEXT))
 

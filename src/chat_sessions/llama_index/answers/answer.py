@@ -59,7 +59,8 @@ class Answer(AnswerState):
 
     def reader_comes(self) -> None:
         """Add a reader. Raises `ConfigurationError` for one that cannot read this answer."""
-        self.gate.check()
+        if not self.is_over:
+            self.gate.check()
         super().reader_comes()
 
     def send(self) -> None:

@@ -60,7 +60,8 @@ class AsyncAnswer(AnswerState):
 
     def reader_comes(self) -> None:
         """Add a reader. Raises `ConfigurationError` for one that cannot read this answer."""
-        self.gate.check()
+        if not self.is_over:
+            self.gate.check()
         super().reader_comes()
 
     async def send(self) -> None:
