@@ -14,6 +14,7 @@ from langchain_core.messages import (
     messages_from_dict,
 )
 from langchain_core.prompts import ChatPromptTemplate, MessagesPlaceholder
+from langchain_core.runnables import ConfigurableFieldSpec
 from langchain_core.runnables.history import RunnableWithMessageHistory
 
 from chat_sessions.core.events import TextDelta, ThinkingDelta
@@ -162,6 +163,20 @@ async def test_a_history_of_the_session_accepts_what_was_streamed(
     history.add_messages([total(list(stage.model(session_id=session_id).stream("four")))])
     with pytest.raises(NotImplementedError, match="of type 'human'"):
         history.add_user_message("never asked")
+
+
+@pytest.mark.filterwarnings("ignore::langchain_core._api.LangChainDeprecationWarning")
+def test_a_history_whose_key_has_another_name_goes_on_in_the_session_of_its_answers(stage: Stage) -> None:
+    history = InMemoryChatMessageHistory()
+    chain: Any = RunnableWithMessageHistory(
+        stage.play(*APART).model(session_from_messages=True),
+        lambda conversation: history,
+        history_factory_config=[ConfigurableFieldSpec(id="conversation", annotation=str)],
+    )
+    for question in ("one", "two"):
+        chain.invoke(question, {"configurable": {"conversation": "ada"}})
+    assert stage.actor.prompts == ["one", "two"]
+    assert len(set(stage.actor.sessions)) == 1
 
 
 @pytest.mark.filterwarnings("ignore::langchain_core._api.LangChainDeprecationWarning")
