@@ -242,6 +242,32 @@ def test_a_node_that_asks_in_words_of_its_own_goes_on_with_the_turn_that_failed(
     assert stage.actor.prompts == ["sum it up", "sum it up"]
 
 
+async def test_words_whose_answer_was_read_later_may_be_asked_again(stage: Stage) -> None:
+    model, attempts = stage.model(), iter(range(2))
+
+    async def ask(_: State) -> Any:
+        first = await model.ainvoke("go on")
+        return {"messages": [first, await model.ainvoke("go on", session_id=first.response_metadata["session_id"])]}
+
+    async def left(state: State) -> Any:
+        if next(attempts):
+            return await ask(state)
+        async with aclosing(model.astream("go on")) as chunks:
+            await anext(chunks)
+        raise RuntimeError("gone")
+
+    graph = _graph(RunnableLambda(left), InMemorySaver())
+    gate = stage.actor.gate()
+    stage.play(TextDelta(content="half"), gate, STOP)
+    with pytest.raises(RuntimeError, match="gone"):
+        await graph.ainvoke({"messages": "one"}, ADA)
+    gate.set()
+    stage.play(*TEXT)
+    state = await graph.ainvoke(None, ADA)
+    assert stage.actor.prompts == ["go on", "go on"]
+    assert [message.text for message in state["messages"]] == ["one", "half", "Hello world"]
+
+
 def test_a_node_may_ask_the_same_words_twice(stage: Stage) -> None:
     model, session_id = stage.play(*TEXT).model(), stage.new_session()
 

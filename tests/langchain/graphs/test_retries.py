@@ -10,11 +10,12 @@ from typing import Any, NotRequired
 import pytest
 from langchain.agents import create_agent
 from langchain.agents.middleware import ModelRetryMiddleware
-from langchain_core.messages import HumanMessage
+from langchain_core.messages import AIMessage, HumanMessage
 from langchain_core.prompts import ChatPromptTemplate
 from langchain_core.runnables import ConfigurableField
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.graph import START, MessagesState, StateGraph
+from langgraph.prebuilt import ToolNode
 from langgraph.types import RetryPolicy
 
 from chat_sessions import (
@@ -164,6 +165,21 @@ async def test_a_model_with_retry_sends_words_once(scene: Scene, fault: Fault) -
         scene.server.faults.script(fault)
         answer = await finished(way())
         assert (answer[0] if isinstance(answer, list) else answer).text == "Hello world"
+        assert scene.actor.prompts == ["pay"]
+
+
+@pytest.mark.parametrize("config", [ADA, {}], ids=["in a thread", "without one"])
+async def test_a_tool_that_is_called_again_sends_its_question_once(scene: Scene, config: Any) -> None:
+    call = AIMessage("", tool_calls=[{"name": "ask_documents", "args": {"question": "pay"}, "id": "c1"}])
+    retry: Any = RetryPolicy(initial_interval=0.001, jitter=False, retry_on=_any)
+    graph: Any = StateGraph(MessagesState).add_edge(START, "tools")
+    compiled = graph.add_node("tools", ToolNode([scene.model.as_tool()]), retry_policy=retry).compile()
+    for is_async in (False, True):
+        scene.actor.prompts.clear()
+        scene.server.faults.script(LostAnswer(finish_first=True))
+        given = {"messages": [call]}
+        state = await compiled.ainvoke(given, config) if is_async else compiled.invoke(given, config)
+        assert state["messages"][-1].text == "Hello world"
         assert scene.actor.prompts == ["pay"]
 
 

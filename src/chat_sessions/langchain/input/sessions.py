@@ -35,13 +35,17 @@ class Place(NamedTuple):
     index_ids: tuple[str, ...] | None = None
 
     def key(self, message: BaseMessage) -> object:
-        """Return a message's key within a LangGraph thread; without an id, within one run of a node; else None.
+        """Return a message's key within a LangGraph thread; without a thread or an id, within one run of a node.
 
-        An id alone is not enough: some front ends count their messages.
+        None outside of graphs. An id alone is not enough: some front ends count their messages.
         """
-        if message.id is None:
-            return (self.task, self.index_ids, str(message.text)) if self.task else None
-        return None if self.thread_id is None else (self.thread_id, self.node, self.index_ids, message.id)
+        if self.knows(message):
+            return (self.thread_id, self.node, self.index_ids, message.id)
+        return (self.task, self.index_ids, message.id, str(message.text)) if self.task else None
+
+    def knows(self, message: BaseMessage) -> bool:
+        """Whether the message is the same one wherever it comes again in its LangGraph thread."""
+        return self.thread_id is not None and message.id is not None
 
 
 class Record(NamedTuple):
@@ -133,12 +137,7 @@ class Sessions:
         with self._guard:
             for message in messages:
                 _put(self._unanswered, (id(message), place.index_ids), (record, weakref.ref(message)))
-                if (key := place.key(message)) is None:
-                    continue
-                if message.id is None and record.is_answered:
-                    # A node may ask the same words again once they have their answer.
-                    self._sent.pop(key, None)
-                else:
+                if (key := place.key(message)) is not None:
                     _put(self._sent, key, record, _RECENT_MESSAGES)
             if place.thread_id is not None:
                 _put(self._threads, (place.thread_id, place.node), record.session_id)
@@ -148,6 +147,10 @@ class Sessions:
         with self._guard:
             for message in messages:
                 self._unanswered.pop((id(message), place.index_ids), None)
+                # A node may ask the same words again once they have their answer.
+                sent = self._sent.pop(key := place.key(message), None)
+                if sent is not None and place.knows(message):
+                    self._sent[key] = sent._replace(task=place.task, is_answered=True)
             _put(self._answers, session_id, [*self._answers.get(session_id, []), answer_id][-_RECENT_ANSWERS:])
 
 
