@@ -15,6 +15,8 @@ __all__ = ["checked_fields", "refuse_unknown"]
 
 # What other libraries call these.
 _SYNONYMS = {
+    "api_base": "base_url",
+    "default_headers": "headers",
     "index": "index_ids",
     "indexes": "index_ids",
     "indices": "index_ids",
@@ -22,9 +24,12 @@ _SYNONYMS = {
     "folder": "indexes",
     "instructions": "system",
     "llm": "agent",
+    "openai_api_base": "base_url",
+    "openai_api_key": "api_key",
     "organization": "organization_id",
     "path": "indexes",
     "project": "project_id",
+    "request_timeout": "timeout",
     "system_message": "system",
     "system_prompt": "system",
     "thread_id": "session_id",

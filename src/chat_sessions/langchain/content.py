@@ -11,13 +11,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from functools import cache
-from typing import Any, Literal, TypeAlias, TypedDict, cast
+from typing import Any, Literal, TypeAlias, TypedDict, cast, get_args
 
 from langchain_core.documents import Document
 from langchain_core.messages import AIMessage, AIMessageChunk
 from langchain_core.messages.ai import InputTokenDetails, OutputTokenDetails, UsageMetadata
 from pydantic import ValidationError
 
+from chat_sessions.core.errors import ConfigurationError
 from chat_sessions.core.events import Text, TextDelta, Thinking, ThinkingDelta
 from chat_sessions.core.models import ImageAttachment, Usage
 from chat_sessions.core.sources import Source
@@ -31,6 +32,7 @@ __all__ = [
     "MessageForm",
     "Output",
     "attachment",
+    "check_output",
     "default_model_name",
     "distinct_images",
     "document",
@@ -43,6 +45,14 @@ __all__ = [
 
 Content: TypeAlias = str | list[str | dict[str, Any]]
 Output: TypeAlias = Literal["blocks", "text"]
+
+
+def check_output(output: Output) -> None:
+    """Raise `ConfigurationError` for a form of answers that does not exist."""
+    if output not in get_args(Output):
+        raise ConfigurationError(f'output={output!r}: use "blocks" or "text"')
+
+
 """What a message holds: text, reasoning and tools, or text alone."""
 
 # Tuples, as each token is asked for: a union would be built each time.

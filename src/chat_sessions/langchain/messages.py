@@ -8,8 +8,9 @@ from typing import Any, cast
 
 from langchain_core.documents import Document
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage
-from pydantic import JsonValue
+from pydantic import BaseModel, JsonValue
 
+from chat_sessions.core.errors import ConfigurationError
 from chat_sessions.core.events import Event
 from chat_sessions.core.models import ImageAttachment, PresignedUrl
 from chat_sessions.core.sources import Source, distinct, sources_in
@@ -19,6 +20,7 @@ from chat_sessions.langchain.content import (
     MessageForm,
     Output,
     attachment,
+    check_output,
     default_model_name,
     distinct_images,
     document,
@@ -47,7 +49,15 @@ def events_to_messages(
     differs. A turn that failed or has not ended is included as far as it got, without `finish_reason="stop"`.
     `session_id`, `service` and `model_name` go into `response_metadata`; `output_version` and `output` are those of
     `SessionChatModel`.
+
+    Raises `ConfigurationError` for something else than events, such as the session itself.
     """
+    check_output(output)
+    if isinstance(events, str | BaseModel):
+        raise ConfigurationError(
+            f"events_to_messages takes the events of a session, such as chat.retrieve(session_id).events, not a "
+            f"{type(events).__name__}"
+        )
     version = output_version or os.environ.get("LC_OUTPUT_VERSION")
     form = MessageForm(service, model_name or default_model_name(service), version, output)
     messages: list[BaseMessage] = []

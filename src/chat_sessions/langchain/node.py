@@ -9,7 +9,8 @@ from langchain_core.messages import AIMessage
 from langchain_core.runnables import Runnable, RunnableConfig, RunnableLambda
 from langchain_core.runnables.config import patch_config
 
-from chat_sessions.langchain.content import Output
+from chat_sessions.core.errors import ConfigurationError
+from chat_sessions.langchain.content import Output, check_output
 from chat_sessions.langchain.messages import text_message
 
 __all__ = ["session_node"]
@@ -31,8 +32,10 @@ def session_node(
     NotRequired[str]`, because LangGraph drops keys that a state does not have.
 
     With `output="text"` the answer in the state is text only, for graphs whose other models get it as history; the
-    graph's stream still has everything. Raises what the model raises.
+    graph's stream still has everything. Raises what the model raises, and `ConfigurationError` for a model whose answer
+    is no message.
     """
+    check_output(output)
 
     def given(state: Any, config: RunnableConfig) -> tuple[Any, RunnableConfig]:
         session_id = _value(state, session_key)
@@ -43,6 +46,12 @@ def session_node(
         return _value(state, messages_key) or [], config
 
     def update(answer: AIMessage) -> dict[str, Any]:
+        if not isinstance(answer, AIMessage):  # pyright: ignore[reportUnnecessaryIsInstance] - people give chains
+            got = "text" if isinstance(answer, str) else f"a {type(answer).__name__}"
+            raise ConfigurationError(
+                f"session_node takes a model that answers with a message, and got {got}: leave out the output parser, "
+                "and use an agent or a graph as a node itself"
+            )
         kept: dict[str, Any] = {messages_key: [text_message(answer) if output == "text" else answer]}
         # A fallback of the model answers without a session.
         session_id = answer.response_metadata.get("session_id")

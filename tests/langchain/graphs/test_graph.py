@@ -10,11 +10,13 @@ from langchain.agents import create_agent
 from langchain.agents.structured_output import ProviderStrategy
 from langchain_core.language_models.fake_chat_models import GenericFakeChatModel
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, HumanMessage, convert_to_openai_messages
+from langchain_core.output_parsers import StrOutputParser
 from langchain_core.tools import tool
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.graph import END, START, MessagesState, StateGraph
 from pydantic import BaseModel
 
+from chat_sessions import ConfigurationError
 from chat_sessions.langchain import SessionChatModel, SessionInputWarning, session_node
 from tests.langchain.stage import FAILED, TEXT, TURN, Recorder, Stage
 
@@ -119,6 +121,15 @@ def test_branches_of_a_graph_may_share_a_key_for_their_sessions(stage: Stage) ->
     state = graph.compile().invoke({"messages": "one"})
     assert stage.actor.prompts == ["one", "one"]
     assert state["session_id"] in stage.actor.sessions
+
+
+def test_what_is_no_model_is_no_node(stage: Stage) -> None:
+    output: Any = "blocs"
+    with pytest.raises(ConfigurationError, match="output='blocs'"):
+        session_node(stage.model(), output=output)
+    chain: Any = stage.model() | StrOutputParser()
+    with pytest.raises(ConfigurationError, match="got text: leave out the output parser"):
+        session_node(chain).invoke({"messages": "q"})
 
 
 @pytest.mark.checklist(41)

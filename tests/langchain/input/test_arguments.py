@@ -56,6 +56,7 @@ def test_tools_and_schemas_are_refused_with_what_to_do_instead(stage: Stage) -> 
         ({"index": ["idx-docs"]}, "no argument index; did you mean index_ids?"),
         ({"system_prompt": "French"}, "no argument system_prompt; did you mean system?"),
         ({"project": "p"}, "no argument project; did you mean project_id?"),
+        ({"request_timeout": 9}, "no argument request_timeout; did you mean timeout?"),
         ({"api_kye": "llx-secret"}, "no argument api_kye; did you mean api_key?"),
         ({"colour": "llx-secret"}, "no argument colour; there are api_key, "),
         ({"client": "llx-secret"}, "client is of type str: give the sync client"),

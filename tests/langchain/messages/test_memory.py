@@ -10,7 +10,7 @@ import pytest
 from langchain_core.documents import Document
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, message_to_dict, messages_from_dict
 
-from chat_sessions import APIStatusError, LocalServer, NotFoundError
+from chat_sessions import APIStatusError, ConfigurationError, LocalServer, NotFoundError
 from chat_sessions.core.events import Stop, Text, TextDelta, ToolCall, ToolResult, UserInput
 from chat_sessions.core.models import ImageAttachment, JobMetadata, SessionSummary, Usage
 from chat_sessions.langchain import (
@@ -50,6 +50,17 @@ def test_the_messages_of_a_history_are_a_question_and_an_answer_for_each_turn() 
         ("ai", "Hello world"),
     ]
     assert [message.response_metadata["session_id"] for message in messages if message.type == "ai"] == ["ses-1"] * 2
+
+
+def test_what_is_no_list_of_events_is_refused(stage: Stage) -> None:
+    session = stage.client.retrieve(stage.new_session())
+    for given in ("ses-1", session):
+        wrong: Any = given
+        with pytest.raises(ConfigurationError, match=r"such as chat.retrieve\(session_id\).events, not a "):
+            events_to_messages(wrong)
+    output: Any = "blocs"
+    with pytest.raises(ConfigurationError, match='output=\'blocs\': use "blocks" or "text"'):
+        events_to_messages(session.events, output=output)
 
 
 def test_a_turn_that_failed_or_runs_is_there_as_far_as_it_came() -> None:
