@@ -252,7 +252,8 @@ async def test_words_whose_answer_was_read_later_may_be_asked_again(stage: Stage
     async def left(state: State) -> Any:
         if next(attempts):
             return await ask(state)
-        async with aclosing(model.astream("go on")) as chunks:
+        stream: Any = model.astream("go on")
+        async with aclosing(stream) as chunks:
             await anext(chunks)
         raise RuntimeError("gone")
 
