@@ -231,6 +231,19 @@ async def test_a_message_that_was_refused_is_sent_with_the_next(scene: Scene, is
         assert len(set(scene.actor.sessions)) == 1
 
 
+@pytest.mark.parametrize("status", [409, 503])
+def test_a_message_that_was_refused_is_sent_though_another_program_said_its_words(scene: Scene, status: int) -> None:
+    graph = _node(session_node(scene.model))
+    session_id = graph.invoke({"messages": "one"}, ADA)["messages"][-1].response_metadata["session_id"]
+    scene.server.faults.script(Refuse(status))
+    with pytest.raises((APIError, TurnError)):
+        graph.invoke({"messages": "two"}, ADA)
+    assert scene.model.client is not None
+    scene.model.client.session(session_id, index_ids=["idx-docs"]).ask("one and two")
+    graph.invoke({"messages": "three"}, ADA)
+    assert scene.actor.prompts == ["one", "one and two", "two\n\nthree"]
+
+
 @pytest.mark.parametrize("is_first", [True, False], ids=["first turn", "later turn"])
 @pytest.mark.parametrize("name", [name for name in FAULTS if name.startswith("a lost") or "cut" in name])
 async def test_a_message_whose_answer_was_lost_is_sent_once_whatever_comes_next(

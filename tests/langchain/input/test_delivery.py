@@ -63,6 +63,7 @@ def test_a_message_before_the_last_is_also_found_among_other_words() -> None:
     assert sent(["a\nb", "c"], turns, exchanges=[]) == Sent(1, 0)
     assert sent(["a b"], turns, exchanges=[]) == Sent()
     assert sent(["text", "c"], turns, exchanges=[]) == Sent()
+    assert sent(["a b", "c"], turns, exchanges=[], unsent=0) == Sent()
     assert sent(["a b", "c"], turns, exchanges=[], images=[("https://example.com/a.png",), ()]) == Sent()
 
 

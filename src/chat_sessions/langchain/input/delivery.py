@@ -36,13 +36,15 @@ def sent(
     images: Sequence[tuple[str, ...]] = (),
     system: str | None = None,
     tried_after: Sequence[int | None] = (),
+    unsent: int | None = None,
 ) -> Sent:
     """Find these consecutive user messages in the last turns of a session.
 
     `exchanges` are the session's answers that the caller has; only turns after the last of them count. `images` are
     those of each message. `tried_after` has, for each message that was or may have been sent, the number of turns
     before it, or None if unknown. `system` is text that may precede the first message. A session may hold several
-    messages as one prompt.
+    messages as one prompt. Only the first `unsent` messages (all by default), which were not
+    sent as they are, are looked for among other words.
     """
     counted = [before for before in tried_after if before is not None]
     start = min(counted) if counted else _after(exchanges, turns)
@@ -62,20 +64,21 @@ def sent(
                     continue
                 if shown in (words, plain_words(system or "") + words):
                     best = Sent(count, last)
-    return max(best, _rewritten(messages, turns[start:], images, len(turns) - 1), key=lambda found: found.count)
+    rewritten = _rewritten(messages[:-1][:unsent], turns[start:], images)
+    return max(best, Sent(rewritten, len(turns) - 1), key=lambda found: found.count)
 
 
-def _rewritten(messages: Sequence[str], turns: Sequence[Turn], images: Sequence[tuple[str, ...]], last: int) -> Sent:
-    """Find messages before the last one in these turns, one in each, among other words.
+def _rewritten(messages: Sequence[str], turns: Sequence[Turn], images: Sequence[tuple[str, ...]]) -> int:
+    """Return how many of these messages the last turns hold, one in each, among other words.
 
-    A middleware adds to the user's last words, and its addition is not in the messages of the next call. The last
-    message is never found here, so nothing new stays unsent.
+    A middleware adds to the user's last words, and its addition is not in the messages of the next call. So the last
+    message of a call is not among these: nothing new stays unsent.
     """
-    for count in range(min(len(messages) - 1, len(turns)), 0, -1):
+    for count in range(min(len(messages), len(turns)), 0, -1):
         pairs = zip(messages[:count], turns[len(turns) - count :], strict=True)
         if not any(images[:count]) and all(_is_within(words, turn.prompt or "") for words, turn in pairs):
-            return Sent(count, last)
-    return Sent()
+            return count
+    return 0
 
 
 def _is_within(words: str, prompt: str) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from typing import Any
 
 from chat_sessions.core.errors import ConfigurationError
@@ -29,6 +30,8 @@ class TurnPlan:
     """Whether the system text precedes the prompt, if it is the first of its session."""
     tried: Sequence[Record]
     """The records of messages that may have been sent to this session before."""
+    unsent: int
+    """How many of the messages, from the first, this model has never sent as they are."""
     looks_back: bool
     """Whether the session must be read first, to know which messages are new."""
     goes_back: bool
@@ -61,6 +64,7 @@ class TurnPlan:
             held.client.check_images()
         has_system = model.system == "prepend" and prompt.system is not None
         tried = [record for record in known if record.session_id == session_id and record.may_have_landed]
+        unsent = sum(1 for _ in takewhile(lambda record: record is None, records))
         looks_back = session_id is not None and (
             bool(tried)
             # Another agent hands over what was answered already.
@@ -78,6 +82,7 @@ class TurnPlan:
             _turn_arguments(call),
             has_system,
             tried,
+            unsent,
             looks_back,
             goes_back=goes_on and call.sessions.is_earlier(session_id or "", exchanges[-1].answer_id),
             on_prior_messages=model.on_prior_messages,
@@ -96,6 +101,7 @@ class TurnPlan:
             exchanges=exchanges,
             system=prompt.system if self.has_system else None,
             tried_after=[record.turns_before for record in self.tried],
+            unsent=self.unsent,
         )
         is_last = found.position is not None and found.position == len(turns) - 1
         if self.goes_back and not is_last:
