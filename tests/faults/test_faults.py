@@ -194,7 +194,8 @@ async def test_silence_ends_at_the_deadline_and_the_session_has_the_answer(
     chat_sessions_server: MakeServer, fault: Fault
 ) -> None:
     server = chat_sessions_server(agent=Speaker())
-    hasty = Timeouts(first_event=0.1, idle=0.1, recovery=20)
+    # A prompt that has not reached a busy server by the first deadline would be lost.
+    hasty = Timeouts(first_event=1, idle=0.1, recovery=20)
     with server.client(timeouts=PATIENT) as patient, server.client(timeouts=hasty) as client:
         for chat in (client, client.aio):
             server.faults.clear()

@@ -187,7 +187,7 @@ async def test_a_history_that_does_not_come_in_time_does_not_keep_its_session_fr
     wire: WireServer,
 ) -> None:
     wire.on("GET", "/ses-1", lambda _, c: c.wait_until_closed())
-    timeouts = Timeouts(first_event=0.2)
+    timeouts = Timeouts(first_event=1)
     with LlamaCloudChat(api_key="k", base_url=wire.url, timeouts=timeouts, max_retries=0) as made:
         for chat in both(made):
             assert (await do(chat.session("ses-1", index_ids=["idx-1"]).ask("q"))).text == "Hello"

@@ -8,7 +8,7 @@ import re
 import shutil
 import threading
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -42,13 +42,9 @@ def page_server(backend: AsyncBackend, **settings: Any) -> Generator[Served]:
 
     def run() -> None:
         asyncio.set_event_loop(loop)
-        try:
-            loop.run_until_complete(task)
-        except asyncio.CancelledError:
-            pass
-        finally:
-            loop.run_until_complete(loop.shutdown_asyncgens())
-            loop.close()
+        # Its end cancels the requests that outlast the server's patience, as `asyncio.run` does.
+        with asyncio.Runner(loop_factory=lambda: loop) as runner, suppress(asyncio.CancelledError):
+            runner.get_loop().run_until_complete(task)
 
     thread = threading.Thread(target=run, name="page")
     thread.start()

@@ -43,8 +43,8 @@ def sent(
     `exchanges` are the session's answers that the caller has; only turns after the last of them count. `images` are
     those of each message. `tried_after` has, for each message that was or may have been sent, the number of turns
     before it, or None if unknown. `system` is text that may precede the first message. A session may hold several
-    messages as one prompt. Only the first `unsent` messages (all by default), which were not
-    sent as they are, are looked for among other words.
+    messages as one prompt. Only the first `unsent` messages (all by default), which were not sent as they are, are
+    looked for among other words.
     """
     counted = [before for before in tried_after if before is not None]
     start = min(counted) if counted else _after(exchanges, turns)
