@@ -45,14 +45,6 @@ __all__ = [
 
 Content: TypeAlias = str | list[str | dict[str, Any]]
 Output: TypeAlias = Literal["blocks", "text"]
-
-
-def check_output(output: Output) -> None:
-    """Raise `ConfigurationError` for a form of answers that does not exist."""
-    if output not in get_args(Output):
-        raise ConfigurationError(f'output={output!r}: use "blocks" or "text"')
-
-
 """What a message holds: text, reasoning and tools, or text alone."""
 
 # Tuples, as each token is asked for: a union would be built each time.
@@ -61,6 +53,12 @@ _THINKING = (ThinkingDelta, Thinking)
 
 # The fields of a source that say where it is from, in JSON.
 _PLACES = tuple(item.name for item in fields(Source) if item.name not in ("text", "metadata", "image"))
+
+
+def check_output(output: Output) -> None:
+    """Raise `ConfigurationError` for a form of answers that does not exist."""
+    if output not in get_args(Output):
+        raise ConfigurationError(f'output={output!r}: use "blocks" or "text"')
 
 
 class BlockWriter:
