@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
+import gc
 import json
 import sys
+import threading
 import traceback
 from collections.abc import Sequence
+from contextlib import aclosing
 from pathlib import Path
 
+import httpx
 import pytest
 from llama_index.core.llms import MockLLM
 
@@ -197,6 +202,38 @@ class TestTitles:
             client = server.client()
             session = client.create(index_ids=["idx-a"])
             assert client.set_title(session.session_id, first_message="Ferries.").generated_title == "Ferries"
+
+    def test_no_client_of_a_model_outlives_its_answer_however_that_ends(self, boats: Index) -> None:
+        def answer(_request: Request, connection: Connection) -> None:
+            asked.set()
+            connection.start_stream()
+            connection.chunk(f"data: {json.dumps(chunk('Ferries'))}\n\n".encode())
+            connection.wait_until_closed()
+
+        async def leave(agent: LlmAgent) -> None:
+            title = asyncio.create_task(agent.title_for("Ferries."))
+            await asyncio.to_thread(asked.wait)
+            title.cancel()
+            await asyncio.wait([title])
+            async with aclosing(agent.run(AgentTurn("ses-1", "Ferries?", [boats], []))) as events:
+                async for event in events:
+                    if isinstance(event, TextDelta):
+                        break
+
+        asked = threading.Event()
+        before = _open_clients()
+        with WireServer() as server:
+            server.on("POST", "/chat/completions", answer)
+            agent = LlmAgent.at("small", f"{server.url}/v1", KEY)
+            asyncio.run(leave(agent))
+            assert len(server.requests) == 2
+            assert _open_clients() == before
+            assert server.was_left()
+
+
+def _open_clients() -> int:
+    clients = [one for one in gc.get_objects() if issubclass(type(one), httpx.AsyncClient)]
+    return sum(not client.is_closed for client in clients)
 
 
 class TestFailures:

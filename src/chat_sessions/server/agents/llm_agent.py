@@ -8,7 +8,8 @@ import logging
 import os
 import sys
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager, nullcontext
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import urlsplit
 
@@ -87,6 +88,7 @@ class LlmAgent:
         if passages < 1:
             raise ConfigurationError(f"passages must be at least 1, not {passages}")
         self._llm = llm
+        self._connected: Callable[[], AbstractAsyncContextManager[LLM]] = lambda: nullcontext(llm)
         self._name = name
         self._passages = passages
         self._has_tools: bool = llm.metadata.is_function_calling_model
@@ -112,6 +114,7 @@ class LlmAgent:
             raise ConfigurationError(f"max_tokens must be at least 1, not {max_tokens}")
         try:
             from llama_index.llms.openai_like import OpenAILike  # type: ignore[import-untyped]
+            from openai import DefaultAsyncHttpxClient
         except ModuleNotFoundError as error:
             raise ConfigurationError(
                 f"a model needs {error.name}; install it with: pip install 'chat-sessions[llm]'"
@@ -125,19 +128,29 @@ class LlmAgent:
                 f"the model {model} has no endpoint and no key: set OPENAI_BASE_URL for a server of your own, or "
                 "OPENAI_API_KEY for OpenAI"
             )
-        llm = OpenAILike(
-            model=model,
-            api_base=base_url or "https://api.openai.com/v1",
-            api_key=api_key or "none",
-            is_chat_model=True,
-            is_function_calling_model=True,
-            max_tokens=max_tokens,
-            max_retries=1,
-            additional_kwargs={"stream_options": {"include_usage": True}},
-        )
-        return cls(llm, name=f"{model} at {_host(base_url) if base_url else 'OpenAI'}")
+        settings: dict[str, Any] = {
+            "model": model,
+            "api_base": base_url or "https://api.openai.com/v1",
+            "api_key": api_key or "none",
+            "is_chat_model": True,
+            "is_function_calling_model": True,
+            "max_tokens": max_tokens,
+            "max_retries": 1,
+            "additional_kwargs": {"stream_options": {"include_usage": True}},
+        }
 
-    async def run(self, turn: AgentTurn) -> AsyncIterator[Event]:
+        @asynccontextmanager
+        async def connected() -> AsyncGenerator[LLM]:
+            # OpenAI's package loses the connection of a request that is cancelled: each answer has its own client.
+            async with DefaultAsyncHttpxClient() as http:
+                with_client: dict[str, Any] = {**settings, "async_http_client": http}
+                yield OpenAILike(**with_client)
+
+        agent = cls(OpenAILike(**settings), name=f"{model} at {_host(base_url) if base_url else 'OpenAI'}")
+        agent._connected = connected
+        return agent
+
+    async def run(self, turn: AgentTurn) -> AsyncGenerator[Event]:
         """Yield a thought, the search, the model's thoughts, calls and answer, and the stop. Raises `ModelFailed`."""
         started = time.perf_counter()
         yield Thinking(content=plan(turn.indexes))
@@ -157,15 +170,16 @@ class LlmAgent:
             citations = Citations(desk.places)
             said = finish = ""
             last: ChatResponse | None = None
-            async for response in self._answers(messages, may_call=left > 0):
-                last = response
-                if thought := _extra(response).get("thinking_delta"):
-                    yield ThinkingDelta(content=thought)
-                if piece := citations.add(response.delta or ""):
-                    said += piece
-                    yield TextDelta(content=piece)
-                finish = _finish(response) or finish
-                usage = _with(usage, response)
+            async with aclosing(self._answers(messages, may_call=left > 0)) as responses:
+                async for response in responses:
+                    last = response
+                    if thought := _extra(response).get("thinking_delta"):
+                        yield ThinkingDelta(content=thought)
+                    if piece := citations.add(response.delta or ""):
+                        said += piece
+                        yield TextDelta(content=piece)
+                    finish = _finish(response) or finish
+                    usage = _with(usage, response)
             if piece := citations.rest() + (_CUT if finish == "length" else ""):
                 said += piece
                 yield TextDelta(content=piece)
@@ -196,8 +210,8 @@ class LlmAgent:
         asked = ChatMessage(role="user", content=f"{_TITLE}{message[:_TURN_CHARACTERS]}")
         said = ""
         try:
-            async with asyncio.timeout(_TITLE_SECONDS):
-                async for response in await self._llm.astream_chat([asked]):
+            async with asyncio.timeout(_TITLE_SECONDS), self._connected() as llm:
+                async for response in await llm.astream_chat([asked]):
                     said = response.message.content or said
         except Exception as error:  # noqa: BLE001 (a title is worth no error, and any model may raise any)
             _log.info("%s gave no title (%s)", self._name, type(error).__name__)
@@ -205,32 +219,28 @@ class LlmAgent:
         # If the model thinks aloud, the last line is its answer.
         return said.strip().rpartition("\n")[2].strip(_AROUND_A_TITLE) or None
 
-    async def _answers(self, messages: Sequence[ChatMessage], *, may_call: bool) -> AsyncIterator[ChatResponse]:
+    async def _answers(self, messages: Sequence[ChatMessage], *, may_call: bool) -> AsyncGenerator[ChatResponse]:
         try:
-            if may_call and self._has_tools:
-                try:
-                    async for response in await self._with_tools(messages):
-                        yield response
-                    return
-                except Exception as error:
-                    status = _status(error)
-                    if status not in _REFUSES_TOOLS:
-                        raise
-                    _log.info("%s refused tools with status %d: it is asked without", self._name, status)
-            async for response in await self._llm.astream_chat(messages):
-                yield response
-            # It answers without tools, so they were the reason.
-            self._has_tools = self._has_tools and not may_call
+            async with self._connected() as llm:
+                if may_call and self._has_tools:
+                    try:
+                        async for response in await _with_tools(llm, messages):
+                            yield response
+                        return
+                    except Exception as error:
+                        status = _status(error)
+                        if status not in _REFUSES_TOOLS:
+                            raise
+                        _log.info("%s refused tools with status %d: it is asked without", self._name, status)
+                async for response in await llm.astream_chat(messages):
+                    yield response
+                # It answers without tools, so they were the reason.
+                self._has_tools = self._has_tools and not may_call
         except Exception as error:
             if (reason := _reason(error)) is None:
                 raise
             # The errors' own messages may quote the key.
             raise ModelFailed(f"{self._name} {reason}") from None
-
-    async def _with_tools(self, messages: Sequence[ChatMessage]) -> AsyncIterator[ChatResponse]:
-        llm: Any = self._llm
-        answer: AsyncIterator[ChatResponse] = await llm.astream_chat_with_tools(tools(), chat_history=list(messages))
-        return answer
 
     def _calls(self, response: ChatResponse) -> list[ToolSelection]:
         if not self._has_tools:
@@ -238,6 +248,11 @@ class LlmAgent:
         llm: Any = self._llm
         found: list[ToolSelection] = llm.get_tool_calls_from_response(response, error_on_no_tool_call=False)
         return found
+
+
+async def _with_tools(llm: Any, messages: Sequence[ChatMessage]) -> AsyncIterator[ChatResponse]:
+    answer: AsyncIterator[ChatResponse] = await llm.astream_chat_with_tools(tools(), chat_history=list(messages))
+    return answer
 
 
 def _status(error: Exception) -> int | None:
