@@ -143,9 +143,10 @@ class Recovery:
         A refusal is final, and so is a client that cannot send, such as one that was closed; anything else is not.
         """
         self._not_read = error
-        if isinstance(error, APIStatusError) and error.status_code < 500 and error.status_code not in (408, 429):
-            self._gone = True
-        if isinstance(error, ConfigurationError):
+        is_refused = (
+            isinstance(error, APIStatusError) and error.status_code < 500 and error.status_code not in (408, 429)
+        )
+        if is_refused or isinstance(error, ConfigurationError):
             self._gone = True
 
     def fail(self) -> NoReturn:

@@ -99,44 +99,31 @@ async def test_the_pace_of_a_client_is_one_for_the_api_and_the_images(place: Pla
         assert [(await client.get(path)).status_code for path in ("/health", "/openapi.json")] == [200, 200]
 
 
+async def _closings(place: Place, limits: Limits | None, *opened: list[tuple[bytes, bytes]]) -> list[tuple[str, int]]:
+    """What an application says to websockets that are opened one after the other, with these headers."""
+    app = create_app(indexes={"idx-docs": PaperIndex()}, agent=ScriptedAgent(*ANSWER), api_key="key", limits=limits)
+    outer, prefix = place(app)
+    sent: list[Message] = []
+
+    async def receive() -> Message:
+        return {"type": "websocket.connect"}
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    for headers in opened:
+        await outer({"type": "websocket", "path": f"{prefix}/api/v1/chat", "headers": headers}, receive, send)
+    return [(message["type"], message["code"]) for message in sent]
+
+
 @pytest.mark.parametrize("place", PLACES)
 @pytest.mark.parametrize(("headers", "code"), [([], 1008), ([(b"authorization", b"Bearer key")], 1000)])
 async def test_a_websocket_needs_the_key_too(place: Place, headers: list[tuple[bytes, bytes]], code: int) -> None:
     """The API has no websocket; with the key, the router closes it."""
-    app = create_app(indexes={"idx-docs": PaperIndex()}, agent=ScriptedAgent(*ANSWER), api_key="key")
-    outer, prefix = place(app)
-    sent: list[Message] = []
-
-    async def receive() -> Message:
-        return {"type": "websocket.connect"}
-
-    async def send(message: Message) -> None:
-        sent.append(message)
-
-    await outer({"type": "websocket", "path": f"{prefix}/api/v1/chat", "headers": headers}, receive, send)
-    assert [(message["type"], message["code"]) for message in sent] == [("websocket.close", code)]
+    assert await _closings(place, None, headers) == [("websocket.close", code)]
 
 
 @pytest.mark.parametrize("place", PLACES)
 async def test_a_websocket_counts_towards_the_pace_and_is_closed_too(place: Place) -> None:
-    app = create_app(
-        indexes={"idx-docs": PaperIndex()},
-        agent=ScriptedAgent(*ANSWER),
-        api_key="key",
-        limits=Limits(requests_per_second=0.001),
-    )
-    outer, prefix = place(app)
-    sent: list[Message] = []
-
-    async def receive() -> Message:
-        return {"type": "websocket.connect"}
-
-    async def send(message: Message) -> None:
-        sent.append(message)
-
-    for _ in range(2):
-        await outer({"type": "websocket", "path": f"{prefix}/api/v1/chat", "headers": []}, receive, send)
-    assert [(message["type"], message["code"]) for message in sent] == [
-        ("websocket.close", 1008),
-        ("websocket.close", 1013),
-    ]
+    limits = Limits(requests_per_second=0.001)
+    assert await _closings(place, limits, [], []) == [("websocket.close", 1008), ("websocket.close", 1013)]

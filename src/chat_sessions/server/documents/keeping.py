@@ -327,7 +327,6 @@ class IndexStore:
         for statement in filter(str.strip, _TABLES.split(";")):
             opened.execute(statement)
         since = time.time() - _UNUSED_SECONDS
-        self._remove_old_versions(since)
         with opened:
             unused = opened.execute("SELECT root, ranking FROM roots WHERE used_at < ?", (since,)).fetchall()
             for root, ranking in unused:
@@ -343,26 +342,21 @@ class IndexStore:
             for table, column in (("passages", "document"), ("sheets", "document"), ("documents", "id")):
                 opened.executemany(f"DELETE FROM {table} WHERE {column} = ?", old)  # noqa: S608
             used = {ranking for (ranking,) in opened.execute("SELECT ranking FROM roots")}
-        self._remove_rankings(since, used)
+        self._remove_left_over(since, used)
 
-    def _remove_old_versions(self, since: float) -> None:
-        """Remove what other versions kept and no longer use."""
+    def _remove_left_over(self, since: float, used: set[str]) -> None:
+        """Remove what nobody has used since: of other versions, which make theirs again, and of processes that died."""
         if self.folder is None:
             return
         mine = f"index-{self._version.hex()[:12]}.db"
-        for path in self.folder.glob("index-*.db*"):
+        for path in (*self.folder.glob("index-*.db*"), *self.folder.glob("ranking-*")):
             with contextlib.suppress(OSError):
-                if not path.name.startswith(mine) and path.stat().st_mtime < since:
-                    path.unlink()
-
-    def _remove_rankings(self, since: float, used: set[str]) -> None:
-        """Remove old rankings of other versions, which make theirs again if need be, and of processes that died."""
-        if self.folder is None:
-            return
-        for path in self.folder.glob("ranking-*"):
-            with contextlib.suppress(OSError):
-                if path.name not in used and path.stat().st_mtime < since:
+                if path.name.startswith(mine) or path.name in used or path.stat().st_mtime >= since:
+                    continue
+                if path.is_dir():
                     shutil.rmtree(path, ignore_errors=True)
+                else:
+                    path.unlink()
 
 
 _KEPT = "documents.id, language, passages, notes, failure"
