@@ -8,10 +8,12 @@ from pydantic import JsonValue
 
 from chat_sessions.core.errors import ProtocolError
 from chat_sessions.core.events import (
+    EventReader,
     Session,
     Stop,
     Text,
     TextDelta,
+    ThinkingDelta,
     ToolCall,
     ToolResult,
     UnknownEvent,
@@ -100,6 +102,45 @@ def test_half_of_a_surrogate_pair_becomes_the_replacement_character() -> None:
     event = parse_event_json('{"type": "tool_result", "call_id": "1", "name": "t", "result": [{"k\\udc00": 1.5}]}')
     assert isinstance(event, ToolResult)
     assert event.result == [{"k\ufffd": 1.5}]
+
+
+@pytest.mark.parametrize("kind", ["text_delta", "thinking_delta"])
+def test_a_character_that_is_cut_in_two_is_whole_in_the_second_delta(kind: str) -> None:
+    reader = EventReader()
+    units = [r"a", r"\ud83d", r"\ude00\ud83d", r"\ude01", "b"]
+    deltas = [reader.read(f'{{"type": "{kind}", "content": "{unit}"}}'.encode()) for unit in units]
+    assert [delta.content for delta in deltas if isinstance(delta, TextDelta | ThinkingDelta)] == [
+        "a",
+        "",
+        "😀",
+        "😁",
+        "b",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("between", "after", "expected"),
+    [
+        # The kinds may alternate, and events of other types may come between.
+        ('{"type": "thinking_delta", "content": "Hm"}', r"\ude00", "😀"),
+        ('{"type": "plan"}', r"\ude00!", "😀!"),
+        ('{"type": "text_delta", "content": "b"}', r"\ude00", "\ufffd"),
+        # A final has the whole character.
+        ('{"type": "text", "content": "a😀"}', "c", "c"),
+    ],
+)
+def test_half_of_a_character_waits_for_the_next_delta_of_its_kind(between: str, after: str, expected: str) -> None:
+    reader = EventReader()
+    first, _, last = (
+        reader.read(data)
+        for data in (
+            r'{"type": "text_delta", "content": "a\ud83d"}',
+            between,
+            f'{{"type": "text_delta", "content": "{after}"}}',
+        )
+    )
+    assert first == TextDelta(content="a")
+    assert last == TextDelta(content=expected)
 
 
 def test_line_separators_inside_a_text_are_kept() -> None:

@@ -26,6 +26,7 @@ from chat_sessions.core.models import ImageAttachment, SessionSummary, SparseMod
 
 __all__ = [
     "Event",
+    "EventReader",
     "Session",
     "Stop",
     "Text",
@@ -181,6 +182,40 @@ def parse_event_json(data: str | bytes) -> Event:
         raise ProtocolError(f"the service sent an event that is nested too deep: {_quote(data)}") from error
 
 
+class EventReader:
+    """Reads the events of one stream.
+
+    A service that cuts its answer by UTF-16 units, as JavaScript does, can send the halves of a character in two
+    deltas: JSON allows it, no Unicode string does. The first half waits for the next delta of its kind.
+    """
+
+    def __init__(self) -> None:
+        self._halves: dict[str, str] = {}
+
+    def read(self, data: str | bytes) -> Event:
+        """Return the event in a JSON text, as `parse_event_json` does."""
+        if not self._halves:
+            try:
+                return _validate_json(data)
+            except ValidationError:
+                pass
+        event = parse_event_json(data)
+        if isinstance(event, Text | Thinking):
+            self._halves.pop(f"{event.type}_delta", None)
+        elif isinstance(event, TextDelta | ThinkingDelta):
+            return event.model_copy(update={"content": self._whole(event.type, data)})
+        return event
+
+    def _whole(self, kind: str, data: str | bytes) -> str:
+        """Return the text of a delta, with the half that was kept before it and without one that it ends with."""
+        text = data.decode("utf-8", "replace") if isinstance(data, bytes) else data
+        content: str = self._halves.pop(kind, "") + json.loads(text, parse_int=_integer)["content"]
+        if "\ud800" <= content[-1:] <= "\udbff":
+            self._halves[kind] = content[-1]
+            content = content[:-1]
+        return cast("str", _without_lone_surrogates(content))
+
+
 def broken_event(data: str | bytes) -> UnknownEvent | None:
     """Return an event that `parse_event_json` refuses, so that it does not cost those after it.
 
@@ -205,10 +240,8 @@ def _object_in(data: str | bytes) -> tuple[str, dict[str, JsonValue]]:
 
 
 def load_json(data: str | bytes) -> Any:
-    r"""Return the value in a JSON text, with U+FFFD for each lone surrogate.
+    r"""Return the value in a JSON text, with U+FFFD for each lone surrogate (`"\ud83d"`), which JSON allows.
 
-    A server that cuts its answer by UTF-16 units can send half of a pair (`"\ud83d"`) in a
-    delta: JSON allows it, no Unicode string does. The whole text follows in the final event.
     Raises `ValueError` for invalid JSON, and for JSON that is nested too deep.
     """
     try:

@@ -18,7 +18,7 @@ import httpx
 from httpx_sse import EventSource
 
 from chat_sessions.core.errors import ProtocolError
-from chat_sessions.core.events import Event, broken_event, parse_event_json
+from chat_sessions.core.events import Event, EventReader, broken_event
 
 __all__ = ["EventDecoder"]
 
@@ -33,6 +33,7 @@ class EventDecoder:
 
     def __init__(self, max_event_bytes: int) -> None:
         self._limit = max_event_bytes
+        self._reader = EventReader()
         self._beginning: bytes | None = b""
         self._after_cr = False
         # An event that has no end yet, in the pieces in which it came: joined once, however long it grows.
@@ -56,7 +57,7 @@ class EventDecoder:
         while self._ready:
             data = self._ready.popleft()
             try:
-                return parse_event_json(data)
+                return self._reader.read(data)
             except ProtocolError:
                 if (broken := broken_event(data)) is not None:
                     return broken

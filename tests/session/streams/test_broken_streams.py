@@ -29,6 +29,7 @@ from tests.session.streams.service import (
     end_early,
     gather_into,
     history_of,
+    in_one_read,
     refuse,
     service,
     stream_of,
@@ -47,6 +48,26 @@ async def test_a_stream_that_ends_without_stop_is_finished_from_the_session(
     async with entered(chat.stream("ses-1", "q", index_ids=["idx-1"], baseline=False)) as stream:
         assert await every(stream) == [HELLO[0], HELLO[1], HELLO[2], STOP]
     assert len(wire.posts()) == 1
+
+
+@pytest.mark.parametrize("count", range(1, 7))
+async def test_an_answer_whose_characters_are_cut_in_two_is_finished_once_wherever_it_breaks(
+    chat: AnyChat, wire: WireServer, count: int
+) -> None:
+    units = ["Hi ", r"\ud83d", r"\ude00", r" and \ud83d", r"\ude01", "!"]
+    deltas = (f'{{"type": "text_delta", "content": "{unit}"}}'.encode() for unit in units[:count])
+
+    def broken(_: Request, connection: Connection) -> None:
+        connection.start_stream()
+        connection.chunk(in_one_read(*deltas))
+        connection.reset()
+
+    whole = "Hi 😀 and 😁!"
+    wire.on("POST", "/messages/stream", broken)
+    wire.on("GET", "/ses-1", history_of(UserInput(content="q"), Text(content=whole), STOP))
+    got: list[Event] = []
+    await gather_into(got, chat.stream("ses-1", "q", index_ids=["idx-1"], baseline=False))
+    assert "".join(event.content for event in got if isinstance(event, TextDelta)) == whole
 
 
 async def test_what_a_running_turn_has_meanwhile_is_shown_while_it_runs(chat: AnyChat, wire: WireServer) -> None:
