@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
+from llama_index_instrumentation import get_dispatcher
 from opentelemetry.instrumentation.langchain import LangchainInstrumentor
 from opentelemetry.instrumentation.llamaindex import LlamaIndexInstrumentor
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
@@ -23,11 +24,16 @@ from tests.consumers.service import ANSWER, PASSAGE, QUERY, Service
 def _spans(instrumentor: Any) -> Iterator[InMemorySpanExporter]:
     exporter, provider = InMemorySpanExporter(), TracerProvider()
     provider.add_span_processor(SimpleSpanProcessor(exporter))
+    # Its `uninstrument` leaves its handlers in LlamaIndex's dispatcher, where they would open spans around other
+    # tracers' for as long as the process lives.
+    dispatcher = get_dispatcher()
+    handlers = [*dispatcher.span_handlers], [*dispatcher.event_handlers]
     instrumentor.instrument(tracer_provider=provider)
     try:
         yield exporter
     finally:
         instrumentor.uninstrument()
+        dispatcher.span_handlers[:], dispatcher.event_handlers[:] = handlers
 
 
 def _chat_model(service: Service) -> None:
