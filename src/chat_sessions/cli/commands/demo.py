@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import shlex
-import sys
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -180,14 +179,11 @@ def _show_session(service: Service, session_id: str, path: Path, terminal: Termi
     terminal.line(f"To continue: {program()} chat --local --session {session_id}", wrap=False)
     with suppress(ConfigurationError):
         importlib.import_module("chat_sessions.web")
-        if sys.stdin.isatty() and terminal.is_terminal:
-            _show_page(service, session_id, terminal)
-        else:
-            _name_page(session_id, path, terminal)
+        _name_page(session_id, path, terminal)
 
 
 def _name_page(session_id: str, path: Path, terminal: Terminal) -> None:
-    """Say how to open the page. Serving it here would keep the reader of a pipe waiting."""
+    """Say how to open the page. Serving it here would keep `make demo` from ending."""
     from chat_sessions.cli.where.page import PAGE_PORT
     from chat_sessions.web.hosting import Listener
 
@@ -202,19 +198,3 @@ def _name_page(session_id: str, path: Path, terminal: Terminal) -> None:
     terminal.line(f"To see it on a page: {program()} ui --local {folder} --port {port}", wrap=False)
     terminal.line("That opens it in your browser, with a token of its own; the session is then at")
     terminal.line(f"http://127.0.0.1:{port}/sessions/{session_id}", wrap=False)
-
-
-def _show_page(service: Service, session_id: str, terminal: Terminal) -> None:
-    """Serve the page until Ctrl-C, for a user at a terminal."""
-    from chat_sessions.cli.where.page import page_app
-    from chat_sessions.web import run
-    from chat_sessions.web.hosting import Listener
-
-    listener = Listener()
-
-    def listening() -> None:
-        terminal.line("To see it on a page, open this address; Ctrl-C ends the page.")
-        terminal.line(listener.address_of(f"/sessions/{session_id}"), wrap=False)
-
-    with listener.socket, suppress(KeyboardInterrupt):
-        run(page_app(service, listener), listener, on_listening=listening)
