@@ -176,7 +176,7 @@ def _show_session(service: Service, session_id: str, path: Path, terminal: Termi
     terminal.line(f"  title  {one_line(summary.generated_title or '(none)')}")
     terminal.line(f"  turns  {len(service.client.session(session_id).turns())}")
     terminal.line()
-    terminal.line(f"To continue: {program()} chat --local --session {session_id}", wrap=False)
+    terminal.line(f"Go on with it: {program()} chat --local --session {session_id}", wrap=False)
     with suppress(ConfigurationError):
         importlib.import_module("chat_sessions.web")
         _name_page(session_id, path, terminal)
