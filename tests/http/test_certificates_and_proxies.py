@@ -23,7 +23,8 @@ from chat_sessions import (
     LlamaCloudChat,
     Timeouts,
 )
-from chat_sessions.http.settings import Route
+from chat_sessions.http.connection import route
+from chat_sessions.http.connection.route import Route
 from tests.faces import do
 from tests.http.test_routes import ask, authority, client_side, server_side, summary, tls
 from tests.llama_cloud.test_client import SUMMARY
@@ -192,7 +193,7 @@ def test_what_needs_a_package_says_which(
     monkeypatch: pytest.MonkeyPatch, name: str, options: dict[str, Any], said: str
 ) -> None:
     monkeypatch.setitem(sys.modules, name, None)
-    monkeypatch.setattr("chat_sessions.http.settings.find_spec", lambda wanted: None if wanted == name else "spec")
+    monkeypatch.setattr(route, "find_spec", lambda wanted: None if wanted == name else "spec")
     with pytest.raises(ConfigurationError, match=said):
         LlamaCloudChat(api_key="k", **options)
 

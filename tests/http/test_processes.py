@@ -30,7 +30,7 @@ sys.exit(max(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in chi
 # Forks while another thread makes the first SSL context, which it may end only once the fork has begun.
 FORKING_MEANWHILE = """
 import os, ssl, sys, threading
-from chat_sessions.http.settings import Route
+from chat_sessions.http.connection.route import Route
 begun, forks, made = threading.Event(), threading.Event(), []
 make = ssl.create_default_context
 

@@ -18,8 +18,8 @@ import httpx
 from chat_sessions.http.connection.async_transport import AsyncTransport
 from chat_sessions.http.connection.asyncio_network import AsyncStream
 from chat_sessions.http.connection.network import Stream
+from chat_sessions.http.connection.route import Route
 from chat_sessions.http.connection.transport import Transport
-from chat_sessions.http.settings import Route
 from chat_sessions.testing import Faults, SeenRequest
 from chat_sessions.testing.fault import Break, Fault, Head
 from tests.simulation.clock import VirtualClock

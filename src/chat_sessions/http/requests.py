@@ -13,7 +13,7 @@ from pydantic import SecretStr
 from chat_sessions.core.errors import APIStatusError, ConfigurationError
 from chat_sessions.http.calls import Call, retry_delay
 from chat_sessions.http.connection.exchange import SHORTEST_READ, remaining
-from chat_sessions.http.settings import Route
+from chat_sessions.http.connection.route import Route
 from chat_sessions.session.deadlines import Timeouts
 
 __all__ = ["HTTPSettings", "Requests"]

@@ -14,10 +14,10 @@ from pydantic import SecretStr
 
 from chat_sessions.core.errors import APIStatusError, ConfigurationError
 from chat_sessions.http.calls import Call, read_error
+from chat_sessions.http.connection.route import Route, route_of
 from chat_sessions.http.secrets import Concealed, secrets_in
 from chat_sessions.http.settings import (
     USER_AGENT,
-    Route,
     check_kind,
     check_limits,
     check_strings,
@@ -25,7 +25,6 @@ from chat_sessions.http.settings import (
     checked_key,
     checked_prompt,
     checked_url,
-    route_of,
 )
 from chat_sessions.session.deadlines import Timeouts
 

@@ -18,17 +18,16 @@ from pydantic import JsonValue, SecretStr
 
 from chat_sessions.core.errors import APIStatusError, ConfigurationError
 from chat_sessions.http.calls import Call
+from chat_sessions.http.connection.route import Route, route_of
 from chat_sessions.http.secrets import Concealed, as_secret, secrets_in
 from chat_sessions.http.settings import (
     USER_AGENT,
-    Route,
     check_kind,
     check_limits,
     check_strings,
     checked_headers,
     checked_key,
     checked_url,
-    route_of,
 )
 from chat_sessions.openhands.wire import refusal
 from chat_sessions.session.deadlines import Timeouts

@@ -18,7 +18,7 @@ from chat_sessions.http.connection.asyncio_network import AsyncBackend, AsyncStr
 from chat_sessions.http.connection.cookies import Cookies
 from chat_sessions.http.connection.exchange import current_exchange
 from chat_sessions.http.connection.network import extensions_of, httpx_errors
-from chat_sessions.http.settings import Route
+from chat_sessions.http.connection.route import Route
 
 __all__ = ["AsyncOwnClient", "AsyncTransport"]
 

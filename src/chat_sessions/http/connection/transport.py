@@ -18,7 +18,7 @@ import httpx
 from chat_sessions.http.connection.cookies import Cookies
 from chat_sessions.http.connection.exchange import current_exchange
 from chat_sessions.http.connection.network import Backend, Stream, extensions_of, httpx_errors, owner, stream_of
-from chat_sessions.http.settings import Route
+from chat_sessions.http.connection.route import Route
 
 __all__ = ["OwnClient", "Transport"]
 
