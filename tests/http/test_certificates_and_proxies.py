@@ -98,6 +98,11 @@ async def test_a_proxy_that_refuses_is_named_without_its_password(scheme: str) -
         assert wire.requests == []
 
 
+def test_a_proxys_password_is_secret_in_each_form() -> None:
+    secrets = Route("http://svc.test", proxy_url="http://me:p%40ss-word@127.0.0.1:1").secrets
+    assert {secret.get_secret_value() for secret in secrets} == {"p@ss-word", "p%40ss-word", "bWU6cEBzcy13b3Jk"}
+
+
 @pytest.mark.parametrize("scheme", ["http", "socks5"])
 async def test_a_proxy_takes_a_password_in_any_language(scheme: str) -> None:
     with ProxyServer(user="me", password="geöffnet") as proxy, WireServer(tls=server_side()) as wire:

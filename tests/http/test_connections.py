@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import socket
 import threading
 from collections.abc import Generator, Iterator
 from contextvars import copy_context
@@ -11,6 +12,7 @@ from contextvars import copy_context
 import pytest
 
 from chat_sessions import AsyncLlamaCloudChat, LlamaCloudChat, Stop, Text, TextDelta, Usage
+from chat_sessions.http.connection import asyncio_socket
 from chat_sessions.http.connection.exchange import Exchange, remaining
 from chat_sessions.session import AsyncTurnStream, TurnStream
 from tests.faces import AnyChat, do
@@ -86,6 +88,102 @@ async def test_a_connection_that_the_service_closed_meanwhile_is_not_used_again(
     for _ in range(3):
         await do(chat.get_summary("ses-1"))
     assert len(set(seen)) == 3
+
+
+STREAM = b'data: {"type": "text", "content": "WRONG"}\n\ndata: {"type": "stop", "usage": {}, "is_error": false}\n\n'
+SECOND = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nContent-Length: %d\r\n\r\n" % len(STREAM) + STREAM
+CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"HTTP/1.1 204 No Content\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        b"HTTP/1.1 204 No Content\r\n\r\n" + SECOND,
+        b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\njunk",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}" + SECOND,
+        CHUNKED + b"2\r\n{}\r\n0\r\n\r\n" + SECOND,
+        CHUNKED + b"2\r\n{}\r\n0\r\nSome: trailer\r\n\r\n" + SECOND,
+        CHUNKED + b"2\r\n{}\r\n0\r\n\r\n" + CHUNKED + b"0\r\n\r\n",
+    ],
+)
+async def test_what_comes_behind_an_answer_is_not_taken_for_the_next_one(
+    chat: AnyChat, wire: WireServer, answer: bytes
+) -> None:
+    def stream(_: Request, connection: Connection) -> None:
+        connection.start_stream()
+        connection.events(Text(content="right"), Stop(usage=Usage(), is_error=False))
+        connection.end_stream()
+
+    wire.on("DELETE", "/ses-1", lambda _, connection: connection.send(answer))
+    wire.on("POST", "/messages/stream", stream)
+    await do(chat.delete("ses-1"))
+    assert (await do(chat.session("ses-2", index_ids=["i"], baseline=False).ask("q"))).text == "right"
+    assert len(wire.posts()) == 1
+
+
+async def test_a_stream_with_something_behind_it_does_not_answer_the_next_turn(chat: AnyChat, wire: WireServer) -> None:
+    def stream(_: Request, connection: Connection) -> None:
+        connection.start_stream()
+        connection.events(Text(content="right"))
+        stop = b'data: {"type": "stop", "usage": {}, "is_error": false}\n\n'
+        connection.send(f"{len(stop):x}\r\n".encode() + stop + b"\r\n0\r\n\r\n" + SECOND)
+
+    wire.on("POST", "/messages/stream", stream)
+    session = chat.session("ses-1", index_ids=["i"], baseline=False)
+    assert [(await do(session.ask("q"))).text for _ in range(2)] == ["right", "right"]
+
+
+@pytest.mark.parametrize(
+    "pieces",
+    [
+        [b"2\r\n{}\r\n0\r\n\r\n"],
+        [b"2\r\n{", b"}\r\n0", b"\r\n", b"\r\n"],
+        [b"1\r\n{\r\n1;a=b\r\n}\r\n00\r\nSome: trailer\r\n", b"\r\n"],
+    ],
+)
+async def test_a_chunked_answer_read_to_its_end_gives_its_connection_to_the_next(
+    chat: AnyChat, wire: WireServer, pieces: list[bytes]
+) -> None:
+    seen: list[int] = []
+
+    def respond(_: Request, connection: Connection) -> None:
+        seen.append(connection.client_port)
+        for piece in (CHUNKED, *pieces):
+            connection.send(piece)
+
+    wire.on("DELETE", "/ses-1", respond)
+    for _ in range(3):
+        await do(chat.delete("ses-1"))
+    assert len(set(seen)) == 1
+    await do(chat.close())
+
+
+async def test_of_two_addresses_that_connect_at_once_one_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[socket.socket] = []
+    both = asyncio.Event()
+
+    async def resolve(*_: object, **__: object) -> list[tuple[int, int, int, str, tuple[str, int]]]:
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", 1))] * 2
+
+    async def connect_together(family: int, kind: int, *_: object) -> socket.socket:
+        made.append(sock := socket.socket(family, kind))
+        try:
+            if len(made) == 2:
+                both.set()
+            await both.wait()
+        except BaseException:
+            sock.close()
+            raise
+        return sock
+
+    monkeypatch.setattr(asyncio.BaseEventLoop, "getaddrinfo", resolve)
+    monkeypatch.setattr(asyncio_socket, "_NEXT_ADDRESS", 0)
+    monkeypatch.setattr(asyncio_socket, "_try", connect_together)
+    connected = await asyncio_socket.connect("svc.test", 1, None)
+    await asyncio.sleep(0)
+    assert [sock.fileno() == -1 for sock in made] == [sock is not connected for sock in made]
+    connected.close()
 
 
 async def test_a_turn_read_to_its_end_gives_its_connection_to_the_next(chat: AnyChat, wire: WireServer) -> None:

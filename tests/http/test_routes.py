@@ -15,6 +15,7 @@ import pytest
 import trustme
 
 from chat_sessions import (
+    AsyncLlamaCloudChat,
     AsyncTurnStream,
     Event,
     LlamaCloudChat,
@@ -23,6 +24,7 @@ from chat_sessions import (
     TextDelta,
     Timeouts,
     TurnInterrupted,
+    TurnOutcomeUnknown,
     TurnStalled,
     TurnStream,
     Usage,
@@ -205,6 +207,39 @@ def test_a_broken_connection_interrupts_the_turn(way: Way, run: Run) -> None:
         run(read, way.client(timeouts=Timeouts(recovery=0)))
     assert caught.value.turn.text == "a"
     assert len(way.wire.posts()) == 1
+
+
+def is_silent(_: Request, connection: Connection) -> None:
+    connection.wait_until_closed()
+
+
+def is_reset(_: Request, connection: Connection) -> None:
+    connection.reset()
+
+
+@pytest.mark.parametrize(
+    ("service", "said"),
+    [(is_silent, r"no event within 0\.3 s of sending the prompt"), (is_reset, "the connection broke")],
+)
+def test_a_turn_on_a_used_connection_is_posted_once_and_has_its_own_deadline(
+    way: Way, run: Run, service: Callable[[Request, Connection], None], said: str
+) -> None:
+    def ask_second(chat: Any) -> Any:
+        return _ask_second(chat) if isinstance(chat, AsyncLlamaCloudChat) else (summary(chat), ask(chat))
+
+    way.wire.on("GET", "/summary", lambda _, connection: connection.respond(200, SUMMARY))
+    way.wire.on("GET", "/ses-1", lambda _, connection: connection.respond(200, SUMMARY | {"events": []}))
+    way.wire.on("POST", "/messages/stream", service)
+    # Connecting has longer, so that this deadline is not taken for it.
+    timeouts = Timeouts(connect=10, first_event=0.3, recovery=0)
+    with pytest.raises(TurnOutcomeUnknown, match=said):
+        run(ask_second, way.client(timeouts=timeouts, max_retries=2))
+    assert len(way.wire.posts()) == 1
+
+
+async def _ask_second(chat: AsyncLlamaCloudChat) -> None:
+    await summary(chat)
+    await ask(chat)
 
 
 def test_leaving_early_closes_the_connection(way: Way, run: Run) -> None:

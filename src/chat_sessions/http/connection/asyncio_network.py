@@ -49,6 +49,11 @@ class AsyncStream(httpcore.AsyncNetworkStream):
                 return given
 
     @property
+    def is_at_end(self) -> bool:
+        """Whether the answer was read to its end, and nothing came behind it."""
+        return self._framing.is_at_end and not self.get_extra_info("is_readable")
+
+    @property
     def can_read_body(self) -> bool:
         """Whether the body of the answer whose head was just read can be read by `read_body`."""
         return self._framing.is_body
@@ -69,10 +74,10 @@ class AsyncStream(httpcore.AsyncNetworkStream):
 
     async def write(self, buffer: bytes, timeout: float | None = None) -> None:
         """Write for httpcore."""
+        self._framing.wrote(buffer)
         if buffer and (exchange := current_exchange()) is not None:
             exchange.connected(self._pipe.sock)
-            exchange.wrote(buffer)
-        self._framing.wrote(buffer)
+            exchange.wrote(buffer, is_http2=self._framing.is_http2)
         await self._pipe.send(buffer, timeout)
 
     async def start_tls(

@@ -319,10 +319,13 @@ async def connect(host: str, port: int, local_address: str | None) -> socket.soc
             done, attempts = await asyncio.wait(
                 attempts, timeout=_NEXT_ADDRESS if addresses else None, return_when=asyncio.FIRST_COMPLETED
             )
-            for attempt in done:
+            while done:
+                attempt = done.pop()
                 if isinstance(error := attempt.exception(), OSError):
                     errors.append(error)
                 else:
+                    # Another one may have connected in the same moment.
+                    attempts |= done
                     return attempt.result()
         raise errors[0] if errors else OSError(f"{host} has no address")
     finally:

@@ -110,10 +110,10 @@ class Exchange:
         if self.is_stopped:
             self.stop()
 
-    def wrote(self, data: bytes) -> None:
+    def wrote(self, data: bytes, *, is_http2: bool) -> None:
         """Note what is about to be written: the request, or what a proxy or TLS needs before it."""
-        # HTTP/2 begins with a preface and writes frames after it.
-        self._has_left = self._has_left or data.startswith((self._first_line, b"PRI * HTTP/2"))
+        # A frame of HTTP/2 may be anything. The first one on a used connection begins the request.
+        self._has_left = self._has_left or is_http2 or data.startswith(self._first_line)
 
     def limit(self, timeout: float | None) -> float | None:
         """Return the seconds that a read may take instead of `timeout`."""

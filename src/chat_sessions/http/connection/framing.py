@@ -9,6 +9,7 @@ everything broken.
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 
 import httpcore
 
@@ -18,20 +19,24 @@ _LONGEST_HEAD = 100 * 1024
 _LONGEST_SIZE_LINE = 4096
 _STATUS = re.compile(rb"HTTP/1\.1 (\d\d\d)[ \r]")
 _CHUNKED = re.compile(rb"\r\ntransfer-encoding:[ \t]*chunked[ \t]*\r\n", re.IGNORECASE)
-_LENGTH = re.compile(rb"\r\ncontent-length:", re.IGNORECASE)
+_LENGTH = re.compile(rb"\ncontent-length:[ \t]*([0-9]{0,18})", re.IGNORECASE)
 _END_OF_HEAD = re.compile(rb"\n\r?\n")
 _SIZE = re.compile(rb"([0-9A-Fa-f]{1,16})(?:;[^\r\n]*)?[ \t]*\r\n")
+_LAST_CHUNK = re.compile(rb"0+(?:;[^\r\n]*)?[ \t]*\r\n(?:[^\r\n]+\r\n)*\r\n")
+_WITHOUT_BODY = (b"204", b"304")
 _PASS, _HEAD, _BODY = range(3)
 
 
 class Framing:
     """Where in an HTTP/1.1 answer a connection is. `is_body` says whether `content` can take its chunks apart."""
 
-    __slots__ = ("_at", "_head", "_is_http2", "_kept", "_left", "_line")
+    __slots__ = ("_at", "_end", "_head", "_kept", "_left", "_line", "is_http2")
 
     def __init__(self) -> None:
         self._at = _PASS
-        self._is_http2 = False
+        # Whether the connection speaks HTTP/2, whose frames are left to the parser.
+        self.is_http2 = False
+        self._end: _End | None = None
         self._head = b""
         # What has been read and belongs to the body.
         self._kept = b""
@@ -39,27 +44,48 @@ class Framing:
         self._left = 0
         self._line = b""
 
+    @classmethod
+    def within_body(cls) -> Framing:
+        """Return one that has read the head of a chunked answer."""
+        made = cls()
+        made._at = _BODY
+        return made
+
     @property
     def is_body(self) -> bool:
         """Whether the head of a chunked answer has been read and none of its body."""
         return self._at == _BODY
 
+    @property
+    def is_at_end(self) -> bool:
+        """Whether the parser got the whole answer and nothing else, as far as that can be told."""
+        return self.is_http2 or (self._end is not None and self._end.is_reached)
+
     def wrote(self, data: bytes) -> None:
         """Note what is written: what is read after a request is the head of its answer."""
-        self._is_http2 = self._is_http2 or data.startswith(b"PRI * HTTP/2")
-        if self._at != _HEAD and not self._is_http2:
-            self._at, self._head = _HEAD, b""
+        self.is_http2 = self.is_http2 or data.startswith(b"PRI * HTTP/2")
+        if not self.is_http2:
+            self._at, self._head, self._end = _HEAD, b"", None
 
     def take_kept(self) -> bytes:
         """Take what was held back, for the parser: it reads the body from now on."""
-        kept, self._kept, self._line = self._line + self._kept, b"", b""
-        if kept or self._at == _BODY:
+        if self._at == _BODY or self._kept or self._line:
             self._at = _PASS
-        return kept
+            self._end = self._end or _End()
+            self._end.add(kept := self.take_rest())
+            return kept
+        return b""
+
+    def take_rest(self) -> bytes:
+        """Take what is not content: the last chunk, and what has come behind it."""
+        rest, self._kept, self._line = self._line + self._kept, b"", b""
+        return rest
 
     def head(self, data: bytes) -> bytes:
         """Add what was read; return what the parser gets now."""
         if self._at != _HEAD or not data:
+            if self._end is not None:
+                self._end.add(data)
             return data
         known = len(self._head)
         self._head += data
@@ -75,8 +101,13 @@ class Framing:
             return head[known:] + self.head(rest)
         # h11 takes line ends without a CR, which are not looked for here.
         is_plain = head.endswith(b"\r\n\r\n") and status is not None
-        if not is_plain or not _CHUNKED.search(head) or _LENGTH.search(head):
+        is_chunked, lengths = _CHUNKED.search(head) is not None, _LENGTH.findall(head)
+        if not is_plain or not is_chunked or lengths:
             self._at = _PASS
+            if status is not None and status[1] in _WITHOUT_BODY:
+                self._end = _End(-len(rest))
+            elif status is not None and not is_chunked and len(lengths) == 1 and lengths[0]:
+                self._end = _End(int(lengths[0]) - len(rest))
             return data
         self._at, self._kept, self._left = _BODY, rest, 0
         return head[known:]
@@ -130,3 +161,36 @@ class Framing:
     def ended(self) -> None:
         """Note that the connection has ended, so that the parser sees it."""
         self._at, self._kept, self._line = _PASS, b"", b""
+
+
+class _End:
+    """Finds the end of a body in what the parser gets: after so many bytes, or behind the last chunk.
+
+    A parser keeps what comes behind it for the next answer, and tells nobody.
+    """
+
+    __slots__ = ("_chunks", "_last", "_left")
+
+    def __init__(self, length: int | None = None) -> None:
+        self._left = length
+        self._chunks: Framing | None = None
+        self._last = b""
+        if length is None:
+            self._chunks = Framing.within_body()
+
+    @property
+    def is_reached(self) -> bool:
+        """Whether the body has come whole, and nothing behind it."""
+        return self._left == 0 if self._left is not None else _LAST_CHUNK.fullmatch(self._last) is not None
+
+    def add(self, data: bytes) -> None:
+        """Note what the parser gets."""
+        if self._left is not None:
+            self._left -= len(data)
+        elif self._chunks is None:
+            self._last += data
+        else:
+            with suppress(httpcore.RemoteProtocolError):
+                self._chunks.content(data)
+            if not self._chunks.is_body:
+                self._last, self._chunks = self._chunks.take_rest(), None

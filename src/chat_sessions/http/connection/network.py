@@ -13,7 +13,7 @@ import httpx
 from chat_sessions.http.connection.exchange import current_exchange
 from chat_sessions.http.connection.framing import Framing
 
-__all__ = ["Backend", "Stream", "extensions_of", "httpx_error", "httpx_errors", "owner", "stream_of"]
+__all__ = ["Backend", "Stream", "extensions_of", "headers_of", "httpx_error", "httpx_errors", "owner", "stream_of"]
 
 _READ_SIZE = 64 * 1024
 
@@ -31,6 +31,9 @@ def httpx_errors() -> Generator[None]:
         yield
     except tuple(_ERRORS) as error:
         raise httpx_error(error) from error
+    except httpx.InvalidURL as error:
+        # httpx reads the address of a redirect that it does not follow.
+        raise httpx.RemoteProtocolError(f"it redirects to what is no address: {error}") from error
     except Exception as error:
         # httpcore lets the errors of socksio through, which need not be installed.
         if type(error).__module__ != "socksio.exceptions":
@@ -51,6 +54,12 @@ def owner() -> AbstractEventLoop | None:
 def extensions_of(answer: httpcore.Response) -> dict[str, Any]:
     """Return what httpcore says beside an answer."""
     return dict(cast("Any", answer).extensions)
+
+
+def headers_of(answer: httpcore.Response) -> list[tuple[bytes, bytes]]:
+    """Return an answer's headers. Without the address of a redirect, which is never followed: httpx would read it."""
+    is_redirect = 300 <= answer.status < 400
+    return [(name, value) for name, value in answer.headers if not (is_redirect and name.lower() == b"location")]
 
 
 def stream_of(answer: httpcore.Response) -> Stream | None:
@@ -78,6 +87,11 @@ class Stream(httpcore.NetworkStream):
                 return given
 
     @property
+    def is_at_end(self) -> bool:
+        """Whether the answer was read to its end, and nothing came behind it."""
+        return self._framing.is_at_end and not self.get_extra_info("is_readable")
+
+    @property
     def can_read_body(self) -> bool:
         """Whether the body of the answer whose head was just read can be read by `read_body`."""
         return self._framing.is_body
@@ -98,10 +112,10 @@ class Stream(httpcore.NetworkStream):
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:
         """Write for httpcore."""
+        self._framing.wrote(buffer)
         if buffer and (exchange := current_exchange()) is not None:
             exchange.connected(self._inner.get_extra_info("socket"))
-            exchange.wrote(buffer)
-        self._framing.wrote(buffer)
+            exchange.wrote(buffer, is_http2=self._framing.is_http2)
         self._inner.write(buffer, timeout)
 
     def start_tls(self, ssl_context: Any, server_hostname: str | None = None, timeout: float | None = None) -> Stream:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import ssl
 import threading
+from base64 import b64encode
 from contextlib import suppress
 from dataclasses import dataclass, field, fields
 from errno import ENOENT
@@ -90,10 +91,11 @@ class Route:
 
     @property
     def secrets(self) -> tuple[SecretStr, ...]:
-        """The proxy's password: httpcore logs it for SOCKS."""
+        """The proxy's password in each form in which it is sent or given: httpcore logs it for SOCKS."""
         with suppress(ConfigurationError):
             if (url := self._proxy_url()) is not None and url.password:
-                return (SecretStr(url.password),)
+                basic = b64encode(f"{url.username}:{url.password}".encode()).decode()
+                return tuple(map(SecretStr, {url.password, url.userinfo.decode("ascii").partition(":")[2], basic}))
         return ()
 
     def proxy_address(self) -> str | None:

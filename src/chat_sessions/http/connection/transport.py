@@ -17,7 +17,15 @@ import httpx
 
 from chat_sessions.http.connection.cookies import Cookies
 from chat_sessions.http.connection.exchange import current_exchange
-from chat_sessions.http.connection.network import Backend, Stream, extensions_of, httpx_errors, owner, stream_of
+from chat_sessions.http.connection.network import (
+    Backend,
+    Stream,
+    extensions_of,
+    headers_of,
+    httpx_errors,
+    owner,
+    stream_of,
+)
 from chat_sessions.http.connection.route import Route
 
 __all__ = ["OwnClient", "Transport"]
@@ -85,7 +93,7 @@ class Transport(httpx.BaseTransport):
             stream.keep_in(self._streams)
         return httpx.Response(
             answer.status,
-            headers=answer.headers,
+            headers=headers_of(answer),
             stream=_Body(answer, connection, self._idle),
             extensions=extensions_of(answer),
         )
@@ -139,7 +147,9 @@ class _Idle:
     def is_usable(self) -> bool:
         """Whether nothing speaks against another request on it."""
         is_gone = self.owner is not None and self.owner.is_closed()
-        return not is_gone and self.connection.is_idle() and not self.connection.has_expired()
+        return (
+            not is_gone and self._stream.is_at_end and self.connection.is_idle() and not self.connection.has_expired()
+        )
 
     def drop(self) -> None:
         """Close its socket, without an event loop."""
@@ -173,7 +183,8 @@ class _Body(httpx.SyncByteStream):
             if stream is not None:
                 stream.close()
             raise
-        if self._connection.is_idle() and stream is not None:
+        # What came behind the end would be taken for the answer to the next request.
+        if self._connection.is_idle() and stream is not None and stream.is_at_end:
             self._idle.append(_Idle(self._connection, stream))
             if len(self._idle) > _MOST_IDLE:
                 self._idle.popleft().drop()
