@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
+from functools import partial
 
 import httpx
 import pytest
@@ -10,7 +11,21 @@ from httpx_aiohttp import AiohttpTransport
 from pyreqwest.client import ClientBuilder, SyncClientBuilder
 from pyreqwest.compatibility.httpx import HttpxTransport, SyncHttpxTransport
 
-from chat_sessions import AsyncLlamaCloudChat, LlamaCloudChat, Stop, TextDelta, Timeouts, TurnOutcomeUnknown, Usage
+from chat_sessions import (
+    AsyncLlamaCloudChat,
+    AuthenticationError,
+    Event,
+    LlamaCloudChat,
+    RateLimitError,
+    Stop,
+    Text,
+    TextDelta,
+    Timeouts,
+    TurnOutcomeUnknown,
+    Usage,
+    UserInput,
+)
+from chat_sessions.core.events import dump_event
 from tests.faces import AnyChat, do
 from tests.wire_server import Connection, Request, WireServer
 
@@ -51,6 +66,47 @@ async def test_a_turn_whose_connection_is_reset_is_posted_once_whatever_the_tran
     with pytest.raises(TurnOutcomeUnknown):
         await do(chat.stream("ses-1", "q", index_ids=["i"]).result())
     assert len(wire.posts()) == 1
+
+
+async def raise_for_status(response: httpx.Response) -> None:
+    response.raise_for_status()
+
+
+@pytest.mark.usefixtures("no_waiting")
+async def test_a_hook_that_raises_for_the_status_changes_nothing(wire: WireServer) -> None:
+    wire.on("GET", "/summary", lambda _, connection: connection.respond(401, {"detail": "no"}))
+    wire.on("POST", "/messages/stream", lambda _, connection: connection.respond(429, {"detail": "later"}))
+    async with httpx.AsyncClient(event_hooks={"response": [raise_for_status]}) as async_http:
+        with httpx.Client(event_hooks={"response": [httpx.Response.raise_for_status]}) as http:
+            made = LlamaCloudChat(api_key="k", base_url=wire.url, http_client=http, async_http_client=async_http)
+            for chat in (made, made.aio):
+                with pytest.raises(AuthenticationError):
+                    await do(chat.get_summary("ses-1"))
+                with pytest.raises(RateLimitError):
+                    await do(chat.stream("ses-1", "q", index_ids=["i"], baseline=False).result())
+    assert len(wire.posts()) == 6
+
+
+def respond_with(body: object, _: Request, connection: Connection) -> None:
+    connection.respond(200, body)
+
+
+async def test_a_hook_that_reads_an_answer_that_is_not_encoded_as_it_says_costs_no_turn(wire: WireServer) -> None:
+    def answer(_: Request, connection: Connection) -> None:
+        connection.respond(200, b"abc", headers={"Content-Type": "text/event-stream", "Content-Encoding": "gzip"})
+
+    stored: list[Event] = [UserInput(content="q"), Text(content="a"), Stop(usage=Usage(), is_error=False)]
+    events = [dump_event(event) for event in stored]
+    # Counted, and looked up, by each of the two.
+    histories = [[], events, events, events * 2]
+    wire.on("GET", "/ses-1", *(partial(respond_with, SESSION | {"events": each}) for each in histories))
+    wire.on("POST", "/messages/stream", answer)
+    async with httpx.AsyncClient(event_hooks={"response": [aread]}) as async_http:
+        with httpx.Client(event_hooks={"response": [httpx.Response.read]}) as http:
+            made = LlamaCloudChat(api_key="k", base_url=wire.url, http_client=http, async_http_client=async_http)
+            for chat in (made, made.aio):
+                assert (await do(chat.stream("ses-1", "q", index_ids=["i"]).result())).text == "a"
+    assert len(wire.posts()) == 2
 
 
 BODY = b'data: {"type": "text_delta", "content": "a"}\n\ndata: {"type": "stop", "usage": {}, "is_error": false}\n\n'

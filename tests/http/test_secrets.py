@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 import copy
+import json
 import traceback
 from collections.abc import Callable
 
 import httpx
 import pytest
 
-from chat_sessions import APIConnectionError, APIStatusError, ConfigurationError, LlamaCloudChat, ProtocolError
+from chat_sessions import (
+    APIConnectionError,
+    APIStatusError,
+    ChatSessionsError,
+    ConfigurationError,
+    LlamaCloudChat,
+    ProtocolError,
+    Timeouts,
+    TurnFailed,
+)
 from chat_sessions.http.calls import retry_delay, transport_error
 from chat_sessions.http.connection.exchange import Exchange, remaining
 from chat_sessions.http.secrets import without_secrets
@@ -50,6 +60,51 @@ async def test_an_answer_that_repeats_the_requests_headers_is_told_without_what_
                 await do(call())
             assert "k3y" not in shown(caught.value)
             assert "t0ken" not in shown(caught.value)
+
+
+FAILED = json.dumps({"type": "stop", "usage": {}, "is_error": True, "error": f"401 for {KEY}"})
+
+
+@pytest.mark.parametrize(
+    ("said", "kind", "is_live"),
+    [
+        (f"oops {KEY}", ProtocolError, True),
+        (json.dumps({"type": "stop", "usage": {}, "is_error": KEY}), ProtocolError, True),
+        (FAILED, TurnFailed, True),
+        (FAILED, TurnFailed, False),
+    ],
+)
+@pytest.mark.parametrize("face", ["sync", "async"])
+async def test_an_event_that_repeats_the_key_is_told_without_it(
+    wire: WireServer, said: str, kind: type[ChatSessionsError], face: str, *, is_live: bool
+) -> None:
+    def stream(_: Request, connection: Connection) -> None:
+        connection.start_stream()
+        if is_live:
+            connection.chunk(f"data: {said}\n\n".encode())
+        connection.end_stream()
+
+    def history(_: Request, connection: Connection) -> None:
+        has_posted = len(wire.posts()) > 0
+        events = [{"type": "user_input", "content": "q"}, json.loads(FAILED)] if has_posted else []
+        connection.respond(200, SUMMARY | {"events": events})
+
+    wire.on("POST", "/messages/stream", stream)
+    wire.on("GET", "/ses-1", history)
+    with LlamaCloudChat(api_key=KEY, base_url=wire.url, timeouts=Timeouts(recovery=0 if is_live else 20)) as chat:
+        one = chat if face == "sync" else chat.aio
+        with pytest.raises(kind, match=r"\[secret\]") as caught:
+            await do(one.session("ses-1", index_ids=["i"]).ask("q"))
+        assert "k3y" not in shown(caught.value)
+
+
+async def test_a_page_token_that_is_the_key_is_not_quoted(wire: WireServer) -> None:
+    page = {"items": [SUMMARY], "next_page_token": KEY}
+    wire.on("GET", "/api/v1/chat", lambda _, connection: connection.respond(200, page))
+    with LlamaCloudChat(api_key=KEY, base_url=wire.url) as chat:
+        with pytest.raises(ProtocolError, match="a page token twice") as caught:
+            list(chat.list())
+        assert "k3y" not in shown(caught.value)
 
 
 def test_words_too_short_to_be_secret_are_left_in_what_an_error_says() -> None:

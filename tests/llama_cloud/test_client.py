@@ -10,6 +10,7 @@ import pytest
 
 from chat_sessions import (
     APIConnectionError,
+    APIStatusError,
     APITimeoutError,
     AsyncLlamaCloudChat,
     AuthenticationError,
@@ -97,7 +98,7 @@ async def test_a_list_can_be_left_before_its_second_page(chat: AnyChat, wire: Wi
 
 async def test_a_list_that_turns_in_a_circle_is_an_error(chat: AnyChat, wire: WireServer) -> None:
     wire.on("GET", "/api/v1/chat", answer(200, {"items": [], "next_page_token": "again"}))
-    with pytest.raises(ProtocolError, match="'again' twice"):
+    with pytest.raises(ProtocolError, match="a page token twice"):
         await every(chat.list())
 
 
@@ -256,11 +257,33 @@ async def test_an_answer_that_is_no_summary_is_an_error_that_quotes_it(chat: Any
         await do(chat.get_summary("ses-1"))
 
 
-async def test_a_redirect_is_not_followed_and_takes_no_key_anywhere(chat: AnyChat, wire: WireServer) -> None:
-    wire.on("GET", "/summary", answer(307, None, location="http://127.0.0.1:1/elsewhere"))
-    with pytest.raises(Exception, match="redirects are not followed"):
+@pytest.mark.parametrize("location", ["http://127.0.0.1:1/elsewhere", "mailto:x", "http://a\x01b", "http:login.html"])
+async def test_a_redirect_is_not_followed_and_takes_no_key_anywhere(
+    chat: AnyChat, wire: WireServer, location: str
+) -> None:
+    wire.on("GET", "/summary", answer(307, None, location=location))
+    wire.on("POST", "/messages/stream", answer(302, None, location=location))
+    with pytest.raises(APIStatusError, match="redirects are not followed"):
         await do(chat.get_summary("ses-1"))
-    assert len(wire.requests) == 1
+    with pytest.raises(APIStatusError, match="redirects are not followed"):
+        await do(chat.session("ses-1", index_ids=["i"], baseline=False).ask("q"))
+    assert len(wire.requests) == 2
+
+
+async def test_an_answer_that_nothing_has_changed_is_no_redirect(chat: AnyChat, wire: WireServer) -> None:
+    wire.on("GET", "/summary", lambda _, connection: connection.send(b"HTTP/1.1 304 Not Modified\r\n\r\n"))
+    with pytest.raises(APIStatusError, match="304: the request was refused"):
+        await do(chat.get_summary("ses-1"))
+
+
+async def test_a_content_type_that_comes_twice_is_one(chat: AnyChat, wire: WireServer) -> None:
+    def stream(_: Request, connection: Connection) -> None:
+        connection.start_stream("text/event-stream\r\nContent-Type: text/event-stream")
+        connection.events(Text(content="ok"), Stop(usage=Usage(), is_error=False))
+        connection.end_stream()
+
+    wire.on("POST", "/messages/stream", stream)
+    assert (await do(chat.session("ses-1", index_ids=["i"], baseline=False).ask("q"))).text == "ok"
 
 
 @pytest.mark.parametrize("session_id", ["", ".", "..", "a\nb"])

@@ -75,6 +75,10 @@ def test_a_region_names_its_address() -> None:
         ({"base_url": "https://user:pw@x"}, "no user, query or fragment"),
         ({"base_url": "https://x/?project_id=p"}, "no user, query or fragment"),
         ({"base_url": "https://x/#top"}, "no user, query or fragment"),
+        ({"base_url": "https://x/?"}, "no user, query or fragment"),
+        ({"base_url": "https://x#"}, "no user, query or fragment"),
+        ({"headers": {"Content-Length": "5"}}, "'Content-Length' cannot be set"),
+        ({"headers": {"transfer-encoding": "chunked"}}, "'transfer-encoding' cannot be set"),
         ({"region": "mars"}, "region must be one of us, eu; got 'mars'"),
         ({"region": "eu", "base_url": "https://x"}, "not both"),
         ({"api_key": "two words"}, "white space"),
@@ -102,6 +106,11 @@ def test_a_region_names_its_address() -> None:
 def test_what_cannot_work_is_refused_when_the_client_is_made(arguments: dict[str, object], said: str) -> None:
     with pytest.raises(ConfigurationError, match=said):
         LlamaCloudChat(**{"api_key": "k", **arguments})  # type: ignore[arg-type]
+
+
+def test_a_deadline_beyond_what_a_float_can_be_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match=r"timeouts\.idle must be [\d,]+ s at most"):
+        Timeouts(idle=10**400)
 
 
 @pytest.mark.parametrize("value", [-1, float("nan"), "5"])

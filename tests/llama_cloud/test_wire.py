@@ -25,6 +25,8 @@ READ, CREATE = summary_call("ses-1"), create_call(None, None)
         ({"retry-after": "nan"}, None),
         ({"retry-after": "-3"}, None),
         ({"retry-after": "tomorrow"}, None),
+        ({"retry-after": "Mon, 01 Jan 2024 00:00:00 +9999999999999999"}, None),
+        ({"retry-after": "Mon, 01 Jan 99999999999999999999 00:00:00 GMT"}, None),
         ({}, None),
     ],
 )

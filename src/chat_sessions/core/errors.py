@@ -258,7 +258,7 @@ def error_for_status(
     error_type, usual_hint = _STATUS_ERRORS.get(status_code, (APIStatusError, "the request was refused"))
     if status_code >= 500:
         error_type, usual_hint = InternalServerError, _FAILED
-    elif status_code < 400:
+    elif status_code < 400 and status_code != 304:
         usual_hint = "redirects are not followed; set base_url to the final address"
     hint = hint or usual_hint
     detail = _detail(body)

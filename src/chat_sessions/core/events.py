@@ -176,10 +176,9 @@ def parse_event_json(data: str | bytes) -> Event:
     except ValidationError:
         pass
     data, body = _object_in(data)
-    try:
+    with suppress(RecursionError, ValidationError):
         return parse_event(body)
-    except (RecursionError, ValidationError) as error:
-        raise ProtocolError(f"the service sent an event that is nested too deep: {_quote(data)}") from error
+    raise ProtocolError(f"the service sent an event that is nested too deep: {_quote(data)}")
 
 
 class EventReader:
@@ -275,10 +274,11 @@ def parse_event(body: Mapping[str, JsonValue]) -> Event:
         problems = "; ".join(
             f"{'.'.join(str(part) for part in item['loc'][1:])}: {item['msg']}" for item in error.errors()
         )
-        raise ProtocolError(
-            f"the service sent a {fields['type']} event with a broken body ({problems}): "
-            + _quote(json.dumps(body, ensure_ascii=False))
-        ) from error
+    # No cause: pydantic's error quotes its input, and the input may repeat a key.
+    raise ProtocolError(
+        f"the service sent a {fields['type']} event with a broken body ({problems}): "
+        + _quote(json.dumps(body, ensure_ascii=False))
+    )
 
 
 def _mended(fields: dict[str, Any]) -> dict[str, Any]:

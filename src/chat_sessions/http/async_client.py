@@ -174,9 +174,8 @@ class AsyncHTTPClient:
         clock.on_stop(exchange.stop)
         with exchange.in_force():
             try:
-                with httpx_errors():
-                    response = await client.send(request, stream=True, follow_redirects=False)
-            except httpx.TransportError as error:
+                response = await self._response(client, request)
+            except httpx.RequestError as error:
                 raise self._turn_error(call, error, exchange, clock) from error
             try:
                 if not response.is_success:
@@ -209,7 +208,7 @@ class AsyncHTTPClient:
             if not token:
                 return
             if token in seen:
-                raise ProtocolError(f"the service gave the page token {token!r} twice, so its list would never end")
+                raise ProtocolError("the service gave a page token twice, so its list would never end")
             seen.add(token)
 
     def _turn_error(self, call: Call, error: httpx.RequestError, exchange: Exchange, clock: EventClock) -> Exception:
@@ -217,9 +216,18 @@ class AsyncHTTPClient:
             return transport_error(call, error, exchange, self._settings.route.base_url)
         return lost(error, clock, exchange)
 
+    @staticmethod
+    async def _response(client: httpx.AsyncClient, request: httpx.Request) -> httpx.Response:
+        """Send the request; return the answer, whose body is still to be read. Raises `httpx.RequestError`."""
+        try:
+            with httpx_errors():
+                return await client.send(request, stream=True, follow_redirects=False)
+        except httpx.HTTPStatusError as error:
+            # A response hook of the user's client calls `raise_for_status`.
+            return error.response
+
     async def _answer(self, client: httpx.AsyncClient, request: httpx.Request, call: Call, left: Remaining) -> bytes:
-        with httpx_errors():
-            response = await client.send(request, stream=True, follow_redirects=False)
+        response = await self._response(client, request)
         try:
             if response.is_success:
                 return await self._body(response, left)
@@ -254,7 +262,8 @@ class AsyncHTTPClient:
     async def _beginning(response: httpx.Response, left: Remaining) -> bytes:
         """Return the beginning of an error's body: what arrives in time and without an error, up to the limit."""
         start = bytearray()
-        with suppress(httpx.RequestError):
+        # A hook's error has closed the answer.
+        with suppress(httpx.RequestError, httpx.StreamError):
             async for piece in response.aiter_bytes():
                 start += piece
                 if len(start) >= _ERROR_BODY_LIMIT or left() == 0:

@@ -8,8 +8,8 @@ import httpcore
 import httpx
 
 from chat_sessions.core.errors import ProtocolError
-from chat_sessions.core.events import Event
-from chat_sessions.http.calls import frameless, lost
+from chat_sessions.core.events import Event, Stop
+from chat_sessions.http.calls import frameless, lost, told
 from chat_sessions.http.connection.exchange import SHORTEST_READ, Exchange, remaining
 from chat_sessions.http.connection.network import httpx_error
 from chat_sessions.http.event_stream import EventDecoder
@@ -59,9 +59,10 @@ class AsyncEventResponse:
         """Return the next event if it has already arrived; None if there is none, or if it cannot be read."""
         if self._unreadable is None:
             try:
-                return self._decoder.next_event()
+                event = self._decoder.next_event()
+                return told(event, self._exchange.secrets()) if isinstance(event, Stop) else event
             except ProtocolError as error:
-                self._unreadable = error
+                self._unreadable = frameless(error, self._exchange.secrets())
         return None
 
     def _next_event(self) -> Event | None:

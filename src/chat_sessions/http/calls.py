@@ -24,7 +24,7 @@ from chat_sessions.core.errors import (
     RateLimitError,
     error_for_status,
 )
-from chat_sessions.core.events import load_json
+from chat_sessions.core.events import Event, Stop, load_json
 from chat_sessions.http.connection.exchange import Exchange
 from chat_sessions.http.secrets import text_without_secrets, without_secrets
 from chat_sessions.session.backend import ConnectionLost, DeadlinePassed
@@ -43,6 +43,7 @@ __all__ = [
     "read_model",
     "reason",
     "retry_delay",
+    "told",
     "transport_error",
 ]
 
@@ -201,6 +202,13 @@ def frameless(error: _Error, secrets: Sequence[SecretStr] = ()) -> _Error:
     return error
 
 
+def told(event: Event, secrets: Sequence[SecretStr]) -> Event:
+    """Return the event; a stop without the secrets in its error, which becomes the message of a `TurnFailed`."""
+    if not isinstance(event, Stop) or event.error is None:
+        return event
+    return event.model_copy(update={"error": text_without_secrets(event.error, secrets)})
+
+
 def reason(error: Exception) -> str:
     """Return the message of an httpx error, or its name if the message may quote a header."""
     return type(error).__name__ if isinstance(error, httpx.LocalProtocolError) else str(error) or type(error).__name__
@@ -235,7 +243,7 @@ def _retry_after(headers: httpx.Headers) -> float | None:
         return seconds if math.isfinite(seconds) and seconds >= 0 else None
     try:
         return max(0.0, parsedate_to_datetime(headers.get("retry-after", "")).timestamp() - time.time())
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, OverflowError):
         return None
 
 
@@ -261,4 +269,5 @@ def not_an_event_stream(
 
 
 def _content_type(headers: httpx.Headers) -> str:
-    return str(headers.get("content-type", "")).partition(";")[0].strip().lower()
+    # A header that comes twice is one with a comma.
+    return str(headers.get("content-type", "")).partition(",")[0].partition(";")[0].strip().lower()

@@ -173,9 +173,8 @@ class HTTPClient:
         clock.on_stop(exchange.stop)
         with exchange.in_force():
             try:
-                with httpx_errors():
-                    response = client.send(request, stream=True, follow_redirects=False)
-            except httpx.TransportError as error:
+                response = self._response(client, request)
+            except httpx.RequestError as error:
                 raise self._turn_error(call, error, exchange, clock) from error
             try:
                 if not response.is_success:
@@ -208,7 +207,7 @@ class HTTPClient:
             if not token:
                 return
             if token in seen:
-                raise ProtocolError(f"the service gave the page token {token!r} twice, so its list would never end")
+                raise ProtocolError("the service gave a page token twice, so its list would never end")
             seen.add(token)
 
     def _turn_error(self, call: Call, error: httpx.RequestError, exchange: Exchange, clock: EventClock) -> Exception:
@@ -216,9 +215,18 @@ class HTTPClient:
             return transport_error(call, error, exchange, self._settings.route.base_url)
         return lost(error, clock, exchange)
 
+    @staticmethod
+    def _response(client: httpx.Client, request: httpx.Request) -> httpx.Response:
+        """Send the request; return the answer, whose body is still to be read. Raises `httpx.RequestError`."""
+        try:
+            with httpx_errors():
+                return client.send(request, stream=True, follow_redirects=False)
+        except httpx.HTTPStatusError as error:
+            # A response hook of the user's client calls `raise_for_status`.
+            return error.response
+
     def _answer(self, client: httpx.Client, request: httpx.Request, call: Call, left: Remaining) -> bytes:
-        with httpx_errors():
-            response = client.send(request, stream=True, follow_redirects=False)
+        response = self._response(client, request)
         try:
             if response.is_success:
                 return self._body(response, left)
@@ -253,7 +261,8 @@ class HTTPClient:
     def _beginning(response: httpx.Response, left: Remaining) -> bytes:
         """Return the beginning of an error's body: what arrives in time and without an error, up to the limit."""
         start = bytearray()
-        with suppress(httpx.RequestError):
+        # A hook's error has closed the answer.
+        with suppress(httpx.RequestError, httpx.StreamError):
             for piece in response.iter_bytes():
                 start += piece
                 if len(start) >= _ERROR_BODY_LIMIT or left() == 0:

@@ -68,11 +68,12 @@ def _words(settings: JsonValue, *, is_secret: bool) -> Iterator[str]:
 
 
 def without_secrets(data: bytes, secrets: Sequence[SecretStr]) -> bytes:
-    """Replace each secret of four characters or more with `[secret]`, in its JSON form too."""
+    """Replace each secret of four characters or more with `[secret]`, also in JSON, and in the `repr` of JSON."""
     for secret in secrets:
         value = secret.get_secret_value()
         if len(value) >= _SHORTEST_KEY:
-            for form in (value, json.dumps(value)[1:-1]):
+            in_json = json.dumps(value)[1:-1]
+            for form in (value, in_json, in_json.replace("\\", "\\\\")):
                 data = data.replace(form.encode(), b"[secret]")
     return data
 

@@ -38,6 +38,7 @@ _Client = TypeVar("_Client", httpx.Client, httpx.AsyncClient)
 # RFC 9110, 5.1 and 5.5; httpx encodes a value as ASCII.
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _HEADER_VALUE = re.compile(r"[\t\x20-\x7e]*")
+_FRAMING = frozenset(("content-length", "transfer-encoding"))
 _EVERY_CLIENTS = frozenset(("accept", "accept-encoding", "connection", "host", "user-agent"))
 # Read at import: a request that reads a file would block the event loop.
 USER_AGENT = f"chat-sessions/{version('chat-sessions')}"
@@ -157,7 +158,7 @@ def checked_url(value: str, *, suffix: str) -> str:
         raise ConfigurationError(f"base_url is not an address: {value!r} ({error})") from error
     if url.scheme not in ("http", "https") or not url.host:
         raise ConfigurationError(f"base_url must be an http or https address; got {value!r}")
-    if url.query or url.fragment:
+    if "?" in value or "#" in value:
         raise ConfigurationError("base_url must hold no user, query or fragment")
     return value.rstrip("/").removesuffix(suffix)
 
@@ -196,6 +197,8 @@ def checked_headers(given: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
     for name in given:
         if not _is_header_name(name):
             raise ConfigurationError(f"headers: {name!r} is not a header name")
+        if name.lower() in _FRAMING:
+            raise ConfigurationError(f"headers: {name!r} cannot be set: it says how long each request is")
         if not _is_header_value(given[name]):
             raise ConfigurationError(
                 f"headers[{name!r}] cannot be sent: a value is a string of one line, of printable ASCII characters"

@@ -12,7 +12,7 @@ from chat_sessions.core.events import Event, Session
 from chat_sessions.core.models import ImageAttachment, PresignedUrl, SessionSummary, TitledSummary
 from chat_sessions.http.async_event_response import AsyncEventResponse
 from chat_sessions.http.async_service import AsyncService
-from chat_sessions.http.calls import Call, read_model
+from chat_sessions.http.calls import Call, read_model, told
 from chat_sessions.llama_cloud.settings import Settings
 from chat_sessions.llama_cloud.wire import (
     attachment_call,
@@ -174,7 +174,7 @@ class AsyncEndpoints(AsyncService[Settings]):
         content = await self._http.send(call, limit=timeout)
         session = read_model(call, content, Session, secrets=self._settings.secrets)
         check_same(session_id, session.session_id)
-        return session.events
+        return [told(event, self._settings.secrets) for event in session.events]
 
     async def _read_same(self, call: Call, model: type[_Summary], session_id: str) -> _Summary:
         summary = await self._read(call, model)

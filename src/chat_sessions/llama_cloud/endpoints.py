@@ -11,7 +11,7 @@ from pydantic import BaseModel
 from chat_sessions.core.errors import APIStatusError, ConfigurationError, NotFoundError
 from chat_sessions.core.events import Event, Session
 from chat_sessions.core.models import ImageAttachment, PresignedUrl, SessionSummary, TitledSummary
-from chat_sessions.http.calls import Call, read_model
+from chat_sessions.http.calls import Call, read_model, told
 from chat_sessions.http.event_response import EventResponse
 from chat_sessions.http.service import Service
 from chat_sessions.llama_cloud.settings import Settings
@@ -173,7 +173,7 @@ class Endpoints(Service[Settings]):
         content = self._http.send(call, limit=timeout)
         session = read_model(call, content, Session, secrets=self._settings.secrets)
         check_same(session_id, session.session_id)
-        return session.events
+        return [told(event, self._settings.secrets) for event in session.events]
 
     def _read_same(self, call: Call, model: type[_Summary], session_id: str) -> _Summary:
         summary = self._read(call, model)

@@ -6,7 +6,6 @@ the agent does (`httpx`'s read timeout, and every client built on it alone, is f
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, fields
@@ -41,7 +40,7 @@ class Timeouts:
             value: object = getattr(self, item.name)
             if value is None:
                 continue
-            if not isinstance(value, int | float) or math.isnan(value) or value < 0:
+            if not isinstance(value, int | float) or not value >= 0:
                 raise ConfigurationError(f"timeouts.{item.name} must be seconds, 0 or more, or None; got {value!r}")
             if value > _LONGEST:
                 raise ConfigurationError(

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from chat_sessions.core.events import Event, TextDelta, ThinkingDelta, ToolCall, ToolResult, UnknownEvent
+from chat_sessions.core.events import Event, Stop, TextDelta, ThinkingDelta, ToolCall, ToolResult, UnknownEvent
 from chat_sessions.core.turn import TurnFold
 from chat_sessions.openhands import OpenHandsChat
 from chat_sessions.openhands.events.history import history_of
@@ -221,6 +221,20 @@ def test_the_reason_of_an_error_that_lay_unread_while_the_server_was_asked_is_to
     assert reading.turn.facts.stop(None).error == "LLMError: no"
 
 
+def test_the_reason_of_an_error_is_told_without_the_key_of_the_model_in_it() -> None:
+    settings = _settings(llm={"model": "m", "api_key": "sk-sesame"})
+    reading = Reading(settings, TurnRequest("s", "Hi", ()), EventClock(Timeouts()))
+    reading.kind = "events"
+    error = {"kind": "ConversationErrorEvent", "id": "e", "code": "LLMError", "detail": "no such key: sk-sesame"}
+    for frame in (message("Hi"), state("running"), state("error"), error):
+        reading.take(json.dumps(frame))
+    reading.ready.clear()
+    reading.stop({"execution_status": "error"})
+    (stop,) = reading.ready
+    assert isinstance(stop, Stop)
+    assert stop.error == "LLMError: no such key: [secret]"
+
+
 def test_an_error_without_a_reason_is_not_waited_for_for_ever() -> None:
     reading = Reading(_settings(), TurnRequest("s", "Hi", ()), EventClock(Timeouts()))
     reading.kind = "events"
@@ -308,8 +322,8 @@ def test_a_content_that_is_a_plain_string_is_its_text() -> None:
     assert [e.type for e in events_of(event)] == ["text"]
 
 
-def _settings() -> Settings:
-    chat = OpenHandsChat(base_url="http://127.0.0.1:1")
+def _settings(**options: Any) -> Settings:
+    chat = OpenHandsChat(base_url="http://127.0.0.1:1", **options)
     return chat._settings
 
 

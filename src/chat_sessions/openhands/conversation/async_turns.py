@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from chat_sessions.core.errors import APIError, ConflictError, RateLimitError
 from chat_sessions.core.events import Event
+from chat_sessions.http.calls import told
 from chat_sessions.http.connection.exchange import Remaining, remaining
 from chat_sessions.openhands.confirmation import OnConfirmation
 from chat_sessions.openhands.conversation.async_conversations import AsyncConversations
@@ -103,7 +104,8 @@ class AsyncTurns(AsyncConversations):
 
     async def read_back(self, session_id: str, *, timeout: float | None) -> Sequence[Event]:
         """Return the session's history, in one attempt. For `TurnStream`; see `TurnTransport`."""
-        return (await self._history(session_id, limit=timeout))[0]
+        events, _ = await self._history(session_id, limit=timeout)
+        return [told(event, self._settings.secrets) for event in events]
 
     async def read_info(self, session_id: str, *, limit: float | None = None) -> JsonObject:
         """Return the conversation without its events, in one attempt within `limit` seconds."""

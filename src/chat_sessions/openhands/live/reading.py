@@ -9,6 +9,7 @@ from websockets.exceptions import ConnectionClosed
 from chat_sessions.core.errors import APIConnectionError, APIError, ConflictError, ProtocolError, TurnStalled
 from chat_sessions.core.events import Event
 from chat_sessions.core.turn import Turn
+from chat_sessions.http.calls import told
 from chat_sessions.openhands.confirmation import ConfirmationRequest, request_of
 from chat_sessions.openhands.events.json_values import JsonObject, as_text
 from chat_sessions.openhands.events.turn_facts import ENDED, status_of
@@ -191,7 +192,8 @@ class Reading:
 
     def stop(self, info: JsonObject | APIError) -> None:
         """End the turn with its stop, which says what the conversation knows of it."""
-        self.ready.append(self.turn.facts.stop(None if isinstance(info, APIError) else info))
+        stop = self.turn.facts.stop(None if isinstance(info, APIError) else info)
+        self.ready.append(told(stop, self._settings.secrets))
         self.has_stopped = True
 
     @property
