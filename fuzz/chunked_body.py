@@ -9,6 +9,7 @@ from __future__ import annotations
 import random
 from collections import deque
 from collections.abc import Iterable
+from itertools import chain
 
 import h11
 import httpcore
@@ -41,9 +42,11 @@ def trouble(seed: int) -> tuple[str | None, int]:
     is_direct = choose.random() < 0.8
     wanted = expected(data)
     try:
-        found = read(pieces, is_direct=is_direct)
+        found, keeps_a_rest = read(pieces, is_direct=is_direct)
     except Exception as error:  # noqa: BLE001 - whatever it is, it must not reach a user
         return f"{type(error).__name__}: {error}: {pieces!r}", len(data)
+    if keeps_a_rest:
+        return f"the connection would be used again with something behind the answer: {pieces!r}", len(data)
     if found == wanted:
         return None, len(data)
     # How much of a broken body has been given before that is noticed, depends on where it is cut.
@@ -82,8 +85,11 @@ def expected(data: bytes) -> tuple[bytes, bool]:
     return _Parser().rest([data])
 
 
-def read(pieces: Iterable[bytes], *, is_direct: bool) -> tuple[bytes, bool]:
-    """The same, as a connection gives it: with `is_direct` to a reader of the content, else to httpcore's parser."""
+def read(pieces: Iterable[bytes], *, is_direct: bool) -> tuple[tuple[bytes, bool], bool]:
+    """The same, as a connection gives it: with `is_direct` to a reader of the content, else to httpcore's parser.
+
+    Also whether the connection would be used again although h11 got more than the answer.
+    """
     framing, parser, left = Framing(), _Parser(), deque(pieces)
     framing.wrote(b"POST / HTTP/1.1\r\n\r\n")
     while left and not framing.is_body:
@@ -100,9 +106,10 @@ def read(pieces: Iterable[bytes], *, is_direct: bool) -> tuple[bytes, bool]:
                     break
                 body += framing.content(left.popleft())
         except httpcore.RemoteProtocolError:
-            return body, False
-    rest, is_whole = parser.rest([framing.take_kept(), *(framing.head(piece) for piece in left)])
-    return body + rest, is_whole
+            return (body, False), False
+    # One after the other: a connection is not read beyond the end of an answer.
+    rest, is_whole = parser.rest(chain([framing.take_kept()], map(framing.head, left)))
+    return (body + rest, is_whole), is_whole and framing.is_at_end and not parser.is_drained
 
 
 class _Parser:
@@ -118,11 +125,16 @@ class _Parser:
         if data:
             self._h11.receive_data(data)
 
+    @property
+    def is_drained(self) -> bool:
+        """Whether all that it got belongs to the answer."""
+        return self._h11.trailing_data[0] == b""
+
     def rest(self, pieces: Iterable[bytes]) -> tuple[bytes, bool]:
         """Give it the rest, and the end; returns the body, and whether it came to its end."""
         body = b""
         try:
-            for piece in (*(piece for piece in pieces if piece), b""):
+            for piece in chain(filter(None, pieces), [b""]):
                 self._h11.receive_data(piece)
                 while not isinstance(event := self._h11.next_event(), type(h11.NEED_DATA)):
                     if isinstance(event, h11.Data):

@@ -33,7 +33,13 @@ class _Forgetful(Framing):
         return content
 
 
-@pytest.mark.parametrize("wrong", [_Forgiving, _Forgetful])
+class _Careless(Framing):
+    @property
+    def is_at_end(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize("wrong", [_Forgiving, _Forgetful, _Careless])
 def test_a_framing_that_is_wrong_is_found_out(monkeypatch: pytest.MonkeyPatch, wrong: type[Framing]) -> None:
     monkeypatch.setattr(chunked_body, "Framing", wrong)
     assert any(chunked_body.trouble(seed)[0] for seed in range(3000))
