@@ -60,12 +60,8 @@ class Listener:
     @property
     def address(self) -> str:
         """The address that opens the page, with its token."""
-        return self.address_of("/")
-
-    def address_of(self, path: str) -> str:
-        """Return the address that opens a view of the page, with its token."""
         host = _LOOPBACK if self._host in _EVERYWHERE else self._host
-        return f"http://{_in_url(host)}:{self.port}{path}?token={self.token}"
+        return f"http://{_in_url(host)}:{self.port}/?token={self.token}"
 
 
 def _in_url(host: str) -> str:
