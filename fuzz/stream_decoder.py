@@ -13,7 +13,15 @@ import re
 from collections.abc import Iterator
 
 from chat_sessions.core.errors import ProtocolError
-from chat_sessions.core.events import Event, TextDelta, ThinkingDelta, broken_event, parse_event_json
+from chat_sessions.core.events import (
+    Event,
+    Text,
+    TextDelta,
+    Thinking,
+    ThinkingDelta,
+    broken_event,
+    parse_event_json,
+)
 from chat_sessions.core.turn import TurnFold
 from chat_sessions.http.event_stream import EventDecoder
 from fuzz.run import run
@@ -23,6 +31,7 @@ __all__ = ["decoded", "expected", "split", "stream", "trouble"]
 _LIMIT = 2000
 _ENDS = (b"\n", b"\r\n", b"\r")
 _TEXTS = ("a", " ", "é", "😀", "\u2028", "\u0085", "a b", "\n", "", "\ufeff", "word " * 20)
+_HALVES = ("\ud83d", "\ude00")
 _LINES = (
     b": comment",
     b":",
@@ -81,8 +90,10 @@ def _line(choose: random.Random) -> bytes:
     if choose.random() < 0.4:
         return choose.choice(_LINES)
     kind = choose.choice(("text_delta", "thinking_delta", "text", "thinking", "user_input"))
-    event = {"type": kind, "content": "".join(choose.choice(_TEXTS) for _ in range(choose.randint(1, 4)))}
     ascii_only = choose.random() < 0.5
+    # Half of a surrogate pair can only be written as an escape.
+    texts = (*_TEXTS, *_HALVES) if ascii_only else _TEXTS
+    event = {"type": kind, "content": "".join(choose.choice(texts) for _ in range(choose.randint(1, 4)))}
     space = choose.choice((b" ", b"", b"  "))
     return b"data:" + space + json.dumps(event, ensure_ascii=ascii_only).encode()
 
@@ -129,6 +140,7 @@ def decoded(pieces: list[bytes]) -> tuple[list[Event], str | None]:
 def expected(data: bytes) -> tuple[list[Event], str | None]:
     """The same from the whole stream, by the standard."""
     events: list[Event] = []
+    deltas = _Deltas()
     data = data.removeprefix(b"\xef\xbb\xbf")
     # A line ends with CRLF, CR or LF; what stands behind the last end is no line.
     lines = re.split(rb"\r\n|\r|\n", data)
@@ -142,7 +154,7 @@ def expected(data: bytes) -> tuple[list[Event], str | None]:
                 values = []
                 if joined.strip() not in (b"", b"[DONE]"):
                     try:
-                        events.append(parse_event_json(joined))
+                        events.append(deltas.read(joined))
                     except ProtocolError:
                         if (broken := broken_event(joined)) is None:
                             raise
@@ -161,6 +173,32 @@ def expected(data: bytes) -> tuple[list[Event], str | None]:
     except ProtocolError as error:
         return _folded(events), _kind(error)
     return _folded(events), None
+
+
+class _Deltas:
+    """Reads events; a delta's text is what it adds to all that its kind has said, read as UTF-16 at once.
+
+    Half of a surrogate pair at the end says nothing yet.
+    """
+
+    def __init__(self) -> None:
+        self._said: dict[str, str] = {}
+
+    def read(self, data: bytes) -> Event:
+        event = parse_event_json(data)
+        if isinstance(event, Text | Thinking):
+            self._said.pop(f"{event.type}_delta", None)
+        if not isinstance(event, TextDelta | ThinkingDelta):
+            return event
+        before = self._said.get(event.type, "")
+        self._said[event.type] = before + json.loads(data.decode("utf-8", "replace"))["content"]
+        shown, now = (_utf16(said) for said in (before, self._said[event.type]))
+        return event.model_copy(update={"content": now.removeprefix(shown)})
+
+
+def _utf16(units: str) -> str:
+    whole = units[:-1] if "\ud800" <= units[-1:] <= "\udbff" else units
+    return whole.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 def _folded(events: list[Event]) -> list[Event]:

@@ -7,6 +7,7 @@ import sys
 
 import pytest
 
+from chat_sessions.core.events import Event, EventReader, parse_event_json
 from chat_sessions.http.event_stream import EventDecoder
 from fuzz import stream_decoder
 
@@ -28,12 +29,23 @@ class _Forgetful(EventDecoder):
         self._after_cr = False
 
 
+class _Halving(EventDecoder):
+    def __init__(self, max_event_bytes: int) -> None:
+        super().__init__(max_event_bytes)
+        self._reader = _Separate()
+
+
+class _Separate(EventReader):
+    def read(self, data: str | bytes) -> Event:
+        return parse_event_json(data)
+
+
 class _Unbounded(EventDecoder):
     def __init__(self, max_event_bytes: int) -> None:
         super().__init__(max_event_bytes * 2)
 
 
-@pytest.mark.parametrize("decoder", [_AtLineSeparators, _Forgetful, _Unbounded])
+@pytest.mark.parametrize("decoder", [_AtLineSeparators, _Forgetful, _Halving, _Unbounded])
 def test_a_decoder_that_is_wrong_is_found_out(monkeypatch: pytest.MonkeyPatch, decoder: type[EventDecoder]) -> None:
     monkeypatch.setattr(stream_decoder, "EventDecoder", decoder)
     assert any(stream_decoder.trouble(seed)[0] for seed in range(3000))
