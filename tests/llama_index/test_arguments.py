@@ -152,6 +152,9 @@ async def test_a_first_turn_without_an_index_creates_no_session_whatever_asks(se
 
 def test_a_string_is_no_list_of_indexes(serve: Serve) -> None:
     chat = serve()
-    for make in (SessionChatEngine, SessionAgent, SessionMemory):
+    makers: list[Callable[..., object]] = [SessionChatEngine, SessionAgent, SessionMemory]
+    for make in makers:
         with pytest.raises(ConfigurationError, match="index_ids must be a list of ids; got the string 'idx'"):
             make(client=chat, index_ids="idx")
+        with pytest.raises(ConfigurationError, match="index_ids must be a list of ids, not a int"):
+            make(client=chat, index_ids=5)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Generator, Iterable
+from collections.abc import Generator, Iterable, Sequence
 from contextlib import contextmanager
 from typing import NoReturn
 
@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from chat_sessions.core.errors import ConfigurationError
 
-__all__ = ["checked_fields", "refuse_unknown"]
+__all__ = ["checked_fields", "checked_indexes", "refuse_unknown"]
 
 # What other libraries call these.
 _SYNONYMS = {
@@ -47,6 +47,23 @@ def refuse_unknown(whose: str, name: str, known: Iterable[str], *, otherwise: st
     raise ConfigurationError(
         f"{whose} has no argument {name}; did you mean {near[0]}?" if near else f"{whose} {otherwise}"
     )
+
+
+def checked_indexes(index_ids: Sequence[str] | None) -> tuple[str, ...] | None:
+    """Return the ids as a tuple. Raises `ConfigurationError` for anything but a list of strings.
+
+    That includes a string, whose letters would be ids.
+    """
+    if index_ids is None:
+        return None
+    if isinstance(index_ids, str):
+        raise ConfigurationError(f"index_ids must be a list of ids; got the string {index_ids!r}")
+    if not isinstance(index_ids, Sequence):  # pyright: ignore[reportUnnecessaryIsInstance] - people give others
+        raise ConfigurationError(f"index_ids must be a list of ids, not a {type(index_ids).__name__}")
+    for index_id in index_ids:
+        if not isinstance(index_id, str):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise ConfigurationError(f"index_ids must hold strings; got {index_id!r}")
+    return tuple(index_ids)
 
 
 @contextmanager

@@ -112,9 +112,8 @@ class SessionMemory(BaseModel):
 
     def as_model(self, *, index_ids: list[str] | None = None, **fields: Any) -> SessionChatModel:
         """Return a chat model that continues this session; the arguments are fields of `SessionChatModel`."""
-        return SessionChatModel(
-            client=self.client, session_id=self.session_id, index_ids=index_ids or self.summary.index_ids, **fields
-        )
+        wanted = self.summary.index_ids if index_ids is None else index_ids
+        return SessionChatModel(client=self.client, session_id=self.session_id, index_ids=wanted, **fields)
 
 
 class SessionLoader(BaseChatLoader):

@@ -12,6 +12,7 @@ from typing import Literal, Self
 import httpx
 from pydantic import SecretStr
 
+from chat_sessions.core.arguments import checked_indexes
 from chat_sessions.core.errors import APIStatusError, ConfigurationError
 from chat_sessions.http.calls import Call, read_error
 from chat_sessions.http.connection.route import Route, route_of
@@ -153,19 +154,13 @@ class Settings:
     @staticmethod
     def check_indexes(index_ids: Sequence[str] | None) -> None:
         """Raise `ConfigurationError` for indexes that the service would refuse."""
-        if index_ids is None:
+        wanted = checked_indexes(index_ids)
+        if wanted is None:
             return
-        if isinstance(index_ids, str):
-            raise ConfigurationError(f"index_ids must be a list of ids; got the string {index_ids!r}")
-        if not isinstance(index_ids, Sequence):  # pyright: ignore[reportUnnecessaryIsInstance] - people give others
-            raise ConfigurationError(f"index_ids must be a list of ids, not a {type(index_ids).__name__}")
-        for index_id in index_ids:
-            if not isinstance(index_id, str):  # pyright: ignore[reportUnnecessaryIsInstance]
-                raise ConfigurationError(f"index_ids must hold strings; got {index_id!r}")
-        if not index_ids or not all(index_ids):
+        if not wanted or not all(wanted):
             raise ConfigurationError("index_ids is empty, or holds an empty id; pass None to use the session's own")
-        if len(index_ids) > MOST_INDEXES:
-            raise ConfigurationError(f"a session takes {MOST_INDEXES} indexes at most; got {len(index_ids)}")
+        if len(wanted) > MOST_INDEXES:
+            raise ConfigurationError(f"a session takes {MOST_INDEXES} indexes at most; got {len(wanted)}")
 
 
 def _key_from_environment() -> SecretStr | None:

@@ -6,7 +6,7 @@ The only place in this adapter that names a service, for the client that is made
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any, TypedDict
 
 from llama_index.core import Settings
@@ -19,7 +19,7 @@ from chat_sessions.http.secrets import Concealed
 from chat_sessions.session.backend import Backend
 from chat_sessions.session.deadlines import Timeouts
 
-__all__ = ["ClientArguments", "client_of", "client_or_default", "indexes_of", "manager_of"]
+__all__ = ["ClientArguments", "client_of", "client_or_default", "manager_of"]
 
 
 class ClientArguments(TypedDict, total=False):
@@ -80,13 +80,6 @@ def client_of(
     if (timeout := settings.pop("timeout", None)) is not None:
         settings["timeouts"] = Timeouts(first_event=timeout, idle=timeout)
     return client_or_default(client, **settings)
-
-
-def indexes_of(index_ids: Sequence[str] | None) -> tuple[str, ...] | None:
-    """Return the ids as a tuple. Raises `ConfigurationError` for a string, whose letters would be ids."""
-    if isinstance(index_ids, str):
-        raise ConfigurationError(f"index_ids must be a list of ids; got the string {index_ids!r}")
-    return None if index_ids is None else tuple(index_ids)
 
 
 def manager_of(manager: CallbackManager | None) -> CallbackManager:

@@ -16,6 +16,7 @@ from typing import Any, Self
 import httpx
 from pydantic import JsonValue, SecretStr
 
+from chat_sessions.core.arguments import checked_indexes
 from chat_sessions.core.errors import APIStatusError, ConfigurationError
 from chat_sessions.http.calls import Call
 from chat_sessions.http.connection.route import Route, route_of
@@ -230,7 +231,7 @@ def check_id(session_id: object) -> str:
 
 def check_indexes(index_ids: Sequence[str] | None) -> None:
     """Raise `ConfigurationError` for indexes: an agent server has none."""
-    if index_ids:
+    if checked_indexes(index_ids):
         raise ConfigurationError("an OpenHands agent server has no indexes: leave index_ids out")
 
 

@@ -10,7 +10,7 @@ from langchain_core.messages import HumanMessage
 from langchain_core.runnables import ConfigurableField
 
 from chat_sessions import AuthenticationError, ConfigurationError, LlamaCloudChat
-from chat_sessions.langchain import SessionChatModel
+from chat_sessions.langchain import SessionChatModel, SessionMemory
 from tests.langchain.stage import TEXT, Opener, Stage
 from tests.wire_server import Connection, Request, WireServer
 
@@ -123,8 +123,14 @@ def test_the_indexes_are_the_calls_then_the_models_then_the_sessions(open_with: 
     stage.model(session_id=session, index_ids=["idx-docs"]).invoke("q")
     stage.model(session_id=session).invoke("q")
     assert stage.actor.indexes == [("idx-docs", "idx-more"), ("idx-docs",), ("idx-more",)]
-    with pytest.raises(ConfigurationError, match="must be a list"):
-        stage.model().invoke("q", index_ids="idx-docs")
+
+
+@pytest.mark.parametrize(
+    ("given", "problem"), [("idx-docs", "must be a list of ids"), (5, "must be a list of ids"), ([5], "strings; got 5")]
+)
+def test_index_ids_of_a_call_that_are_no_list_of_strings_are_refused(stage: Stage, given: Any, problem: str) -> None:
+    with pytest.raises(ConfigurationError, match=problem):
+        stage.model().invoke("q", index_ids=given)
 
 
 async def test_an_empty_list_of_indexes_is_refused_and_not_replaced_by_others(stage: Stage) -> None:
@@ -136,6 +142,9 @@ async def test_an_empty_list_of_indexes_is_refused_and_not_replaced_by_others(st
         await model.ainvoke("q", index_ids=[])
     with pytest.raises(ConfigurationError, match="index_ids is empty"):
         stage.model(index_ids=[]).invoke("q")
+    memory = SessionMemory.from_session_id(stage.new_session("idx-docs"), client=stage.client)
+    with pytest.raises(ConfigurationError, match="index_ids is empty"):
+        memory.as_model(index_ids=[]).invoke("q")
     assert stage.actor.prompts == []
 
 

@@ -15,6 +15,7 @@ from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, conver
 from langchain_core.prompt_values import PromptValue
 from langchain_core.runnables import RunnableConfig
 
+from chat_sessions.core.arguments import checked_indexes
 from chat_sessions.core.errors import ConfigurationError
 from chat_sessions.langchain.content import MessageForm
 from chat_sessions.langchain.input.sessions import Place, Sessions
@@ -54,18 +55,13 @@ class Call:
         # LangGraph writes "node:task", after those of the enclosing graphs.
         task = str(configurable.get("checkpoint_ns") or "")
         node = "|".join(part.partition(":")[0] for part in task.split("|"))
-        index_ids = self.index_ids
-        if not isinstance(index_ids, Sequence | None):  # pyright: ignore[reportUnnecessaryIsInstance] - people give others
-            raise ConfigurationError(f"index_ids must be a list of ids, not a {type(index_ids).__name__}")
-        return Place(
-            None if thread_id is None else str(thread_id), node, task, None if index_ids is None else tuple(index_ids)
-        )
+        return Place(None if thread_id is None else str(thread_id), node, task, self.index_ids)
 
     @property
-    def index_ids(self) -> Sequence[str] | None:
-        """The indexes that the turn queries, as they were given; the model's, unless the call says otherwise."""
+    def index_ids(self) -> tuple[str, ...] | None:
+        """The indexes that the turn queries: the call's, else the model's. Raises `ConfigurationError`."""
         given: Sequence[str] | None = self.arguments.get("index_ids")
-        return self.model.index_ids if given is None else given
+        return checked_indexes(self.model.index_ids if given is None else given)
 
     @property
     def is_streamed(self) -> bool:

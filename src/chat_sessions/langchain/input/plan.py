@@ -156,12 +156,9 @@ def _session(call: Call, session_id: str | None) -> tuple[ChatSession, bool]:
 
 
 def _turn_arguments(call: Call) -> dict[str, Any]:
-    index_ids = call.index_ids
-    if isinstance(index_ids, str):
-        raise ConfigurationError(f"index_ids must be a list of index ids, got the string {index_ids!r}")
     wait = call.arguments.get("wait_if_busy")
     return {
-        "index_ids": index_ids,
+        "index_ids": call.index_ids,
         "wait_if_busy": call.model.wait_if_busy if wait is None else wait,
         "require_all_indexes": call.arguments.get("require_all_indexes", call.model.require_all_indexes),
     }

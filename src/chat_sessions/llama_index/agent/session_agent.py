@@ -18,13 +18,13 @@ from llama_index.core.tools import AsyncBaseTool
 from llama_index.core.workflow import Context
 from workflows import Workflow, step
 
-from chat_sessions.core.arguments import checked_fields, refuse_unknown
+from chat_sessions.core.arguments import checked_fields, checked_indexes, refuse_unknown
 from chat_sessions.core.errors import APIStatusError, ConfigurationError, TurnFailed
 from chat_sessions.llama_index._compat import MEMORY, RAN_TOOLS
 from chat_sessions.llama_index.agent.report import Report
 from chat_sessions.llama_index.agent.sent_prompt import SentPrompt
 from chat_sessions.llama_index.answers.async_answer import AsyncAnswer
-from chat_sessions.llama_index.arguments import client_or_default, indexes_of, manager_of
+from chat_sessions.llama_index.arguments import client_or_default, manager_of
 from chat_sessions.llama_index.memory.history import ChatHistoryPolicy, check_history, check_memory, check_policy
 from chat_sessions.llama_index.memory.run_memory import RunMemory
 from chat_sessions.llama_index.messages import answer_message, chat_response, messages_of, prompt_of
@@ -126,7 +126,7 @@ class SessionAgent(BaseWorkflowAgent):
         check_policy(on_chat_history)
         if wait_if_busy is not None:
             check_wait(wait_if_busy)
-        indexes = indexes_of(index_ids)
+        indexes = checked_indexes(index_ids)
         manager = manager_of(callback_manager)
         client = client_or_default(client)
         # Only to check the id before any run.

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator, Sequence
 from datetime import datetime
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 from llama_index.core.base.llms.types import ChatMessage
 from llama_index.core.bridge.pydantic import Field, PrivateAttr, field_serializer
 from llama_index.core.memory import BaseMemory
 from pydantic import BaseModel
 
-from chat_sessions.core.arguments import checked_fields
+from chat_sessions.core.arguments import checked_fields, checked_indexes
 from chat_sessions.core.errors import ChatSessionsError
 from chat_sessions.core.models import JobMetadata, SessionSummary
-from chat_sessions.llama_index.arguments import client_or_default, indexes_of
+from chat_sessions.llama_index.arguments import client_or_default
 from chat_sessions.llama_index.messages import messages_of, same_talk, talk
 from chat_sessions.session.backend import Backend
 from chat_sessions.session.chat_session import ChatSession
@@ -53,8 +53,7 @@ class SessionMemory(BaseMemory):
     _session: ChatSession | None = PrivateAttr(default=None)
 
     def __init__(self, *, client: Backend | None = None, **data: object) -> None:
-        if isinstance(given := data.get("index_ids"), str):
-            indexes_of(given)
+        checked_indexes(cast("tuple[str, ...] | None", data.get("index_ids")))
         with checked_fields("SessionMemory"):
             super().__init__(**data)
         self._client = client
