@@ -155,6 +155,55 @@ def test_a_node_that_waits_for_somebody_sends_its_prompt_once(stage: Stage) -> N
     assert [message.text for message in state["messages"]] == ["one", "Hello world"]
 
 
+CONFIGS: dict[str, Callable[[Runnable[Any, Any], str], Runnable[Any, Any]]] = {
+    "a config of the call": lambda model, session_id: _called_with(model, {"configurable": {"session_id": session_id}}),
+    "and metadata": lambda model, session_id: _called_with(
+        model, {"configurable": {"session_id": session_id}, "metadata": {"of": "mine"}}
+    ),
+    "a bound config": lambda model, session_id: model.with_config(configurable={"session_id": session_id}),
+    "the config of a chain": lambda model, session_id: _called_with(
+        RunnableLambda(lambda messages: messages) | model, {"configurable": {"session_id": session_id}}
+    ),
+}
+
+
+def _called_with(model: Runnable[Any, Any], config: RunnableConfig) -> Runnable[Any, Any]:
+    async def call(messages: Any) -> Any:
+        return await model.ainvoke(messages, config)
+
+    return RunnableLambda(lambda messages: model.invoke(messages, config), call)
+
+
+@pytest.mark.parametrize("how", CONFIGS)
+async def test_a_node_that_gives_the_session_by_a_config_of_its_own_sends_its_prompt_once(
+    stage: Stage, how: str
+) -> None:
+    session_id = stage.new_session()
+    model = CONFIGS[how](stage.play(*TEXT).model(), session_id)
+
+    # Copies, as from a store.
+    def given(state: State) -> list[Any]:
+        return [message.model_copy() for message in state["messages"]]
+
+    def ask(state: State) -> Any:
+        answer = model.invoke(given(state))
+        interrupt("may this be shown?")
+        return {"messages": [answer]}
+
+    async def ask_async(state: State) -> Any:
+        answer = await model.ainvoke(given(state))
+        interrupt("may this be shown?")
+        return {"messages": [answer]}
+
+    graph = _graph(RunnableLambda(ask, ask_async), InMemorySaver())
+    graph.invoke({"messages": "one"}, ADA)
+    state = graph.invoke(Command(resume=True), ADA)
+    await graph.ainvoke({"messages": "two"}, ADA)
+    state = await graph.ainvoke(Command(resume=True), ADA)
+    assert stage.actor.prompts == ["one", "two"]
+    assert [message.text for message in state["messages"]] == ["one", "Hello world", "two", "Hello world"]
+
+
 def test_nodes_that_ask_other_indexes_the_same_have_turns_of_their_own(stage: Stage) -> None:
     model = stage.play(*TEXT).model()
     builder = StateGraph(Branches)

@@ -10,6 +10,7 @@ import langsmith
 import langsmith.run_trees
 import langsmith.utils
 import pytest
+from langchain_core.tracers.context import collect_runs
 from langchain_core.tracers.langchain import LangChainTracer
 from openinference.instrumentation import using_session
 from openinference.instrumentation.langchain import LangChainInstrumentor
@@ -89,6 +90,15 @@ async def test_a_tracer_given_by_hand_has_the_same_and_each_start_has_an_end(
 ) -> None:
     await finished(PATHS[name](stage.model(), {"callbacks": [LangChainTracer(client=tracer_client)]}))
     _assert_tools_below_the_model(sink)
+
+
+async def test_collect_runs_has_the_tools_and_their_retrievals_below_the_model(stage: Stage) -> None:
+    for is_async in (False, True):
+        with collect_runs() as collected:
+            await stage.model().ainvoke("q") if is_async else stage.model().invoke("q")
+        (model,) = collected.traced_runs
+        assert sorted(run.name for run in model.child_runs) == ["read", "search"]
+        assert [[below.run_type for below in run.child_runs] for run in model.child_runs] == [["retriever"]] * 2
 
 
 @pytest.mark.checklist(22)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 from uuid import UUID
 
-from langchain_core.callbacks import Callbacks
+from langchain_core.callbacks import BaseCallbackManager, Callbacks
 from langchain_core.language_models import LanguageModelInput
 from langchain_core.load import dumpd
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, convert_to_messages
@@ -51,9 +51,12 @@ class Call:
     def place(self) -> Place:
         """Where in a program the call is made."""
         configurable = self.config.get("configurable", {})
-        thread_id: object = configurable.get("thread_id")
+        # LangChain lets the call's `configurable` replace that of a graph's node, and keeps the node's callbacks.
+        manager = self.config.get("callbacks")
+        noted = manager.metadata if isinstance(manager, BaseCallbackManager) else {}
+        thread_id: object = configurable.get("thread_id", noted.get("thread_id"))
         # LangGraph writes "node:task", after those of the enclosing graphs.
-        task = str(configurable.get("checkpoint_ns") or "")
+        task = str(configurable.get("checkpoint_ns") or noted.get("langgraph_checkpoint_ns") or "")
         node = "|".join(part.partition(":")[0] for part in task.split("|"))
         return Place(None if thread_id is None else str(thread_id), node, task, self.index_ids)
 

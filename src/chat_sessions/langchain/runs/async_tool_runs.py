@@ -23,14 +23,18 @@ class AsyncToolRuns:
     """The tool runs of one turn; none for a run of None."""
 
     def __init__(self, run: AsyncCallbackManagerForLLMRun | None) -> None:
-        self._children = None if run is None else AsyncCallbackManager(**inherited(run))
+        self._run = run
+        self._children: AsyncCallbackManager | None = None
         self._open: dict[int, AsyncOpenRun[AsyncCallbackManagerForToolRun]] = {}
         self._sources = DistinctSources()
 
     async def note(self, update: RunBegan | RunEnded) -> None:
         """Start or end a tool run, before the reader gets the update."""
-        if self._children is None:
+        if self._run is None:
             return
+        if self._children is None:
+            # Handlers that a context adds, such as that of `collect_runs`, are not inherited.
+            self._children = AsyncCallbackManager.configure(AsyncCallbackManager(**inherited(self._run)))
         if isinstance(update, RunBegan):
             run = AsyncOpenRun(partial(self._children.on_tool_start, **tool_input(update.run)))
             self._open[update.number] = run
@@ -65,7 +69,8 @@ class AsyncToolRuns:
             found = retrieval(update.run, [self._sources.named(source) for source in update.run.sources])
 
             async def tell(manager: AsyncCallbackManagerForToolRun) -> None:
-                retriever = await manager.get_child().on_retriever_start(**found[0])
+                children = AsyncCallbackManager.configure(manager.get_child())
+                retriever = await children.on_retriever_start(**found[0])
                 await retriever.on_retriever_end(found[1])
                 await manager.on_tool_end(output, name=update.run.name)
 

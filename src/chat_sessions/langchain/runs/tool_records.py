@@ -39,8 +39,7 @@ class ToolRunUnanswered(ChatSessionsError):
 def inherited(manager: Any) -> dict[str, Any]:
     """Return what children of a model's run inherit, as arguments of a callback manager.
 
-    LangChain treats a model's run as a leaf, so its manager makes no children. A newly configured manager would start a
-    second tracer, which has no parent for them.
+    LangChain treats a model's run as a leaf, so its manager makes no children.
     """
     handlers: list[BaseCallbackHandler] = manager.inheritable_handlers
     # LangChain adds the model's name and provider to what is inherited, but a tool is not a model.

@@ -24,14 +24,18 @@ class ToolRuns:
     """The tool runs of one turn; none for a run of None."""
 
     def __init__(self, run: CallbackManagerForLLMRun | None) -> None:
-        self._children = None if run is None else CallbackManager(**inherited(run))
+        self._run = run
+        self._children: CallbackManager | None = None
         self._open: dict[int, OpenRun[CallbackManagerForToolRun]] = {}
         self._sources = DistinctSources()
 
     def note(self, update: RunBegan | RunEnded) -> None:
         """Start or end a tool run, before the reader gets the update."""
-        if self._children is None:
+        if self._run is None:
             return
+        if self._children is None:
+            # Handlers that a context adds, such as that of `collect_runs`, are not inherited.
+            self._children = CallbackManager.configure(CallbackManager(**inherited(self._run)))
         if isinstance(update, RunBegan):
             run = OpenRun(partial(self._children.on_tool_start, **tool_input(update.run)))
             self._open[update.number] = run
@@ -66,7 +70,8 @@ class ToolRuns:
             found = retrieval(update.run, [self._sources.named(source) for source in update.run.sources])
 
             def tell(manager: CallbackManagerForToolRun) -> None:
-                retriever = manager.get_child().on_retriever_start(**found[0])
+                children = CallbackManager.configure(manager.get_child())
+                retriever = children.on_retriever_start(**found[0])
                 retriever.on_retriever_end(found[1])
                 manager.on_tool_end(output, name=update.run.name)
 
