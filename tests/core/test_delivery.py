@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chat_sessions.core.alignment import align
-from chat_sessions.core.delivery import Delivery, decide
+from chat_sessions.core.delivery import Delivery, Ended, decide
 from chat_sessions.core.events import (
     Event,
     Stop,
@@ -157,6 +157,32 @@ def test_an_answer_that_differs_from_what_was_streamed_is_not_this_turn() -> Non
     assert decide(live=live(CALL), history=tools).outcome == "not_shown"
 
 
+def test_a_turn_without_a_prompt_is_none_of_those_that_were_counted() -> None:
+    greeting: list[Event] = [UnknownEvent(raw={"type": "created"}), Text(content="Hi")]
+    one = asked("q", Text(content="old"), STOP, Thinking(content="late"))
+    assert decide(live=live(), history=greeting + one, turns_before=1) == Delivery("not_shown")
+    found = decide(live=live(), history=[*greeting, *one, *asked("q", Text(content="new"), STOP)], turns_before=1)
+    assert (found.outcome, found.position) == ("finished", 3)
+    # Where nobody counted, it is the last with a prompt.
+    late: list[Event] = [ToolResult(call_id="9", name="log", result=1)]
+    assert decide(live=live(TextDelta(content="ol")), history=[*one, *late]).position == 0
+
+
+@pytest.mark.parametrize("added", [1, 2])
+def test_a_count_that_is_too_low_is_put_right_by_the_last_turn_that_ended(added: int) -> None:
+    history = asked("q", Text(content="other"), STOP) * added + asked("q", Text(content="old"), STOP)
+    assert decide(live=live(), history=history, turns_before=1, last=Ended("q", "old ")) == Delivery("not_shown")
+    found = decide(live=live(), history=history + asked("q"), turns_before=1, last=Ended("q", "old "))
+    assert (found.outcome, found.position) == ("running", added + 1)
+
+
+def test_a_count_stays_as_it_is_if_the_history_does_not_show_the_last_turn_that_ended() -> None:
+    history = asked("a", Text(content="reworded"), STOP) + asked("q", Text(content="new"), STOP)
+    assert decide(live=live(), history=history, turns_before=1, last=Ended("a", "old")).position == 1
+    # It shows it late.
+    assert decide(live=live(), history=history[:3], turns_before=2, last=Ended("a", "old")) == Delivery("not_shown")
+
+
 def test_new_turns_that_may_be_this_one_in_other_words_are_unknown() -> None:
     assert decide(live=live(), history=[Text(content="a"), STOP], turns_before=0) == Delivery("unknown")
     assert decide(live=live(), history=asked("other", STOP), turns_before=0) == Delivery("unknown")
@@ -185,6 +211,9 @@ def test_white_space_in_a_prompt_does_not_make_it_another() -> None:
         ("ﬁne ①", unicodedata.normalize("NFKC", "ﬁne ①")),
         ("is a < b & \"c\" > 'd'?", "is a &lt; b &amp; &quot;c&quot; &gt; &#x27;d&#x27;?"),
         ("what does &amp; mean?", "what does &amp;amp; mean?"),
+        ("what does \uff06amp; mean?", "what does &amp; mean?"),
+        pytest.param("is it &#" + "9" * 5000 + ";?", "is it &amp;#" + "9" * 5000 + ";?", id="a long number"),
+        pytest.param("a & b", "a &" + "amp;" * 300_000 + " b", id="escaped a thousand times"),
     ],
 )
 def test_a_prompt_that_was_stored_in_another_form_is_recognised(prompt: str, kept: str) -> None:

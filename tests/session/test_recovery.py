@@ -52,7 +52,7 @@ def recovery(
     cause: Exception = BROKE,
     budget: float | None = 10.0,
     turns_before: int | None = 0,
-    **options: bool,
+    in_doubt: bool = False,
 ) -> tuple[Recovery, TurnFold]:
     fold = TurnFold("q")
     for event in live:
@@ -64,7 +64,7 @@ def recovery(
         budget=budget,
         turns_before=turns_before,
         now=clock,
-        **options,
+        in_doubt=in_doubt,
     )
     return made, fold
 

@@ -6,6 +6,7 @@ and what the session shows now. There is nothing else: the API has no idempotenc
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -16,9 +17,22 @@ from chat_sessions.core.alignment import align
 from chat_sessions.core.events import Event
 from chat_sessions.core.turn import Turn, replay
 
-__all__ = ["Delivery", "Outcome", "decide", "plain_words"]
+__all__ = ["Delivery", "Ended", "Outcome", "asked", "decide", "plain_words"]
+
+# How often words are unescaped, should they have been escaped more than once.
+_MOST_ESCAPES = 4
+# Words that were escaped many times, in one step: "&amp;amp;".
+_AMPERSANDS = re.compile(r"&(?:amp;)+")
 
 Outcome: TypeAlias = Literal["finished", "running", "not_shown", "unknown"]
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """The words of a turn that ended: its prompt and its answer."""
+
+    prompt: str
+    text: str
 
 
 @dataclass(frozen=True)
@@ -41,39 +55,66 @@ def decide(
     live: Turn,
     history: Sequence[Event],
     turns_before: int | None = None,
+    last: Ended | None = None,
     in_doubt: bool = False,
     position: int | None = None,
 ) -> Delivery:
     """Find the turn of `live.prompt` in the history of its session, read after the stream broke.
 
-    `live` is the turn as the broken stream left it. `turns_before` is how many turns the session
-    held when the prompt was sent, None if that is unknown; `in_doubt` says that it may have held more,
-    because an earlier prompt may have landed; `position` is where an earlier look found the turn.
+    `live` is the turn as the broken stream left it. `turns_before` is how many turns with a prompt the session
+    held when this one was sent, None if that is unknown; `last` is the last of them, if it was read to its end
+    after the session was counted; `in_doubt` says that there may be more, because an earlier prompt may have
+    landed; `position` is where an earlier look found the turn.
     An older turn with the same words is never taken for this one: if the count cannot tell them
     apart, the answer must.
     """
-    turns = list(enumerate(replay(history)))
+    turns = replay(history)
     if position is not None and position < len(turns):
-        return _found(*turns[position])
-    new = turns if turns_before is None else turns[turns_before:]
+        return _found(position, turns[position])
+    shown = [(position, turns[position]) for position in asked(turns)]
+    new = shown if turns_before is None else shown[_past(last, [turn for _, turn in shown], turns_before) :]
     fitting = [(position, turn) for position, turn in new if _may_be(live, turn)]
     proved = [(position, turn) for position, turn in fitting if _is_proof(live, turn)]
     if turns_before is None:
         # Without a count only the last turn can be this one: turns come one after the other.
-        last = [found for found in fitting if found[0] == len(turns) - 1]
+        at_end = [found for found in fitting if found == shown[-1]]
         # An unanswered prompt at the end is the one just sent; an answered one may be an earlier one.
-        candidates = [found for found in last if found in proved or not (in_doubt or found[1].is_complete)]
+        candidates = [found for found in at_end if found in proved or not (in_doubt or found[1].is_complete)]
         if not candidates:
-            return Delivery("unknown" if last else "not_shown")
+            return Delivery("unknown" if at_end else "not_shown")
     else:
         candidates = proved or fitting
         if not candidates:
-            # A turn that does not match may still be this one, with its words changed.
-            return Delivery("unknown" if new else "not_shown")
+            # A turn that does not match may still be this one, with its words changed; and a history without any
+            # prompt does not show this one's either.
+            return Delivery("unknown" if new or (turns and not shown) else "not_shown")
         if len(candidates) > 1 or (not proved and (in_doubt or len(new) > 1)):
             # Someone else writes to this session too, or an earlier prompt landed after all.
             return Delivery("unknown")
     return _found(*candidates[-1])
+
+
+def asked(turns: Sequence[Turn]) -> list[int]:
+    """Return the positions of the turns that answer a prompt, which are those that count.
+
+    A history may begin with a greeting or an unknown event, and show a late event after a turn's end.
+    """
+    return [position for position, turn in enumerate(turns) if turn.prompt is not None]
+
+
+def _past(last: Ended | None, shown: Sequence[Turn], count: int) -> int:
+    """Return how many of these turns there were, as far as is known, when this many had been counted.
+
+    The count is too low if the service shows one of our turns as two, or if somebody else had a turn since the session
+    was counted. Then the last of ours stands later than it should.
+    """
+    if last is not None and 0 < count <= len(shown):
+        words = (plain_words(last.prompt), plain_words(last.text))
+        for position in range(count - 1, len(shown)):
+            turn = shown[position]
+            if (plain_words(turn.prompt or ""), plain_words(turn.text)) == words:
+                return position + 1
+    return count
 
 
 def _found(position: int, mine: Turn) -> Delivery:
@@ -108,7 +149,19 @@ def _is_proof(live: Turn, stored: Turn) -> bool:
 
 def plain_words(words: str) -> str:
     """Return the words without what services change in them: white space, line ends, Unicode form, HTML escapes."""
-    while (plain := unescape(words)) != words:
-        words = plain
+    words = unicodedata.normalize("NFKC", words)
+    for _ in range(_MOST_ESCAPES):
+        plain = _unescaped(_AMPERSANDS.sub("&", words))
+        if plain == words:
+            break
+        words = unicodedata.normalize("NFKC", plain)
     # NFKC may add white space.
-    return "".join(unicodedata.normalize("NFKC", words).split())
+    return "".join(words.split())
+
+
+def _unescaped(words: str) -> str:
+    try:
+        return unescape(words)
+    except ValueError:
+        # A number of more digits than Python reads.
+        return words

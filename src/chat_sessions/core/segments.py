@@ -27,7 +27,8 @@ __all__ = ["Fit", "Item", "Lane", "Match", "Segment", "bare", "offset_of", "unsh
 
 _JOIN_AT = 2048
 _KEY = 8
-# How many characters of a closed run a final must hold to be a part of it, and not a segment that was sent whole.
+# How many characters of a closed run a final must hold to be a part of it, and not a segment that was sent whole; fewer
+# will do where it ends with a sentence.
 _SHORTEST_PART = 4
 # How many runs that begin with the same words are compared with one final.
 _MOST_ALIKE = 8
@@ -255,9 +256,10 @@ class Lane:
         if last is None or at < 1 or not wanted.startswith(last.bare[at:]):
             return None
         length = len(last.bare) - at
-        if last.is_closed and length < _SHORTEST_PART:
+        is_whole = length == len(wanted)
+        if last.is_closed and not (_is_long(wanted) if is_whole else length >= _SHORTEST_PART):
             return None
-        return Match(Fit.END_OF_RUN if length == len(wanted) else Fit.LONGER, length, end_of=last)
+        return Match(Fit.END_OF_RUN if is_whole else Fit.LONGER, length, end_of=last)
 
     def _starts(self, wanted: str, growing: Segment | None) -> set[Segment]:
         """The runs that may be the first of a match."""
@@ -278,12 +280,17 @@ def _match_from(start: Segment, wanted: str) -> Match | None:
         if wanted.startswith(run.bare, at):
             at += len(run.bare)
             runs.append(run)
-        elif run.bare.startswith(wanted[at:]) and (runs or not run.is_closed or len(wanted) >= _SHORTEST_PART):
+        elif run.bare.startswith(wanted[at:]) and (runs or not run.is_closed or _is_long(wanted)):
             return Match(Fit.BEGINNING_OF_RUN, len(wanted), runs, beginning_of=run)
         else:
             break
         run = run.next_run
     return Match(Fit.WHOLE if at == len(wanted) else Fit.LONGER, at, runs) if at else None
+
+
+def _is_long(wanted: str) -> bool:
+    """Whether a final is long enough to be a part of a run that no longer grows."""
+    return len(wanted) >= _SHORTEST_PART or not wanted[-1].isalnum()
 
 
 def offset_of(length: int, words: str) -> int:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from chat_sessions.core.delivery import asked
 from chat_sessions.core.errors import APIStatusError, APITimeoutError, AuthenticationError, ProtocolError
 from chat_sessions.core.events import Session
 from chat_sessions.core.images import ImageInput, image_urls
@@ -128,7 +129,7 @@ class AsyncChatSession(AsyncSessionState):
         reading = count.reading()
         session = await self.client.retrieve(session_id)
         check_same(session_id, session.session_id)
-        count.read(reading, len(replay(session.events)))
+        count.read(reading, len(asked(replay(session.events))))
         self._adopt(session)
         return session
 

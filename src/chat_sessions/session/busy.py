@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from itertools import chain
 from typing import NoReturn
 
+from chat_sessions.core.delivery import asked
 from chat_sessions.core.errors import ConfigurationError, ConflictError
 from chat_sessions.core.turn import Turn
 from chat_sessions.session.waiting import growing_waits
@@ -86,12 +87,14 @@ class Busy:
 
     def look(self, turns: Sequence[Turn]) -> None:
         """Take in the turns that the session shows now."""
-        if turns and not turns[-1].is_complete:
-            self._awaited = self._left or described(turns[-1].prompt or "")
+        places = asked(turns)
+        last = turns[places[-1] if places else -1] if turns else None
+        if last is not None and not last.is_complete:
+            self._awaited = self._left or described(last.prompt or "")
             self._idle_since = None
             self._check_time()
             return
-        is_all = self._turns is not None and len(turns) >= self._turns
+        is_all = self._turns is not None and len(places) >= self._turns
         if self._left is None or is_all:
             # The turn that ran has ended, if one did run.
             if self._awaited is None:

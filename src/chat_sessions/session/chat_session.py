@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from chat_sessions.core.delivery import asked
 from chat_sessions.core.errors import APIStatusError, APITimeoutError, AuthenticationError, ProtocolError
 from chat_sessions.core.events import Session
 from chat_sessions.core.images import ImageInput, image_urls
@@ -129,7 +130,7 @@ class ChatSession(SessionState):
         reading = count.reading()
         session = self.client.retrieve(session_id)
         check_same(session_id, session.session_id)
-        count.read(reading, len(replay(session.events)))
+        count.read(reading, len(asked(replay(session.events))))
         self._adopt(session)
         return session
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from itertools import chain
 from typing import Literal, NoReturn
 
-from chat_sessions.core.delivery import Outcome, decide
+from chat_sessions.core.delivery import Ended, Outcome, decide
 from chat_sessions.core.errors import (
     APIError,
     APIStatusError,
@@ -74,6 +74,7 @@ class Recovery:
         session_id: str,
         budget: float | None,
         turns_before: int | None,
+        last: Ended | None = None,
         in_doubt: bool = False,
         now: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -82,6 +83,7 @@ class Recovery:
         self._session_id = session_id
         self._budget = budget
         self._turns_before = turns_before
+        self._last = last
         self._in_doubt = in_doubt
         # The head of an answer proves nothing: proxies send it, and services do before they look at the prompt.
         self._landed = is_evidence(fold.turn)
@@ -128,6 +130,7 @@ class Recovery:
             live=self._fold.turn,
             history=history,
             turns_before=self._turns_before,
+            last=self._last,
             in_doubt=self._in_doubt,
             position=self._position,
         )

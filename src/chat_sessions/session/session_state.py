@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Generic, TypeVar
 
+from chat_sessions.core.delivery import asked
 from chat_sessions.core.errors import ConfigurationError
 from chat_sessions.core.events import Session
 from chat_sessions.core.models import SessionSummary
@@ -107,7 +108,7 @@ class _State(Generic[_Client]):
     def _has_counted(self, session: Session) -> None:
         """Take in the session as it is before its next turn."""
         check_same(self._known_id(), session.session_id)
-        self._count().baseline(len(replay(session.events)))
+        self._count().baseline(len(asked(replay(session.events))))
         self._adopt(session)
 
     def _indexes(self, wanted: tuple[str, ...] | None) -> tuple[str, ...] | None:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from chat_sessions.core.delivery import Ended, asked
 from chat_sessions.core.errors import ConfigurationError, ConflictError, ProtocolError, TurnFailed, failed_turn
 from chat_sessions.core.events import Event, Stop, TextDelta, UnknownEvent
 from chat_sessions.core.turn import RunBegan, RunEnded, Turn, TurnFold, Update, replay
@@ -198,7 +199,7 @@ class TurnState:
         busy.look(turns)
         self._note_wait(busy)
         if self._prepared is not None:
-            self._turns_before = self._prepared.count.baseline(len(turns))
+            self._turns_before = self._prepared.count.baseline(len(asked(turns)))
 
     def _note_wait(self, busy: Busy) -> None:
         # Once, and without the words of a prompt.
@@ -231,6 +232,7 @@ class TurnState:
             session_id=self.session_id or "",
             budget=budget,
             turns_before=self._turns_before,
+            last=self._prepared.count.last if self._prepared else None,
             in_doubt=self._prepared.count.in_doubt if self._prepared else False,
         )
 
@@ -247,8 +249,11 @@ class TurnState:
         if slot is not None and self._prepared is not None:
             # The next turn begins with the release, and must find this one counted.
             where = f" ({self._where})" if self._where else ""
-            left = None if self._fold.is_complete else self._what + where
-            self._prepared.count.end(landed=self.landed, left=left)
+            if self._fold.is_complete:
+                turn = self._fold.turn
+                self._prepared.count.end(landed=self.landed, last=Ended(turn.prompt or "", turn.text))
+            else:
+                self._prepared.count.end(landed=self.landed, left=self._what + where)
             slot.release()
 
     def __del__(self) -> None:

@@ -8,9 +8,9 @@ import threading
 
 import pytest
 
-from chat_sessions import ConflictError, Text, TurnOutcomeUnknown, UserInput
+from chat_sessions import ConflictError, Event, Text, Thinking, ToolResult, TurnOutcomeUnknown, UnknownEvent, UserInput
 from tests.faces import AnyChat, AnySession, do, entered
-from tests.session.streams.service import HELLO, STOP, both, break_off, client, history_of, refuse, service
+from tests.session.streams.service import HELLO, STOP, both, break_off, client, history_of, refuse, service, stream_of
 from tests.wire_server import Connection, Request, WireServer
 
 __all__ = ["service"]
@@ -35,6 +35,55 @@ async def test_a_session_that_counts_its_turns_knows_the_new_answer_from_the_old
     old = (UserInput(content="q"), *HELLO[2:])
     wire.on("GET", "/ses-1", history_of(*old), history_of(*old, UserInput(content="q"), Text(content="new"), STOP))
     assert (await do(session.ask("q"))).text == "new"
+
+
+# What a service may show beside the turns, around that of a first question, "one".
+ODD_HISTORIES: dict[str, tuple[Event, ...]] = {
+    "an unknown event first": (UnknownEvent(raw={"type": "created"}), UserInput(content="one"), *HELLO[2:]),
+    "a greeting": (Text(content="Hi, I am here."), UserInput(content="one"), *HELLO[2:]),
+    "a greeting and its end": (Text(content="Hi, I am here."), STOP, UserInput(content="one"), *HELLO[2:]),
+    "a late result": (
+        UserInput(content="one"),
+        *HELLO[2:],
+        ToolResult(call_id="c", name="log", result={}),
+    ),
+    "a late thought": (UserInput(content="one"), *HELLO[2:], Thinking(content="That went well.")),
+    "a question that the service has rewritten": (
+        UserInput(content="what is one?"),
+        UserInput(content="one"),
+        *HELLO[2:],
+    ),
+    "a turn of somebody else": (UserInput(content="one"), *HELLO[2:], UserInput(content="other"), *HELLO[2:]),
+}
+
+
+@pytest.mark.parametrize("odd", ODD_HISTORIES.values(), ids=ODD_HISTORIES)
+async def test_what_a_history_has_beside_our_turns_does_not_make_an_older_answer_new(
+    chat: AnyChat, wire: WireServer, odd: tuple[Event, ...]
+) -> None:
+    session: AnySession = chat.session(index_ids=["idx-own"])
+    for question in ("one", "go on"):
+        await do(session.ask(question))
+    two = (*odd, UserInput(content="go on"), *HELLO[2:])
+    wire.on("POST", "/messages/stream", break_off)
+    wire.on("GET", "/ses-1", history_of(*two), history_of(*two, UserInput(content="go on"), Text(content="new"), STOP))
+    assert (await do(session.ask("go on"))).text == "new"
+
+
+@pytest.mark.parametrize("odd", ODD_HISTORIES.values(), ids=ODD_HISTORIES)
+async def test_beside_what_a_history_has_besides_a_lost_prompt_is_not_answered_by_an_older_turn(
+    wire: WireServer, odd: tuple[Event, ...]
+) -> None:
+    with client(wire, recovery=0.6) as made:
+        for chat in both(made):
+            wire.on("POST", "/messages/stream", stream_of(*HELLO))
+            session = chat.session(index_ids=["idx-own"])
+            for question in ("one", "go on"):
+                await do(session.ask(question))
+            wire.on("POST", "/messages/stream", break_off)
+            wire.on("GET", "/ses-1", history_of(*odd, UserInput(content="go on"), *HELLO[2:]))
+            with pytest.raises(TurnOutcomeUnknown):
+                await do(session.ask("go on"))
 
 
 async def test_all_holders_of_a_session_count_its_turns_together(chat: AnyChat, wire: WireServer) -> None:

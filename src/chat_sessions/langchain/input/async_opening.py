@@ -8,6 +8,7 @@ from typing import TypeAlias
 
 from langchain_core.messages import BaseMessage
 
+from chat_sessions.core.delivery import asked
 from chat_sessions.langchain.input.call import Call
 from chat_sessions.langchain.input.plan import TurnPlan
 from chat_sessions.langchain.input.sessions import Record
@@ -51,15 +52,16 @@ async def async_open_turn(call: Call) -> AsyncOpening:
     messages = plan.prompt.messages
     session = plan.async_session()
     turns = await session.turns() if plan.looks_back else []
-    sent = plan.sent(turns)
+    places = asked(turns)
+    sent = plan.sent([turns[place] for place in places])
     if sent.position is not None:
-        stored = AsyncStoredTurn(session, turns[sent.position], sent.position)
+        stored = AsyncStoredTurn(session, turns, places[sent.position])
         if sent.count == len(messages):
             is_repeated = plan.prompt.is_answered_in(session.id)
             return AsyncOpening(stored, session.id or "", messages, sent.count, is_repeated)
         # The service takes no turn while another runs.
         await stored.wait()
-    is_first = not turns and (plan.looks_back or session.id is None)
+    is_first = not places and (plan.looks_back or session.id is None)
     text, images = plan.text(sent.count, is_first=is_first), plan.images(sent.count)
     stream = session.stream(text, images=images, **plan.turn_arguments)
     session_id = await session.create()

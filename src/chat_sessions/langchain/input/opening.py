@@ -9,6 +9,7 @@ from typing import TypeAlias
 
 from langchain_core.messages import BaseMessage
 
+from chat_sessions.core.delivery import asked
 from chat_sessions.langchain.input.call import Call
 from chat_sessions.langchain.input.plan import TurnPlan
 from chat_sessions.langchain.input.sessions import Record
@@ -52,15 +53,16 @@ def open_turn(call: Call) -> Opening:
     messages = plan.prompt.messages
     session = plan.session()
     turns = session.turns() if plan.looks_back else []
-    sent = plan.sent(turns)
+    places = asked(turns)
+    sent = plan.sent([turns[place] for place in places])
     if sent.position is not None:
-        stored = StoredTurn(session, turns[sent.position], sent.position)
+        stored = StoredTurn(session, turns, places[sent.position])
         if sent.count == len(messages):
             is_repeated = plan.prompt.is_answered_in(session.id)
             return Opening(stored, session.id or "", messages, sent.count, is_repeated)
         # The service takes no turn while another runs.
         stored.wait()
-    is_first = not turns and (plan.looks_back or session.id is None)
+    is_first = not places and (plan.looks_back or session.id is None)
     text, images = plan.text(sent.count, is_first=is_first), plan.images(sent.count)
     stream = session.stream(text, images=images, **plan.turn_arguments)
     session_id = session.create()

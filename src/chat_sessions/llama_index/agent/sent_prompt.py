@@ -8,7 +8,7 @@ from hashlib import sha256
 
 from pydantic import BaseModel
 
-from chat_sessions.core.delivery import plain_words
+from chat_sessions.core.delivery import asked, plain_words
 from chat_sessions.core.errors import TurnOutcomeUnknown
 from chat_sessions.core.turn import Turn
 from chat_sessions.session.async_chat_session import AsyncChatSession
@@ -26,7 +26,7 @@ _SETTLING = 3.0
 class SentPrompt(BaseModel):
     """What a context's store keeps about a turn until its reader has seen its end.
 
-    `turns` is the number of turns before it; `accepted` is true once the service began to answer.
+    `turns` is the number of turns with a prompt before it; `accepted` is true once the service began to answer.
     """
 
     prompt: str
@@ -39,7 +39,7 @@ class SentPrompt(BaseModel):
     async def next_in(cls, session: AsyncChatSession, prompt: str, images: Sequence[str] = ()) -> SentPrompt:
         """Return the record of a prompt that is about to be sent. Raises `APIError`."""
         known = session.turn_count
-        turns = len(await session.turns()) if known is None else known
+        turns = len(asked(await session.turns())) if known is None else known
         return cls(prompt=prompt, turns=turns, images=_mark(images))
 
     def is_of(self, prompt: str, images: Sequence[str] = ()) -> bool:
@@ -58,9 +58,9 @@ class SentPrompt(BaseModel):
         deadline = None if budget is None else time.monotonic() + budget
         while True:
             turns = await session.turns()
-            for position in range(self.turns, len(turns)):
+            for position in asked(turns)[self.turns :]:
                 if self._is_turn(turns[position]):
-                    return AsyncStoredTurn(session, turns[position], position)
+                    return AsyncStoredTurn(session, turns, position)
             left = _WAIT if deadline is None else deadline - time.monotonic()
             if left > 0:
                 await async_sleep(min(_WAIT, left))

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import time
 from collections import deque
+from collections.abc import Sequence
 from typing import Self
 
+from chat_sessions.core.delivery import asked
 from chat_sessions.core.errors import APIError, ProtocolError, TurnFailed, TurnInterrupted, failed_turn
 from chat_sessions.core.turn import RunEnded, Turn, TurnFold, Update, replay
 from chat_sessions.session.async_chat_session import AsyncChatSession
@@ -15,15 +17,17 @@ __all__ = ["AsyncStoredTurn"]
 
 
 class AsyncStoredTurn:
-    """The turn at this position of the session, as the session shows it now.
+    """The turn at this position of the session's turns, as the session shows it now.
 
     If the turn still runs, this waits for it, at most `timeouts.recovery` seconds, and its events come as the session
     shows them. Raises `TurnFailed` if it failed, `TurnInterrupted` if it has not ended in time.
     """
 
-    def __init__(self, session: AsyncChatSession, turn: Turn, position: int) -> None:
+    def __init__(self, session: AsyncChatSession, turns: Sequence[Turn], position: int) -> None:
+        turn = turns[position]
         self._session = session
         self._position = position
+        self._turns_before = len(asked(turns[:position]))
         self._fold = TurnFold(turn.prompt, turn.image_urls)
         self._ready: deque[Update] = deque(self._fold.adopt(turn))
         budget = session.client.timeouts.recovery
@@ -43,8 +47,8 @@ class AsyncStoredTurn:
 
     @property
     def turns_before(self) -> int:
-        """How many turns there are before it."""
-        return self._position
+        """How many turns with a prompt there are before it."""
+        return self._turns_before
 
     @property
     def landed(self) -> bool:

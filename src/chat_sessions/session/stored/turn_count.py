@@ -13,6 +13,8 @@ import weakref
 from collections import OrderedDict
 from contextlib import suppress
 
+from chat_sessions.core.delivery import Ended
+
 __all__ = ["TurnCount"]
 
 _guard = threading.Lock()
@@ -30,6 +32,8 @@ class TurnCount:
         self.index_ids: tuple[str, ...] | None = None
         # The turn that was left before its end and may still run, in words; None if there is none.
         self.left: str | None = None
+        # The last turn of ours, if it was counted here and not read from the session.
+        self.last: Ended | None = None
         # Whether the count was taken when no turn of ours could be missing in it: at the creation, or before a turn.
         self.has_baseline = False
         # Whether the history could not be read before a turn: it is not tried again.
@@ -62,7 +66,7 @@ class TurnCount:
 
     @property
     def value(self) -> int | None:
-        """How many turns there are; None if that is not known."""
+        """How many turns with a prompt there are; None if that is not known."""
         return self._value
 
     @property
@@ -78,15 +82,20 @@ class TurnCount:
         """Forget what was counted and left: the session has gone back to an earlier turn."""
         self._changes += 1
         self._value, self.has_baseline, self.is_unreadable = None, False, False
-        self._in_doubt, self.left = False, None
+        self._in_doubt, self.left, self.last = False, None, None
 
     def baseline(self, turns: int) -> int:
         """Record how many turns the session held when it was read right before a turn; return the count.
 
         A smaller number than was known comes from a service that shows turns late.
         """
-        self._value, self.has_baseline = max(turns, self._value or 0), True
-        return self._value
+        self._count(turns)
+        self.has_baseline = True
+        return self._value or 0
+
+    def _count(self, turns: int) -> None:
+        if self._value is None or turns > self._value:
+            self._value, self.last = turns, None
 
     def begin(self) -> int | None:
         """Record that a turn is starting; return the count before it."""
@@ -94,10 +103,10 @@ class TurnCount:
         self._is_running = True
         return self._value
 
-    def end(self, landed: bool | None, left: str | None = None) -> None:
+    def end(self, landed: bool | None, left: str | None = None, last: Ended | None = None) -> None:
         """Record that the turn is over. `landed` is None if it is unknown whether the session holds it.
 
-        `left` describes the turn if it was left before its end.
+        `left` describes the turn if it was left before its end; `last` are its words if it was read to its end.
         """
         self._changes += 1
         self._is_running = False
@@ -109,6 +118,7 @@ class TurnCount:
             self._has_ended_since = True
             if self._value is not None:
                 self._value += 1
+            self.last = last
 
     def reading(self) -> int:
         """Record that the session is about to be read; pass the result to `read`."""
@@ -121,6 +131,7 @@ class TurnCount:
         not prove that a prompt did not land, unless a later one has.
         """
         if reading == self._changes and not self._is_running:
-            known, self._value = self._value, turns if self._value is None else max(turns, self._value)
+            known = self._value
+            self._count(turns)
             if self._has_ended_since or known is None or turns > known:
                 self._in_doubt = False
