@@ -22,7 +22,7 @@ from chat_sessions.core.errors import ConfigurationError
 from chat_sessions.core.events import Text, TextDelta, Thinking, ThinkingDelta
 from chat_sessions.core.models import ImageAttachment, Usage
 from chat_sessions.core.sources import Source
-from chat_sessions.core.turn import RunBegan, RunEnded, TextRest, ThinkingRest, Turn, Update, gap
+from chat_sessions.core.turn import RunBegan, RunEnded, TextRest, ThinkingRest, Turn, Update, Words
 from chat_sessions.langchain._compat import Mold
 from chat_sessions.langchain.blocks import Block, beside, end_of_text, portable, provider_of, put_beside
 
@@ -70,17 +70,17 @@ class BlockWriter:
     def __init__(self) -> None:
         self._index = -1
         self._kind: str | None = None
-        # The last piece of each kind, to keep what comes after a tool apart from it.
-        self._last: dict[str, str] = {}
+        # The words of each kind, parted by tools as on every other surface.
+        self._words = {"text": Words(), "reasoning": Words()}
         self._characters = 0
         self._has_blocks = False
 
     def block(self, update: Update) -> Block | None:
         """Return the block that this update adds or continues; None if it adds nothing to a message."""
         if isinstance(update, _TEXT):
-            return self._running("text", update.content, is_rest=isinstance(update, TextRest))
+            return self._running("text", update)
         if isinstance(update, _THINKING):
-            return self._running("reasoning", update.content, is_rest=isinstance(update, ThinkingRest))
+            return self._running("reasoning", update)
         if isinstance(update, RunBegan):
             if update.event is None:
                 return None
@@ -107,14 +107,13 @@ class BlockWriter:
             )
         return None
 
-    def piece(self, kind: str, piece: str, *, is_rest: bool = False) -> str:
+    def piece(self, kind: str, update: Text | TextDelta | Thinking | ThinkingDelta) -> str:
         """Return a piece of text or reasoning; after a tool, with a blank line before it."""
         if self._kind != kind:
             self._index += 1
             # What comes after the rest of a segment is another one, behind what has cut this one apart.
-            self._kind = None if is_rest else kind
-            piece = piece if is_rest else gap(self._last.get(kind, ""), piece) + piece
-        self._last[kind] = piece
+            self._kind = None if isinstance(update, TextRest | ThinkingRest) else kind
+        piece = self._words[kind].add(update)
         if kind == "text":
             self._characters += len(piece)
         return piece
@@ -133,13 +132,14 @@ class BlockWriter:
         self._has_blocks = True
         return beside(block, at=self._characters, message_id=message_id)
 
-    def _running(self, kind: str, piece: str, *, is_rest: bool) -> Block:
-        piece = self.piece(kind, piece, is_rest=is_rest)
-        return {"type": kind, kind: piece, "index": self._index}
+    def _running(self, kind: str, update: Text | TextDelta | Thinking | ThinkingDelta) -> Block:
+        return {"type": kind, kind: self.piece(kind, update), "index": self._index}
 
     def _whole(self, kind: str, **items: Any) -> Block:
         self._index += 1
         self._kind = None
+        for words in self._words.values():
+            words.part()
         return {"type": kind, **items, "index": self._index}
 
 

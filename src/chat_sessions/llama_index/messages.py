@@ -25,7 +25,7 @@ from llama_index.core.schema import NodeWithScore
 from llama_index.core.tools import ToolOutput
 
 from chat_sessions.core.errors import ConfigurationError
-from chat_sessions.core.events import Text, TextDelta, Thinking, ThinkingDelta, ToolCall, ToolResult
+from chat_sessions.core.events import Text, TextDelta, Thinking, ThinkingDelta
 from chat_sessions.core.images import data_url, image_urls
 from chat_sessions.core.models import Usage
 from chat_sessions.core.turn import RunBegan, RunEnded, ToolRun, Turn, gap
@@ -161,32 +161,14 @@ def _tool_message(run: ToolRun) -> ChatMessage:
 
 
 def answer_text(turn: Turn) -> str:
-    """Return the text of the answer as a reader sees it, without white space around it. See `gap`."""
-    return _joined(turn, (Text, TextDelta)).strip()
-
-
-def _thinking(turn: Turn) -> str:
-    return _joined(turn, (Thinking, ThinkingDelta))
-
-
-def _joined(turn: Turn, kinds: tuple[type[Text | TextDelta | Thinking | ThinkingDelta], ...]) -> str:
-    parts: list[str] = []
-    has_gap = False
-    for event in turn.events:
-        if isinstance(event, kinds):
-            if has_gap and parts:
-                parts.append(gap(parts[-1], event.content))
-            parts.append(event.content)
-            has_gap = False
-        elif isinstance(event, ToolCall | ToolResult):
-            has_gap = True
-    return "".join(parts)
+    """Return the text of the answer as a reader sees it, without white space around it."""
+    return turn.text.strip()
 
 
 def answer_message(turn: Turn) -> ChatMessage:
     """Return the whole answer as one assistant message: its thinking, and its text without white space around it."""
     blocks: list[ContentBlock] = []
-    if thinking := _thinking(turn):
+    if thinking := turn.thinking:
         blocks.append(ThinkingBlock(content=thinking))
     blocks.append(TextBlock(text=answer_text(turn)))
     return ChatMessage(role=MessageRole.ASSISTANT, blocks=blocks)
@@ -234,7 +216,7 @@ def response_metadata(turn: Turn, session_id: str | None) -> dict[str, object]:
     return {
         "session_id": session_id,
         "usage": _usage(turn.usage) if turn.usage else None,
-        "thinking": _thinking(turn),
+        "thinking": turn.thinking,
         "skipped_index_ids": list(turn.skipped_index_ids),
     }
 

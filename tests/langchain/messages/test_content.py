@@ -6,7 +6,17 @@ import pytest
 from hypothesis import given
 from langchain_core.messages import AIMessage
 
-from chat_sessions.core.events import Stop, Text, TextDelta, Thinking, ToolCall, ToolResult, UnknownEvent, UserInput
+from chat_sessions.core.events import (
+    Stop,
+    Text,
+    TextDelta,
+    Thinking,
+    ThinkingDelta,
+    ToolCall,
+    ToolResult,
+    UnknownEvent,
+    UserInput,
+)
 from chat_sessions.core.models import Usage
 from chat_sessions.core.turn import TurnFold
 from chat_sessions.langchain import events_to_messages
@@ -170,6 +180,16 @@ def test_text_before_and_after_a_tool_stays_in_two_parts(stage: Stage) -> None:
 
 
 @pytest.mark.checklist(6)
+@pytest.mark.parametrize("output_version", [None, "v1"])
+async def test_a_thought_within_a_word_does_not_cut_it(stage: Stage, output_version: str | None) -> None:
+    model = stage.play(
+        TextDelta(content="Reve"), ThinkingDelta(content="Hm."), TextDelta(content="nue"), Text(content="Revenue"), STOP
+    ).model(output_version=output_version)
+    assert "".join(chunk.text for chunk in model.stream("q")) == "Revenue"
+    assert "".join([chunk.text async for chunk in model.astream("q")]) == "Revenue"
+    assert model.invoke("q").text == stage.client.session(stage.actor.sessions[-1]).turns()[-1].text == "Revenue"
+
+
 def test_a_final_without_deltas_is_shown_and_one_after_them_adds_nothing(stage: Stage) -> None:
     stage.play(TextDelta(content="A"), Text(content="A"), Text(content="B"), STOP)
     assert [chunk.content for chunk in stage.model().stream("q")] == ["A", "B", ""]

@@ -269,6 +269,31 @@ async def test_cancelling_while_a_handler_is_told_of_a_start_tells_it_of_the_end
     assert stage.actor.prompts == []
 
 
+@pytest.mark.parametrize("event", ["on_tool_start", "on_tool_end"])
+async def test_cancelling_while_a_handler_is_told_of_a_tool_ends_the_tools_run_once(stage: Stage, event: str) -> None:
+    reached, go_on = asyncio.Event(), asyncio.Event()
+
+    async def wait(*_: Any, **__: Any) -> None:
+        reached.set()
+        await go_on.wait()
+
+    slow: Any = type("Slow", (AsyncCallbackHandler,), {event: staticmethod(wait)})
+    for path in (ASYNC_PATHS["ainvoke"], ASYNC_PATHS["astream"]):
+        seen = Recorder()
+        task = asyncio.ensure_future(path(stage.play(*TURN).model(), {"callbacks": [slow(), seen]}))
+        async with asyncio.timeout(20):
+            await reached.wait()
+        task.cancel()
+        go_on.set()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        starts, ends = seen.names.count("tool_start"), seen.names.count("tool_end") + seen.names.count("tool_error")
+        assert starts == ends > 0
+        assert seen.names[-1] == "llm_error"
+        reached.clear()
+        go_on.clear()
+
+
 def test_the_session_is_free_when_the_last_chunk_is_shown(stage: Stage) -> None:
     """Whoever stops reading there holds the stream, and may send the next prompt all the same."""
     model = stage.play(*TEXT).model(session_id=stage.client.create(index_ids=["idx-docs"]).session_id)

@@ -111,7 +111,7 @@ class AsyncLiveTurn:
     def chunk(self, update: Update) -> AIMessageChunk | None:
         """Return what this update adds to the message, the usage with the last chunk; None if it adds nothing."""
         if type(update) is TextDelta and self._has_plain_tokens:
-            return self._chunks.cast(content=self._blocks.piece("text", update.content))
+            return self._chunks.cast(content=self._blocks.piece("text", update))
         if isinstance(update, _FINALS):
             return None
         if isinstance(update, Stop):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
-from contextvars import copy_context
+from contextvars import Context, copy_context
 from functools import partial
 from typing import Any, Generic, TypeVar
 
@@ -66,13 +66,13 @@ def finish(work: Callable[[], object]) -> None:
     work()
 
 
-async def async_finish(work: Callable[[], Coroutine[Any, Any, object]]) -> None:
+async def async_finish(work: Callable[[], Coroutine[Any, Any, object]], context: Context | None = None) -> None:
     """Do this work to its end, even if the task is cancelled meanwhile; then raise that cancellation.
 
     A cancelled anyio scope cancels every later wait of its task too. Handlers that were notified of a run's start are
     still notified of its end.
     """
-    task = asyncio.create_task(work())
+    task = asyncio.create_task(work(), context=context)
     cancelled: asyncio.CancelledError | None = None
     while not task.done():
         try:
@@ -119,11 +119,13 @@ class AsyncOpenRun(Generic[_Manager]):
         return await asyncio.shield(self._starting)
 
     async def tell(self, call: Callable[[_Manager], Awaitable[object]]) -> None:
-        """Call the run's manager, in the run's context; do nothing if a handler raised at the start."""
+        """Call the run's manager, in the run's context; do nothing if a handler raised at the start.
+
+        As `async_finish`: a run that is being ended ends, even if the task is cancelled.
+        """
+        await async_finish(partial(self._tell, call), self._context)
+
+    async def _tell(self, call: Callable[[_Manager], Awaitable[object]]) -> None:
         await asyncio.wait((self._starting,))
         if self._starting.exception() is None:
-            await asyncio.create_task(_run(call(self._starting.result())), context=self._context)
-
-
-async def _run(call: Awaitable[object]) -> None:
-    await call
+            await call(self._starting.result())
