@@ -6,11 +6,14 @@ import asyncio
 import concurrent.futures
 import contextvars
 import gc
+import signal
 import threading
 import weakref
 from collections.abc import Awaitable, Callable
 from concurrent.futures import Executor, ThreadPoolExecutor, as_completed
 
+import anyio
+import anyio.to_thread
 import pytest
 
 from chat_sessions.core.errors import APITimeoutError, ConfigurationError
@@ -93,15 +96,6 @@ async def test_a_task_begun_by_the_reader_waits_while_the_reader_reads_on() -> N
     (await other).release()
 
 
-async def test_a_task_that_the_reader_waits_for_may_not_wait_for_the_reader(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(turn_queue, "_READER_WAITS", 0.0)
-    slot = await async_wait_for_turn("k")
-    read(slot)
-    with pytest.raises(ConfigurationError, match="still has an open turn"):
-        await asyncio.create_task(async_wait_for_turn("k"))
-    slot.release()
-
-
 def refused() -> bool:
     """Whether asking for the turn is refused as a wait for itself. A wait that nobody finds fails the test."""
     with pytest.raises(ConfigurationError, match="still has an open turn"):
@@ -113,6 +107,122 @@ async def async_refused() -> bool:
     with pytest.raises(ConfigurationError, match="still has an open turn"):
         (await async_wait_for_turn("k", limit=30)).release()
     return True
+
+
+async def with_task_group() -> None:
+    async with asyncio.TaskGroup() as group:
+        group.create_task(async_refused())
+
+
+async def with_anyio() -> None:
+    async with anyio.create_task_group() as group:
+        group.start_soon(async_refused)
+
+
+async def as_each_completes() -> None:
+    for done in asyncio.as_completed([async_refused(), asyncio.sleep(0)]):
+        await done
+
+
+async def in_a_task_of_a_task() -> None:
+    await asyncio.create_task(with_task_group())
+
+
+@pytest.mark.parametrize(
+    "wait",
+    [
+        pytest.param(lambda: asyncio.create_task(async_refused()), id="await"),
+        pytest.param(lambda: asyncio.wait_for(async_refused(), 30), id="wait_for"),
+        pytest.param(lambda: asyncio.gather(async_refused(), asyncio.sleep(0)), id="gather"),
+        pytest.param(lambda: asyncio.shield(async_refused()), id="shield"),
+        pytest.param(lambda: asyncio.wait([asyncio.create_task(async_refused())]), id="wait"),
+        pytest.param(with_task_group, id="TaskGroup"),
+        pytest.param(with_anyio, id="anyio"),
+        pytest.param(as_each_completes, id="as_completed"),
+        pytest.param(in_a_task_of_a_task, id="a task of a task"),
+        pytest.param(lambda: anyio.to_thread.run_sync(refused), id="a thread of anyio"),
+    ],
+)
+async def test_a_task_that_the_reader_waits_for_may_not_wait_for_the_reader(
+    monkeypatch: pytest.MonkeyPatch, wait: Callable[[], Awaitable[object]]
+) -> None:
+    monkeypatch.setattr(turn_queue, "_READER_WAITS", 0.0)
+    monkeypatch.setattr(turn_queue, "_TICK", 0.01)
+    slot = await async_wait_for_turn("k")
+    read(slot)
+    await wait()
+    slot.release()
+
+
+@pytest.mark.parametrize(
+    "begin",
+    [
+        pytest.param(lambda: asyncio.create_task(async_asked()), id="a task"),
+        pytest.param(lambda: asyncio.create_task(asyncio.to_thread(asked)), id="a thread"),
+        pytest.param(lambda: asyncio.get_running_loop().run_in_executor(None, asked), id="a job"),
+    ],
+)
+async def test_what_the_reader_began_waits_for_its_turn_while_the_reader_is_slow(
+    monkeypatch: pytest.MonkeyPatch, begin: Callable[[], asyncio.Future[None]]
+) -> None:
+    for constant in ("_READER_WAITS", "_BEING_LEFT", "_TICK"):
+        monkeypatch.setattr(turn_queue, constant, 0.01)
+    looked, looks = asyncio.Event(), 0
+    loop, look = asyncio.get_running_loop(), Flow.waits_for_caller
+
+    def noted(flow: Flow) -> bool:
+        nonlocal looks
+        looks += 1
+        if looks == 2:
+            loop.call_soon_threadsafe(looked.set)
+        return look(flow)
+
+    monkeypatch.setattr(Flow, "waits_for_caller", noted)
+    slot = await async_wait_for_turn("k")
+    read(slot)
+    begun = begin()
+    await looked.wait()
+    assert not begun.done()
+    slot.release()
+    await begun
+
+
+@pytest.mark.parametrize("call", ["call_soon", "add_done_callback", "add_signal_handler"])
+async def test_a_callback_of_the_event_loop_may_not_wait_for_a_task_of_it(call: str) -> None:
+    held: list[TurnSlot] = []
+    in_thread(lambda: held.append(wait_for_turn("k"))).join()
+    waiter = asyncio.create_task(async_wait_for_turn("k", "the turn 'two'"))
+    await asyncio.sleep(0)
+    loop, said = asyncio.get_running_loop(), asyncio.get_running_loop().create_future()
+
+    def ask(*_: object) -> None:
+        with pytest.raises(ConfigurationError) as caught:
+            wait_for_turn("k", limit=30)
+        said.set_result(str(caught.value))
+
+    # Without the context of this task, as another library's callback.
+    empty = contextvars.Context()
+    if call == "call_soon":
+        loop.call_soon(ask, context=empty)
+    elif call == "add_done_callback":
+        asyncio.ensure_future(asyncio.sleep(0)).add_done_callback(ask, context=empty)
+    else:
+        empty.run(loop.add_signal_handler, signal.SIGUSR1, ask)
+        signal.raise_signal(signal.SIGUSR1)
+    try:
+        assert "waits for the turn 'two', which that loop has to run" in await said
+    finally:
+        loop.remove_signal_handler(signal.SIGUSR1)
+    held.pop().release()
+    (await waiter).release()
+
+
+def asked() -> None:
+    wait_for_turn("k", limit=30).release()
+
+
+async def async_asked() -> None:
+    (await async_wait_for_turn("k", limit=30)).release()
 
 
 def thread_of(work: Callable[[], object]) -> tuple[threading.Thread, list[object]]:
@@ -178,6 +288,22 @@ def test_a_thread_or_a_job_that_the_reader_waits_for_may_not_wait_for_the_reader
     slot.release()
 
 
+def in_a_pool_of_its_own() -> bool:
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(refused).result()
+
+
+def in_a_loop_of_its_own() -> bool:
+    loop = asyncio.new_event_loop()
+    thread = in_thread(loop.run_forever)
+    try:
+        return contextvars.Context().run(asyncio.run_coroutine_threadsafe, async_refused(), loop).result()
+    finally:
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        loop.close()
+
+
 async def of_a_task(job: asyncio.Future[bool]) -> bool:
     async def wait() -> None:
         await job
@@ -203,7 +329,16 @@ async def waited_for_by_the_loop(job: asyncio.Future[bool]) -> bool:
         pytest.param(of_a_task, id="a task"),
     ],
 )
-@pytest.mark.parametrize("ask", [refused, lambda: asyncio.run(async_refused())], ids=["sync", "async"])
+@pytest.mark.parametrize(
+    "ask",
+    [
+        pytest.param(refused, id="sync"),
+        pytest.param(lambda: asyncio.run(async_refused()), id="async"),
+        pytest.param(joined, id="a thread"),
+        pytest.param(in_a_pool_of_its_own, id="a job"),
+        pytest.param(in_a_loop_of_its_own, id="a task of another loop"),
+    ],
+)
 async def test_an_executors_job_that_a_task_waits_for_may_not_wait_for_the_task(
     monkeypatch: pytest.MonkeyPatch,
     ask: Callable[[], bool],
@@ -224,7 +359,7 @@ async def test_an_executors_job_beside_the_reader_waits_while_the_reader_is_slow
 ) -> None:
     looked: asyncio.Queue[bool] = asyncio.Queue()
     loop = asyncio.get_running_loop()
-    look = Flow.waits_for_this_thread
+    look = Flow.waits_for_caller
 
     def noted(flow: Flow) -> bool:
         found = look(flow)
@@ -232,7 +367,7 @@ async def test_an_executors_job_beside_the_reader_waits_while_the_reader_is_slow
         return found
 
     monkeypatch.setattr(turn_queue, "_READER_WAITS", 0.0)
-    monkeypatch.setattr(Flow, "waits_for_this_thread", noted)
+    monkeypatch.setattr(Flow, "waits_for_caller", noted)
     opened = asyncio.Event()
 
     async def read_slowly() -> None:
@@ -255,12 +390,12 @@ def test_a_look_at_what_the_reader_waits_for_keeps_nothing_alive() -> None:
     def look() -> None:
         local = Flow(None, None)
         kept.append(weakref.ref(local))
-        current_flow().waits_for_this_thread()
+        current_flow().waits_for_caller()
 
     gc.disable()
     try:
         look()
-        joined(lambda: current_flow().waits_for_this_thread() or True)
+        joined(lambda: current_flow().waits_for_caller() or True)
         assert kept[0]() is None
     finally:
         gc.enable()
@@ -272,13 +407,13 @@ def test_a_thread_waits_while_the_reader_waits_for_another(monkeypatch: pytest.M
     slot = wait_for_turn("k")
     read(slot)
     looks = threading.Semaphore(0)
-    look = Flow.waits_for_this_thread
+    look = Flow.waits_for_caller
 
     def noted(flow: Flow) -> bool:
         looks.release()
         return look(flow)
 
-    monkeypatch.setattr(Flow, "waits_for_this_thread", noted)
+    monkeypatch.setattr(Flow, "waits_for_caller", noted)
     asking = in_thread(lambda: wait_for_turn("k").release())
 
     def seen_twice() -> None:

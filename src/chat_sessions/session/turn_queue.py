@@ -24,7 +24,7 @@ from collections.abc import Callable, Hashable, Iterator
 from contextlib import suppress
 
 from chat_sessions.core.errors import APITimeoutError, ConfigurationError
-from chat_sessions.session.waiting import Flow, current_flow, current_task, known_flow, running_loop
+from chat_sessions.session.waiting import Flow, blocked_loop, current_flow, known_flow, running_loop
 
 __all__ = ["LONGEST_WAIT", "TurnSlot", "async_wait_for_turn", "wait_for_turn"]
 
@@ -37,7 +37,7 @@ _TICK = 1.0
 _KEPT_UNREAD = 60.0
 _LEFT_UNREAD = 10.0
 # How long it may go unread, in seconds, if its own reader asks for the next turn (the event loop may be about to close
-# what a `break` left), and if a task that its reader started, or a thread that its reader waits for, asks for it.
+# what a `break` left), and if a task or a thread that its reader waits for asks for it (another may read on).
 _BEING_LEFT = 0.25
 _READER_WAITS = 2.0
 
@@ -179,9 +179,9 @@ def wait_for_turn(key: Hashable, what: str = "a turn", where: str = "", *, limit
 
     slot = TurnSlot(key, what, where, wake)
     end = time.monotonic() + (LONGEST_WAIT if limit is None else limit)
-    task = current_task()
+    loop = blocked_loop()
     try:
-        while (wait := _wait(slot, end, None if task is None else task.get_loop())) > 0:
+        while (wait := _wait(slot, end, loop)) > 0:
             ready.acquire(timeout=wait)
     except BaseException:
         # At once, and not when the traceback of the error is dropped.
@@ -261,14 +261,13 @@ def _waits_for_itself(other: TurnSlot, blocked: asyncio.AbstractEventLoop | None
     reader, flow = other.reader, current_flow()
     if reader is None:
         return False
-    if reader is flow:
+    if reader is flow and reader.is_calling:
         # An event loop that goes on may close the turn yet.
         return reader.loop is None or reader.loop is blocked or other.unread_for > _BEING_LEFT
-    begun = flow.descends_from(reader)
-    if begun and reader.loop is None and reader.thread == threading.get_ident():
+    if flow.descends_from(reader) and reader.loop is None and reader.thread == threading.get_ident():
         # The thread that reads it runs the event loop that asks.
         return True
-    return other.unread_for > _READER_WAITS and (begun or reader.waits_for_this_thread())
+    return other.unread_for > (_BEING_LEFT if reader is flow else _READER_WAITS) and reader.waits_for_caller()
 
 
 def _described(slot: TurnSlot) -> str:

@@ -8,24 +8,22 @@ pool that copies the context of each job, as AnyIO's does for sync endpoints, gi
 from __future__ import annotations
 
 import asyncio
-import concurrent.futures
-import gc
-import sys
+import inspect
 import threading
 import time
 import weakref
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
-from functools import partial
-from types import BuiltinMethodType, CellType, FrameType, FunctionType
-from typing import TypeVar, cast
+from typing import TypeVar
 
 from chat_sessions.core.errors import ConfigurationError
+from chat_sessions.session.wait_chain import is_executors_job, is_waited_for
 
 __all__ = [
     "Flow",
     "async_sleep",
+    "blocked_loop",
     "current_flow",
     "current_task",
     "growing_waits",
@@ -37,7 +35,6 @@ __all__ = [
 ]
 
 _Value = TypeVar("_Value")
-_Job = concurrent.futures.Future[object]
 
 
 def running_loop() -> asyncio.AbstractEventLoop:
@@ -51,12 +48,17 @@ def running_loop() -> asyncio.AbstractEventLoop:
         ) from None
 
 
+def blocked_loop() -> asyncio.AbstractEventLoop | None:
+    """Return the event loop that cannot go on while this sync call waits; None outside of one."""
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None
+
+
 def is_running(loop: asyncio.AbstractEventLoop) -> bool:
     """Whether this is called from within the event loop. A coroutine that is dropped may end outside of any."""
-    try:
-        return asyncio.get_running_loop() is loop
-    except RuntimeError:
-        return False
+    return blocked_loop() is loop
 
 
 async def async_sleep(seconds: float) -> None:
@@ -119,99 +121,17 @@ class Flow:
             flow = flow.parent
         return False
 
-    def waits_for_this_thread(self) -> bool:
-        """Whether it now waits for the calling thread to end, or for the executor's job that runs in it.
+    @property
+    def is_calling(self) -> bool:
+        """Whether the calling code, which has this flow in its context, is what the flow does now.
 
-        A new thread and `Executor.submit` begin without the context of the code that waits for them, so this looks at
-        what that code does: which thread or future its stack waits for, and whom the job's future will wake.
+        A job that a task hands to an executor has its context, and may run beside it.
         """
-        frames = sys._current_frames()  # pyright: ignore[reportPrivateUsage] - documented, in spite of its name
-        this_thread = threading.get_ident()
-        try:
-            if self.thread != this_thread and _is_joined(self.thread, this_thread, frames):
-                return True
-            job, task = _job(frames[this_thread]), None if self._task is None else self._task()
-            return job is not None and task is not None and _is_woken_by(task, job)
-        finally:
-            # This frame is one of them: a cycle that would keep what all threads have at hand.
-            frames.clear()
+        return self._task is None or current_task() is not None or not is_executors_job(inspect.currentframe())
 
-
-def _stack(frame: FrameType | None) -> Iterator[FrameType]:
-    while frame is not None:
-        yield frame
-        frame = frame.f_back
-
-
-def _job(frame: FrameType) -> _Job | None:
-    """The future of the executor's job that this stack runs.
-
-    Reads `self.future` of `concurrent.futures.thread._WorkItem.run`, as it is in Python 3.11 to 3.14. Should it have
-    another name, a turn that waits for itself through an executor waits until the open one counts as left.
-    """
-    for one in _stack(frame):
-        if one.f_globals.get("__name__") == "concurrent.futures.thread" and one.f_code.co_name == "run":
-            job = one.f_locals.get("self")
-            return None if job is None else job.future
-    return None
-
-
-def _is_joined(waiting: int, awaited: int, frames: dict[int, FrameType]) -> bool:
-    """Whether the first thread waits for the second, or for one that does."""
-    jobs = {job: thread for thread, frame in frames.items() if (job := _job(frame)) is not None}
-    seen: set[int] = set()
-    threads = [waiting]
-    while threads:
-        thread = threads.pop()
-        if thread == awaited:
-            return True
-        if thread in seen or thread not in frames:
-            continue
-        seen.add(thread)
-        for frame in _stack(frames[thread]):
-            if frame.f_code is _JOIN:
-                threads.append(frame.f_locals["self"].ident)
-            elif frame.f_code in _RESULTS:
-                threads.append(jobs.get(frame.f_locals["self"], 0))
-            elif frame.f_code in _WAITS:
-                threads += [jobs.get(future, 0) for future in tuple(frame.f_locals["fs"])]
-    return False
-
-
-_JOIN = threading.Thread.join.__code__
-_RESULTS = {method.__code__ for method in (_Job.result, _Job.exception)}
-_WAITS = {concurrent.futures.wait.__code__, concurrent.futures.as_completed.__code__}
-
-
-def _is_woken_by(task: asyncio.Task[object], job: _Job) -> bool:
-    """Whether the job's end lets the task go on: by itself, or through `gather`, `wait`, `shield` and the like.
-
-    Follows the callbacks of futures. Those of asyncio have them in C, where only the garbage collector can tell.
-    """
-    seen: set[int] = set()
-    ahead: list[object] = [job]
-    while ahead:
-        one = ahead.pop()
-        if one is task:
-            return True
-        if id(one) in seen:
-            continue
-        seen.add(id(one))
-        if isinstance(one, CellType):
-            # What a callback closes over may be the siblings of what it wakes.
-            ahead += [held for held in gc.get_referents(one) if isinstance(held, asyncio.Future)]
-        elif isinstance(one, concurrent.futures.Future):
-            for callbacks in vars(one).values():
-                ahead += callbacks if isinstance(callbacks, list) else []
-        elif isinstance(one, list):
-            # Of pairs with a context. The children of `gather` are a list, too.
-            ahead += [pair for pair in cast("list[object]", one) if isinstance(pair, tuple)]
-        elif isinstance(one, _CALLBACKS):
-            ahead += gc.get_referents(one)
-    return False
-
-
-_CALLBACKS = (asyncio.Future, tuple, FunctionType, BuiltinMethodType, partial)
+    def waits_for_caller(self) -> bool:
+        """Whether it now waits for the calling code to end. See `wait_chain`."""
+        return is_waited_for(None if self._task is None else self._task(), self.thread)
 
 
 @contextmanager

@@ -1,0 +1,154 @@
+"""Whether a task or a thread waits for the calling code to end, as far as stacks and futures show.
+
+A new thread and `Executor.submit` begin without the context of the code that waits for them, and a task that was begun
+with it may run beside it. So this follows, from the calling code on, whom its end lets go on: who joins its thread,
+who waits for the future of its job, and which tasks and futures are called back.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import gc
+import sys
+import threading
+from collections import deque
+from collections.abc import Iterable, Iterator
+from functools import partial
+from types import BuiltinMethodType, CellType, FrameType, FunctionType, MethodType
+from typing import cast
+
+__all__ = ["is_executors_job", "is_waited_for"]
+
+_Job = concurrent.futures.Future[object]
+# A future or a task, a thread by its id, or what a callback is made of.
+_Link = object
+
+
+def is_waited_for(task: asyncio.Task[object] | None, thread: int) -> bool:
+    """Whether this task, or this thread, goes on only when the calling code has ended."""
+    frames = sys._current_frames()  # pyright: ignore[reportPrivateUsage] - documented, in spite of its name
+    try:
+        return _is_reached(task, thread, frames)
+    finally:
+        # The frame of this function is one of them: a cycle that would keep what all threads have at hand.
+        frames.clear()
+
+
+def is_executors_job(frame: FrameType | None) -> bool:
+    """Whether this frame runs in an executor's job."""
+    return _job(frame) is not None
+
+
+def _is_reached(task: asyncio.Task[object] | None, thread: int, frames: dict[int, FrameType]) -> bool:
+    jobs = {number: job for number, frame in frames.items() if (job := _job(frame)) is not None}
+    awaited = {number: list(_awaited(frame)) for number, frame in frames.items()}
+    this_thread = threading.get_ident()
+    seen: set[int] = set()
+    ahead: list[_Link] = [this_thread, _current_task()]
+    while ahead:
+        one = ahead.pop()
+        if one is None or id(one) in seen:
+            continue
+        if one is task or (one == thread and thread != this_thread):
+            return True
+        seen.add(id(one))
+        if isinstance(one, int):
+            ahead.append(jobs.get(one))
+        else:
+            ahead += _called_back(one)
+        ahead += [number for number, ones in awaited.items() if any(one is each or one == each for each in ones)]
+    return False
+
+
+def _current_task() -> asyncio.Task[object] | None:
+    try:
+        return asyncio.current_task()
+    except RuntimeError:
+        return None
+
+
+def _stack(frame: FrameType | None) -> Iterator[FrameType]:
+    while frame is not None:
+        yield frame
+        frame = frame.f_back
+
+
+def _job(frame: FrameType | None) -> _Job | None:
+    """The future of the executor's job that this stack runs.
+
+    Reads `self.future` of `concurrent.futures.thread._WorkItem.run`, as it is in Python 3.11 to 3.14. Should it have
+    another name, a turn that waits for itself through an executor waits until the open one counts as left.
+    """
+    for one in _stack(frame):
+        if one.f_globals.get("__name__") == "concurrent.futures.thread" and one.f_code.co_name == "run":
+            job = one.f_locals.get("self")
+            return None if job is None else job.future
+    return None
+
+
+def _awaited(frame: FrameType) -> Iterator[_Link]:
+    """The threads and futures that this stack waits for."""
+    for one in _stack(frame):
+        if one.f_code is _JOIN:
+            yield one.f_locals["self"].ident
+        elif one.f_code in _RESULTS:
+            yield one.f_locals["self"]
+        elif one.f_code in _WAITS:
+            yield from tuple(one.f_locals["fs"])
+
+
+_JOIN = threading.Thread.join.__code__
+_RESULTS = {method.__code__ for method in (_Job.result, _Job.exception)}
+_WAITS = {concurrent.futures.wait.__code__, concurrent.futures.as_completed.__code__}
+
+
+def _called_back(one: _Link) -> Iterable[_Link]:
+    """What the end of a future or a task calls back, link by link.
+
+    Futures of asyncio have their callbacks in C, where only the garbage collector can tell.
+    """
+    if isinstance(one, CellType):
+        # What a callback closes over may be the siblings of what it wakes.
+        referents: list[_Link] = gc.get_referents(one)
+        return [held for held in referents if _is_future(held) or _is_library(held)]
+    if isinstance(one, concurrent.futures.Future):
+        lists = [cast("list[_Link]", value) for value in vars(cast("object", one)).values() if isinstance(value, list)]
+        return [callback for callbacks in lists for callback in callbacks]
+    if isinstance(one, list):
+        # Of pairs with a context. The children of `gather` are a list, too.
+        return [pair for pair in cast("list[_Link]", one) if _is_pair(pair)]
+    if isinstance(one, MethodType):
+        return [one.__self__]
+    if isinstance(one, _CALLBACKS):
+        return gc.get_referents(one)
+    if _is_library(one):
+        # A task group or a queue: the futures that it holds for those who wait for it.
+        held: list[_Link] = []
+        for value in vars(one).values():
+            held += cast("deque[_Link]", value) if isinstance(value, deque) else [value]
+        return [each for each in held if _is_queue(each) or _is_plain_future(each)]
+    return []
+
+
+def _is_library(one: object) -> bool:
+    return type(one).__module__.partition(".")[0] in ("asyncio", "anyio") and hasattr(one, "__dict__")
+
+
+def _is_future(one: object) -> bool:
+    return isinstance(one, asyncio.Future | concurrent.futures.Future)
+
+
+def _is_pair(one: object) -> bool:
+    return isinstance(one, tuple)
+
+
+def _is_queue(one: object) -> bool:
+    return isinstance(one, asyncio.Queue)
+
+
+def _is_plain_future(one: object) -> bool:
+    return isinstance(one, asyncio.Future) and not isinstance(one, asyncio.Task)
+
+
+_CALLBACKS = (asyncio.Future, tuple, FunctionType, BuiltinMethodType, partial)
