@@ -8,16 +8,26 @@ from typing import Any
 import pytest
 from llama_index.core.agent.workflow import AgentStream, FunctionAgent
 from llama_index.core.base.llms.types import ChatMessage, ChatResponse, ChatResponseAsyncGen, TextBlock, ToolCallBlock
-from llama_index.core.bridge.pydantic import Field
+from llama_index.core.base.response.schema import Response
+from llama_index.core.bridge.pydantic import BaseModel, Field
 from llama_index.core.llms.mock import MockFunctionCallingLLM
 from llama_index.core.tools import BaseTool
-from llama_index.core.workflow import Context, StartEvent, StopEvent, Workflow, step
+from llama_index.core.workflow import (
+    Context,
+    HumanResponseEvent,
+    InputRequiredEvent,
+    StartEvent,
+    StopEvent,
+    Workflow,
+    step,
+)
 
 from chat_sessions import LocalServer, TurnFailed
 from chat_sessions.core.errors import ConfigurationError
 from chat_sessions.core.events import Event, Stop, Text, TextDelta, ToolCall, ToolResult, UserInput
-from chat_sessions.llama_index import WorkflowAgent
+from chat_sessions.llama_index import SessionAgent, WorkflowAgent
 from chat_sessions.server import AgentTurn
+from tests.llama_index.told_backend import told_client
 
 
 class Model(MockFunctionCallingLLM):
@@ -106,3 +116,102 @@ def test_a_session_of_the_workflow_is_used_like_any_other(tmp_path: Any) -> None
 def test_what_is_no_workflow_is_refused() -> None:
     with pytest.raises(ConfigurationError, match="takes an agent or workflow of LlamaIndex; this is of type str"):
         WorkflowAgent("agent")  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
+
+
+class Count(BaseModel):
+    cars: int = 40
+
+
+class Counted(StopEvent):
+    answer: str = "40 cars"
+    certainty: float = 0.5
+
+
+# Its checked arguments lack those of the base class.
+COUNTED: Any = Counted
+
+
+class Said(StopEvent):
+    said: ChatResponse
+
+
+class Compared(StopEvent):
+    before: str
+    after: str
+
+
+class Numbered(StopEvent):
+    cars: int
+    boats: int | None = None
+
+
+REPLY = ChatMessage(role="assistant", content="40 cars")
+
+
+@pytest.mark.parametrize(
+    ("stop", "answer"),
+    [
+        pytest.param(StopEvent(result=REPLY), "40 cars", id="message"),
+        pytest.param(StopEvent(result=ChatResponse(message=REPLY)), "40 cars", id="chat response"),
+        pytest.param(StopEvent(result=Response("40 cars")), "40 cars", id="response"),
+        pytest.param(StopEvent(result=Count()), '{"cars":40}', id="model"),
+        pytest.param(StopEvent(result={"cars": 40, "unit": "Stück"}), '{"cars":40,"unit":"Stück"}', id="mapping"),
+        pytest.param(StopEvent(result=["40", None]), '["40",null]', id="list"),
+        pytest.param(StopEvent(result=40), "40", id="number"),
+        pytest.param(StopEvent(), "", id="nothing"),
+        pytest.param(StopEvent(answer="40 cars"), "40 cars", id="a field of its own"),
+        pytest.param(Counted(), "40 cars", id="typed"),
+        pytest.param(Said(said=ChatResponse(message=REPLY)), "40 cars", id="typed with a response"),
+        pytest.param(COUNTED(result="41 cars"), "41 cars", id="typed with a result"),
+        pytest.param(Compared(before="39", after="40"), '{"before":"39","after":"40"}', id="typed with two texts"),
+        pytest.param(Numbered(cars=40), '{"cars":40}', id="typed without text"),
+    ],
+)
+async def test_the_answer_is_the_text_of_the_result_or_json(stop: StopEvent, answer: str) -> None:
+    class Ends(Workflow):
+        async def end(self, start: StartEvent) -> StopEvent:
+            return stop
+
+        # A step says exactly how it ends.
+        end.__annotations__.update({"start": StartEvent, "return": type(stop)})
+        ending = step(end)
+
+    events = await events_of(WorkflowAgent(Ends()))
+    assert "".join(event.content for event in events if isinstance(event, Text)) == answer
+
+
+class Asks(Workflow):
+    """Asks a human in a step that waits, and in one that ends."""
+
+    @step
+    async def ask(self, context: Context, start: StartEvent) -> InputRequiredEvent | StopEvent:
+        if start.user_msg == "Wait":
+            await context.wait_for_event(HumanResponseEvent, waiter_event=InputRequiredEvent())
+        return InputRequiredEvent()
+
+    @step
+    async def hear(self, _: HumanResponseEvent) -> StopEvent:
+        return StopEvent(result="heard")
+
+
+@pytest.mark.parametrize("prompt", ["Wait", "Ask"])
+async def test_a_workflow_that_waits_for_a_human_fails_at_once(prompt: str) -> None:
+    with pytest.raises(RuntimeError, match="waits for a human's answer, which a session cannot give it"):
+        await events_of(WorkflowAgent(Asks(timeout=10)), prompt)
+
+
+async def test_a_workflow_that_answers_itself_goes_on() -> None:
+    class Answers(Asks):
+        @step
+        async def answer(self, context: Context, start: StartEvent) -> None:
+            context.send_event(HumanResponseEvent())
+
+    events = await events_of(WorkflowAgent(Answers(timeout=10)), "Ask")
+    assert [event.content for event in events if isinstance(event, Text)] == ["heard"]
+
+
+@pytest.mark.filterwarnings("ignore::pydantic.warnings.PydanticDeprecationWarning")
+def test_an_agent_whose_sessions_are_elsewhere_is_refused() -> None:
+    served = SessionAgent(client=told_client([]))
+    with pytest.raises(ConfigurationError, match=r"takes no SessionAgent.*Use that service's sessions themselves"):
+        WorkflowAgent(served)

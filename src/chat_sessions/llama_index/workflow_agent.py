@@ -7,21 +7,23 @@ from typing import TYPE_CHECKING, Any, cast
 
 from llama_index.core.agent.workflow import AgentOutput, AgentStream, ReActAgent, ToolCall, ToolCallResult
 from llama_index.core.base.llms.types import ChatMessage
-from llama_index.core.base.response.schema import Response
-from llama_index.core.schema import MetadataMode, NodeWithScore
-from llama_index.core.tools import ToolOutput
-from llama_index.core.workflow import Workflow
-from pydantic import JsonValue
+from llama_index.core.workflow import InputRequiredEvent, StopEvent, Workflow
 from pydantic_core import to_jsonable_python
+from workflows import events as workflow_events
 
 from chat_sessions.core import events
 from chat_sessions.core.errors import ConfigurationError
 from chat_sessions.core.models import Usage
+from chat_sessions.llama_index.agent.session_agent import SessionAgent
+from chat_sessions.llama_index.workflow_result import answer_text, tool_result
 
 if TYPE_CHECKING:
     from chat_sessions.server.turns.agent import AgentTurn
 
 __all__ = ["WorkflowAgent"]
+
+# Tells that no step runs any more, so that nothing in the workflow can answer. Old versions of workflows lack it.
+_IDLE: type[Any] | None = getattr(workflow_events, "WorkflowIdleEvent", None)
 
 
 class WorkflowAgent:
@@ -33,11 +35,22 @@ class WorkflowAgent:
 
     Its tokens, thoughts, tool calls and results become the turn's events, and its error the turn's error. It sees the
     session's earlier messages. A workflow of your own gets `user_msg` and `chat_history` in its start event, and its
-    result is the answer unless it streamed one.
+    result is the answer unless it streamed one: the text of a message or response, that of a typed `StopEvent`'s only
+    field with text, or JSON. A workflow that waits for a human ends its turn with an error, because a session cannot
+    answer it.
     """
 
     def __init__(self, workflow: Workflow) -> None:
-        """Wrap a workflow, which runs once for each turn. Raises `ConfigurationError` for anything else."""
+        """Wrap a workflow, which runs once for each turn.
+
+        Raises `ConfigurationError` for anything else, and for a `SessionAgent`: each of its runs would begin a session
+        that does not know the turns before.
+        """
+        if isinstance(workflow, SessionAgent):
+            raise ConfigurationError(
+                "WorkflowAgent takes no SessionAgent: its sessions are on a service of their own, and each turn would "
+                "begin a new one there. Use that service's sessions themselves, with its client"
+            )
         if not isinstance(workflow, Workflow):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise ConfigurationError(
                 f"WorkflowAgent takes an agent or workflow of LlamaIndex; this is of type {type(workflow).__name__}"
@@ -52,8 +65,14 @@ class WorkflowAgent:
         is_react = isinstance(self._workflow, ReActAgent)
         said = ""
         rounds = 0
+        is_asking = False
+        stop: StopEvent | None = None
         try:
-            async for event in handler.stream_events():
+            async for event in handler.stream_events() if _IDLE is None else handler.stream_events(True):
+                if isinstance(event, InputRequiredEvent):
+                    is_asking = True
+                if is_asking and (_IDLE is None or isinstance(event, _IDLE)):
+                    raise RuntimeError("the workflow waits for a human's answer, which a session cannot give it")
                 match event:
                     case AgentStream():
                         if event.thinking_delta or (is_react and event.delta):
@@ -63,7 +82,7 @@ class WorkflowAgent:
                             yield events.TextDelta(content=event.delta)
                     case ToolCallResult():
                         yield events.ToolResult(
-                            call_id=event.tool_id, name=event.tool_name, result=_result(event.tool_output)
+                            call_id=event.tool_id, name=event.tool_name, result=tool_result(event.tool_output)
                         )
                     case ToolCall():
                         said = ""
@@ -72,49 +91,16 @@ class WorkflowAgent:
                         yield events.ToolCall(call_id=event.tool_id, name=event.tool_name, arguments=arguments)
                     case AgentOutput():
                         rounds += 1
+                    case StopEvent():
+                        stop = event
                     case _:
                         pass
-            answer = _text(await handler)
+            result = cast("object", await handler)
+            # A plain stop event may have fields of its own and no result.
+            answer = answer_text(stop if result is None else result)
         finally:
             if not handler.is_done():
                 await handler.cancel_run()
         if answer and not said.strip():
             yield events.Text(content=answer)
         yield events.Stop(usage=Usage(turns=rounds or 1), is_error=False)
-
-
-def _text(result: Any) -> str:
-    """Return a workflow's result as text: that of a message or a response, else its `str`."""
-    match result:
-        case None:
-            return ""
-        case AgentOutput():
-            return result.response.content or ""
-        case ChatMessage():
-            return result.content or ""
-        case _:
-            return str(result)
-
-
-def _result(output: ToolOutput) -> JsonValue:
-    """Return a tool's output as JSON. Passages in it become the answer's sources."""
-    raw: Any = output.raw_output
-    if output.is_error:
-        return {"error": output.content}
-    found: Any = raw.source_nodes if isinstance(raw, Response) else raw
-    nodes = cast("list[object]", found) if isinstance(found, list) else []
-    passages: list[JsonValue] = [_passage(node) for node in nodes if isinstance(node, NodeWithScore)]
-    if passages:
-        return {"content": output.content, "results": passages}
-    if isinstance(raw, dict | list):
-        written: JsonValue = to_jsonable_python(raw, fallback=str)
-        return written
-    return {"content": output.content}
-
-
-def _passage(node: NodeWithScore) -> JsonValue:
-    return {
-        "content": node.node.get_content(MetadataMode.NONE),
-        "score": node.score,
-        "metadata": to_jsonable_python(node.node.metadata, fallback=str),
-    }
