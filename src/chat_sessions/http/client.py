@@ -29,6 +29,7 @@ from chat_sessions.http.requests import HTTPSettings, Requests
 from chat_sessions.http.settings import GivenClient, own_headers
 from chat_sessions.session.backend import EventUnreadable
 from chat_sessions.session.deadlines import EventClock
+from chat_sessions.session.turn_state import closed_before_sent
 
 __all__ = ["HTTPClient"]
 
@@ -164,8 +165,11 @@ class HTTPClient:
     def open(self, call: Call, clock: EventClock) -> EventResponse:
         """Post a turn once; return its event stream.
 
-        Raises `APIStatusError` and `ProtocolError` for another answer; else as `post`.
+        Raises `APIStatusError` and `ProtocolError` for another answer, and `ConfigurationError` if the stream was
+        closed while this waited to try again; else as `post`.
         """
+        if clock.is_stopped:
+            raise closed_before_sent()
         client = self._client()
         request = self._requests.build(client, call, answer=self._requests.turn_timeout(), accept="text/event-stream")
         clock.start(afresh=True)

@@ -36,7 +36,39 @@ def behind_a_root_path(app: Starlette) -> tuple[ASGIApp, str]:
     return with_root_path, "/proxied"
 
 
-PLACES = [at_the_root, mounted_in_starlette, mounted_twice, behind_a_root_path]
+def _stripping(app: ASGIApp, announced: str) -> tuple[ASGIApp, str]:
+    """A proxy that takes the prefix off, and a server that announces it and leaves the path as it came."""
+
+    async def stripped(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "lifespan":
+            scope = {**scope, "root_path": announced, "path": scope["path"].removeprefix("/proxied")}
+        await app(scope, receive, send)
+
+    return stripped, "/proxied"
+
+
+def behind_a_root_path_that_the_path_lacks(app: Starlette) -> tuple[ASGIApp, str]:
+    return _stripping(app, "/proxied")
+
+
+def behind_a_root_path_with_a_slash_at_its_end(app: Starlette) -> tuple[ASGIApp, str]:
+    return _stripping(app, "/proxied/")
+
+
+def mounted_behind_a_root_path_that_the_path_lacks(app: Starlette) -> tuple[ASGIApp, str]:
+    outer, prefix = _stripping(Starlette(routes=[Mount("/chat", app)]), "/proxied")
+    return outer, f"{prefix}/chat"
+
+
+PLACES = [
+    at_the_root,
+    mounted_in_starlette,
+    mounted_twice,
+    behind_a_root_path,
+    behind_a_root_path_that_the_path_lacks,
+    behind_a_root_path_with_a_slash_at_its_end,
+    mounted_behind_a_root_path_that_the_path_lacks,
+]
 
 
 @asynccontextmanager
@@ -65,6 +97,23 @@ async def test_every_route_of_the_api_asks_for_the_key(place: Place) -> None:
             response = await client.request(method, path, json={"index_ids": IDS, "prompt": "What was revenue?"})
             assert response.status_code == 401, (method, path)
         assert [(await client.get(path)).status_code for path in ("/health", "/openapi.json")] == [200, 200]
+
+
+@pytest.mark.parametrize("announced", ["/api", "/api/v1", "/health", "/attachments", "/", "//", "/api/", "/a/api"])
+async def test_no_announced_prefix_opens_a_route_without_the_key(announced: str) -> None:
+    app = create_app(indexes={"idx-docs": PaperIndex()}, agent=ScriptedAgent(*ANSWER), api_key="key")
+
+    async def outer(scope: Scope, receive: Receive, send: Send) -> None:
+        await app({**scope, "root_path": announced}, receive, send)
+
+    async with (
+        app.router.lifespan_context(app),
+        httpx.AsyncClient(transport=httpx.ASGITransport(outer), base_url="http://app") as client,
+    ):
+        for path in ("/api/v1/chat", "/api/v1/indexes", "/v1/chat", "/chat", "//api/v1/chat", "/a/v1/chat"):
+            for written in (path, announced + path, announced.rstrip("/") + path):
+                response = await client.get(f"http://app{written}")
+                assert response.status_code in (401, 404), (written, response.text)
 
 
 @pytest.mark.parametrize("place", PLACES)

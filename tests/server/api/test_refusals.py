@@ -227,6 +227,18 @@ def test_the_list_of_indexes_names_the_files_that_could_not_be_read(start: Start
         ({"api_key": "schlüssel"}, "no HTTP header can carry"),
         ({"api_key": " padded "}, "no HTTP header can carry"),
         ({"attachment_lifetime": 0}, "attachment_lifetime=0: use a number above 0"),
+        ({"attachment_lifetime": "3"}, "attachment_lifetime='3': use a number above 0"),
+        ({"attachment_lifetime": float("nan")}, "attachment_lifetime=nan: use a number above 0"),
+        ({"drain": "3"}, "drain='3': use a number from 0 on"),
+        ({"drain": -1}, "drain=-1: use a number from 0 on"),
+        ({"drain": True}, "drain=True: use a number from 0 on"),
+        ({"indexes": 3}, "indexes=3: name an index"),
+        ({"api_key": b"secret"}, "api_key is a str or a SecretStr, not a bytes$"),
+        ({"api_key": 3}, "api_key is a str or a SecretStr, not an int$"),
+        ({"store": 3}, "store is a URL such as 'sqlite:///chat.db', not an int"),
+        ({"index_store": 3}, "index_store is the path of a folder, or ':memory:', not an int"),
+        ({"limits": 3}, "limits is a Limits, not an int"),
+        ({"behaviour": "queue"}, "behaviour is a Behaviour, not a str"),
     ],
 )
 def test_an_app_that_cannot_serve_is_not_made(options: dict[str, Any], said: str) -> None:

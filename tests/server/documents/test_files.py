@@ -106,4 +106,4 @@ class TestContents:
 
     def test_a_file_that_went_away_is_refused_in_words(self, tmp_path: Path) -> None:
         with pytest.raises(FileGone, match="there is no such file"):
-            contents(DocumentFile(tmp_path / "gone.md", "gone.md", 1, 0), tmp_path)
+            contents(DocumentFile(tmp_path / "gone.md", "gone.md", 1, 0, 0), tmp_path)

@@ -384,6 +384,39 @@ class TestRefresh:
         index.refresh()
         assert found(index, "goats")
 
+    def test_a_file_whose_time_was_put_back_is_noticed(self, folder: Path) -> None:
+        index = open_index("idx-docs", folder)
+        before = (folder / "zoo.txt").stat()
+        (folder / "zoo.txt").write_text("The zoo keeps two old goats.\n")
+        os.utime(folder / "zoo.txt", ns=(before.st_atime_ns, before.st_mtime_ns))
+        index.refresh()
+        assert found(index, "goats")
+
+    def test_a_file_whose_time_was_put_back_is_noticed_at_the_next_start(
+        self, folder: Path, tmp_path_factory: pytest.TempPathFactory
+    ) -> None:
+        kept = tmp_path_factory.mktemp("kept")
+        open_index("idx-docs", folder, index_store=kept)
+        before = (folder / "zoo.txt").stat()
+        (folder / "zoo.txt").write_text("The zoo keeps two old goats.\n")
+        os.utime(folder / "zoo.txt", ns=(before.st_atime_ns, before.st_mtime_ns))
+        assert found(open_index("idx-docs", folder, index_store=kept), "goats")
+
+    def test_files_with_new_permissions_are_known_by_their_content(
+        self, folder: Path, reading: list[str], tmp_path_factory: pytest.TempPathFactory
+    ) -> None:
+        kept = tmp_path_factory.mktemp("kept")
+        index = open_index("idx-docs", folder, index_store=kept)
+        assert sorted(reading) == ["boats.md", "zoo.txt"]
+        for path in folder.iterdir():
+            path.chmod(0o600)
+        opened: list[str] = []
+        index.refresh(lambda _done, _total, name: opened.append(name))
+        assert sorted(opened) == ["boats.md", "zoo.txt"]
+        index.refresh(lambda _done, _total, name: opened.append(name))
+        open_index("idx-docs", folder, index_store=kept)
+        assert len(opened) == len(reading) == 2
+
     def test_a_folder_that_lost_its_documents_is_refused_and_the_index_keeps_what_it_had(self, folder: Path) -> None:
         index = open_index("idx-docs", folder)
         for path in folder.iterdir():

@@ -88,3 +88,62 @@ def test_a_long_cell_becomes_several_rows_and_loses_no_word(position: int) -> No
 def test_a_table_that_fits_is_kept_as_it_is_written() -> None:
     table = "| Item | Price |\n|:--|--:|\n| Rope \\| line | 4 |"
     assert read_whole(table).texts == [table]
+
+
+PLANNED = [["Item", "Planned", "Spent"], ["Food", "12000", "4100"], ["Toys", "1500", "320"]]
+GIVEN = [["Donor", "Amount", "Date"], ["Bakery Lund", "500", "3 March"], ["Family Okoye", "150", "9 April"]]
+
+
+@pytest.mark.parametrize("made", [csv, html, excel], ids=["csv", "html", "xlsx"])
+@pytest.mark.parametrize(
+    "second",
+    [
+        GIVEN,
+        # Words alone, below numbers.
+        [["Child", "Allergy", "Picked up by"], ["Mila", "nuts", "grandmother"], ["Jonas", "none", "father"]],
+        # The same kind of table, with years in its header.
+        [["Item", "2023", "2024"], ["Food", "11000", "11500"]],
+        # Names that only look like numbers.
+        [["", "Q1", "Q2"], ["North", "12", "13"], ["South", "9", "8"]],
+    ],
+    ids=["numbers", "words", "years", "no label"],
+)
+def test_a_table_below_another_and_an_empty_row_has_a_header_of_its_own(
+    made: Callable[[Sequence[Sequence[str]]], tuple[str, bytes]], second: list[list[str]]
+) -> None:
+    empty = ["", "", ""]
+    assert [cells(table) for table in tables(*made([*PLANNED, empty, *second]))] == [PLANNED, second]
+    name, data = made([*PLANNED, empty, ["Of the year", "", ""], empty, *second])
+    found = read_whole(data, name)
+    assert "Of the year" in found.text
+    assert [cells(table) for text in found.texts for table in blocks_of(text) if table.is_table] == [PLANNED, second]
+
+
+def test_a_blank_line_of_a_csv_file_is_an_empty_row_and_one_within_a_cell_is_not() -> None:
+    text = 'Item,Planned,Spent\nFood,12000,4100\n\n\nDonor,Amount\n"Bakery\n\nLund",500\n\n'
+    assert [cells(table) for table in tables("a.csv", text.encode())] == [
+        [["Item", "Planned", "Spent"], ["Food", "12000", "4100"]],
+        [["Donor", "Amount"], ["Bakery Lund", "500"]],
+    ]
+
+
+@pytest.mark.parametrize("made", [csv, html, excel], ids=["csv", "html", "xlsx"])
+@pytest.mark.parametrize(
+    "more",
+    [
+        [["Garden", "2500", "2610"], ["Paint", "300", "0"]],
+        [["Total", "13500", "4420"]],
+        [["Paint", "new", "100"], ["Piano", "4200", "0"]],
+        [["Notes", "", ""]],
+    ],
+    ids=["rows", "total", "a word", "a note"],
+)
+def test_rows_that_go_on_below_an_empty_row_keep_their_header(
+    made: Callable[[Sequence[Sequence[str]]], tuple[str, bytes]], more: list[list[str]]
+) -> None:
+    assert [cells(table) for table in tables(*made([*PLANNED, ["", "", ""], *more]))] == [[*PLANNED, *more]]
+
+
+def test_a_table_beside_where_the_one_above_it_was_has_no_empty_columns() -> None:
+    rows = [*PLANNED, ["", "", ""], *(["", "", "", *row] for row in GIVEN)]
+    assert [cells(table) for table in tables(*excel(rows))] == [PLANNED, GIVEN]

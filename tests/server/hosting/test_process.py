@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -35,6 +36,19 @@ def test_beyond_this_machine_a_key_is_needed(address: str) -> None:
 def test_an_address_that_is_not_this_machines_is_an_error(address: str, port: int, said: str) -> None:
     with pytest.raises(ConfigurationError, match=said):
         serve(indexes={"idx-docs": PaperIndex()}, agent=ScriptedAgent(), host=address, port=port, api_key="key")
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"host": 3}, "host is the address or the name of this machine, not an int"),
+        ({"api_key": 3}, "api_key is a str or a SecretStr, not an int$"),
+        ({"indexes": 3}, "indexes=3: name an index"),
+    ],
+)
+def test_an_argument_of_another_kind_is_an_error_that_names_it(options: dict[str, Any], said: str) -> None:
+    with pytest.raises(ConfigurationError, match=said):
+        serve(**{"indexes": {"idx-docs": PaperIndex()}, "workers": 1, **options})
 
 
 def test_serve_needs_no_callback_for_when_it_listens() -> None:

@@ -48,6 +48,25 @@ def test_a_port_that_is_none_is_an_error() -> None:
         server(port=70000).start()
 
 
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"api_key": 3}, "api_key is a str or a SecretStr, not an int$"),
+        ({"faults": 3}, "faults is a list of the faults of chat_sessions.testing, not an int"),
+        ({"faults": [3]}, "3 is not a fault"),
+        ({"port": "8080"}, "port '8080' is not between 0 and 65535"),
+        ({"port": True}, "port True is not between 0 and 65535"),
+        ({"indexes": 0}, "indexes=0: name an index"),
+        ({"attachment_lifetime": None}, "attachment_lifetime=None: use a number above 0"),
+    ],
+)
+def test_an_argument_of_another_kind_is_an_error_that_names_it_before_anything_starts(
+    options: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(ConfigurationError, match=said):
+        server(**options)
+
+
 @pytest.mark.parametrize("indexes", ["files", ["files"]])
 def test_indexes_without_names_are_an_error_that_shows_the_form(indexes: Any) -> None:
     with pytest.raises(ConfigurationError, match=r"files.*name an index.*indexes=\{'idx-docs': 'docs/'\}"):

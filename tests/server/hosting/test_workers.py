@@ -9,6 +9,7 @@ import sys
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -24,9 +25,10 @@ def test_several_workers_need_a_store_that_they_can_share(store: str | None) -> 
         serve(indexes={"idx-docs": PaperIndex()}, store=store, workers=2)
 
 
-def test_a_server_without_workers_is_none() -> None:
-    with pytest.raises(ConfigurationError, match="workers=0: use a number above 0"):
-        serve(indexes={"idx-docs": PaperIndex()}, workers=0)
+@pytest.mark.parametrize("workers", [0, "2", 1.5, True, None])
+def test_a_number_of_workers_that_is_none_is_an_error_that_shows_it(workers: Any) -> None:
+    with pytest.raises(ConfigurationError, match=f"workers={workers!r}: use a whole number above 0"):
+        serve(indexes={"idx-docs": PaperIndex()}, workers=workers)
 
 
 def test_where_processes_cannot_be_forked_there_is_another_way(monkeypatch: pytest.MonkeyPatch) -> None:

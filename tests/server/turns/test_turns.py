@@ -9,7 +9,18 @@ from typing import Any
 
 import pytest
 
-from chat_sessions.core.events import Event, Stop, TextDelta, UnknownEvent, parse_event_json
+from chat_sessions.core.events import (
+    Event,
+    Stop,
+    Text,
+    TextDelta,
+    Thinking,
+    ThinkingDelta,
+    ToolCall,
+    UnknownEvent,
+    parse_event_json,
+)
+from chat_sessions.core.turn import replay
 from chat_sessions.server.agents.local_agent import LocalAgent
 from chat_sessions.server.documents.library import Library
 from chat_sessions.server.store.records import SourcesLocked, UnknownSession
@@ -54,6 +65,30 @@ async def shown(turn: RunningTurn) -> list[Event]:
 
 async def new_session(store: Store) -> str:
     return (await store.create_session(index_ids=None, shared_access=None)).session_id
+
+
+async def test_words_whose_final_comes_late_are_streamed_and_stored_once(store: Store) -> None:
+    call = ToolCall(call_id="c", name="retrieve", arguments={})
+    agent = ScriptedAgent(
+        ThinkingDelta(content="hm"),
+        TextDelta(content="Let me look.\n"),
+        call,
+        Text(content="Let me look."),
+        TextDelta(content="Fi"),
+        Thinking(content="hm"),
+        TextDelta(content="ve."),
+        Text(content="Five."),
+    )
+    turns = turns_of(store, agent)
+    session_id = await new_session(store)
+    streamed = await shown(await started(turns, session_id))
+    kept = [parse_event_json(event.body) for event in await store.events(session_id)]
+    assert kept[1:] == streamed
+    for deltas in (True, False):
+        kinds = (TextDelta, ThinkingDelta) if deltas else (Text, Thinking)
+        (turn,) = replay(event for event in kept if not isinstance(event, kinds))
+        assert (turn.text, turn.thinking) == ("Let me look.\nFive.", "hm")
+    await turns.close()
 
 
 async def test_turns_are_answered_while_a_new_file_is_still_being_read(

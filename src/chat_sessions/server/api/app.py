@@ -14,14 +14,14 @@ from fastapi import FastAPI
 from pydantic import SecretStr
 from starlette.types import ASGIApp
 
-from chat_sessions.core.errors import ConfigurationError
+from chat_sessions.server.api.arguments import require_indexes, require_key, require_kind, require_number
 from chat_sessions.server.api.context import Context
 from chat_sessions.server.api.errors import HANDLERS
-from chat_sessions.server.api.keys import BearerKey, can_be_sent
+from chat_sessions.server.api.keys import BearerKey
 from chat_sessions.server.api.links import API, ATTACHMENTS, LinkSigner
+from chat_sessions.server.api.prefixes import WholePath
 from chat_sessions.server.api.rates import RequestPace, RequestRate
 from chat_sessions.server.api.routes import api_routes, document, image_routes, open_routes
-from chat_sessions.server.documents.indexes import Index
 from chat_sessions.server.documents.library import IndexSource, Library
 from chat_sessions.server.store.database import opening
 from chat_sessions.server.store.store import Store
@@ -66,28 +66,16 @@ def create_app(
     """
     # A traceback may show local variables.
     api_key = SecretStr(api_key) if isinstance(api_key, str) else api_key
-    if not isinstance(indexes, Mapping):  # pyright: ignore[reportUnnecessaryIsInstance] - a folder alone is tempting
-        raise ConfigurationError(
-            f"indexes={indexes!r}: name an index for each folder or file, such as indexes={{'idx-docs': 'docs/'}}"
-        )
-    if not indexes:
-        raise ConfigurationError("there is no index to serve; give at least one, such as indexes={'idx-docs': 'docs/'}")
-    for name, given, kind in (("behaviour", behaviour, Behaviour), ("limits", limits, Limits), ("store", store, str)):
-        if given is not None and not isinstance(given, kind):  # pyright: ignore[reportUnnecessaryIsInstance]
-            raise ConfigurationError(f"{name} is a {kind.__name__}, not a {type(given).__name__}")
-    for index_id, source in indexes.items():
-        if not isinstance(index_id, str) or not index_id:  # pyright: ignore[reportUnnecessaryIsInstance]
-            raise ConfigurationError(f"the id of an index is a word such as 'idx-docs', not {index_id!r}")
-        if not isinstance(source, str | PathLike | Index):  # pyright: ignore[reportUnnecessaryIsInstance]
-            raise ConfigurationError(
-                f"indexes[{index_id!r}] is the path of a folder or a file, or an Index, not a {type(source).__name__}"
-            )
+    require_key(api_key)
+    require_indexes(indexes)
+    require_kind("behaviour", behaviour, Behaviour)
+    require_kind("limits", limits, Limits)
+    require_kind("store", store, str, what="a URL such as 'sqlite:///chat.db'")
+    require_kind("index_store", index_store, str, PathLike, what="the path of a folder, or ':memory:'")
+    require_number("attachment_lifetime", attachment_lifetime, above_zero=True)
+    require_number("drain", drain, above_zero=False)
     if agent is not None:
         check_agent(agent)
-    if api_key is not None and not can_be_sent(api_key):
-        raise ConfigurationError("the api_key is empty, or has characters that no HTTP header can carry")
-    if not attachment_lifetime > 0:
-        raise ConfigurationError(f"attachment_lifetime={attachment_lifetime!r}: use a number above 0")
     if agent is None:
         from chat_sessions.server.agents.local_agent import LocalAgent
 
@@ -143,6 +131,7 @@ def create_app(
     app.state.api_key = key.get_secret_value()
     app.state.lifespan = lifespan
     app.state.close_turns = close_turns
+    app.add_middleware(WholePath)
     with _schemas:
         _add_routes(app, key, behaviour, limits)
     return app

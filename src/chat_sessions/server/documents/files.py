@@ -40,12 +40,27 @@ class FileGone(Exception):
 
 @dataclass(frozen=True, slots=True)
 class DocumentFile:
-    """A file to read: its path, its `name` within the folder, and what shows whether it has changed."""
+    """A file to read: its path, its `name` within the folder, and what shows whether it has changed.
+
+    Programs that copy a file put `modified_ns` back to that of its original; nothing puts back `changed_ns`. A rename
+    or new permissions change it, too: then the file is opened, and known by its content.
+    """
 
     path: Path
     name: str
     size: int
     modified_ns: int
+    changed_ns: int
+
+    @classmethod
+    def of(cls, path: Path, name: str, status: os.stat_result) -> DocumentFile:
+        """Return the file with what the disk says of it."""
+        return cls(path, name, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+
+    @property
+    def state(self) -> tuple[int, int, int]:
+        """What differs after each change."""
+        return self.size, self.modified_ns, self.changed_ns
 
 
 def file_id(index_id: str, name: str) -> str:
@@ -64,7 +79,7 @@ def find_files(root: Path) -> tuple[list[DocumentFile], list[str]]:
     except (OSError, ValueError) as error:
         raise DocumentError(f"cannot read {root}: {_reason(error)}") from error
     if stat.S_ISREG(status.st_mode):
-        return [DocumentFile(root, _relative(root, root.parent), status.st_size, status.st_mtime_ns)], []
+        return [DocumentFile.of(root, _relative(root, root.parent), status)], []
     if not stat.S_ISDIR(status.st_mode):
         raise DocumentError(f"cannot read {root}: it is neither a folder nor a file")
     warnings: list[str] = []
@@ -108,8 +123,7 @@ def _walk(folder: str, prefix: str, warnings: list[str]) -> Iterator[DocumentFil
             elif entry.is_dir():
                 yield from _walk(entry.path, f"{name}/", warnings)
             elif entry.is_file():
-                status = entry.stat()
-                yield DocumentFile(Path(entry.path), name, status.st_size, status.st_mtime_ns)
+                yield DocumentFile.of(Path(entry.path), name, entry.stat())
             else:
                 warnings.append(f"{name}: skipped, it is neither a file nor a folder")
         except OSError as error:

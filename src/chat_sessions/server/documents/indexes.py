@@ -97,7 +97,7 @@ class Drawing:
     data: Callable[[], bytes]
     number: int
     side: float
-    stamp: tuple[str, int, int]
+    stamp: tuple[str, *tuple[int, ...]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,7 +228,7 @@ class Index:
         file = content.files[name]
         if not side:
             return None
-        stamp = (name, file.size, file.modified_ns)
+        stamp = (name, *file.state)
         return Drawing(lambda: contents(file, self._root), int(match[1]), side, stamp)
 
     def check(self) -> None:
@@ -237,7 +237,7 @@ class Index:
             raise DocumentError(f"cannot read {self.path}: there is no such file or folder")
 
     def refresh(self, on_progress: Progress | None = None) -> None:
-        """Read what has changed on disk, judged by size and time; cheap if nothing has.
+        """Read what has changed on disk, judged by size and times; cheap if nothing has.
 
         Raises `DocumentError` if there is nothing left to search. The index then keeps its content.
         """
@@ -277,8 +277,8 @@ class Index:
                     kept[name] = before.kept[name]
                 else:
                     gone[name] = before.left_out[name]
-            elif name in seen and seen[name][:2] == (file.size, file.modified_ns):
-                kept[name] = seen[name][2]
+            elif name in seen and seen[name][0] == file.state:
+                kept[name] = seen[name][1]
         missing = [file for file in files if file.name not in kept and file.name not in gone]
         if missing:
             _log.info("reading %d of %d files in %s", len(missing), len(files), self.path)

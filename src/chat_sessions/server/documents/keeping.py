@@ -32,7 +32,7 @@ MEMORY = ":memory:"
 
 _log = logging.getLogger(__name__)
 # A change to the tables changes this; one to what is read of the same bytes shows by itself.
-_FORMAT = 3
+_FORMAT = 4
 _READ_BY = ("liteparse", "kreuzberg", "charset-normalizer", "markdown-it-py", "PyStemmer", "bm25s")
 _TABLES = """
 CREATE TABLE IF NOT EXISTS documents (
@@ -46,7 +46,7 @@ CREATE TABLE IF NOT EXISTS sheets (
   PRIMARY KEY (document, number)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS files (
   root TEXT NOT NULL, name TEXT NOT NULL, size INTEGER NOT NULL, modified_ns INTEGER NOT NULL,
-  document INTEGER NOT NULL, PRIMARY KEY (root, name)) WITHOUT ROWID;
+  changed_ns INTEGER NOT NULL, document INTEGER NOT NULL, PRIMARY KEY (root, name)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS roots (
   root TEXT PRIMARY KEY, ranking TEXT NOT NULL DEFAULT '', used_at REAL NOT NULL) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS files_document ON files (document);
@@ -193,23 +193,23 @@ class IndexStore:
             raise FileGone("another process has emptied the store")
         return kept
 
-    def seen(self, root: str) -> dict[str, tuple[int, int, Kept]]:
-        """Return the files of a folder as they were last seen, by name: size, time of change, document."""
+    def seen(self, root: str) -> dict[str, tuple[tuple[int, int, int], Kept]]:
+        """Return the files of a folder as they were last seen, by name: `DocumentFile.state` and document."""
         with self._connection() as opened:
             rows = opened.execute(
-                f"SELECT name, size, modified_ns, {_KEPT} FROM files JOIN documents ON documents.id = document"  # noqa: S608
-                " WHERE root = ?",
+                f"SELECT name, size, modified_ns, changed_ns, {_KEPT}"  # noqa: S608
+                " FROM files JOIN documents ON documents.id = document WHERE root = ?",
                 (root,),
             ).fetchall()
-        return {name: (size, modified, _kept(row)) for name, size, modified, *row in rows}
+        return {name: ((size, modified, changed), _kept(row)) for name, size, modified, changed, *row in rows}
 
     def see(self, root: str, files: Iterable[tuple[DocumentFile, Kept]], gone: Iterable[str] = ()) -> None:
         """Note the documents of files, as they are now, and forget the files that have gone."""
         with self._connection() as opened, opened:
             opened.executemany("DELETE FROM files WHERE root = ? AND name = ?", ((root, name) for name in gone))
             opened.executemany(
-                "INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, ?)",
-                ((root, file.name, file.size, file.modified_ns, kept.id) for file, kept in files),
+                "INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, ?, ?)",
+                ((root, file.name, *file.state, kept.id) for file, kept in files),
             )
             opened.execute(
                 "INSERT INTO roots (root, used_at) VALUES (?, ?)"

@@ -9,9 +9,15 @@ import socket
 
 from chat_sessions.core.errors import ConfigurationError
 
-__all__ = ["LOOPBACK", "is_loopback", "listen", "url_of"]
+__all__ = ["LOOPBACK", "check_port", "is_loopback", "listen", "url_of"]
 
 LOOPBACK = "127.0.0.1"
+
+
+def check_port(port: object) -> None:
+    """Raise `ConfigurationError` for anything but the number of a port, or 0."""
+    if not isinstance(port, int) or isinstance(port, bool) or not 0 <= port <= 65535:
+        raise ConfigurationError(f"port {port!r} is not between 0 and 65535")
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -19,8 +25,7 @@ def listen(host: str, port: int) -> socket.socket:
 
     It is bound before anything is opened, so that a second server on the same port cannot touch the first one's store.
     """
-    if not isinstance(port, int) or not 0 <= port <= 65535:  # pyright: ignore[reportUnnecessaryIsInstance]
-        raise ConfigurationError(f"port {port!r} is not between 0 and 65535")
+    check_port(port)
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
     except OSError as error:

@@ -11,6 +11,7 @@ from pydantic import SecretStr
 
 from chat_sessions.core.errors import ConfigurationError
 from chat_sessions.server.api.app import create_app
+from chat_sessions.server.api.arguments import require_indexes, require_key, require_kind, require_number
 from chat_sessions.server.documents.library import IndexSource, Library
 from chat_sessions.server.hosting.listener import LOOPBACK, is_loopback, listen, url_of
 from chat_sessions.server.hosting.server import Server
@@ -58,6 +59,10 @@ def serve(
     """
     # A traceback may show local variables.
     api_key = SecretStr(api_key) if isinstance(api_key, str) else api_key
+    require_key(api_key)
+    require_kind("host", host, str, what="the address or the name of this machine")
+    require_indexes(indexes)
+    require_number("workers", workers, above_zero=True, whole=True)
     _check_workers(workers, store)
     if not is_loopback(host) and api_key is None:
         raise ConfigurationError(
@@ -100,8 +105,6 @@ def serve(
 
 
 def _check_workers(workers: int, store: str | None) -> None:
-    if workers < 1:
-        raise ConfigurationError(f"workers={workers}: use a number above 0")
     if workers > 1 and not can_fork:
         raise ConfigurationError(
             f"workers={workers}: this system cannot fork processes; start several servers, each on a port of its own, "

@@ -8,7 +8,7 @@ import logging
 import socket
 import threading
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from os import PathLike
 from types import TracebackType
@@ -19,10 +19,11 @@ from pydantic import SecretStr
 from chat_sessions.core.arguments import refuse_unknown
 from chat_sessions.core.errors import ConfigurationError
 from chat_sessions.server.api.app import create_app
+from chat_sessions.server.api.arguments import require_kind
 from chat_sessions.server.documents.indexes import Index
 from chat_sessions.server.documents.library import IndexSource
 from chat_sessions.server.hosting._compat import call_at_exit
-from chat_sessions.server.hosting.listener import LOOPBACK, listen, url_of
+from chat_sessions.server.hosting.listener import LOOPBACK, check_port, listen, url_of
 from chat_sessions.server.hosting.server import Server
 from chat_sessions.server.turns.agent import Agent
 from chat_sessions.server.turns.behaviour import Behaviour
@@ -47,10 +48,11 @@ class ServerThread:
     ```
 
     With `port` 0 it takes a free one. `faults` is what goes wrong with its answers (see `chat_sessions.testing`);
-    without it, nothing is in front of the server. The other arguments are those of `create_app`. `start` (or the
-    `with`) raises `ConfigurationError` for a port that is in use and for a store that cannot be opened, and raises what
-    unreadable documents raise; nothing is left running then. Where only some can't be read, it warns with a
-    `UserWarning`, and `warnings` names each file with the reason.
+    without it, nothing is in front of the server. The other arguments are those of `create_app`, and an argument that
+    cannot be served is a `ConfigurationError` at once. `start` (or the `with`) raises `ConfigurationError` for a port
+    that is in use and for a store that cannot be opened, and raises what unreadable documents raise; nothing is left
+    running then. Where only some can't be read, it warns with a `UserWarning`, and `warnings` names each file with the
+    reason.
     """
 
     def __init__(
@@ -72,8 +74,10 @@ class ServerThread:
             refuse_unknown(type(self).__name__, name, _ARGUMENTS, otherwise=f"has no argument {name}")
         # A traceback may show local variables.
         api_key = SecretStr(api_key) if isinstance(api_key, str) else api_key
+        require_kind("faults", faults, Iterable, what="a list of the faults of chat_sessions.testing")
+        check_port(port)
         app = create_app(
-            indexes=indexes or {},
+            indexes={} if indexes is None else indexes,
             agent=agent,
             store=store,
             api_key=api_key,

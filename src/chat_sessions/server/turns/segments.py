@@ -6,7 +6,8 @@ An agent may give deltas, whole segments, or both. The store always gets both, i
 
 from __future__ import annotations
 
-from chat_sessions.core.events import Event, Text, TextDelta, Thinking, ThinkingDelta
+from chat_sessions.core.events import Event, Text, TextDelta, Thinking, ThinkingDelta, UnknownEvent
+from chat_sessions.core.segments import Fit, Lane, Match, Segment, offset_of
 from chat_sessions.server.turns.behaviour import Behaviour
 
 __all__ = ["DELTA_TYPES", "FINAL_TYPES", "Segments", "event_name", "hidden_in_history", "is_live"]
@@ -14,52 +15,129 @@ __all__ = ["DELTA_TYPES", "FINAL_TYPES", "Segments", "event_name", "hidden_in_hi
 DELTA_TYPES = frozenset(("text_delta", "thinking_delta"))
 FINAL_TYPES = frozenset(("text", "thinking"))
 
-_FINAL_OF: dict[type[TextDelta | ThinkingDelta], type[Text | Thinking]] = {TextDelta: Text, ThinkingDelta: Thinking}
-_DELTA_OF: dict[type[Text | Thinking], type[TextDelta | ThinkingDelta]] = {Text: TextDelta, Thinking: ThinkingDelta}
-
 
 class Segments:
     """Completes a turn's events: every segment gets its deltas and, right after them, the whole.
 
-    A segment ends with its own final event, or with an event of any other kind. If the agent gives the final only
-    after such an event, it repeats the one already made for it and is left out.
+    A segment ends with its own final event, or with an event of another kind, but not with one of an unknown type.
+    The agent's finals are matched with its deltas by the client's own rules (`core/segments.py`), so that each word is
+    given once: a final that comes late gives only what its deltas did not.
     """
 
     def __init__(self) -> None:
-        self._kind: type[TextDelta | ThinkingDelta] | None = None
-        self._parts: list[str] = []
-        self._completed: dict[type[TextDelta | ThinkingDelta], str] = {}
+        self._text, self._thinking = Lane(), Lane()
+        # The run that the next delta of its kind continues. Runs that were ended stay in their lane until the agent's
+        # own final comes.
+        self._growing: Segment | None = None
 
     def add(self, event: Event) -> list[Event]:
         """Return the events to store for the agent's next event, in order."""
-        if isinstance(event, TextDelta | ThinkingDelta):
-            kind = TextDelta if isinstance(event, TextDelta) else ThinkingDelta
-            closing = [] if self._kind in (kind, None) else self.close()
-            self._kind = kind
-            self._parts.append(event.content)
-            return [*closing, event]
-        if isinstance(event, Text | Thinking):
-            delta = _DELTA_OF[type(event)]
-            closing = [] if self._kind in (delta, None) else self.close()
-            if self._kind is None and self._completed.pop(delta, None) == event.content:
-                return closing
-            shown = "".join(self._parts)
-            self._kind, self._parts = None, []
-            # The final continues where the deltas ended: what is missing is shown before it.
-            if event.content.startswith(shown) and len(event.content) > len(shown):
-                closing.append(delta(content=event.content[len(shown) :]))
-            return [*closing, event]
-        return [*self.close(), event]
+        match event:
+            case TextDelta() | ThinkingDelta():
+                return self._grow(event)
+            case Text() | Thinking():
+                return self._complete(event)
+            case UnknownEvent():
+                return [event]
+            case _:
+                return [*self.close(), event]
 
     def close(self) -> list[Event]:
         """Return the whole of the open segment, if there is one, for a turn that ends within it."""
-        if self._kind is None:
+        run, self._growing = self._growing, None
+        if run is None:
             return []
-        content = "".join(self._parts)
-        final = _FINAL_OF[self._kind](content=content)
-        self._completed[self._kind] = content
-        self._kind, self._parts = None, []
-        return [final]
+        self._lane(run).close(run)
+        return [run.event(ended=True)]
+
+    def _grow(self, delta: TextDelta | ThinkingDelta) -> list[Event]:
+        if not delta.content:
+            return [delta]
+        is_text = isinstance(delta, TextDelta)
+        closing: list[Event] = []
+        if self._growing is None or self._growing.is_text is not is_text:
+            closing = self.close()
+            self._growing = Segment(is_text=is_text)
+            self._lane(self._growing).append(self._growing)
+        self._growing.append(delta.content)
+        return [*closing, delta]
+
+    def _complete(self, final: Text | Thinking) -> list[Event]:
+        is_text = isinstance(final, Text)
+        growing = self._growing if self._growing is not None and self._growing.is_text is is_text else None
+        lane = self._text if is_text else self._thinking
+        found = lane.match(final.content, growing) if final.content else None
+        if found is None:
+            return [*self.close(), *_whole(final)]
+        rest = found.unshown_part(final.content, growing)
+        for run in found.runs:
+            lane.remove(run)
+        if growing is not None and growing in (found.beginning_of, found.end_of, *found.runs):
+            return self._end(found, growing, final, rest)
+        if found.beginning_of is not None:
+            _cut_beginning(lane, found, found.beginning_of)
+        if found.end_of is not None:
+            _cut_end(lane, found, found.end_of)
+        # Its runs are stored with wholes of their own; only what they lack is new.
+        return [*self.close(), *_whole(_piece(rest, is_text=is_text))] if rest else []
+
+    def _end(self, found: Match, run: Segment, final: Text | Thinking, rest: str) -> list[Event]:
+        """Let a final end the open run, or the part of it that it has."""
+        lane = self._lane(run)
+        if found.beginning_of is run:
+            # Another segment follows in the same run, and grows.
+            shown = _cut_beginning(lane, found, run)
+            return [final if not found.runs else _piece(shown, is_text=run.is_text)]
+        self._growing = None
+        delta: list[Event] = [_delta(rest, is_text=run.is_text)] if rest else []
+        if found.end_of is run:
+            # A segment without a final of its own went before it: without a whole, no history would have it.
+            _cut_end(lane, found, run)
+            lane.close(run)
+            return [*delta, run.event(ended=True), final]
+        if found.fit is Fit.CORRECTED or len(found.runs) == 1:
+            return [*delta, final]
+        return [*delta, _piece(run.words + rest, is_text=run.is_text)]
+
+    def _lane(self, run: Segment) -> Lane:
+        return self._text if run.is_text else self._thinking
+
+
+def _cut_beginning(lane: Lane, found: Match, run: Segment) -> str:
+    """Take from a run what a final has of it, after the runs that it has whole; return what was taken."""
+    words = run.words
+    at = offset_of(found.length - sum(len(whole.bare) for whole in found.runs), words)
+    _set(lane, run, words[at:])
+    return words[:at]
+
+
+def _cut_end(lane: Lane, found: Match, run: Segment) -> None:
+    """Take from the end of a run what a final has of it."""
+    words = run.words
+    taken = words[offset_of(len(run.bare) - found.length, words) :].lstrip()
+    _set(lane, run, words[: len(words) - len(taken)])
+
+
+def _set(lane: Lane, run: Segment, words: str) -> None:
+    was_closed = run.is_closed
+    lane.open(run)
+    run.words = words
+    if was_closed:
+        lane.close(run)
+
+
+def _whole(final: Text | Thinking) -> list[Event]:
+    """Return a segment of which nothing was shown."""
+    delta = _delta(final.content, is_text=isinstance(final, Text))
+    return [delta, final] if final.content else [final]
+
+
+def _delta(content: str, *, is_text: bool) -> TextDelta | ThinkingDelta:
+    return TextDelta(content=content) if is_text else ThinkingDelta(content=content)
+
+
+def _piece(content: str, *, is_text: bool) -> Text | Thinking:
+    return Text(content=content) if is_text else Thinking(content=content)
 
 
 def is_live(event_type: str, behaviour: Behaviour) -> bool:

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
+from chat_sessions.server.documents.reading.stacks import stacked
+
 __all__ = ["Block", "Box", "around", "blocks_of", "cells", "pieces", "sentences", "table"]
 
 Box = tuple[float, float, float, float]
@@ -70,21 +72,35 @@ def blocks_of(text: str) -> Iterator[Block]:
 def table(rows: Sequence[Sequence[str]], row_boxes: Sequence[Box | None] = ()) -> Iterator[Block]:
     """Yield a table of cells, whose first row is its header, below the titles that its first rows are.
 
-    Rows without words are left out. `row_boxes` are used if there is one for each row of the table.
+    Where an empty row and another header follow, another table begins. Rows without words are left out. `row_boxes` are
+    used if there is one for each row of the table.
     """
-    width = max(map(len, rows), default=0)
     known = [*row_boxes, *[None] * (len(rows) - len(row_boxes))]
-    filled = [(row, box) for row, box in zip(rows, known, strict=True) if any(row)]
+    found = stacked(rows)
+    for each in found:
+        part = [rows[at] for at in each]
+        # The columns of a grid are those of its widest table.
+        columns = [at for at in range(max(map(len, part))) if len(found) == 1 or any(map(any, _column(part, at)))]
+        yield from _table([[row[at] for at in columns if at < len(row)] for row in part], [known[at] for at in each])
+
+
+def _column(rows: Sequence[Sequence[str]], at: int) -> Iterator[Sequence[str]]:
+    return (row[at : at + 1] for row in rows)
+
+
+def _table(rows: Sequence[Sequence[str]], boxes: Sequence[Box | None]) -> Iterator[Block]:
+    width = max(map(len, rows), default=0)
+    filled = [(row, box) for row, box in zip(rows, boxes, strict=True) if any(row)]
     while len(filled) > 1 < width and sum(map(bool, filled[0][0])) == 1:
         yield Block("".join(filled.pop(0)[0]))
     if not filled:
         return
     (head, _), *rest = filled
-    boxes = [box for _, box in rest if box is not None]
+    placed = [box for _, box in rest if box is not None]
     yield Block(
         head=f"{_row(head, width)}\n{'|' + ' --- |' * width}",
         rows=tuple(_row(row, width) for row, _ in rest),
-        row_boxes=tuple(boxes) if len(boxes) == len(rest) else (),
+        row_boxes=tuple(placed) if len(placed) == len(rest) else (),
     )
 
 

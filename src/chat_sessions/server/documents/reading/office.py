@@ -22,6 +22,9 @@ _TITLE = re.compile(r"<title\b[^>]*>(.*?)</title\s*>", re.IGNORECASE | re.DOTALL
 _MIDNIGHT = re.compile(r"(\| \d{4}-\d\d-\d\d) 00:00:00(?= \|)")
 # Letters and digits alone, which no Markdown escapes.
 _MARK = "slide7f3a91c5number"
+_EMPTY_ROW = "row7f3a91c5empty"
+_NO_CELLS = re.compile(rb"(?<=\n)[ \t,;|]*(?=\r?\n)")
+_A_CELL = re.compile(rb"[^\s,;|]")
 _SLIDE = re.compile(rf"^\s*{_MARK}(\d+)\s*$", re.MULTILINE)
 _NOTES = re.compile(r"ppt/notesSlides/notesSlide(\d+)\.xml")
 _NOTE_RELATION = re.compile(rb'Target="[^"]*?slides/slide(\d+)\.xml"')
@@ -43,8 +46,10 @@ def read_office(data: bytes, media_type: str) -> list[tuple[Sheet | None, Iterab
     title = ""
     if media_type == "text/html":
         data, title = _without_head(data)
+    elif media_type == "text/csv":
+        data = _with_empty_rows(data)
     found = _extracted(data, media_type)
-    text = _markdown(found)
+    text = _markdown(found).replace(_EMPTY_ROW, "")
     if media_type.endswith("spreadsheetml.sheet") or media_type.startswith("application/vnd.ms-excel"):
         text = _MIDNIGHT.sub(r"\1", text)
     if title and title not in text[:1000]:
@@ -54,7 +59,11 @@ def read_office(data: bytes, media_type: str) -> list[tuple[Sheet | None, Iterab
 
 
 def _blocks(text: str) -> Iterator[Block]:
-    """Yield the blocks of a text. The first row of a sheet is its header for kreuzberg, even if it is a title."""
+    """Yield the blocks of a text.
+
+    A sheet is one table for kreuzberg, with its first row as the header: even if that is a title, or tables stand below
+    each other.
+    """
     for block in blocks_of(text):
         yield from table(cells(block)) if block.is_table else (block,)
 
@@ -82,6 +91,13 @@ def _markdown(found: ExtractionResult) -> str:
         if attached.strip():
             texts.append(f"## {child['path']}\n\n{attached}")
     return "\n\n".join(texts)
+
+
+def _with_empty_rows(data: bytes) -> bytes:
+    """Return a CSV file with a word in its empty rows, which kreuzberg leaves out: they may part two tables."""
+    first = _A_CELL.search(data)
+    start = first.start() if first else len(data)
+    return data[:start] + _NO_CELLS.sub(_EMPTY_ROW.encode() + rb"\g<0>", data[start:])
 
 
 def _without_head(data: bytes) -> tuple[bytes, str]:
