@@ -1,13 +1,19 @@
-"""What an event costs does not grow with its turn: calls are counted, those into C included, and not time."""
+"""What an event costs does not grow with its turn: calls are counted, those into C included, and not time.
+
+A call may look at many characters. Where that matters, the characters are counted.
+"""
 
 from __future__ import annotations
 
 import gc
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any, SupportsIndex
 
 import pytest
 
+from chat_sessions.core import alignment, segments
+from chat_sessions.core.alignment import align
 from chat_sessions.core.delivery import decide
 from chat_sessions.core.events import (
     Event,
@@ -167,3 +173,143 @@ def test_a_look_up_costs_what_its_events_do(rounds: Rounds) -> None:
         fold.adopt(found)
 
     assert_flat(rounds, looked_up)
+
+
+class Counted(str):
+    """Words that count how many characters are looked at, in them and in what is made of them."""
+
+    __slots__ = ()
+    looked_at = 0
+
+    @classmethod
+    def note(cls, words: str) -> Counted:
+        cls.looked_at += len(words)
+        return cls(words)
+
+    def __getitem__(self, key: Any) -> Counted:
+        return self.note(super().__getitem__(key))
+
+    def split(self, sep: str | None = None, maxsplit: SupportsIndex = -1) -> list[str]:
+        self.note(self)
+        return super().split(sep, maxsplit)
+
+    def strip(self, *_: Any) -> Counted:
+        return self.note(super().strip())
+
+    def lstrip(self, *_: Any) -> Counted:
+        return self.note(super().lstrip())
+
+    def removeprefix(self, prefix: str, /) -> Counted:
+        return self.note(super().removeprefix(prefix))
+
+    def startswith(self, prefix: Any, *at: Any) -> bool:
+        # What is too long is not compared.
+        self.note(prefix if len(prefix) <= len(self) else "")
+        return super().startswith(prefix, *at)
+
+    def rfind(self, words: str, *at: Any) -> int:
+        self.note(str(self)[at[0] if at else 0 :])
+        return super().rfind(words, *at)
+
+
+@pytest.fixture
+def counted(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], object]], int]:
+    """Returns how many characters some work looks at."""
+    whole = segments.bare
+
+    def counting(words: str) -> str:
+        return Counted(whole(words))
+
+    for module in (alignment, segments):
+        monkeypatch.setattr(module, "bare", counting)
+
+    def count(work: Callable[[], object]) -> int:
+        Counted.looked_at = 0
+        work()
+        return Counted.looked_at
+
+    return count
+
+
+def said(kind: type[Text | TextDelta], words: str) -> Event:
+    return kind.model_construct(content=Counted(words))
+
+
+def apart(kind: type[Text | TextDelta], count: int) -> list[Event]:
+    """Many segments, with a tool after each."""
+    return [event for number in range(count) for event in (said(kind, f"word{number}  "), call(number))]
+
+
+def at_once(kind: type[Text | TextDelta], count: int) -> list[Event]:
+    """One segment of the same words."""
+    return [said(kind, " ".join(f"word{number}" for number in range(count)))]
+
+
+Sides = tuple[list[Event], list[Event]]
+
+
+def many_stored_in_one_live(count: int) -> Sides:
+    """A run of deltas whose parts have finals of their own."""
+    return at_once(TextDelta, count), apart(Text, count)
+
+
+def one_stored_over_many_live(count: int) -> Sides:
+    """Runs that the session shows as one segment."""
+    return apart(TextDelta, count), at_once(Text, count)
+
+
+def beside_another(count: int) -> Sides:
+    """As the first, beside a segment that the session does not show and that stays open."""
+    return [said(Text, "nobody " * count), *at_once(Text, count)], apart(Text, count)
+
+
+def no_correction(count: int) -> Sides:
+    """Finals that might each correct a long run that was cut."""
+    return [said(TextDelta, " " * count + "other")], apart(Text, count)
+
+
+@pytest.mark.parametrize(
+    "sides",
+    [many_stored_in_one_live, one_stored_over_many_live, beside_another, no_correction],
+    ids=lambda sides: sides.__name__,
+)
+def test_two_sides_that_cut_the_same_words_apart_differently_are_compared_once(
+    sides: Callable[[int], Sides], counted: Callable[[Callable[[], object]], int]
+) -> None:
+    few, many = sides(FEW), sides(MANY)
+    before, after = counted(lambda: align(*few)), counted(lambda: align(*many))
+    # The numbers in the words grow, too.
+    assert after <= before * (MANY // FEW + 2), f"{FEW} segments take {before} characters, {MANY} take {after}"
+
+
+def test_a_late_final_is_not_looked_for_in_the_whole_of_a_long_run(
+    counted: Callable[[Callable[[], object]], int],
+) -> None:
+    def folded(count: int) -> None:
+        fold = TurnFold("q")
+        fold.add(TextDelta(content="a rose is a rose. " * count))
+        fold.add(call(0))
+        for number in range(count):
+            fold.add(Text(content=f"zz{number}"))
+
+    before, after = counted(lambda: folded(FEW)), counted(lambda: folded(MANY))
+    assert after <= before * (MANY // FEW + 2), f"{FEW} finals take {before} characters, {MANY} take {after}"
+
+
+@pytest.mark.parametrize("cut", [slice(3, None), slice(0, -3)], ids=["beginning", "end"])
+def test_only_what_is_cut_off_a_run_is_looked_at_again(cut: slice, monkeypatch: pytest.MonkeyPatch) -> None:
+    looked_at: list[str] = []
+    whole = segments.bare
+
+    def looking(words: str) -> str:
+        looked_at.append(words)
+        return whole(words)
+
+    run = segments.Segment(is_text=True)
+    run.append("a b c " * MANY)
+    assert run.bare == "abc" * MANY
+    monkeypatch.setattr(segments, "bare", looking)
+    while run.words:
+        run.words = run.words[cut]
+        assert len(run.bare) == len(whole(run.words))
+    assert sum(map(len, looked_at)) == len("a b c " * MANY)

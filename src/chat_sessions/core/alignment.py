@@ -11,7 +11,7 @@ import json
 from collections import defaultdict, deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import islice, pairwise
 from typing import TypeAlias
 
 from chat_sessions.core.events import (
@@ -24,13 +24,15 @@ from chat_sessions.core.events import (
     ToolCall,
     ToolResult,
 )
-from chat_sessions.core.segments import bare, offset_of, unshown_part
+from chat_sessions.core.segments import bare, offset_of
 
 __all__ = ["Alignment", "Missing", "align"]
 
 _Words: TypeAlias = Text | TextDelta | Thinking | ThinkingDelta
 # How many live segments are searched for the beginning of a stored one.
 _MOST_APART = 8
+# How many characters are compared first; then twice as many each time, so that words that differ soon cost little.
+_COMPARED_FIRST = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,16 +124,94 @@ class _Others:
         return "", json.dumps(event.model_dump(mode="json"), sort_keys=True)
 
 
-@dataclass(slots=True)
+class _Rest:
+    """What is left of some words when their beginning was found: a place in them, since copies of each rest add up."""
+
+    __slots__ = ("_at_bare", "_bare", "at", "words")
+
+    def __init__(self, words: str) -> None:
+        self.words = words
+        self.at = 0
+        self._bare = bare(words)
+        self._at_bare = 0
+
+    @property
+    def rest(self) -> str:
+        """The rest itself, as a copy."""
+        return self.words[self.at :]
+
+    @property
+    def has_more(self) -> bool:
+        """Whether anything is left."""
+        return self.at < len(self.words)
+
+    @property
+    def has_words(self) -> bool:
+        """Whether more than white space is left."""
+        return self._at_bare < len(self._bare)
+
+    @property
+    def first(self) -> str:
+        """The first character that is not white space; "" if there is none."""
+        return self._bare[self._at_bare : self._at_bare + 1]
+
+    def end(self) -> None:
+        """Leave nothing."""
+        self.at, self._at_bare = len(self.words), len(self._bare)
+
+    def begins_with(self, words: str, at: int = 0) -> bool:
+        """Whether the rest begins with these words from `at` on, white space included."""
+        return _begins_with(self.words, self.at, words, at)
+
+    def began_with(self, words: str) -> bool:
+        """Whether the words began with these, before anything of them was found. White space does not count."""
+        return self._bare.startswith(bare(words))
+
+    def agrees(self, other: _Rest) -> bool:
+        """Whether one begins with the other. White space does not count."""
+        at, at_other, step = self._at_bare, other._at_bare, _COMPARED_FIRST
+        end = at + min(len(self._bare) - at, len(other._bare) - at_other)
+        while at < end:
+            step = min(step, end - at)
+            if self._bare[at : at + step] != other._bare[at_other : at_other + step]:
+                return False
+            at, at_other, step = at + step, at_other + step, 2 * step
+        return True
+
+    def is_within(self, other: _Rest) -> bool:
+        """Whether the other one begins with all of this. White space does not count."""
+        return len(self._bare) - self._at_bare <= len(other._bare) - other._at_bare and self.agrees(other)
+
+    def pass_over(self, beginning: _Rest) -> None:
+        """Leave what follows this beginning, which is within these words."""
+        start = beginning.at
+        if not self.begins_with(beginning.words, start):
+            # White space at the beginning may differ, and at the end it is passed over only if it is the same.
+            start = offset_of(1, beginning.words, start) - 1 if beginning.has_words else len(beginning.words)
+        length = len(beginning._bare) - beginning._at_bare
+        if self.begins_with(beginning.words, start):
+            self.at += len(beginning.words) - start
+        else:
+            self.at = offset_of(length, self.words, self.at)
+        self._at_bare += length
+
+
 class _LiveSegment:
-    number: int
-    event: _Words
-    # What of it has not been found in the stored segments yet, and what had not before the last one.
-    rest: str
-    before: str = ""
-    is_found: bool = False
-    # Whether the session shows a run of deltas that has not caught up with it.
-    is_ahead: bool = False
+    """A segment of the live side, and what of it has not been found in the stored segments yet."""
+
+    __slots__ = ("after", "before", "event", "is_ahead", "is_found", "left", "number")
+
+    def __init__(self, number: int, event: _Words) -> None:
+        self.number = number
+        self.event = event
+        self.left = _Rest(event.content)
+        # What had not been found before the last stored segment: the words from here on.
+        self.before = 0
+        self.is_found = False
+        # Whether the session shows a run of deltas that has not caught up with it.
+        self.is_ahead = False
+        # The segment after it that may not be found yet.
+        self.after: _LiveSegment | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,11 +229,12 @@ class _Lane:
     def __init__(self, live: Sequence[Event], stored: Sequence[Event], *, is_text: bool) -> None:
         kinds = Text | TextDelta if is_text else Thinking | ThinkingDelta
         self._made = TextDelta if is_text else ThinkingDelta
-        self._left = [
-            _LiveSegment(number, event, event.content) for number, event in enumerate(live) if isinstance(event, kinds)
-        ]
-        self._first = 0
-        self._is_growing = bool(self._left) and not _is_final(self._left[-1].event)
+        segments = [_LiveSegment(number, event) for number, event in enumerate(live) if isinstance(event, kinds)]
+        for segment, after in pairwise(segments):
+            segment.after = after
+        self._first = segments[0] if segments else None
+        self._last = segments[-1] if segments else None
+        self._is_growing = self._last is not None and not _is_final(self._last.event)
         self._lacks_words = self._is_corrected = False
         self._following = deque(event.content for event in stored if isinstance(event, kinds))
 
@@ -163,48 +244,59 @@ class _Lane:
         following = self._following[0] if self._following else ""
         is_growing = not _is_final(stored) and not self._following
         used: list[_LiveSegment] = []
-        rest = stored.content
-        while rest and (segment := self._beginning_of(rest)) is not None:
+        rest = _Rest(stored.content)
+        while rest.has_more and (segment := self._beginning_of(rest)) is not None:
             used.append(segment)
-            segment.before = segment.rest
-            over = segment.rest.removeprefix(rest) if segment.rest.startswith(rest) else ""
-            more = None if over and (is_growing or following.startswith(over)) else _after(segment.rest, rest)
-            if more is None:
-                # The stored segment ends within this one.
-                segment.rest = over or _after(rest, segment.rest) or ""
-                segment.is_ahead = is_growing
-                rest = ""
+            shown, segment.before = segment.left, segment.left.at
+            goes_on = len(shown.words) - shown.at > len(rest.words) - rest.at
+            over = shown.at + len(rest.words) - rest.at if goes_on and shown.begins_with(rest.words, rest.at) else None
+            is_over = over is not None and (is_growing or _begins_with(following, 0, shown.words, over))
+            if not is_over and shown.is_within(rest):
+                rest.pass_over(shown)
+                shown.end()
+                segment.is_found = True
             else:
-                rest, segment.rest, segment.is_found = more, "", True
-        if not used and (cut := self._corrected_by(stored)) is not None:
-            cut.rest, cut.is_found, self._is_corrected = "", True, True
+                # The stored segment ends within this one.
+                shown.pass_over(rest)
+                rest.end()
+                segment.is_ahead = is_growing
+        if not used and (cut := self._corrected_by(stored, rest)) is not None:
+            cut.left.end()
+            cut.is_found = self._is_corrected = True
             return _Found(stored, [Missing(stored)], [cut.number])
-        self._lacks_words = self._lacks_words or bool(rest.strip())
-        return _Found(self._form(stored, used), self._missing(stored, rest, used), [one.number for one in used])
+        self._lacks_words = self._lacks_words or rest.has_words
+        return _Found(self._form(stored, used), self._missing(stored, rest.rest, used), [one.number for one in used])
 
-    def _beginning_of(self, words: str) -> _LiveSegment | None:
+    def _beginning_of(self, words: _Rest) -> _LiveSegment | None:
         """Return the first live segment that these words begin with, or that begins with them."""
-        is_blank = not words.strip()
-        for segment in islice(self._unfound(), 1 if is_blank else _MOST_APART):
-            shown = segment.rest
-            if words.startswith(shown) or shown.startswith(words):
-                return segment
+        for segment in islice(self._unfound(), _MOST_APART if words.has_words else 1):
+            shown = segment.left
             # White space alone matches only white space.
-            if not is_blank and (_after(shown, words) is not None or _after(words, shown) is not None):
+            if (
+                words.agrees(shown)
+                if words.has_words
+                else words.begins_with(shown.words, shown.at) or shown.begins_with(words.words, words.at)
+            ):
                 return segment
         return None
 
     def _unfound(self) -> Iterator[_LiveSegment]:
-        while self._first < len(self._left) and self._left[self._first].is_found:
-            self._first += 1
-        return (segment for segment in islice(self._left, self._first, None) if not segment.is_found)
+        while self._first is not None and self._first.is_found:
+            self._first = self._first.after
+        segment = self._first
+        while segment is not None:
+            yield segment
+            while segment.after is not None and segment.after.is_found:
+                # Those that were found are passed by once.
+                segment.after = segment.after.after
+            segment = segment.after
 
-    def _corrected_by(self, stored: _Words) -> _LiveSegment | None:
+    def _corrected_by(self, stored: _Words, words: _Rest) -> _LiveSegment | None:
         """Return the cut run of deltas that this final corrects: it begins the same and continues differently."""
-        cut = self._left[-1] if self._left else None
-        if cut is None or _is_final(cut.event) or cut.rest != cut.event.content or not _is_final(stored):
+        cut = self._last
+        if cut is None or _is_final(cut.event) or cut.left.at or not _is_final(stored):
             return None
-        return cut if bare(cut.rest)[:1] == bare(stored.content)[:1] else None
+        return cut if cut.left.first == words.first else None
 
     def _missing(self, stored: _Words, rest: str, used: list[_LiveSegment]) -> list[Missing]:
         """Return what to add to the live side for this stored segment, whose `rest` was not found there."""
@@ -213,21 +305,22 @@ class _Lane:
             return [Missing(self._made(content=rest) if self._is_growing else stored, rest)]
         last = used[-1]
         is_run = not _is_final(last.event)
-        if len(used) == 1 and is_run and last.before == last.event.content and last.is_found and _is_final(stored):
-            is_last = last is self._left[-1]
+        if len(used) == 1 and is_run and not last.before and last.is_found and _is_final(stored):
+            is_last = last is self._last
             self._is_growing = self._is_growing and not is_last
             # Trailing white space is shown, but not after other words.
             return [Missing(stored, rest if is_last or rest.strip() else "")]
         # White space after a final is what the service trimmed; in a run of deltas it goes on.
-        goes_on = is_run and stored.content.endswith(last.before + rest)
-        return [Missing(self._made(content=rest), rest)] if rest.strip() or (rest and goes_on) else []
+        if rest.strip() or (rest and is_run and stored.content.endswith(last.event.content[last.before :] + rest)):
+            return [Missing(self._made(content=rest), rest)]
+        return []
 
     @staticmethod
     def _form(stored: _Words, used: list[_LiveSegment]) -> Event:
         """Return the merged segment: as stored, unless the live side has a final and the stored one is less."""
         if _is_final(stored) or len(used) != 1 or not _is_final(used[0].event):
             return stored
-        if _after(stored.content, used[0].event.content) is None:
+        if not used[0].left.began_with(stored.content):
             return stored
         used[0].is_found = True
         return used[0].event
@@ -235,18 +328,18 @@ class _Lane:
     @property
     def is_consistent(self) -> bool:
         """Whether what one side lacks comes after what both have. Ask when all stored segments are taken."""
-        is_ahead = any(segment.rest.strip() for segment in self._unfound())
+        is_ahead = any(segment.left.has_words for segment in self._unfound())
         return not self._is_corrected and not (is_ahead and self._lacks_words)
 
     def left(self) -> dict[int, Event]:
         """What was not found, by the number of its live event."""
         return {
-            segment.number: segment.event
-            if segment.rest == segment.event.content
-            else segment.event.model_copy(update={"content": segment.rest})
+            segment.number: segment.event.model_copy(update={"content": segment.left.rest})
+            if segment.left.at
+            else segment.event
             for segment in self._unfound()
             # White space after a final is what the service trimmed.
-            if segment.rest == segment.event.content or segment.rest.strip() or segment.is_ahead
+            if not segment.left.at or segment.left.has_words or segment.is_ahead
         }
 
 
@@ -254,9 +347,6 @@ def _is_final(event: _Words) -> bool:
     return isinstance(event, Text | Thinking)
 
 
-def _after(beginning: str, words: str) -> str | None:
-    """Return what follows this beginning in `words`; None if they begin differently. White space does not count."""
-    rest = unshown_part(beginning, words)
-    if rest is None and bare(words).startswith(start := bare(beginning)):
-        rest = words[offset_of(len(start), words) :]
-    return rest
+def _begins_with(words: str, at: int, beginning: str, start: int) -> bool:
+    """Whether these words from `at` on begin with the beginning from `start` on; what is too long is not compared."""
+    return len(beginning) - start <= len(words) - at and words.startswith(beginning[start:], at)

@@ -120,7 +120,20 @@ class Segment(Item):
 
     @words.setter
     def words(self, words: str) -> None:
-        self._parts, self._joined, self._bare = [words], [], None
+        self._bare = self._bare_of_part(words)
+        self._parts, self._joined = [words], []
+
+    def _bare_of_part(self, words: str) -> str | None:
+        """The words without white space, if they are what is left of this run when one end is cut off."""
+        whole, cut = self.words, len(self.words) - len(words)
+        if self._bare is None or cut < 0:
+            return None
+        # Only what is cut off is looked at: many finals may each take their part of one long run.
+        if whole.endswith(words):
+            return self._bare[len(bare(whole[:cut])) :]
+        if whole.startswith(words):
+            return self._bare[: len(self._bare) - len(bare(whole[len(words) :]))]
+        return None
 
     @property
     def bare(self) -> str:
@@ -252,7 +265,9 @@ class Lane:
 
     def _ending(self, wanted: str) -> Match | None:
         last = self._last
-        at = -1 if last is None else last.bare.rfind(wanted[:_SHORTEST_PART])
+        # Its end is no longer than what is wanted; the rest of a long run is not looked at.
+        from_here = 0 if last is None else max(0, len(last.bare) - len(wanted))
+        at = -1 if last is None else last.bare.rfind(wanted[:_SHORTEST_PART], from_here)
         if last is None or at < 1 or not wanted.startswith(last.bare[at:]):
             return None
         length = len(last.bare) - at
@@ -293,13 +308,14 @@ def _is_long(wanted: str) -> bool:
     return len(wanted) >= _SHORTEST_PART or not wanted[-1].isalnum()
 
 
-def offset_of(length: int, words: str) -> int:
-    """Return the offset in these words after this many characters without white space."""
-    for offset, character in enumerate(words):
-        if length == 0:
-            return offset
-        length -= not character.isspace()
-    return len(words)
+def offset_of(length: int, words: str, start: int = 0) -> int:
+    """Return the offset in these words that is this many characters without white space after `start`."""
+    # As many characters as are still needed never go too far.
+    while length > 0 and start < len(words):
+        piece = words[start : start + length]
+        start += len(piece)
+        length -= len(bare(piece))
+    return start
 
 
 def unshown_part(shown: str, final: str) -> str | None:

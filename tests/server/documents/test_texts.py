@@ -91,6 +91,40 @@ class TestEncodings:
         with pytest.raises(Unreadable, match=reason):
             kind_of(data, "notes.txt")
 
+    @pytest.mark.parametrize(
+        ("text", "damaged"),
+        [
+            ("Die Öffnungszeiten der Bücherei sind täglich von neun bis achtzehn Uhr.\n", b"\xff\n"),
+            ("図書館は月曜日に休みます。貸出期間は三週間です。\n", b"\xff\n"),
+            ("Le musée est fermé le lundi. L'entrée coûte cinq euros.\n", b"\xe9\n"),
+            ("Der Gärtner heißt Müller. Er mäht dienstags. Alles ist grün, schön und früh.\n", "Grü".encode()[:-1]),
+            ("図書館は月曜日に休みます。", "貸".encode()[:-1]),
+            ("The gate opens at seven. Café visitors use the side door.\n", b"The lamp \xff is broken."),
+        ],
+        ids=["German", "Japanese", "French", "cut", "cut in three", "English"],
+    )
+    def test_a_text_with_a_bad_byte_keeps_all_others_and_a_note_says_so(self, text: str, damaged: bytes) -> None:
+        found = kind_of(text.encode() + damaged, "a.txt")
+        assert found.text == text + damaged.decode(errors="replace")
+        assert found.text.count("\ufffd") == 1
+        assert found.notes == ("it is partly unreadable: what is not utf-8 was read as \ufffd, once",)
+
+    def test_a_sign_for_damage_that_the_text_holds_itself_is_not_counted(self) -> None:
+        whole = "The sign \ufffd für schöne, größere Schäden."
+        assert kind_of(whole.encode(), "a.txt").notes == ()
+        assert kind_of(whole.encode() + b"\xff", "a.txt").notes[0].endswith(", once")
+
+    def test_damage_in_a_text_with_a_mark_is_noted_too(self) -> None:
+        assert "partly unreadable" in kind_of("Café open.".encode("utf-8-sig") + b"\xff, \xff.", "a.txt").notes[0]
+        assert "partly unreadable" in kind_of("Café open.".encode("utf-16") + b"a", "a.txt").notes[0]
+
+    def test_data_with_a_few_letters_of_text_is_refused(self) -> None:
+        noise = bytes(range(1, 256)) * 9
+        with pytest.raises(Unreadable, match="it is not a text"):
+            kind_of("schöne Grüße, äöü".encode() + noise, "notes.txt")
+        with pytest.raises(Unreadable):
+            kind_of("schöne Grüße, äöü".encode() + b"\0\1\2\xff", "notes.txt")
+
     def test_a_text_of_punctuation_has_nothing_that_can_be_found(self) -> None:
         assert read_whole("... --- ...").texts == []
 

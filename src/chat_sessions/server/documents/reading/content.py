@@ -58,6 +58,13 @@ _MARKS = (
     (b"\xff\xfe", "utf-16"),
     (b"\xfe\xff", "utf-16"),
 )
+_DAMAGED = "\ufffd"
+# Of damaged UTF-8, this many characters or more are whole to one that is not: bytes of other encodings fit by chance.
+_WHOLE = 4
+# Letters that no other encoding has there: their bytes would be a capital and a sign within a word.
+_IN_WORD = re.compile("(?<=[a-z])[\xdf-\xff]|[\xc0-\xff](?=[a-z])")
+# Bytes of programs and data, not of text.
+_CONTROLS = bytes({*range(32)} - set(b"\t\n\v\f\r\x1b"))
 
 
 class Unreadable(Exception):
@@ -95,8 +102,10 @@ def kind_of(data: bytes, name: str) -> Kind:
     if data.startswith(_PICTURES) or data[8:12] == b"WEBP":
         raise Unreadable("it is a picture")
     found = _decoded(data)
-    notes = () if found.is_sure else (f"its encoding is not certain: it was read as {found.encoding}",)
-    return Kind(_text_kind(found.text, name.rpartition(".")[2].lower()), found.text, found.encoding, notes)
+    notes = [] if found.is_sure else [f"its encoding is not certain: it was read as {found.encoding}"]
+    if damaged := _damaged(data, found):
+        notes.append(f"it is partly unreadable: what is not {found.encoding} was read as {_DAMAGED}, {_times(damaged)}")
+    return Kind(_text_kind(found.text, name.rpartition(".")[2].lower()), found.text, found.encoding, tuple(notes))
 
 
 def _zipped(data: bytes) -> str:
@@ -133,13 +142,36 @@ def _decoded(data: bytes) -> Decoded:
         try:
             return Decoded(data.decode(), "utf-8")
         except UnicodeDecodeError:
-            pass
+            if nearly := _nearly_utf8(data):
+                return nearly
     elif b"\0" in data and not _may_be_wide(data):
         raise Unreadable("it is not a kind of document that can be read")
     found = decoded(data)
     if found is None:
         raise Unreadable("it is not a text in any known encoding")
     return found
+
+
+def _nearly_utf8(data: bytes) -> Decoded | None:
+    """Return a text of UTF-8 with a few bad bytes, or cut within a letter; None if it is more likely something else."""
+    found = Decoded(data.decode(errors="replace"), "utf-8")
+    bad = _damaged(data, found) + len(data) - len(data.translate(None, _CONTROLS))
+    whole = len(found.text) - len(found.text.encode("ascii", "ignore")) - found.text.count(_DAMAGED)
+    is_likely = whole >= _WHOLE * bad or bad <= whole == len(_IN_WORD.findall(found.text))
+    return found if is_likely else None
+
+
+def _damaged(data: bytes, found: Decoded) -> int:
+    """Return how often bytes were replaced that are not in the encoding of this text."""
+    try:
+        data.decode(found.encoding)
+    except UnicodeDecodeError:
+        return max(1, found.text.count(_DAMAGED) - data.count(_DAMAGED.encode()))
+    return 0
+
+
+def _times(count: int) -> str:
+    return "once" if count == 1 else f"{count} times"
 
 
 def _may_be_wide(data: bytes) -> bool:
