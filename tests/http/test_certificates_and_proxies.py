@@ -25,6 +25,7 @@ from chat_sessions import (
 )
 from chat_sessions.http.connection import route
 from chat_sessions.http.connection.route import Route
+from chat_sessions.http.settings import checked_url
 from tests.faces import do
 from tests.http.test_routes import ask, authority, client_side, server_side, summary, tls
 from tests.llama_cloud.test_client import SUMMARY
@@ -178,6 +179,8 @@ async def test_a_proxy_that_says_nothing_ends_with_the_deadline_for_connecting(
         ({"proxy": "http://[::1"}, "proxy is not the address of a proxy"),
         ({"proxy": "http://me:hidden@a..b:3128"}, "proxy is not the address of a proxy"),
         ({"proxy": "http://me:hidden@"}, "proxy is not the address of a proxy"),
+        ({"proxy": "http://me:hidden@xn--a:3128"}, "proxy is not the address of a proxy"),
+        ({"proxy": "http://me:hidden@127.0.0.1:-1"}, "proxy is not the address of a proxy"),
         ({"proxy": "http://me:hidden@127.0.0.1:99999"}, "proxy is not the address of a proxy"),
     ],
 )
@@ -210,6 +213,7 @@ def test_what_needs_a_package_says_which(
         ("http", "ALL_PROXY", "socks://me:hidden@127.0.0.1:1", "names a proxy of the kind 'socks'"),
         ("http", "HTTP_PROXY", "http://me:hid#den@127.0.0.1:1", "is not the address of a proxy"),
         ("https", "HTTPS_PROXY", "http://me:hidden@a..b:1", "is not the address of a proxy"),
+        ("https", "ALL_PROXY", "http://me:hidden@xn--a:1", "is not the address of a proxy"),
         ("https", "SSL_CERT_FILE", "/no/such/file.pem", "cannot be read"),
         ("https", "SSL_CERT_FILE", __file__, "cannot be read"),
         ("https", "SSL_CERT_DIR", "/no/such/folder", "cannot be read"),
@@ -228,6 +232,8 @@ async def test_variables_that_name_nothing_usable_are_named(
             with pytest.raises(ConfigurationError, match=f"{name}.* {said}") as caught:
                 await do(act(face))
             assert "hid" not in str(caught.value)
+            for frame, _ in traceback.walk_tb(caught.value.__traceback__):
+                assert frame.f_code.co_filename == __file__ or "hid" not in repr(frame.f_locals)
 
 
 @pytest.mark.parametrize(
@@ -253,6 +259,34 @@ def test_no_proxy_excepts_hosts_and_domains(monkeypatch: pytest.MonkeyPatch, exc
         monkeypatch.setenv(name, excepted)
     assert (Route("http://service.test").proxy() is None) is is_excepted
     assert Route("http://service.test", trust_env=False).proxy() is None
+
+
+@pytest.mark.parametrize("verify", [True, "the certificates"])
+@pytest.mark.parametrize("file", ["no/such/folder/keys", "."])
+def test_a_file_for_the_keys_of_connections_that_cannot_be_written_is_not_taken_for_certificates(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, file: str, *, verify: bool | str
+) -> None:
+    if isinstance(verify, str):
+        verify = str(tmp_path / "ca.pem")
+        authority().cert_pem.write_to_path(verify)
+    route._ssl_context.cache_clear()
+    monkeypatch.setenv("SSLKEYLOGFILE", str(tmp_path / file))
+    with pytest.raises(ConfigurationError, match=r"^SSLKEYLOGFILE names a file that cannot be written: .*; unset it$"):
+        Route("https://service.test", verify).ssl_context()
+    monkeypatch.delenv("SSLKEYLOGFILE")
+    Route("https://service.test", verify).ssl_context()
+
+
+@pytest.mark.parametrize("given", ["proxy", "base_url"])
+@pytest.mark.parametrize(
+    "address", ["http://[::1", "http://127.0.0.1:port", "http://xn--a", "http://a..b", "http://h\nx"]
+)
+def test_a_crash_report_can_show_the_variables_of_an_address_that_cannot_be_used(given: str, address: str) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        Route(address, proxy_url=address).checked() if given == "proxy" else checked_url(f"{address}/x", suffix="/api")
+    report = traceback.TracebackException.from_exception(caught.value, capture_locals=True)
+    assert f"{caught.value}" in "".join(report.format())
+    assert caught.value.__context__ is None
 
 
 def test_clients_share_the_context_of_the_usual_certificates() -> None:

@@ -72,6 +72,7 @@ def test_a_region_names_its_address() -> None:
         ({"base_url": "https://x:port"}, "is not an address"),
         ({"base_url": "https://a..b"}, "is not an address"),
         ({"base_url": f"https://{'a' * 64}.test"}, "is not an address"),
+        ({"base_url": "https://xn--a"}, "is not an address: 'https://xn--a'"),
         ({"base_url": "https://user:pw@x"}, "no user, query or fragment"),
         ({"base_url": "https://x/?project_id=p"}, "no user, query or fragment"),
         ({"base_url": "https://x/#top"}, "no user, query or fragment"),
@@ -106,6 +107,18 @@ def test_a_region_names_its_address() -> None:
 def test_what_cannot_work_is_refused_when_the_client_is_made(arguments: dict[str, object], said: str) -> None:
     with pytest.raises(ConfigurationError, match=said):
         LlamaCloudChat(**{"api_key": "k", **arguments})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("address", ["https://user:12hidden/34@x", "//user:hidden@x", "https:///user:hidden@x"])
+def test_an_address_that_may_hold_a_password_is_not_quoted(address: str) -> None:
+    with pytest.raises(ConfigurationError, match=r"^base_url (is not an address|must be an http or https address)$"):
+        LlamaCloudChat(api_key="k", base_url=address)
+
+
+def test_an_address_of_the_environment_that_cannot_be_used_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LLAMA_CLOUD_BASE_URL", "https://xn--a")
+    with pytest.raises(ConfigurationError, match=r"^LLAMA_CLOUD_BASE_URL is not an address: 'https://xn--a'"):
+        LlamaCloudChat(api_key="k")
 
 
 def test_a_deadline_beyond_what_a_float_can_be_is_refused() -> None:

@@ -6,6 +6,7 @@ import pickle
 import threading
 from collections.abc import Callable
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 from llama_index.core.base.llms.types import ChatMessage, MessageRole
@@ -14,7 +15,7 @@ from llama_index.core.llms import MockLLM
 from llama_index.core.memory import BaseMemory, Memory
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from chat_sessions import ChatSessionsError, LlamaCloudChat, NotFoundError, SessionSummary
+from chat_sessions import ChatSessionsError, ConfigurationError, LlamaCloudChat, NotFoundError, SessionSummary
 from chat_sessions.http.client import HTTPClient
 from chat_sessions.llama_index import (
     RemoteHistoryAppendOnlyError,
@@ -22,11 +23,48 @@ from chat_sessions.llama_index import (
     SessionMemory,
     SessionSummaryBlock,
 )
+from tests.faces import do, every
 from tests.llama_index.checklist import proves
 from tests.llama_index.conftest import KEY, ScriptedAgent, Serve, Wired
 from tests.wire_server import Connection, Request
 
 OTHER = ChatMessage(role=MessageRole.USER, content="Something else")
+
+
+@pytest.mark.parametrize("given", [3, "x", "[]", [], [3]])
+async def test_a_memory_refuses_what_it_cannot_be_made_of(given: Any) -> None:
+    calls: list[tuple[str, Callable[[], object]]] = [
+        ("from_json takes what to_json returned", lambda: SessionMemory.from_json(given)),
+        ("from_dict takes what to_dict returned", lambda: SessionMemory.from_dict(given)),
+        ("from_summary takes a summary", lambda: SessionMemory.from_summary(given)),
+        ("from_session takes a session", lambda: SessionMemory.from_session(given)),
+        ("client is of type", lambda: every(SessionMemory.list(given))),
+        ("client is of type", lambda: every(SessionMemory.alist(given))),
+    ]
+    for said, call in calls:
+        with pytest.raises(ConfigurationError, match=f"^{said}"):
+            await do(call())
+
+
+def test_a_stored_memory_is_read_from_bytes_too(memory: SessionMemory) -> None:
+    stored: Any = memory.to_json().encode()
+    assert SessionMemory.from_json(stored, client=memory.client) == memory
+
+
+@pytest.mark.parametrize("given", [3, ["x"], "x", OTHER])
+async def test_what_is_no_list_of_messages_is_refused(memory: SessionMemory, given: Any) -> None:
+    for call in (
+        lambda: memory.put_messages(given),
+        lambda: memory.aput_messages(given),
+        lambda: memory.set(given),
+        lambda: memory.aset(given),
+    ):
+        with pytest.raises(ConfigurationError, match=r"^a memory takes messages of LlamaIndex: ChatMessage"):
+            await do(call())
+    wrong: Any = "x"
+    for call in (lambda: memory.put(wrong), lambda: memory.aput(wrong)):
+        with pytest.raises(ConfigurationError, match=r"^a memory takes messages of LlamaIndex: ChatMessage"):
+            await do(call())
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import pytest
 from hypothesis import given
@@ -20,6 +20,7 @@ from llama_index.core.base.llms.types import (
 from llama_index.core.tools import ToolOutput
 
 from chat_sessions import (
+    ConfigurationError,
     Event,
     Stop,
     Text,
@@ -66,6 +67,12 @@ def test_a_turn_streamed_and_the_same_turn_replayed_give_equal_messages(data: st
     assert without_gaps(shown) == without_gaps(response.turn.text)
     assert shown.strip() == response.response
     assert len(response.sources) == sum(isinstance(event, ToolResult) for event in happened)
+
+
+@pytest.mark.parametrize("wrong", [3, "x", [3], [UserInput(content="q")], Turn(prompt="q", events=())])
+def test_what_is_no_list_of_turns_is_refused(wrong: Any) -> None:
+    with pytest.raises(ConfigurationError, match=r"messages_of takes the turns of a session, such as session.turns"):
+        messages_of(wrong)
 
 
 @proves(25)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import httpx
 import pytest
@@ -10,7 +11,16 @@ from llama_index.core.base.response.schema import Response
 from llama_index.core.schema import MetadataMode, TextNode
 from pydantic import JsonValue
 
-from chat_sessions import ImageAttachment, LocalServer, NotFoundError, Stop, ToolCall, ToolResult, Usage
+from chat_sessions import (
+    ConfigurationError,
+    ImageAttachment,
+    LocalServer,
+    NotFoundError,
+    Stop,
+    ToolCall,
+    ToolResult,
+    Usage,
+)
 from chat_sessions.llama_index import PageImage, SessionChatEngine
 from chat_sessions.llama_index.traces.hosted import HostedTool
 from tests.llama_index.checklist import proves
@@ -159,6 +169,18 @@ def test_what_has_no_page_image_gives_none(serve: Serve) -> None:
     assert engine.page_image(node) is None
     node.metadata["image_attachment"] = {"name": "of another kind"}
     assert engine.page_image(node) is None
+
+
+@pytest.mark.parametrize("given", [3, "x", None, {"metadata": {}}])
+def test_what_cannot_have_a_page_image_is_refused(given: Any, serve: Serve) -> None:
+    chat = serve((STOP,))
+    with pytest.raises(ConfigurationError, match=f"^PageImage.of takes .*, not a {type(given).__name__}$"):
+        PageImage.of(given, client=chat)
+    with pytest.raises(ConfigurationError, match=f"^PageImage takes .*, not a {type(given).__name__}: "):
+        PageImage(given, client=chat)
+    wrong: Any = 3
+    with pytest.raises(ConfigurationError, match=r"^client is of type int"):
+        PageImage(ImageAttachment(attachment_name="page_3.jpg", source_id="dfl-1"), client=wrong)
 
 
 @proves(52)

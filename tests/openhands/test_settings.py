@@ -101,6 +101,7 @@ def test_each_new_conversation_has_an_id_of_its_own() -> None:
         ({"base_url": "ftp://x"}, "http or https"),
         ({"base_url": "http://user:pw@x"}, "no user"),
         ({"base_url": "http://x:port"}, "not an address"),
+        ({"base_url": "http://xn--a"}, "base_url is not an address"),
         ({"api_key": "a b"}, "white space"),
         ({"llm": {"api_key": "sk"}}, 'no "model"'),
         ({"llm": "m", "tools": "terminal"}, "list of names"),
@@ -121,6 +122,12 @@ def test_each_new_conversation_has_an_id_of_its_own() -> None:
 def test_settings_that_cannot_work_are_refused(arguments: dict[str, Any], says: str) -> None:
     with pytest.raises(ConfigurationError, match=says):
         settings(**arguments)
+
+
+def test_an_address_of_the_environment_that_cannot_be_used_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENHANDS_BASE_URL", "http://xn--a")
+    with pytest.raises(ConfigurationError, match=r"^OPENHANDS_BASE_URL is not an address: 'http://xn--a'"):
+        settings(base_url=None)
 
 
 def test_without_an_agent_a_create_says_what_to_give() -> None:

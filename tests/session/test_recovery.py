@@ -8,6 +8,7 @@ from chat_sessions.core.errors import (
     APIConnectionError,
     APIError,
     APIStatusError,
+    APITimeoutError,
     AuthenticationError,
     ChatSessionsError,
     InternalServerError,
@@ -249,6 +250,21 @@ def test_a_session_that_was_not_read_and_one_that_could_not_be_are_told_apart(cl
     assert "the prompt landed, and session ses-1 could not be read: read it again later" in said(unreadable)
     unreadable.failed(APIConnectionError("no way"))
     assert "session ses-1 could not be read (no way): read it again later" in said(unreadable)
+
+
+def test_a_read_that_had_no_time_does_not_replace_what_the_service_answered(clock: Clock) -> None:
+    made, _ = recovery(clock)
+    made.failed(APITimeoutError("silence"), within=0.01)
+    assert "session ses-1 could not be read (silence), so whether" in said(made)
+    made.failed(failure(503), within=9.0)
+    made.failed(APITimeoutError("silence"), within=0.01)
+    assert f"session ses-1 could not be read ({failure(503)}), so whether" in said(made)
+    made.failed(ProtocolError("another session"), within=0.01)
+    assert "session ses-1 could not be read (another session), so whether" in said(made)
+    for within in (5.0, None):
+        made.failed(failure(503), within=9.0)
+        made.failed(APITimeoutError("silence"), within=within)
+        assert "session ses-1 could not be read (silence), so whether" in said(made)
 
 
 def test_turns_that_may_be_this_one_are_said_to_be_there(clock: Clock) -> None:

@@ -133,33 +133,46 @@ def _type_name(value: object) -> str:
     return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
 
 
-def parsed_url(address: str) -> httpx.URL:
-    """Return an address. Raises `httpx.InvalidURL` or `ValueError` for one that no resolver can be asked for."""
-    url = httpx.URL(address)
-    # As `socket.getaddrinfo` does: an empty label, or one over 63 characters, is an error.
-    url.raw_host.decode("ascii").encode("idna")
-    # Which takes a port modulo 65536.
-    if (url.port or 0) > 65535:
-        raise httpx.InvalidURL(f"Invalid port: {url.port}")
-    return url
+def parsed_url(address: str) -> httpx.URL | str:
+    """Return an address, or what is wrong with it if no resolver can be asked for it.
+
+    That is no error, because one of httpx keeps a URL that is half made in its frames: a crash report that shows local
+    variables would fail.
+    """
+    try:
+        url = httpx.URL(address)
+        # As `socket.getaddrinfo` does: an empty label, or one over 63 characters, is an error.
+        url.raw_host.decode("ascii").encode("idna")
+        # httpx decodes "xn--…" where the host is asked for.
+        _ = url.host
+    except (httpx.InvalidURL, ValueError) as error:
+        return str(error)
+    # `socket.getaddrinfo` takes a port modulo 65536.
+    return url if 0 <= (url.port or 0) <= 65535 else f"Invalid port: {url.port}"
 
 
-def checked_url(value: str, *, suffix: str) -> str:
-    """Return a service's address without the suffix of its API. Raises `ConfigurationError` if it is not an address."""
+def checked_url(value: str, *, suffix: str, name: str = "base_url") -> str:
+    """Return a service's address without the suffix of its API.
+
+    Raises `ConfigurationError` if it is not an address. `name` is the argument or the variable that gave it.
+    """
     value = value.strip()
     # The documented example for the EU region of LlamaCloud has no scheme.
     value = value if "://" in value else f"https://{value}"
     if "@" in value.partition("://")[2].partition("/")[0]:
         # Before everything else: the errors below quote the address.
-        raise ConfigurationError("base_url must hold no user, query or fragment")
-    try:
-        url = parsed_url(value)
-    except (httpx.InvalidURL, ValueError) as error:
-        raise ConfigurationError(f"base_url is not an address: {value!r} ({error})") from error
+        raise ConfigurationError(f"{name} must hold no user, query or fragment")
+    # A slash too many, or one in a password, puts the user elsewhere.
+    shows_password = "@" in value
+    url = parsed_url(value)
+    if isinstance(url, str):
+        shown = "" if shows_password else f": {value!r} ({url})"
+        raise ConfigurationError(f"{name} is not an address{shown}")
     if url.scheme not in ("http", "https") or not url.host:
-        raise ConfigurationError(f"base_url must be an http or https address; got {value!r}")
+        shown = "" if shows_password else f"; got {value!r}"
+        raise ConfigurationError(f"{name} must be an http or https address{shown}")
     if "?" in value or "#" in value:
-        raise ConfigurationError("base_url must hold no user, query or fragment")
+        raise ConfigurationError(f"{name} must hold no user, query or fragment")
     return value.rstrip("/").removesuffix(suffix)
 
 

@@ -27,7 +27,7 @@ from chat_sessions.langchain.content import (
     source_of,
     whole_sources,
 )
-from chat_sessions.langchain.input.default_client import DEFAULT_SERVICE
+from chat_sessions.langchain.input.default_client import DEFAULT_SERVICE, check_client
 from chat_sessions.langchain.input.images import image_block
 from chat_sessions.session import Backend
 
@@ -53,11 +53,7 @@ def events_to_messages(
     Raises `ConfigurationError` for something else than events, such as the session itself.
     """
     check_output(output)
-    if isinstance(events, str | BaseModel):
-        raise ConfigurationError(
-            f"events_to_messages takes the events of a session, such as chat.retrieve(session_id).events, not a "
-            f"{type(events).__name__}"
-        )
+    events = _checked_events(events)
     version = output_version or os.environ.get("LC_OUTPUT_VERSION")
     form = MessageForm(service, model_name or default_model_name(service), version, output)
     messages: list[BaseMessage] = []
@@ -71,13 +67,37 @@ def events_to_messages(
     return messages
 
 
+def _checked_events(events: object) -> list[Event]:
+    got = type(events).__name__
+    # A model and text are iterable, too: they give their fields and letters.
+    if isinstance(events, Iterable) and not isinstance(events, str | BaseModel):
+        found = [*cast("Iterable[object]", events)]
+        wrong = [event for event in found if not isinstance(event, Event)]
+        if not wrong:
+            return cast("list[Event]", found)
+        got += f" that holds a {type(wrong[0]).__name__}"
+    raise ConfigurationError(
+        f"events_to_messages takes the events of a session, such as chat.retrieve(session_id).events, not a {got}"
+    )
+
+
+def _check_message(name: str, message: object) -> None:
+    if not isinstance(message, BaseMessage):
+        raise ConfigurationError(
+            f"{name} takes a message of LangChain, such as SessionChatModel.invoke() returns, not a "
+            f"{type(message).__name__}"
+        )
+
+
 def text_message(message: AIMessage) -> AIMessage:
     """Return a copy of an answer that is its text alone, a `str`, without reasoning and tools.
 
     Use it for another model that refuses the blocks of version v1, and to keep less in a history. Metadata and id are
     those of the answer; the metadata also get the text of the sources, so that `source_documents` and `image_blocks`
-    work on the copy. Images that came with tool results are left out.
+    work on the copy. Images that came with tool results are left out. Raises `ConfigurationError` for something else
+    than a message.
     """
+    _check_message("text_message", message)
     metadata = {key: value for key, value in message.response_metadata.items() if key != "output_version"}
     if _has_results(message):
         metadata |= whole_sources(_sources(message), _attachments(message))
@@ -90,8 +110,10 @@ def source_documents(message: BaseMessage) -> list[Document]:
 
     They are read from the message itself, so streamed, stored and loaded messages work, and answers that are text only.
     The metadata always have `file_name` and `page`, which are None if the tool did not report them; and `page_end`
-    (pages count from 1), `score`, `index_id` and the like, if they are known.
+    (pages count from 1), `score`, `index_id` and the like, if they are known. Raises `ConfigurationError` for something
+    else than a message.
     """
+    _check_message("source_documents", message)
     return [document(source) for source in _sources(message)]
 
 
@@ -115,14 +137,19 @@ def image_blocks(message: BaseMessage, client: Backend) -> list[dict[str, Any]]:
     """Return the images of an answer's tool results as `image` blocks, which you can send to a vision model.
 
     Those that came with a result are in their blocks. A page screenshot has a link, which takes one request;
-    its `extras` has `expires_at`, when the link expires, and the attachment. Raises `APIError`.
+    its `extras` has `expires_at`, when the link expires, and the attachment. Raises `APIError`, and
+    `ConfigurationError` for something else than a message and a sync client.
     """
+    _check_message("image_blocks", message)
+    check_client(client)
     links = [_image_block(attachment, client.attachment_url(attachment)) for attachment in _attachments(message)]
     return [*_given_images(message), *links]
 
 
 async def aimage_blocks(message: BaseMessage, client: Backend) -> list[dict[str, Any]]:
     """The async twin of `image_blocks`; takes the same client."""
+    _check_message("aimage_blocks", message)
+    check_client(client)
     links = [
         _image_block(attachment, await client.aio.attachment_url(attachment)) for attachment in _attachments(message)
     ]

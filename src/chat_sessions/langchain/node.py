@@ -32,10 +32,14 @@ def session_node(
     NotRequired[str]`, because LangGraph drops keys that a state does not have.
 
     With `output="text"` the answer in the state is text only, for graphs whose other models get it as history; the
-    graph's stream still has everything. Raises what the model raises, and `ConfigurationError` for a model whose answer
-    is no message.
+    graph's stream still has everything. Raises `ConfigurationError` for something that is no model. The node raises
+    what the model raises, and `ConfigurationError` for an answer that is no message.
     """
     check_output(output)
+    if not isinstance(model, Runnable):  # pyright: ignore[reportUnnecessaryIsInstance] - people give clients
+        raise ConfigurationError(
+            f"session_node takes a model, such as SessionChatModel(client=...), not a {type(model).__name__}"
+        )
 
     def given(state: Any, config: RunnableConfig) -> tuple[Any, RunnableConfig]:
         session_id = _value(state, session_key)

@@ -186,5 +186,6 @@ def _base_url(given: str | None, region: Region | None) -> str:
         raise ConfigurationError(f"region must be one of {', '.join(REGIONS)}; got {region!r}")
     if given is not None and region is not None:
         raise ConfigurationError("pass base_url or region, not both")
-    value = given or (REGIONS[region] if region else os.environ.get("LLAMA_CLOUD_BASE_URL")) or REGIONS["us"]
-    return checked_url(value, suffix="/api/v1")
+    if not given and region is None and (named := os.environ.get("LLAMA_CLOUD_BASE_URL")):
+        return checked_url(named, suffix="/api/v1", name="LLAMA_CLOUD_BASE_URL")
+    return checked_url(given or REGIONS[region or "us"], suffix="/api/v1")

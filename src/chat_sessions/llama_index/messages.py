@@ -92,9 +92,17 @@ def messages_of(turns: Iterable[Turn]) -> list[ChatMessage]:
 
     A turn is the user's message and then, once per round of tools, an assistant message (thinking, text and tool
     calls) followed at once by a tool message per call, which is the order that LLM adapters accept. A call without
-    a result has a tool message that says so; a result without a call gets one with no arguments.
+    a result has a tool message that says so; a result without a call gets one with no arguments. Raises
+    `ConfigurationError` for something else than turns.
     """
-    return [message for turn in turns for message in _messages(turn)]
+    return [message for turn in _checked(turns) for message in _messages(turn)]
+
+
+def _checked(turns: object) -> list[Turn]:
+    found = [*cast("Iterable[object]", turns)] if isinstance(turns, Iterable) else [None]
+    if not all(isinstance(turn, Turn) for turn in found):
+        raise ConfigurationError("messages_of takes the turns of a session, such as session.turns() returns")
+    return cast("list[Turn]", found)
 
 
 def _messages(turn: Turn) -> Iterable[ChatMessage]:

@@ -11,13 +11,16 @@ from llama_index.core.schema import BaseNode, NodeWithScore
 from llama_index.core.tools import ToolOutput
 from pydantic import ValidationError
 
+from chat_sessions.core.errors import ConfigurationError
 from chat_sessions.core.models import ImageAttachment, PresignedUrl
+from chat_sessions.llama_index.arguments import client_or_default
 from chat_sessions.session.backend import Backend
 
 __all__ = ["PageImage"]
 
 # A new link is requested this long before the old one expires, so that it lasts until the picture is loaded.
 _MARGIN = timedelta(seconds=30)
+_HOLDERS = (NodeWithScore, BaseNode, ChatMessage, ToolOutput)
 
 
 class PageImage:
@@ -28,8 +31,13 @@ class PageImage:
     """
 
     def __init__(self, attachment: ImageAttachment, *, client: Backend) -> None:
+        """Make the reference of an attachment. Raises `ConfigurationError` for something else, or no sync client."""
+        if not isinstance(attachment, ImageAttachment):  # pyright: ignore[reportUnnecessaryIsInstance] - people give others
+            raise ConfigurationError(
+                f"PageImage takes an ImageAttachment, not a {type(attachment).__name__}: PageImage.of() takes a node"
+            )
         self.attachment = attachment
-        self._client = client
+        self._client = client_or_default(client)
         self._link: PresignedUrl | None = None
 
     def __repr__(self) -> str:
@@ -37,7 +45,15 @@ class PageImage:
 
     @classmethod
     def of(cls, holder: NodeWithScore | BaseNode | ChatMessage | ToolOutput, *, client: Backend) -> PageImage | None:
-        """Return the screenshot that a node, a tool message or a tool output refers to, or None. Sends nothing."""
+        """Return the screenshot that a node, a tool message or a tool output refers to, or None. Sends nothing.
+
+        Raises `ConfigurationError` for anything else.
+        """
+        if not isinstance(holder, _HOLDERS):  # pyright: ignore[reportUnnecessaryIsInstance] - people give others
+            raise ConfigurationError(
+                f"PageImage.of takes a source node of an answer, a tool message or a tool output, not a "
+                f"{type(holder).__name__}"
+            )
         value = _details(holder).get("image_attachment")
         try:
             return None if value is None else cls(ImageAttachment.model_validate(value), client=client)

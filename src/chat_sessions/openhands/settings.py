@@ -280,4 +280,4 @@ def _base_url(given: str | None) -> str:
         raise ConfigurationError(
             "no server: pass base_url=, or set OPENHANDS_BASE_URL, e.g. http://127.0.0.1:8000 for one on this machine"
         )
-    return checked_url(value, suffix="/api")
+    return checked_url(value, suffix="/api", name="base_url" if given else "OPENHANDS_BASE_URL")

@@ -227,10 +227,11 @@ class AsyncTurnStream(TurnState):
             recovery.fail()
         if (wait := recovery.next_wait()) > 0:
             await async_sleep(wait)
+        left = recovery.time_left
         try:
-            history = await self._transport.read_back(self.session_id or "", timeout=recovery.time_left)
+            history = await self._transport.read_back(self.session_id or "", timeout=left)
         except (APIError, ConfigurationError, ProtocolError) as error:
-            recovery.failed(error)
+            recovery.failed(error, within=left)
         else:
             self._ready.extend(recovery.look(history))
 

@@ -15,6 +15,7 @@ from chat_sessions.core.delivery import Ended, Outcome, decide
 from chat_sessions.core.errors import (
     APIError,
     APIStatusError,
+    APITimeoutError,
     ChatSessionsError,
     ConfigurationError,
     InternalServerError,
@@ -38,6 +39,8 @@ _SETTLING = 3.0
 _GATEWAY_STATUS = (502, 504)
 # How long to look for a turn that the session does not show, in seconds, even if there is no other limit.
 _LONGEST_SEARCH = 60.0
+# A read with less time than this, in seconds, is no test of whether the service answers.
+_FAIR_READ = 1.0
 # How much of the service's own reason an error repeats, in characters.
 _QUOTE_LIMIT = 300
 
@@ -140,12 +143,15 @@ class Recovery:
             self._landed, self._position = True, delivery.position
         return () if delivery.turn is None else self._fold.adopt(delivery.turn)
 
-    def failed(self, error: APIError | ConfigurationError | ProtocolError) -> None:
-        """Take in that the session could not be read.
+    def failed(self, error: APIError | ConfigurationError | ProtocolError, *, within: float | None = None) -> None:
+        """Take in that the session could not be read; `within` is how many seconds the read had, None for no limit.
 
         A refusal is final, and so is a client that cannot send, such as one that was closed; anything else is not.
         """
-        self._not_read = error
+        is_cut_short = isinstance(error, APITimeoutError) and within is not None and within < _FAIR_READ
+        if self._not_read is None or not is_cut_short:
+            # What the service answered to an earlier read says more than that the last one had no time.
+            self._not_read = error
         is_refused = (
             isinstance(error, APIStatusError) and error.status_code < 500 and error.status_code not in (408, 429)
         )

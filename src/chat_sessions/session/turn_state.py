@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
 
 from chat_sessions.core.delivery import Ended, asked
 from chat_sessions.core.errors import ConfigurationError, ConflictError, ProtocolError, TurnFailed, failed_turn
@@ -40,6 +41,9 @@ class PreparedTurn:
 
 class TurnState:
     """One turn: its state, its events so far, and what is ready to be read."""
+
+    # Also of a stream whose constructor raised: Python drops it like any other.
+    _slot: TurnSlot | None = None
 
     def __init__(
         self, prompt: str, timeouts: Timeouts, wait_if_busy: bool | float, image_urls: tuple[str, ...] = ()
@@ -255,6 +259,13 @@ class TurnState:
             else:
                 self._prepared.count.end(landed=self.landed, left=self._what + where)
             slot.release()
+
+    def __reduce__(self) -> NoReturn:
+        # Nor can it be copied: dropping the copy would end the turn.
+        raise ConfigurationError(
+            "the stream of a turn cannot be copied or pickled, as it holds an open connection: take its .turn, or a "
+            "new stream of the session"
+        )
 
     def __del__(self) -> None:
         # Dropped without being closed: the session may hold its turn, and the next one must find it counted.

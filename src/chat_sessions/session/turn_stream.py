@@ -228,10 +228,11 @@ class TurnStream(TurnState):
             recovery.fail()
         if (wait := recovery.next_wait()) > 0:
             sleep(wait)
+        left = recovery.time_left
         try:
-            history = self._transport.read_back(self.session_id or "", timeout=recovery.time_left)
+            history = self._transport.read_back(self.session_id or "", timeout=left)
         except (APIError, ConfigurationError, ProtocolError) as error:
-            recovery.failed(error)
+            recovery.failed(error, within=left)
         else:
             self._ready.extend(recovery.look(history))
 

@@ -127,6 +127,9 @@ def test_what_is_no_model_is_no_node(stage: Stage) -> None:
     output: Any = "blocs"
     with pytest.raises(ConfigurationError, match="output='blocs'"):
         session_node(stage.model(), output=output)
+    client: Any = stage.client
+    with pytest.raises(ConfigurationError, match=r"^session_node takes a model, .* not a LlamaCloudChat$"):
+        session_node(client)
     chain: Any = stage.model() | StrOutputParser()
     with pytest.raises(ConfigurationError, match="got text: leave out the output parser"):
         session_node(chain).invoke({"messages": "q"})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 from langchain_core.documents import Document
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, message_to_dict, messages_from_dict
 
-from chat_sessions import APIStatusError, ConfigurationError, LocalServer, NotFoundError
+from chat_sessions import APIStatusError, ConfigurationError, LocalServer, NotFoundError, Turn
 from chat_sessions.core.events import Stop, Text, TextDelta, ToolCall, ToolResult, UserInput
 from chat_sessions.core.models import ImageAttachment, JobMetadata, SessionSummary, Usage
 from chat_sessions.langchain import (
@@ -24,6 +25,7 @@ from chat_sessions.langchain import (
     source_documents,
     text_message,
 )
+from tests.faces import do
 from tests.langchain.stage import FAILED, READ, STOP, TEXT, TURN, Opener, Stage, total
 
 
@@ -58,9 +60,43 @@ def test_what_is_no_list_of_events_is_refused(stage: Stage) -> None:
         wrong: Any = given
         with pytest.raises(ConfigurationError, match=r"such as chat.retrieve\(session_id\).events, not a "):
             events_to_messages(wrong)
+    others: list[Any] = [3, None, [3], {"events": []}, [*session.events, "text"], [Turn(prompt="q", events=())]]
+    for wrong in others:
+        with pytest.raises(ConfigurationError, match=r"such as chat.retrieve\(session_id\).events, not a "):
+            events_to_messages(wrong)
     output: Any = "blocs"
     with pytest.raises(ConfigurationError, match='output=\'blocs\': use "blocks" or "text"'):
         events_to_messages(session.events, output=output)
+
+
+@pytest.mark.parametrize("given", ["x", 3, None, {"role": "ai"}, [AIMessage("x")]])
+async def test_what_is_no_message_is_refused(stage: Stage, given: Any) -> None:
+    client = stage.client
+    calls: dict[str, Callable[[], object]] = {
+        "text_message": lambda: text_message(given),
+        "source_documents": lambda: source_documents(given),
+        "image_blocks": lambda: image_blocks(given, client),
+        "aimage_blocks": lambda: aimage_blocks(given, client),
+    }
+    for name, call in calls.items():
+        with pytest.raises(ConfigurationError, match=f"^{name} takes a message .*, not a {type(given).__name__}$"):
+            await do(call())
+
+
+@pytest.mark.parametrize("kind", ["int", "str", "AsyncLlamaCloudChat"])
+async def test_what_is_no_sync_client_is_refused(stage: Stage, kind: str) -> None:
+    message = AIMessage("x")
+    wrong: Any = {"int": 3, "str": "key", "AsyncLlamaCloudChat": stage.client.aio}[kind]
+    for call in (
+        lambda: image_blocks(message, wrong),
+        lambda: aimage_blocks(message, wrong),
+        lambda: SessionLoader(client=wrong),
+        lambda: SessionMemory.from_session_id("ses-1", client=wrong),
+        lambda: SessionMemory.afrom_session_id("ses-1", client=wrong),
+        lambda: SessionChatMessageHistory("ses-1", client=wrong),
+    ):
+        with pytest.raises(ConfigurationError, match=f"^client is of type {kind}: give a sync client"):
+            await do(call())
 
 
 def test_a_turn_that_failed_or_runs_is_there_as_far_as_it_came() -> None:

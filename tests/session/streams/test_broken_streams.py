@@ -39,6 +39,15 @@ from tests.wire_server import Connection, Handler, Request, WireServer
 __all__ = ["service"]
 
 
+async def test_what_the_service_answered_is_the_reason_though_the_last_read_had_no_time(wire: WireServer) -> None:
+    wire.on("POST", "/messages/stream", break_off)
+    with client(wire, recovery=0.4) as made:
+        for chat in both(made):
+            wire.on("GET", "/ses-1", refuse(503), lambda _, connection: connection.wait_until_closed())
+            with pytest.raises(TurnOutcomeUnknown, match=r"could not be read \(GET .* answered 503: "):
+                await do(chat.stream("ses-1", "q", index_ids=["idx-1"], baseline=False).open())
+
+
 @pytest.mark.parametrize("then", [end_early, cut])
 async def test_a_stream_that_ends_without_stop_is_finished_from_the_session(
     chat: AnyChat, wire: WireServer, then: Callable[[Connection], None]

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import gc
+import pickle
+import sys
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Iterator
+from typing import Any
 
 import pytest
+import stamina
 
 from chat_sessions import (
     AsyncTurnStream,
@@ -26,7 +31,17 @@ from chat_sessions.session.deadlines import EventClock
 from chat_sessions.session.stored.turn_count import TurnCount
 from chat_sessions.session.turn_state import PreparedTurn
 from tests.faces import AnyChat, AnyStream, do, entered, every, some
-from tests.session.streams.service import HELLO, STOP, break_off, client, history_of, in_one_read, service, stream_of
+from tests.session.streams.service import (
+    HELLO,
+    STOP,
+    break_off,
+    client,
+    history_of,
+    in_one_read,
+    refuse,
+    service,
+    stream_of,
+)
 from tests.session.test_turn_queue import until_waiting
 from tests.wire_server import Connection, Request, WireServer
 
@@ -144,6 +159,33 @@ async def test_a_stream_that_was_dropped_blocks_no_session_and_keeps_no_connecti
         assert await asyncio.to_thread(closed.acquire, timeout=10)
     wire.on("POST", "/messages/stream", stream_of(*HELLO))
     assert (await do(chat.stream("ses-1", "two", index_ids=["idx-1"]).result())).text == "Hello"
+
+
+@pytest.mark.parametrize("way", [pickle.dumps, copy.deepcopy, copy.copy])
+async def test_a_stream_cannot_be_copied_or_pickled_and_goes_on(
+    chat: AnyChat, way: Callable[[object], object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ignored: list[object] = []
+    monkeypatch.setattr(sys, "unraisablehook", ignored.append)
+    stream = chat.stream("ses-1", "one", index_ids=["idx-1"])
+    for _ in range(2):
+        with pytest.raises(ConfigurationError, match=r"cannot be copied or pickled.*take its \.turn"):
+            way(stream)
+        gc.collect()
+        await do(stream.open())
+    assert (await do(stream.result())).text == "Hello"
+    assert way(await do(stream.result())) is not None
+    assert ignored == []
+
+
+def test_a_stream_that_could_not_be_made_is_dropped_quietly(monkeypatch: pytest.MonkeyPatch) -> None:
+    ignored: list[object] = []
+    monkeypatch.setattr(sys, "unraisablehook", ignored.append)
+    made: Any = TurnStream
+    with pytest.raises(TypeError, match="missing"):
+        made()
+    gc.collect()
+    assert ignored == []
 
 
 async def test_a_stream_in_the_frame_of_an_error_that_the_frame_keeps_blocks_no_session(
@@ -281,3 +323,37 @@ async def test_the_task_that_abandons_a_stream_waits_for_its_closing(chat: AnyCh
     assert (await do(chat.stream("ses-1", "two", index_ids=["idx-1"]).result())).text == "Hello"
     await asyncio.gather(*closing)
     thread.join()
+
+
+@pytest.fixture
+def retries() -> Iterator[list[Callable[[], None]]]:
+    """What is called when an attempt has failed, before the wait for the next one."""
+    called: list[Callable[[], None]] = []
+    before = stamina.instrumentation.get_on_retry_hooks()
+    stamina.instrumentation.set_on_retry_hooks([lambda _: called[-1]()])
+    yield called
+    stamina.instrumentation.set_on_retry_hooks(before)
+
+
+def test_a_stream_that_is_closed_while_it_waits_to_try_again_says_that_nothing_was_sent(
+    sync_chat: LlamaCloudChat, wire: WireServer, retries: list[Callable[[], None]]
+) -> None:
+    wire.on("POST", "/messages/stream", refuse(429, retry_after="0"), stream_of(*HELLO))
+    stream = sync_chat.stream("ses-1", "q", index_ids=["idx-1"])
+    retries.append(stream.close)
+    with pytest.raises(ConfigurationError, match="nothing was sent"):
+        stream.open()
+    assert len(wire.posts()) == 1
+
+
+async def test_an_async_stream_that_is_closed_while_it_waits_to_try_again_says_that_nothing_was_sent(
+    sync_chat: LlamaCloudChat, wire: WireServer, retries: list[Callable[[], None]]
+) -> None:
+    wire.on("POST", "/messages/stream", refuse(429, retry_after="0.01"), stream_of(*HELLO))
+    stream = sync_chat.aio.stream("ses-1", "q", index_ids=["idx-1"])
+    closing: list[asyncio.Task[None]] = []
+    retries.append(lambda: closing.append(asyncio.ensure_future(stream.close())))
+    with pytest.raises(ConfigurationError, match="nothing was sent"):
+        await stream.open()
+    await asyncio.gather(*closing)
+    assert len(wire.posts()) == 1

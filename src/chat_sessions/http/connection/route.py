@@ -26,6 +26,7 @@ __all__ = ["Route", "route_of"]
 
 _PROXY_SCHEMES = ("http", "https", "socks5", "socks5h")
 _CERTIFICATE_VARIABLES = ("SSL_CERT_FILE", "SSL_CERT_DIR")
+_KEY_LOG = "SSLKEYLOGFILE"
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +106,7 @@ class Route:
 
     def _proxy_url(self) -> httpx.URL | None:
         if self.proxy_url is not None:
-            return _proxy_url(self.proxy_url, "proxy")
+            return _proxy_url(SecretStr(self.proxy_url), "proxy")
         return _environment_proxy(httpx.URL(self.base_url)) if self.trust_env else None
 
 
@@ -146,12 +147,16 @@ def _ssl_context(verify: bool | str, **named: str) -> ssl.SSLContext:
                 raise FileNotFoundError(ENOENT, "no such folder", folders)
             return httpx.create_ssl_context(verify=verify, trust_env=bool(named))
     except OSError as error:
+        if error.filename is not None and error.filename == os.environ.get(_KEY_LOG):
+            # Python opens the file of this variable for each context that it makes.
+            raise ConfigurationError(f"{_KEY_LOG} names a file that cannot be written: {error}; unset it") from error
         raise ConfigurationError(f"{name} cannot be read: {error}") from error
 
 
 def _environment_proxy(url: httpx.URL) -> httpx.URL | None:
-    proxies = getproxies()
-    if _is_excepted(url, proxies.get("no", "")):
+    # A traceback may show local variables.
+    proxies = {scheme: SecretStr(value) for scheme, value in getproxies().items()}
+    if (excepted := proxies.get("no")) and _is_excepted(url, excepted.get_secret_value()):
         return None
     for scheme in (url.scheme, "all"):
         if value := proxies.get(scheme):
@@ -179,16 +184,12 @@ def _is_excepted(url: httpx.URL, excepted: str) -> bool:
     return False
 
 
-def _proxy_url(address: str, name: str) -> httpx.URL:
-    # Neither a cause nor a quotation: the address may hold a password.
-    address = address.strip()
-    not_an_address = ConfigurationError(f"{name} is not the address of a proxy, such as http://127.0.0.1:3128")
-    try:
-        url = parsed_url(address if "://" in address else f"http://{address}")
-    except (httpx.InvalidURL, ValueError):
-        raise not_an_address from None
-    if not url.host:
-        raise not_an_address
+def _proxy_url(given: SecretStr, name: str) -> httpx.URL:
+    url = parsed_url(_address(given))
+    if isinstance(url, str) or not url.host:
+        # Neither the address nor what is wrong with it, not even in a variable: both may quote a password.
+        del url
+        raise ConfigurationError(f"{name} is not the address of a proxy, such as http://127.0.0.1:3128")
     if url.scheme not in _PROXY_SCHEMES:
         raise ConfigurationError(
             f"{name} names a proxy of the kind {url.scheme!r}; use one of {', '.join(_PROXY_SCHEMES)}, "
@@ -197,3 +198,8 @@ def _proxy_url(address: str, name: str) -> httpx.URL:
     if url.scheme.startswith("socks") and find_spec("socksio") is None:
         raise ConfigurationError(f"{name} names a SOCKS proxy, which needs socksio: pip install socksio")
     return url
+
+
+def _address(given: SecretStr) -> str:
+    address = given.get_secret_value().strip()
+    return address if "://" in address else f"http://{address}"

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator, Sequence
+import json
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
-from typing import Any, TypeAlias, cast
+from typing import Any, Self, TypeAlias, cast
 
 from llama_index.core.base.llms.types import ChatMessage
 from llama_index.core.bridge.pydantic import Field, PrivateAttr, field_serializer
@@ -12,7 +13,7 @@ from llama_index.core.memory import BaseMemory
 from pydantic import BaseModel
 
 from chat_sessions.core.arguments import checked_fields, checked_indexes
-from chat_sessions.core.errors import ChatSessionsError
+from chat_sessions.core.errors import ChatSessionsError, ConfigurationError
 from chat_sessions.core.models import JobMetadata, SessionSummary
 from chat_sessions.llama_index.arguments import client_or_default
 from chat_sessions.llama_index.messages import messages_of, same_talk, talk
@@ -23,6 +24,14 @@ __all__ = ["RemoteHistoryAppendOnlyError", "SessionMemory"]
 
 # `list` is a method below.
 Messages: TypeAlias = list[ChatMessage]
+
+
+def _checked(messages: object) -> Messages:
+    """Return the messages. Raises `ConfigurationError` for something else."""
+    found = [*cast("Iterable[object]", messages)] if isinstance(messages, Iterable) else [None]
+    if not all(isinstance(message, ChatMessage) for message in found):
+        raise ConfigurationError("a memory takes messages of LlamaIndex: ChatMessage(role=..., content=...)")
+    return cast("Messages", found)
 
 
 class RemoteHistoryAppendOnlyError(ChatSessionsError, NotImplementedError):
@@ -77,14 +86,27 @@ class SessionMemory(BaseMemory):
 
     @classmethod
     def from_summary(cls, summary: SessionSummary, *, client: Backend | None = None) -> SessionMemory:
-        """Return the memory of the session with this summary. Sends nothing."""
+        """Return the memory of the session with this summary. Sends nothing.
+
+        Raises `ConfigurationError` for something else than a summary.
+        """
+        if not isinstance(summary, SessionSummary):  # pyright: ignore[reportUnnecessaryIsInstance] - people give others
+            raise ConfigurationError(
+                f"from_summary takes a summary, such as client.get_summary(session_id) returns, not a "
+                f"{type(summary).__name__}"
+            )
         memory = cls(client=client)
         memory._adopt(summary)
         return memory
 
     @classmethod
     def from_session(cls, session: ChatSession) -> SessionMemory:
-        """Return the memory of your session."""
+        """Return the memory of your session. Raises `ConfigurationError` for anything but a sync session."""
+        if not isinstance(session, ChatSession):  # pyright: ignore[reportUnnecessaryIsInstance] - people give others
+            raise ConfigurationError(
+                f"from_session takes a session, such as client.session(), not a {type(session).__name__}; async "
+                "methods go through its .aio"
+            )
         memory = cls(client=session.client)
         memory._session = session
         memory.note()
@@ -93,14 +115,40 @@ class SessionMemory(BaseMemory):
     @classmethod
     def list(cls, client: Backend, *, page_size: int | None = None) -> Iterator[SessionMemory]:
         """Yield a memory per session of the project; pages are fetched when needed."""
+        client = client_or_default(client)
         for summary in client.list(page_size=page_size):
             yield cls.from_summary(summary, client=client)
 
     @classmethod
     async def alist(cls, client: Backend, *, page_size: int | None = None) -> AsyncIterator[SessionMemory]:
         """Yield a memory per session of the project; pages are fetched when needed."""
+        client = client_or_default(client)
         async for summary in client.aio.list(page_size=page_size):
             yield cls.from_summary(summary, client=client)
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any], **kwargs: Any) -> Self:
+        """Return the memory that `to_dict` wrote; `client=` is where its session is.
+
+        Raises `ConfigurationError` for something else.
+        """
+        if not isinstance(data, Mapping):  # pyright: ignore[reportUnnecessaryIsInstance] - people give others
+            raise ConfigurationError(f"from_dict takes what to_dict returned, a dict, not a {type(data).__name__}")
+        return super().from_dict(dict(data), **kwargs)
+
+    @classmethod
+    def from_json(cls, data_str: str, **kwargs: Any) -> Self:
+        """Return the memory that `to_json` wrote; `client=` is where its session is.
+
+        Raises `ConfigurationError` for something else.
+        """
+        try:
+            data: object = json.loads(data_str)
+        except (TypeError, ValueError, RecursionError):
+            data = None
+        if not isinstance(data, dict):
+            raise ConfigurationError("from_json takes what to_json returned, a JSON object; this is none")
+        return cls.from_dict(cast("dict[str, Any]", data), **kwargs)
 
     @property
     def client(self) -> Backend:
@@ -145,25 +193,25 @@ class SessionMemory(BaseMemory):
 
     def put_messages(self, messages: Messages) -> None:
         """Do nothing if the session ends with these messages; else raise `RemoteHistoryAppendOnlyError`."""
-        self._require_tail(messages, self.get_all())
+        self._require_tail(_checked(messages), self.get_all())
 
     async def aput_messages(self, messages: Messages) -> None:
         """Do nothing if the session ends with these messages; else raise `RemoteHistoryAppendOnlyError`."""
-        self._require_tail(messages, await self.aget_all())
+        self._require_tail(_checked(messages), await self.aget_all())
 
     def set(self, messages: Messages) -> None:
         """Begin a new session for `[]`, do nothing for the same history; else raise `RemoteHistoryAppendOnlyError`."""
         if not messages:
             self.reset()
         else:
-            self._require_same(messages, self.get_all())
+            self._require_same(_checked(messages), self.get_all())
 
     async def aset(self, messages: Messages) -> None:
         """As `set`."""
         if not messages:
             await self.areset()
         else:
-            self._require_same(messages, await self.aget_all())
+            self._require_same(_checked(messages), await self.aget_all())
 
     def reset(self) -> None:
         """Begin a new session over the same indexes, created at its first turn; the old one stays.
