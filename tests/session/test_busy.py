@@ -21,8 +21,8 @@ from chat_sessions import (
     UserInput,
 )
 from chat_sessions.core.turn import replay
-from chat_sessions.session import busy
-from chat_sessions.session.busy import Busy
+from chat_sessions.session.stored import busy
+from chat_sessions.session.stored.busy import Busy
 from tests.faces import AnyChat, do, entered, first
 from tests.session.streams.service import (
     HELLO,

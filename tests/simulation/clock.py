@@ -9,9 +9,9 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from unittest import mock
 
-from chat_sessions.session.busy import Busy
 from chat_sessions.session.deadlines import EventClock
 from chat_sessions.session.recovery import Recovery
+from chat_sessions.session.stored.busy import Busy
 
 __all__ = ["Hang", "VirtualClock", "VirtualLoop", "virtual_time"]
 

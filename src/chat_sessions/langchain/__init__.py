@@ -11,7 +11,7 @@ if find_spec("langchain_core") is None:  # pragma: no cover - needs an environme
     raise ConfigurationError("the LangChain adapter needs langchain-core: pip install 'chat-sessions[langchain]'")
 
 from chat_sessions.langchain.chat_model import SessionChatModel
-from chat_sessions.langchain.graph_agent import GraphAgent
+from chat_sessions.langchain.graphs.agent import GraphAgent
 from chat_sessions.langchain.input.prompt import SessionInputWarning
 from chat_sessions.langchain.memory import SessionLoader, SessionMemory
 from chat_sessions.langchain.messages import (

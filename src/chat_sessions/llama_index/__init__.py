@@ -19,7 +19,7 @@ from chat_sessions.llama_index.memory.summary_block import SessionSummaryBlock
 from chat_sessions.llama_index.messages import messages_of
 from chat_sessions.llama_index.page_image import PageImage
 from chat_sessions.llama_index.query_engine import SessionQueryEngine
-from chat_sessions.llama_index.workflow_agent import WorkflowAgent
+from chat_sessions.llama_index.workflow.agent import WorkflowAgent
 
 __all__ = [
     "PageImage",

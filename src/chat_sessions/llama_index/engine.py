@@ -19,8 +19,8 @@ from chat_sessions.llama_index.memory.session_memory import SessionMemory
 from chat_sessions.llama_index.page_image import PageImage
 from chat_sessions.llama_index.query_engine import SessionQueryEngine
 from chat_sessions.session.backend import Backend
-from chat_sessions.session.busy import check_wait
 from chat_sessions.session.chat_session import ChatSession
+from chat_sessions.session.stored.busy import check_wait
 
 __all__ = ["SessionChatEngine"]
 

@@ -21,9 +21,9 @@ from chat_sessions.session.backend import (
     EventUnreadable,
     TurnRequest,
 )
-from chat_sessions.session.busy import Busy
 from chat_sessions.session.deadlines import EventClock, Timeouts
 from chat_sessions.session.recovery import Recovery
+from chat_sessions.session.stored.busy import Busy
 from chat_sessions.session.turn_queue import async_wait_for_turn
 from chat_sessions.session.turn_state import PreparedTurn, TurnState, event_of
 from chat_sessions.session.waiting import async_sleep

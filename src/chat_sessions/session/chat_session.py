@@ -15,8 +15,8 @@ from chat_sessions.core.images import ImageInput, image_urls
 from chat_sessions.core.models import SessionSummary, TitledSummary
 from chat_sessions.core.turn import Turn, replay
 from chat_sessions.session.backend import AnotherSession, check_same
-from chat_sessions.session.busy import check_wait
 from chat_sessions.session.session_state import SessionState, first_prompt
+from chat_sessions.session.stored.busy import check_wait
 from chat_sessions.session.turn_queue import wait_for_turn
 from chat_sessions.session.turn_state import PreparedTurn
 from chat_sessions.session.turn_stream import TurnStream

@@ -12,7 +12,7 @@ from chat_sessions.core.events import Session
 from chat_sessions.core.models import SessionSummary
 from chat_sessions.core.turn import Turn, replay
 from chat_sessions.session.backend import AsyncBackend, Backend, TurnRequest, check_same
-from chat_sessions.session.busy import check_wait
+from chat_sessions.session.stored.busy import check_wait
 from chat_sessions.session.stored.turn_count import TurnCount
 from chat_sessions.session.turn_state import PreparedTurn
 

@@ -15,9 +15,9 @@ from chat_sessions.core.errors import ConfigurationError, ConflictError, Protoco
 from chat_sessions.core.events import Event, Stop, TextDelta, UnknownEvent
 from chat_sessions.core.turn import RunBegan, RunEnded, Turn, TurnFold, Update, replay
 from chat_sessions.session.backend import AsyncEventConnection, EventConnection, TurnRequest
-from chat_sessions.session.busy import Busy, described
 from chat_sessions.session.deadlines import EventClock, Timeouts
 from chat_sessions.session.recovery import Recovery, is_evidence
+from chat_sessions.session.stored.busy import Busy, described
 from chat_sessions.session.stored.turn_count import TurnCount
 from chat_sessions.session.turn_queue import LONGEST_WAIT, TurnSlot
 

@@ -22,9 +22,9 @@ from chat_sessions.session.backend import (
     TurnRequest,
     TurnTransport,
 )
-from chat_sessions.session.busy import Busy
 from chat_sessions.session.deadlines import EventClock, Timeouts
 from chat_sessions.session.recovery import Recovery
+from chat_sessions.session.stored.busy import Busy
 from chat_sessions.session.turn_queue import wait_for_turn
 from chat_sessions.session.turn_state import PreparedTurn, TurnState, event_of
 from chat_sessions.session.waiting import sleep

@@ -18,7 +18,7 @@ from chat_sessions.langchain.content import Output
 from chat_sessions.langchain.input.default_client import client_or_default, load_default_client
 from chat_sessions.langchain.input.prompt import PriorPolicy, SystemPolicy, warn_of_input
 from chat_sessions.session import Backend, ChatSession, Timeouts
-from chat_sessions.session.busy import check_wait
+from chat_sessions.session.stored.busy import check_wait
 
 __all__ = [
     "ModelArguments",

@@ -32,7 +32,7 @@ from chat_sessions.llama_index.traces.hosted import HostedModel
 from chat_sessions.llama_index.traces.turn_trace import TurnTrace
 from chat_sessions.session.async_chat_session import AsyncChatSession
 from chat_sessions.session.backend import Backend
-from chat_sessions.session.busy import check_wait
+from chat_sessions.session.stored.busy import check_wait
 
 if TYPE_CHECKING:
     from llama_index.core.agent.workflow.agent_context import AgentContext

@@ -14,7 +14,6 @@ from fastapi import FastAPI
 from pydantic import SecretStr
 from starlette.types import ASGIApp
 
-from chat_sessions.server.api.arguments import require_indexes, require_key, require_kind, require_number
 from chat_sessions.server.api.context import Context
 from chat_sessions.server.api.errors import HANDLERS
 from chat_sessions.server.api.keys import BearerKey
@@ -22,6 +21,7 @@ from chat_sessions.server.api.links import API, ATTACHMENTS, LinkSigner
 from chat_sessions.server.api.prefixes import WholePath
 from chat_sessions.server.api.rates import RequestPace, RequestRate
 from chat_sessions.server.api.routes import api_routes, document, image_routes, open_routes
+from chat_sessions.server.arguments import require_indexes, require_key, require_kind, require_number
 from chat_sessions.server.documents.library import IndexSource, Library
 from chat_sessions.server.store.database import opening
 from chat_sessions.server.store.store import Store

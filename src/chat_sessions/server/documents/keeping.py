@@ -369,7 +369,7 @@ def _kept(row: Sequence[Any]) -> Kept:
 
 
 def _version() -> bytes:
-    from chat_sessions.server.documents.reading.ocr import ocr_languages
+    from chat_sessions.server.documents.ocr import ocr_languages
 
     parts = [str(_FORMAT), *(f"{name} {version(name)}" for name in _READ_BY), *ocr_languages()]
     # How text is cut and stemmed is known by the code that does it: a number would be forgotten.

@@ -11,7 +11,7 @@ from pydantic import SecretStr
 
 from chat_sessions.core.errors import ConfigurationError
 from chat_sessions.server.api.app import create_app
-from chat_sessions.server.api.arguments import require_indexes, require_key, require_kind, require_number
+from chat_sessions.server.arguments import require_indexes, require_key, require_kind, require_number
 from chat_sessions.server.documents.library import IndexSource, Library
 from chat_sessions.server.hosting.listener import LOOPBACK, is_loopback, listen, url_of
 from chat_sessions.server.hosting.server import Server

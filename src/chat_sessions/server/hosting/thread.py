@@ -19,7 +19,7 @@ from pydantic import SecretStr
 from chat_sessions.core.arguments import refuse_unknown
 from chat_sessions.core.errors import ConfigurationError
 from chat_sessions.server.api.app import create_app
-from chat_sessions.server.api.arguments import require_kind
+from chat_sessions.server.arguments import require_kind
 from chat_sessions.server.documents.indexes import Index
 from chat_sessions.server.documents.library import IndexSource
 from chat_sessions.server.hosting._compat import call_at_exit

@@ -15,9 +15,9 @@ from typing import Any
 from liteparse.parser import LiteParse
 from liteparse.types import AnnotationRect, LayoutBlock, LayoutCell, ParsedPage, ParseError, ParseResult
 
+from chat_sessions.server.documents.ocr import data_folder, ocr_languages
 from chat_sessions.server.documents.reading.blocks import Block, Box, around, table
 from chat_sessions.server.documents.reading.content import Unreadable
-from chat_sessions.server.documents.reading.ocr import data_folder, ocr_languages
 from chat_sessions.server.documents.reading.page_order import PageOrder
 from chat_sessions.server.documents.reading.passages import Sheet
 

@@ -15,7 +15,7 @@ from chat_sessions.core import events
 from chat_sessions.core.errors import ConfigurationError
 from chat_sessions.core.models import Usage
 from chat_sessions.llama_index.agent.session_agent import SessionAgent
-from chat_sessions.llama_index.workflow_result import answer_text, tool_result
+from chat_sessions.llama_index.workflow.result import answer_text, tool_result
 
 if TYPE_CHECKING:
     from chat_sessions.server.turns.agent import AgentTurn

@@ -12,7 +12,7 @@ from langchain_core.runnables.config import merge_configs
 
 from chat_sessions.core import events
 from chat_sessions.core.errors import ConfigurationError
-from chat_sessions.langchain.graph_run import GraphRun
+from chat_sessions.langchain.graphs.run import GraphRun
 
 if TYPE_CHECKING:
     from chat_sessions.server.turns.agent import AgentTurn

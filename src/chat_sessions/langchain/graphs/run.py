@@ -24,7 +24,7 @@ from pydantic_core import to_jsonable_python
 from chat_sessions.core import events
 from chat_sessions.core.models import Usage
 from chat_sessions.core.turn import gap
-from chat_sessions.langchain.graph_order import OneAtATime, Piece, Update, is_last
+from chat_sessions.langchain.graphs.order import OneAtATime, Piece, Update, is_last
 
 __all__ = ["GraphRun", "ToolTasks"]
 

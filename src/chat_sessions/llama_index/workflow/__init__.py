@@ -1,0 +1,1 @@
+"""LlamaIndex's workflows as agents of a session."""
