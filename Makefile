@@ -118,7 +118,7 @@ RELEASE_PYTHONS ?= 3.11 $(NEWEST_PYTHON)
 newest: | $(UV)  ## Both adapters and their connections on the newest Python that is here.
 	@rm -rf .venvs/newest && mkdir -p .venvs && $(UV) venv --quiet --python "$(NEWEST_PYTHON)" .venvs/newest
 	$(UV) pip install --quiet --python .venvs/newest --group test -e '.[all]'
-	.venvs/newest/bin/python -m pytest -q -n 2 --dist loadfile tests/http tests/llama_index tests/langchain
+	.venvs/newest/bin/python -m pytest -q -n 2 --dist loadfile tests/http tests/llama_index tests/langchain tests/session/test_waiting_readers.py
 
 docs: .venv/.dev  ## Build the documentation into site/.
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
