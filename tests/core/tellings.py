@@ -61,6 +61,10 @@ def happened(random: Random) -> Happened:
     return tuple(items)
 
 
+def _last(told: list[Event]) -> Event:
+    return next(event for event in reversed(told) if not isinstance(event, UnknownEvent))
+
+
 @dataclass(frozen=True, slots=True)
 class Manner:
     """How one side tells turns: which kinds it leaves out, and what it makes of a segment."""
@@ -114,14 +118,15 @@ class Manner:
                 is_between = self.mixes and not isinstance(item, ToolCall) and open_deltas > 1
                 after = random.randrange(open_deltas) if is_between else 0
                 told.insert(len(told) - after, item)
-                open_deltas = after
+                # An unknown event ends no segment.
+                open_deltas = open_deltas if isinstance(item, UnknownEvent) and not after else after
                 if late and random.random() < 0.5:
                     told += late
                     late.clear()
                     open_deltas = 0
                 continue
             way = random.choice(("deltas", "final", "both", "late")) if self.way == "any" else self.way
-            if way == "final" and open_deltas and isinstance(told[-1], TextDelta) is item.is_text:
+            if way == "final" and open_deltas and isinstance(_last(told), TextDelta) is item.is_text:
                 way = "both"
             if way in ("final", "late") and isinstance(last, Segment) and last.is_text is item.is_text:
                 # Behind deltas alone that run into this segment, only a final that comes at once says where it begins.
