@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable
 from concurrent.futures import Executor, ThreadPoolExecutor, as_completed
 
 import anyio
+import anyio.from_thread
 import anyio.to_thread
 import pytest
 
@@ -141,6 +142,7 @@ async def in_a_task_of_a_task() -> None:
         pytest.param(as_each_completes, id="as_completed"),
         pytest.param(in_a_task_of_a_task, id="a task of a task"),
         pytest.param(lambda: anyio.to_thread.run_sync(refused), id="a thread of anyio"),
+        pytest.param(lambda: anyio.to_thread.run_sync(anyio.from_thread.run, async_refused), id="there and back"),
     ],
 )
 async def test_a_task_that_the_reader_waits_for_may_not_wait_for_the_reader(

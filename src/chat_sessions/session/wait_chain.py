@@ -20,7 +20,8 @@ from typing import cast
 
 __all__ = ["is_executors_job", "is_waited_for"]
 
-_Job = concurrent.futures.Future[object]
+_Executed = concurrent.futures.Future[object]
+_Job = _Executed | asyncio.Future[object]
 # A future or a task, a thread by its id, or what a callback is made of.
 _Link = object
 
@@ -77,13 +78,18 @@ def _stack(frame: FrameType | None) -> Iterator[FrameType]:
 def _job(frame: FrameType | None) -> _Job | None:
     """The future of the executor's job that this stack runs.
 
-    Reads `self.future` of `concurrent.futures.thread._WorkItem.run`, as it is in Python 3.11 to 3.14. Should it have
-    another name, a turn that waits for itself through an executor waits until the open one counts as left.
+    Reads `self.future` of `concurrent.futures.thread._WorkItem.run`, as it is in Python 3.11 to 3.14, and `future` of
+    AnyIO's worker threads, as it is in AnyIO 4. Should they have other names, a turn that waits for itself through a
+    job waits until the open one counts as left.
     """
     for one in _stack(frame):
-        if one.f_globals.get("__name__") == "concurrent.futures.thread" and one.f_code.co_name == "run":
-            job = one.f_locals.get("self")
-            return None if job is None else job.future
+        if one.f_code.co_name != "run":
+            continue
+        module, names = one.f_globals.get("__name__"), one.f_locals
+        if module == "concurrent.futures.thread":
+            return getattr(names.get("self"), "future", None)
+        if module == "anyio._backends._asyncio" and isinstance(future := names.get("future"), asyncio.Future):
+            return cast("_Job", future)
     return None
 
 
@@ -99,7 +105,7 @@ def _awaited(frame: FrameType) -> Iterator[_Link]:
 
 
 _JOIN = threading.Thread.join.__code__
-_RESULTS = {method.__code__ for method in (_Job.result, _Job.exception)}
+_RESULTS = {method.__code__ for method in (_Executed.result, _Executed.exception)}
 _WAITS = {concurrent.futures.wait.__code__, concurrent.futures.as_completed.__code__}
 
 
