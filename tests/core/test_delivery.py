@@ -176,6 +176,16 @@ def test_a_count_that_is_too_low_is_put_right_by_the_last_turn_that_ended(added:
     assert (found.outcome, found.position) == ("running", added + 1)
 
 
+@pytest.mark.parametrize("earlier", [[], ["b"], ["q"], ["q", "b"], ["b", "c", "q"]])
+def test_a_count_that_is_right_stays_so_though_the_same_words_were_answered_alike(earlier: list[str]) -> None:
+    once = asked("q", Text(content="same"), STOP)
+    history = [event for prompt in earlier for event in asked(prompt, Text(content="same"), STOP)] + once
+    count, last = len(earlier) + 1, Ended("q", "same")
+    assert decide(live=live(), history=history, turns_before=count, last=last) == Delivery("not_shown")
+    found = decide(live=live(), history=history + once, turns_before=count, last=last)
+    assert (found.outcome, found.position) == ("finished", count)
+
+
 def test_a_count_stays_as_it_is_if_the_history_does_not_show_the_last_turn_that_ended() -> None:
     history = asked("a", Text(content="reworded"), STOP) + asked("q", Text(content="new"), STOP)
     assert decide(live=live(), history=history, turns_before=1, last=Ended("a", "old")).position == 1

@@ -108,9 +108,9 @@ def _past(last: Ended | None, shown: Sequence[Turn], count: int) -> int:
     The count is too low if the service shows one of our turns as two, or if somebody else had a turn since the session
     was counted. Then the last of ours stands later than it should.
     """
-    if last is not None and 0 < count <= len(shown):
+    if last is not None:
         words = (plain_words(last.prompt), plain_words(last.text))
-        for position in range(count - 1, len(shown)):
+        for position in range(max(0, count - 1), len(shown)):
             turn = shown[position]
             if (plain_words(turn.prompt or ""), plain_words(turn.text)) == words:
                 return position + 1

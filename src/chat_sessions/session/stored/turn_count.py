@@ -76,7 +76,7 @@ class TurnCount:
 
     def created(self) -> None:
         """Record that the session was just created."""
-        self._value, self.has_baseline = 0, True
+        self._value, self.has_baseline, self.last = 0, True, None
 
     def went_back(self) -> None:
         """Forget what was counted and left: the session has gone back to an earlier turn."""
