@@ -5,13 +5,15 @@ from __future__ import annotations
 import difflib
 from collections.abc import Generator, Iterable, Sequence
 from contextlib import contextmanager
-from typing import NoReturn
+from typing import NoReturn, TypeVar, cast
 
 from pydantic import ValidationError
 
 from chat_sessions.core.errors import ConfigurationError
 
-__all__ = ["checked_fields", "checked_indexes", "refuse_unknown"]
+__all__ = ["checked_fields", "checked_indexes", "checked_items", "refuse_unknown"]
+
+_Item = TypeVar("_Item")
 
 # What other libraries call these.
 _SYNONYMS = {
@@ -64,6 +66,14 @@ def checked_indexes(index_ids: Sequence[str] | None) -> tuple[str, ...] | None:
         if not isinstance(index_id, str):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise ConfigurationError(f"index_ids must hold strings; got {index_id!r}")
     return tuple(index_ids)
+
+
+def checked_items(given: object, kind: type[_Item], problem: str) -> list[_Item]:
+    """Return what is given as a list. Raises `ConfigurationError`, with what is wrong, unless all are of one kind."""
+    found = [*cast("Iterable[object]", given)] if isinstance(given, Iterable) else [None]
+    if not all(isinstance(item, kind) for item in found):
+        raise ConfigurationError(problem)
+    return cast("list[_Item]", found)
 
 
 @contextmanager

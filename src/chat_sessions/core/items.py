@@ -18,7 +18,7 @@ from chat_sessions.core.events import (
     ToolResult,
     UnknownEvent,
 )
-from chat_sessions.core.segments import Item, Lane, Match, Segment, offset_of
+from chat_sessions.core.segments import Item, Lane, Match, Segment
 
 __all__ = ["Items"]
 
@@ -131,12 +131,11 @@ class Items:
 
     def _cut_beginning(self, match: Match, run: Segment, final: Text | Thinking) -> None:
         """Let a final take the beginning of a run, after the runs that it takes whole."""
-        words = run.words
+        words, at = run.words, match.end_of_beginning(run)
         if match.runs:
-            before = sum(len(whole.bare) for whole in match.runs)
-            self._set(run, words[offset_of(match.length - before, words) :])
+            self._set(run, words[at:])
             return
-        at = len(final.content) if words.startswith(final.content) else offset_of(match.length, words)
+        at = len(final.content) if words.startswith(final.content) else at
         rest = Segment(is_text=run.is_text)
         self._lane(run).replace(run, rest)
         self._insert(run, rest)
@@ -145,18 +144,12 @@ class Items:
 
     def _cut_end(self, match: Match, run: Segment, final: Text | Thinking) -> None:
         """Let a final take the end of a run."""
-        words = run.words
-        taken = words[offset_of(len(run.bare) - match.length, words) :].lstrip()
         self._insert(run, Segment.whole(final))
-        self._set(run, words[: len(words) - len(taken)])
+        self._set(run, match.before_end(run))
 
     def _set(self, run: Segment, words: str) -> None:
         """Let a run consist of these words."""
-        lane = self._lane(run)
-        lane.open(run)
-        run.words = words
-        if run is not self._tail:
-            lane.close(run)
+        self._lane(run).cut(run, words, grows=run is self._tail)
 
     def _drop(self, run: Segment) -> None:
         """Remove a run; the two runs of one kind around it become one."""

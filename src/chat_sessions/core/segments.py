@@ -184,6 +184,16 @@ class Match:
         # White space at the end of a late final is not worth a delta behind other things.
         return rest if (growing is not None and growing in (self.end_of, *self.runs[-1:])) or rest.strip() else ""
 
+    def end_of_beginning(self, run: Segment) -> int:
+        """The offset in a run that it begins, after the runs that it has whole, behind what the final has of it."""
+        return offset_of(self.length - sum(len(whole.bare) for whole in self.runs), run.words)
+
+    def before_end(self, run: Segment) -> str:
+        """The words of a run that it ends which come before what the final has of it."""
+        words = run.words
+        taken = words[offset_of(len(run.bare) - self.length, words) :].lstrip()
+        return words[: len(words) - len(taken)]
+
 
 class Lane:
     """The runs of one kind, text or thinking, that wait for their final, in the order in which they began."""
@@ -227,6 +237,13 @@ class Lane:
             self._last = one
         else:
             other.previous_run = one
+
+    def cut(self, run: Segment, words: str, *, grows: bool) -> None:
+        """Let a run consist of these words."""
+        self.open(run)
+        run.words = words
+        if not grows:
+            self.close(run)
 
     def close(self, run: Segment) -> None:
         """Note that the run no longer grows, so that a late final finds it."""

@@ -24,6 +24,7 @@ from llama_index.core.chat_engine.types import AgentChatResponse
 from llama_index.core.schema import NodeWithScore
 from llama_index.core.tools import ToolOutput
 
+from chat_sessions.core.arguments import checked_items
 from chat_sessions.core.errors import ConfigurationError
 from chat_sessions.core.events import Text, TextDelta, Thinking, ThinkingDelta
 from chat_sessions.core.images import data_url, image_urls
@@ -95,14 +96,8 @@ def messages_of(turns: Iterable[Turn]) -> list[ChatMessage]:
     a result has a tool message that says so; a result without a call gets one with no arguments. Raises
     `ConfigurationError` for something else than turns.
     """
-    return [message for turn in _checked(turns) for message in _messages(turn)]
-
-
-def _checked(turns: object) -> list[Turn]:
-    found = [*cast("Iterable[object]", turns)] if isinstance(turns, Iterable) else [None]
-    if not all(isinstance(turn, Turn) for turn in found):
-        raise ConfigurationError("messages_of takes the turns of a session, such as session.turns() returns")
-    return cast("list[Turn]", found)
+    given = checked_items(turns, Turn, "messages_of takes the turns of a session, such as session.turns() returns")
+    return [message for turn in given for message in _messages(turn)]
 
 
 def _messages(turn: Turn) -> Iterable[ChatMessage]:

@@ -26,11 +26,11 @@ _Job = _Executed | asyncio.Future[object]
 _Link = object
 
 
-def is_waited_for(task: asyncio.Task[object] | None, thread: int) -> bool:
-    """Whether this task, or this thread, goes on only when the calling code has ended."""
+def is_waited_for(caller: asyncio.Task[object] | None, task: asyncio.Task[object] | None, thread: int) -> bool:
+    """Whether this task, or this thread, goes on only when the calling code has ended, which runs in `caller`."""
     frames = sys._current_frames()  # pyright: ignore[reportPrivateUsage] - documented, in spite of its name
     try:
-        return _is_reached(task, thread, frames)
+        return _is_reached(caller, task, thread, frames)
     finally:
         # The frame of this function is one of them: a cycle that would keep what all threads have at hand.
         frames.clear()
@@ -41,12 +41,14 @@ def is_executors_job(frame: FrameType | None) -> bool:
     return _job(frame) is not None
 
 
-def _is_reached(task: asyncio.Task[object] | None, thread: int, frames: dict[int, FrameType]) -> bool:
+def _is_reached(
+    caller: asyncio.Task[object] | None, task: asyncio.Task[object] | None, thread: int, frames: dict[int, FrameType]
+) -> bool:
     jobs = {number: job for number, frame in frames.items() if (job := _job(frame)) is not None}
     awaited = {number: list(_awaited(frame)) for number, frame in frames.items()}
     this_thread = threading.get_ident()
     seen: set[int] = set()
-    ahead: list[_Link] = [this_thread, _current_task()]
+    ahead: list[_Link] = [this_thread, caller]
     while ahead:
         one = ahead.pop()
         if one is None or id(one) in seen:
@@ -60,13 +62,6 @@ def _is_reached(task: asyncio.Task[object] | None, thread: int, frames: dict[int
             ahead += _called_back(one)
         ahead += [number for number, ones in awaited.items() if any(one is each or one == each for each in ones)]
     return False
-
-
-def _current_task() -> asyncio.Task[object] | None:
-    try:
-        return asyncio.current_task()
-    except RuntimeError:
-        return None
 
 
 def _stack(frame: FrameType | None) -> Iterator[FrameType]:

@@ -39,13 +39,12 @@ _Value = TypeVar("_Value")
 
 def running_loop() -> asyncio.AbstractEventLoop:
     """Return the event loop of the calling task. Raises `ConfigurationError` under trio, or without a loop."""
-    try:
-        return asyncio.get_running_loop()
-    except RuntimeError:
+    if (loop := blocked_loop()) is None:
         raise ConfigurationError(
             "an async client works under asyncio only: call it within asyncio.run(), or use the sync client, "
             "with trio in a thread (trio.to_thread.run_sync)"
-        ) from None
+        )
+    return loop
 
 
 def blocked_loop() -> asyncio.AbstractEventLoop | None:
@@ -131,7 +130,7 @@ class Flow:
 
     def waits_for_caller(self) -> bool:
         """Whether it now waits for the calling code to end. See `wait_chain`."""
-        return is_waited_for(None if self._task is None else self._task(), self.thread)
+        return is_waited_for(current_task(), None if self._task is None else self._task(), self.thread)
 
 
 @contextmanager

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Self, TypeAlias, cast
 
@@ -12,7 +12,7 @@ from llama_index.core.bridge.pydantic import Field, PrivateAttr, field_serialize
 from llama_index.core.memory import BaseMemory
 from pydantic import BaseModel
 
-from chat_sessions.core.arguments import checked_fields, checked_indexes
+from chat_sessions.core.arguments import checked_fields, checked_indexes, checked_items
 from chat_sessions.core.errors import ChatSessionsError, ConfigurationError
 from chat_sessions.core.models import JobMetadata, SessionSummary
 from chat_sessions.llama_index.arguments import client_or_default
@@ -28,10 +28,8 @@ Messages: TypeAlias = list[ChatMessage]
 
 def _checked(messages: object) -> Messages:
     """Return the messages. Raises `ConfigurationError` for something else."""
-    found = [*cast("Iterable[object]", messages)] if isinstance(messages, Iterable) else [None]
-    if not all(isinstance(message, ChatMessage) for message in found):
-        raise ConfigurationError("a memory takes messages of LlamaIndex: ChatMessage(role=..., content=...)")
-    return cast("Messages", found)
+    problem = "a memory takes messages of LlamaIndex: ChatMessage(role=..., content=...)"
+    return checked_items(messages, ChatMessage, problem)
 
 
 class RemoteHistoryAppendOnlyError(ChatSessionsError, NotImplementedError):

@@ -7,7 +7,7 @@ An agent may give deltas, whole segments, or both. The store always gets both, i
 from __future__ import annotations
 
 from chat_sessions.core.events import Event, Text, TextDelta, Thinking, ThinkingDelta, UnknownEvent
-from chat_sessions.core.segments import Fit, Lane, Match, Segment, offset_of
+from chat_sessions.core.segments import Fit, Lane, Match, Segment
 from chat_sessions.server.turns.behaviour import Behaviour
 
 __all__ = ["DELTA_TYPES", "FINAL_TYPES", "Segments", "event_name", "hidden_in_history", "is_live"]
@@ -105,25 +105,14 @@ class Segments:
 
 def _cut_beginning(lane: Lane, found: Match, run: Segment) -> str:
     """Take from a run what a final has of it, after the runs that it has whole; return what was taken."""
-    words = run.words
-    at = offset_of(found.length - sum(len(whole.bare) for whole in found.runs), words)
-    _set(lane, run, words[at:])
+    words, at = run.words, found.end_of_beginning(run)
+    lane.cut(run, words[at:], grows=not run.is_closed)
     return words[:at]
 
 
 def _cut_end(lane: Lane, found: Match, run: Segment) -> None:
     """Take from the end of a run what a final has of it."""
-    words = run.words
-    taken = words[offset_of(len(run.bare) - found.length, words) :].lstrip()
-    _set(lane, run, words[: len(words) - len(taken)])
-
-
-def _set(lane: Lane, run: Segment, words: str) -> None:
-    was_closed = run.is_closed
-    lane.open(run)
-    run.words = words
-    if was_closed:
-        lane.close(run)
+    lane.cut(run, found.before_end(run), grows=not run.is_closed)
 
 
 def _whole(final: Text | Thinking) -> list[Event]:
