@@ -10,9 +10,10 @@ import json
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
 from typing import Any, Self
+
+from tests.loopback_server import LoopbackHandler, LoopbackServer
 
 TITLE = "A scripted title"
 # What each answer costs, whatever it says.
@@ -74,21 +75,21 @@ class ModelServer:
     def __enter__(self) -> Self:
         model = self
 
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                body: dict[str, Any] = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        class Handler(LoopbackHandler):
+            def respond(self) -> None:
+                body: dict[str, Any] = json.loads(self.body())
                 model.requests.append(body)
                 model.paths.append(self.path)
                 model.headers.append({name.lower(): value for name, value in self.headers.items()})
                 if self.headers.get("Authorization", "").removeprefix("Bearer ") in model.bad_keys:
-                    self._send(401, {"error": {"message": "scripted: a bad key", "type": "scripted"}})
+                    self.answer({"error": {"message": "scripted: a bad key", "type": "scripted"}}, 401)
                     return
                 if "/chat/completions" not in self.path:
-                    self._send(404, {"error": {"message": "scripted: no such API", "type": "scripted"}})
+                    self.answer({"error": {"message": "scripted: no such API", "type": "scripted"}}, 404)
                     return
                 answer = model.answer(body)
                 if answer.status != 200:
-                    self._send(answer.status, {"error": {"message": "scripted failure", "type": "scripted"}})
+                    self.answer({"error": {"message": "scripted failure", "type": "scripted"}}, answer.status)
                 elif body.get("stream"):
                     self.send_response(200)
                     self.send_header("Content-Type", "text/event-stream")
@@ -101,31 +102,19 @@ class ModelServer:
                     except OSError:
                         return
                 else:
-                    self._send(200, model.whole(answer, len(model.requests)))
+                    self.answer(model.whole(answer, len(model.requests)))
 
-            def _send(self, status: int, body: object) -> None:
-                content = json.dumps(body).encode()
-                self.send_response(status)
-                self.send_header("Content-Type", "application/json")
-                self.send_header("Content-Length", str(len(content)))
-                self.end_headers()
-                self.wfile.write(content)
-
-            def log_message(self, format: str, *args: object) -> None:
-                pass
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._server.daemon_threads = True
-        self.url = f"http://127.0.0.1:{self._server.server_address[1]}/v1"
-        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02})
-        self._thread.start()
+        server = LoopbackServer(Handler)
+        # Of what the agent server has given up, an answer may still be on its way.
+        server.daemon_threads = True
+        self.url = f"{server.url}/v1"
+        self._running = server.running()
+        self._running.__enter__()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, e: BaseException | None, tb: TracebackType | None) -> None:
         self._go_on.set()
-        self._server.shutdown()
-        self._thread.join()
-        self._server.server_close()
+        self._running.__exit__(kind, e, tb)
 
     def hold(self) -> None:
         """Make the next held answer wait again."""

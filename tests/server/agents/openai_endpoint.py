@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-import sys
-import threading
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+
+from tests.loopback_server import LoopbackHandler, LoopbackServer
 
 DONE = "[DONE]"
 
@@ -66,39 +65,24 @@ def endpoint_of(
     """
     script = Endpoint(answers, status, takes_tools=takes_tools)
 
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
+    class Handler(LoopbackHandler):
+        def respond(self) -> None:
+            request = json.loads(self.body())
             script.keys.append(self.headers["Authorization"])
-            request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
             script.requests.append(request)
             status = 400 if "tools" in request and not script.takes_tools else script.status
-            self.send_response(status)
-            self.send_header("Content-Type", "text/event-stream" if status == 200 else "application/json")
-            self.end_headers()
             if status != 200:
-                self.wfile.write(json.dumps({"error": {"message": f"no: {script.keys[-1]}"}}).encode())
+                self.answer({"error": {"message": f"no: {script.keys[-1]}"}}, status)
                 return
+            self.send_response(status)
+            self.send_header("Content-Type", "text/event-stream")
+            self.end_headers()
             given = sum("tools" not in one or script.takes_tools for one in script.requests)
             chunks = script.answers[min(given, len(script.answers)) - 1] if script.answers else ()
             for one in chunks:
                 self.wfile.write(f"data: {one if isinstance(one, str) else json.dumps(one)}\n\n".encode())
 
-        def log_message(self, format: str, *args: object) -> None:
-            pass
-
-    class Server(ThreadingHTTPServer):
-        def handle_error(self, request: Any, client_address: Any) -> None:
-            # A client may leave. Anything else is told where it belongs: on the error stream.
-            if not isinstance(sys.exception(), ConnectionError):
-                super().handle_error(request, client_address)
-
-    server = Server(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-    thread.start()
-    script.url = f"http://127.0.0.1:{server.server_port}/v1"
-    try:
+    server = LoopbackServer(Handler)
+    script.url = f"{server.url}/v1"
+    with server.running():
         yield script
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
