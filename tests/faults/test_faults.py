@@ -304,7 +304,7 @@ def test_a_fault_meets_the_requests_of_its_route_as_often_as_it_says(chat_sessio
 
 def test_what_the_proxy_passes_on_is_what_the_server_says(chat_sessions_server: MakeServer) -> None:
     server = chat_sessions_server(agent=Speaker())
-    with httpx.Client(base_url=server.url) as client:
+    with httpx.Client(base_url=server.url, trust_env=False, timeout=60) as client:
         assert client.get("/health").json() == {"status": "ok"}
         assert client.head("/health").status_code == 200
         assert client.get("/api/v1/chat").status_code == 401

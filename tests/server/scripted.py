@@ -129,7 +129,7 @@ class Api:
 
     def __init__(self, url: str, api_key: str) -> None:
         self.http = httpx.Client(
-            base_url=url, headers={"Authorization": f"Bearer {api_key}"}, timeout=20, trust_env=False
+            base_url=url, headers={"Authorization": f"Bearer {api_key}"}, timeout=60, trust_env=False
         )
 
     def create(self, **body: object) -> str:

@@ -284,7 +284,7 @@ async def test_the_screenshots_of_an_answer_become_image_blocks_with_a_link_that
                 block["extras"]["attachment_name"] for block in blocks
             ]
             assert len(await aimage_blocks(told, client)) == len(blocks)
-        async with httpx.AsyncClient() as http:
+        async with httpx.AsyncClient(trust_env=False, timeout=60) as http:
             picture = await http.get(blocks[0]["url"])
         assert picture.headers["Content-Type"].startswith("image/")
         assert blocks[0]["extras"]["source_id"].startswith("dfl-")

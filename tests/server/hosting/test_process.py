@@ -159,7 +159,7 @@ def test_serve_gives_a_running_turn_the_drain_to_end(tmp_path: Path, drain: str,
                     pass
                 go.touch()
             assert types(stream.rest()) == expected
-        out, err = process.communicate(timeout=20)
+        out, err = process.communicate(timeout=60)
     finally:
         process.kill()
         process.communicate()
@@ -168,7 +168,7 @@ def test_serve_gives_a_running_turn_the_drain_to_end(tmp_path: Path, drain: str,
 
 def _listens(url: str) -> bool:
     try:
-        return httpx.get(f"{url}/health", trust_env=False).status_code == 200
+        return httpx.get(f"{url}/health", trust_env=False, timeout=60).status_code == 200
     except httpx.ConnectError:
         return False
 

@@ -123,7 +123,7 @@ async def test_the_first_event_of_a_turn_does_not_wait_for_the_look_at_the_disk(
 
     def refresh(*_: object) -> None:
         # Whoever waited for it would go on after these seconds, and find that it has looked.
-        go.wait(5)
+        go.wait(60)
         looks.append("looked")
 
     monkeypatch.setattr(index, "refresh", refresh)
