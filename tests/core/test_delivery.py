@@ -148,6 +148,98 @@ def test_a_turn_that_an_earlier_look_found_is_looked_at_in_its_place() -> None:
         assert decide(live=live(), history=history, position=lost, turns_before=3) == Delivery("not_shown")
 
 
+@pytest.mark.parametrize(
+    "before",
+    [
+        pytest.param(asked("something else", Text(content="secret"), STOP), id="another turn"),
+        pytest.param(asked("q", Text(content="another answer"), STOP), id="the same prompt of somebody else"),
+        pytest.param([Text(content="Welcome"), STOP], id="a greeting"),
+    ],
+)
+def test_a_turn_that_was_found_is_found_again_where_others_are_shown_before_it_since(before: list[Event]) -> None:
+    older = asked("old", Text(content="older answer"), STOP)
+    mine = asked("q", Text(content="my answer"), STOP)
+    began = live(TextDelta(content="my "))
+    found = decide(live=began, history=[*older, *before, *mine], turns_before=1, position=1)
+    assert (found.outcome, found.position) == ("finished", 2)
+    assert decide(live=began, history=[*older, *before], turns_before=1, position=1) == (
+        # Words that a service corrects are the only ones that may differ.
+        Delivery("finished", 1) if before[0] == mine[0] else Delivery("not_shown")
+    )
+
+
+def null(kind: str) -> UnknownEvent:
+    return UnknownEvent(raw={"type": kind, "content": None})
+
+
+@pytest.mark.parametrize("kind", ["text_delta", "text"])
+@pytest.mark.parametrize(
+    ("seen", "shown", "text"),
+    [
+        (["one ", None, "three "], ["one two three four"], "one two three four"),
+        ([None, "two "], ["one two", " three"], "one two three"),
+        (["one ", None], ["one two"], "one two"),
+        # What came after the gap is not recognised: the session has the words.
+        (["one ", None, "2 "], ["one three"], "one three"),
+        (["one two ", "thr"], ["one ", None, "three ", "four"], "one two three four"),
+        (["one two "], [None, "two ", "three"], "one two three"),
+        (["one 2"], ["one ", None, "three"], "one 2 three"),
+        ([], [None, "three"], "three"),
+    ],
+)
+def test_words_that_cannot_be_read_on_one_side_come_from_the_other(
+    kind: str, seen: list[str | None], shown: list[str | None], text: str
+) -> None:
+    def events(words: list[str | None]) -> list[Event]:
+        return [null(kind) if piece is None else TextDelta(content=piece) for piece in words]
+
+    made = TurnFold("q")
+    for event in events(seen):
+        made.add(event)
+    found = decide(live=made.turn, history=asked("q", *events(shown), STOP), turns_before=0)
+    assert found.turn is not None
+    news = made.adopt(found.turn)
+    assert made.is_complete
+    assert made.turn.text == text
+    # Nothing is shown twice.
+    told = "".join(piece or "" for piece in seen) + "".join(one.content for one in news if isinstance(one, TextDelta))
+    assert len(told) <= len(text) + 1
+    # The words prove nothing if some are lost.
+    assert decide(live=live(*events(seen)), history=asked("q", *events(shown), STOP)) == Delivery("unknown")
+
+
+def test_lost_thoughts_come_from_the_session_and_leave_the_answer_and_its_tools_alone() -> None:
+    seen: list[Event] = [ThinkingDelta(content="Hm, "), null("thinking_delta"), CALL, RESULT, TextDelta(content="An ")]
+    stored: list[Event] = [Thinking(content="Hm, what now?"), CALL, RESULT, Text(content="An answer"), STOP]
+    made = TurnFold("q")
+    for event in seen:
+        made.add(event)
+    found = decide(live=made.turn, history=asked("q", *stored), turns_before=0)
+    assert found.turn is not None
+    made.adopt(found.turn)
+    assert (made.turn.thinking, made.turn.text) == ("Hm, what now?", "An answer")
+    assert [run.call_id for run in made.turn.tool_runs] == ["1"]
+
+
+def test_nothing_is_put_together_with_lost_words_before_the_session_shows_the_end() -> None:
+    made = TurnFold("q")
+    for event in (TextDelta(content="one "), null("text_delta"), TextDelta(content="three ")):
+        made.add(event)
+    before = made.turn
+    found = decide(live=before, history=asked("q", TextDelta(content="one two")), turns_before=0)
+    assert found.outcome == "running"
+    assert found.turn is not None
+    assert made.adopt(found.turn) == ()
+    assert made.turn == before
+
+
+def test_a_turn_whose_prompt_cannot_be_read_is_known_by_its_answer_where_turns_were_counted() -> None:
+    history = asked("", Text(content="An answer"), STOP)
+    assert decide(live=live(TextDelta(content="An ")), history=history, turns_before=0).outcome == "finished"
+    assert decide(live=live(), history=history, turns_before=0) == Delivery("unknown")
+    assert decide(live=live(TextDelta(content="An ")), history=history) == Delivery("unknown")
+
+
 def test_an_answer_that_differs_from_what_was_streamed_is_not_this_turn() -> None:
     history = asked("q", Text(content="another answer"), STOP)
     assert decide(live=live(TextDelta(content="This one")), history=history) == Delivery("not_shown")
@@ -222,6 +314,7 @@ def test_white_space_in_a_prompt_does_not_make_it_another() -> None:
         ("is a < b & \"c\" > 'd'?", "is a &lt; b &amp; &quot;c&quot; &gt; &#x27;d&#x27;?"),
         ("what does &amp; mean?", "what does &amp;amp; mean?"),
         ("what does \uff06amp; mean?", "what does &amp; mean?"),
+        ("\ufeffsoft\u00adly, zero\u200bwidth\x00\x07", "softly, zerowidth"),
         pytest.param("is it &#" + "9" * 5000 + ";?", "is it &amp;#" + "9" * 5000 + ";?", id="a long number"),
         pytest.param("a & b", "a &" + "amp;" * 300_000 + " b", id="escaped a thousand times"),
     ],

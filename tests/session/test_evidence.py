@@ -210,6 +210,57 @@ async def test_what_an_odd_live_event_should_have_said_comes_from_the_session(ch
     assert stream.turn.is_complete
 
 
+@pytest.mark.parametrize("then", [Connection.reset, Connection.end_stream])
+async def test_an_odd_live_event_costs_no_words_if_the_session_has_them(
+    chat: AnyChat, wire: WireServer, then: Callable[[Connection], None]
+) -> None:
+    events = (TextDelta(content="one "), UnknownEvent(raw=NULL), TextDelta(content="three"))
+    wire.on(
+        "POST", "/messages/stream", stream_of(*events, *([STOP] if then is Connection.end_stream else []), then=then)
+    )
+    wire.on("GET", "/ses-1", history_of(), history_of(UserInput(content="q"), TextDelta(content="one two three"), STOP))
+    turn = await do(chat.stream("ses-1", "q", index_ids=["idx-1"]).result())
+    assert turn.text == "one two three"
+
+
+@pytest.mark.parametrize(
+    ("content", "prompt"), [(None, ""), ([{"type": "text", "text": "q"}], "q"), ({"text": "q"}, "q"), (5, "")]
+)
+async def test_a_stored_prompt_that_cannot_be_read_costs_no_turn(
+    chat: AnyChat, wire: WireServer, content: JsonValue, prompt: str
+) -> None:
+    asked = {"type": "user_input", "content": content}
+    wire.on("POST", "/messages/stream", stream_of(HELLO[0], then=Connection.end_stream))
+    wire.on("GET", "/ses-1", history_of(), stored(asked, Text(content="Hello"), STOP))
+    assert (await do(chat.stream("ses-1", "q", index_ids=["idx-1"]).result())).text == "Hello"
+    (turn,) = await do(chat.session("ses-1").turns())
+    assert (turn.prompt, turn.text) == (prompt, "Hello")
+
+
+async def test_a_character_that_is_cut_in_two_is_whole_live_stored_and_after_a_cut(
+    chat: AnyChat, wire: WireServer
+) -> None:
+    halves = [b'{"type": "text_delta", "content": "a\\ud83d"}', b'{"type": "text_delta", "content": "\\ude00b"}']
+    asked = b'{"type": "user_input", "content": "q"}'
+    body = b'{"session_id": "ses-1", "last_updated_at": "2026-04-22T12:34:41", "events": [%s]}' % b", ".join(
+        [asked, *halves, json.dumps(dump_event(STOP)).encode()]
+    )
+    wire.on("GET", "/ses-1", history_of(), lambda _, connection: connection.respond(200, body))
+    wire.on("POST", "/messages/stream", say(*(b"data: %s\n\n" % half for half in halves[:1]), then=Connection.reset))
+    turn = await do(chat.stream("ses-1", "q", index_ids=["idx-1"]).result())
+    assert turn.text == "a😀b"
+    assert await do(chat.session("ses-1").turns()) == [turn]
+
+
+@pytest.mark.parametrize("time", [None, "", "soon", 1e30])
+async def test_a_session_whose_time_cannot_be_read_can_be_read(
+    chat: AnyChat, wire: WireServer, time: JsonValue
+) -> None:
+    body = {**SUMMARY, "last_updated_at": time, "events": [{"type": "user_input", "content": "q"}]}
+    wire.on("GET", "/ses-1", lambda _, connection: connection.respond(200, body))
+    assert [turn.prompt for turn in await do(chat.session("ses-1").turns())] == ["q"]
+
+
 @pytest.mark.parametrize(
     "result", [b"9" * 5000, b"[" * 900 + b"]" * 900], ids=["a number of 5,000 digits", "nested 900 deep"]
 )

@@ -273,7 +273,7 @@ def test_turns_that_may_be_this_one_are_said_to_be_there(clock: Clock) -> None:
     assert "session ses-1 shows turns that may or may not be this one, so whether" in said(made)
     landed, _ = recovery(clock, CALL, turns_before=None)
     landed.look([ASKED, Text(content="an answer"), STOP])
-    assert "session ses-1 shows an answer to the same words, which may be an earlier one: read it" in said(landed)
+    assert "session ses-1 shows turns that may or may not be this one: read it" in said(landed)
 
 
 def test_a_turn_without_an_end_was_interrupted_or_stalled(clock: Clock) -> None:

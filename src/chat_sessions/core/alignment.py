@@ -24,6 +24,7 @@ from chat_sessions.core.events import (
     ToolCall,
     ToolResult,
 )
+from chat_sessions.core.gaps import Rest, has_gap
 from chat_sessions.core.segments import bare, offset_of
 
 __all__ = ["Alignment", "Missing", "align"]
@@ -57,8 +58,22 @@ class Alignment:
 
 
 def align(live: Sequence[Event], stored: Sequence[Event]) -> Alignment:
-    """Put the live side and the stored side of one turn together, in time linear in both."""
-    text, thinking = _Lane(live, stored, is_text=True), _Lane(live, stored, is_text=False)
+    """Put the live side and the stored side of one turn together, in time linear in both.
+
+    Where words of one side could not be read, nothing is put together before the session shows the turn's end. Then
+    those of the other side stand: see `core.gaps`.
+    """
+    if has_gap(live) or has_gap(stored):
+        if not stored or not isinstance(stored[-1], Stop):
+            return Alignment(tuple(live), (), is_consistent=True)
+        if not has_gap(live):
+            return _continued(live, stored)
+    text, thinking = (
+        _Replaced(live, stored, is_text=is_text)
+        if has_gap(live, is_text=is_text)
+        else _Lane(live, stored, is_text=is_text)
+        for is_text in (True, False)
+    )
     others = _Others(live)
     merged: list[Event] = []
     missing: list[Missing] = []
@@ -82,6 +97,21 @@ def align(live: Sequence[Event], stored: Sequence[Event]) -> Alignment:
         tuple(missing),
         text.is_consistent and thinking.is_consistent,
     )
+
+
+def _continued(live: Sequence[Event], stored: Sequence[Event]) -> Alignment:
+    """Return the live side, and after it what only the session shows, of which words are lost."""
+    others = _Others(live)
+    rests = {is_text: Rest(_words(live, is_text), _words(stored, is_text), is_live=False) for is_text in (True, False)}
+    missing: list[Missing] = []
+    for event in stored:
+        if not isinstance(event, _Words):
+            missing += [Missing(event)] if others.take(event) is None else []
+            continue
+        is_text = isinstance(event, Text | TextDelta)
+        if rest := rests[is_text].of(event.content):
+            missing.append(Missing(TextDelta(content=rest) if is_text else ThinkingDelta(content=rest), rest))
+    return Alignment((*live, *(one.event for one in missing)), tuple(missing), is_consistent=True)
 
 
 def _with_live(
@@ -341,6 +371,32 @@ class _Lane:
             # White space after a final is what the service trimmed.
             if not segment.left.at or segment.left.has_words or segment.is_ahead
         }
+
+
+class _Replaced:
+    """The words of one kind of which the live side lacks some: those of the session take their place."""
+
+    is_consistent = True
+
+    def __init__(self, live: Sequence[Event], stored: Sequence[Event], *, is_text: bool) -> None:
+        self._known = {event.content for event in live if isinstance(event, Text if is_text else Thinking)}
+        self._rest = Rest(_words(live, is_text), _words(stored, is_text), is_live=True)
+
+    def take(self, stored: _Words) -> _Found:
+        """Return the stored segment, with what the live side lacks at its end."""
+        rest = self._rest.of(stored.content)
+        is_news = bool(rest) or (_is_final(stored) and stored.content not in self._known)
+        return _Found(stored, [Missing(stored, rest)] if is_news else [])
+
+    @staticmethod
+    def left() -> dict[int, Event]:
+        """Nothing is left of the live words."""
+        return {}
+
+
+def _words(events: Sequence[Event], is_text: bool) -> str:
+    kinds = (Text, TextDelta) if is_text else (Thinking, ThinkingDelta)
+    return "".join(event.content for event in events if isinstance(event, kinds))
 
 
 def _is_final(event: _Words) -> bool:

@@ -15,14 +15,18 @@ from typing import Literal, TypeAlias
 
 from chat_sessions.core.alignment import align
 from chat_sessions.core.events import Event
+from chat_sessions.core.gaps import has_gap
 from chat_sessions.core.turn import Turn, replay
 
-__all__ = ["Delivery", "Ended", "Outcome", "asked", "decide", "plain_words"]
+__all__ = ["Delivery", "Ended", "Outcome", "asked", "decide", "find_again", "plain_words"]
 
 # How often words are unescaped, should they have been escaped more than once.
 _MOST_ESCAPES = 4
 # Words that were escaped many times, in one step: "&amp;amp;".
 _AMPERSANDS = re.compile(r"&(?:amp;)+")
+
+# Control characters and those that only tell how to set others, such as a byte order mark or a soft hyphen.
+_UNSEEN = ("Cc", "Cf")
 
 Outcome: TypeAlias = Literal["finished", "running", "not_shown", "unknown"]
 
@@ -69,8 +73,9 @@ def decide(
     apart, the answer must.
     """
     turns = replay(history)
-    if position is not None and position < len(turns):
-        return _found(position, turns[position])
+    if position is not None:
+        again = find_again(live, turns, position)
+        return Delivery("not_shown") if again is None else _found(again, turns[again])
     shown = [(position, turns[position]) for position in asked(turns)]
     new = shown if turns_before is None else shown[_past(last, [turn for _, turn in shown], turns_before) :]
     fitting = [(position, turn) for position, turn in new if _may_be(live, turn)]
@@ -79,7 +84,11 @@ def decide(
         # Without a count only the last turn can be this one: turns come one after the other.
         at_end = [found for found in fitting if found == shown[-1]]
         # An unanswered prompt at the end is the one just sent; an answered one may be an earlier one.
-        candidates = [found for found in at_end if found in proved or not (in_doubt or found[1].is_complete)]
+        candidates = [
+            found
+            for found in at_end
+            if _is_prompt(live, found[1]) and (found in proved or not (in_doubt or found[1].is_complete))
+        ]
         if not candidates:
             return Delivery("unknown" if at_end else "not_shown")
     else:
@@ -92,6 +101,20 @@ def decide(
             # Someone else writes to this session too, or an earlier prompt landed after all.
             return Delivery("unknown")
     return _found(*candidates[-1])
+
+
+def find_again(live: Turn, turns: Sequence[Turn], position: int) -> int | None:
+    """Return where a turn stands now that an earlier look found at this position; None if it is not shown.
+
+    A look at a replica that lags may have missed the turns of others before it, so that it stands later than it did.
+    """
+    if position >= len(turns):
+        return None
+    if _may_be(live, turns[position]):
+        return position
+    later = (at for at in range(position + 1, len(turns)) if _may_be(live, turns[at]) and _is_proof(live, turns[at]))
+    # With another answer to the same prompt, the service may have corrected its words since.
+    return next(later, position if _is_prompt(live, turns[position]) else None)
 
 
 def asked(turns: Sequence[Turn]) -> list[int]:
@@ -121,12 +144,18 @@ def _found(position: int, mine: Turn) -> Delivery:
     return Delivery("finished" if mine.is_complete else "running", position, mine)
 
 
+def _is_prompt(live: Turn, stored: Turn) -> bool:
+    """Whether both answer the same prompt. The same words about another image are another question."""
+    if stored.prompt is None or live.image_urls != stored.image_urls:
+        return False
+    return plain_words(live.prompt or "") == plain_words(stored.prompt)
+
+
 def _may_be(live: Turn, stored: Turn) -> bool:
     """Whether one of the two can be the beginning of the other."""
-    if stored.prompt is None or plain_words(live.prompt or "") != plain_words(stored.prompt):
-        return False
-    if live.image_urls != stored.image_urls:
-        # The same words about another image are another question.
+    # A prompt that cannot be read is an empty one. Then only the answer can tell.
+    is_unreadable = stored.prompt is not None and not plain_words(stored.prompt)
+    if not _is_prompt(live, stored) and not (is_unreadable and _is_proof(live, stored)):
         return False
     if not align(live.events, stored.events).is_consistent:
         return False
@@ -138,17 +167,22 @@ def _may_be(live: Turn, stored: Turn) -> bool:
 def _is_proof(live: Turn, stored: Turn) -> bool:
     """Whether a matching turn holds something that an earlier one with the same prompt would not.
 
-    Call ids are unique, and the words of an answer are good evidence. Reasoning is not: agents
-    begin to think about the same question in the same way.
+    Call ids are unique, and the words of an answer are good evidence if all of them could be read. Reasoning is not:
+    agents begin to think about the same question in the same way.
     """
     calls = {run.call_id for run in stored.tool_runs}
     if live.tool_runs and calls:
         return any(run.call_id in calls for run in live.tool_runs)
+    if has_gap(live.events) or has_gap(stored.events):
+        return False
     return bool(plain_words(live.text)) and bool(plain_words(stored.text))
 
 
 def plain_words(words: str) -> str:
-    """Return the words without what services change in them: white space, line ends, Unicode form, HTML escapes."""
+    """Return the words without what services change in them.
+
+    That is white space, line ends, characters that are not seen, the Unicode form and HTML escapes.
+    """
     words = unicodedata.normalize("NFKC", words)
     for _ in range(_MOST_ESCAPES):
         plain = _unescaped(_AMPERSANDS.sub("&", words))
@@ -156,7 +190,10 @@ def plain_words(words: str) -> str:
             break
         words = unicodedata.normalize("NFKC", plain)
     # NFKC may add white space.
-    return "".join(words.split())
+    words = "".join(words.split())
+    if words.isprintable():
+        return words
+    return "".join(character for character in words if unicodedata.category(character) not in _UNSEEN)
 
 
 def _unescaped(words: str) -> str:

@@ -40,6 +40,7 @@ __all__ = [
     "broken_event",
     "dump_event",
     "load_json",
+    "load_session",
     "parse_event",
     "parse_event_json",
 ]
@@ -181,38 +182,71 @@ def parse_event_json(data: str | bytes) -> Event:
     raise ProtocolError(f"the service sent an event that is nested too deep: {_quote(data)}")
 
 
-class EventReader:
-    """Reads the events of one stream.
+class _Halves:
+    """Joins the halves of characters.
 
     A service that cuts its answer by UTF-16 units, as JavaScript does, can send the halves of a character in two
     deltas: JSON allows it, no Unicode string does. The first half waits for the next delta of its kind.
     """
 
     def __init__(self) -> None:
-        self._halves: dict[str, str] = {}
+        self.waiting: dict[str, str] = {}
+
+    def join(self, kind: str, content: str) -> str:
+        """Return the text of a delta, with the half that was kept before it and without one that it ends with."""
+        content = self.waiting.pop(kind, "") + content
+        if "\ud800" <= content[-1:] <= "\udbff":
+            self.waiting[kind] = content[-1]
+            content = content[:-1]
+        return cast("str", _without_lone_surrogates(content))
+
+    def end(self, final: object) -> None:
+        """Forget the half of the deltas that a final, of this type, completes."""
+        self.waiting.pop(f"{final}_delta", None)
+
+
+class EventReader:
+    """Reads the events of one stream. What `parse_event_json` cannot do: a character in two deltas is whole."""
+
+    def __init__(self) -> None:
+        self._halves = _Halves()
 
     def read(self, data: str | bytes) -> Event:
         """Return the event in a JSON text, as `parse_event_json` does."""
-        if not self._halves:
+        if not self._halves.waiting:
             try:
                 return _validate_json(data)
             except ValidationError:
                 pass
         event = parse_event_json(data)
         if isinstance(event, Text | Thinking):
-            self._halves.pop(f"{event.type}_delta", None)
+            self._halves.end(event.type)
         elif isinstance(event, TextDelta | ThinkingDelta):
-            return event.model_copy(update={"content": self._whole(event.type, data)})
+            text = data.decode("utf-8", "replace") if isinstance(data, bytes) else data
+            content: str = json.loads(text, parse_int=_integer)["content"]
+            return event.model_copy(update={"content": self._halves.join(event.type, content)})
         return event
 
-    def _whole(self, kind: str, data: str | bytes) -> str:
-        """Return the text of a delta, with the half that was kept before it and without one that it ends with."""
-        text = data.decode("utf-8", "replace") if isinstance(data, bytes) else data
-        content: str = self._halves.pop(kind, "") + json.loads(text, parse_int=_integer)["content"]
-        if "\ud800" <= content[-1:] <= "\udbff":
-            self._halves[kind] = content[-1]
-            content = content[:-1]
-        return cast("str", _without_lone_surrogates(content))
+
+def load_session(data: bytes) -> Any:
+    """Return a stored session as `load_json` does, with the text of its deltas as `EventReader` reads a live one."""
+    if b"\\u" not in data:
+        return load_json(data)
+    value = load_json(data, keep_halves=True)
+    events = cast("dict[str, object]", value).get("events") if isinstance(value, dict) else None
+    halves = _Halves()
+    for event in cast("list[object]", events) if isinstance(events, list) else []:
+        if not isinstance(event, dict):
+            continue
+        fields = cast("dict[str, object]", event)
+        kind, content = fields.get("type"), fields.get("content")
+        if kind == "user_input":
+            halves = _Halves()
+        elif kind in ("text", "thinking"):
+            halves.end(kind)
+        elif kind in ("text_delta", "thinking_delta") and isinstance(content, str):
+            fields["content"] = halves.join(kind, content)
+    return _without_lone_surrogates(value)
 
 
 def broken_event(data: str | bytes) -> UnknownEvent | None:
@@ -238,15 +272,15 @@ def _object_in(data: str | bytes) -> tuple[str, dict[str, JsonValue]]:
     return text, cast("dict[str, JsonValue]", body)
 
 
-def load_json(data: str | bytes) -> Any:
+def load_json(data: str | bytes, *, keep_halves: bool = False) -> Any:
     r"""Return the value in a JSON text, with U+FFFD for each lone surrogate (`"\ud83d"`), which JSON allows.
 
-    Raises `ValueError` for invalid JSON, and for JSON that is nested too deep.
+    `keep_halves` leaves those as they are. Raises `ValueError` for invalid JSON, and for JSON that is nested too deep.
     """
     try:
         value = json.loads(data, parse_int=_integer)
         has_escapes = b"\\u" in data if isinstance(data, bytes) else "\\u" in data
-        return _without_lone_surrogates(value) if has_escapes else value
+        return _without_lone_surrogates(value) if has_escapes and not keep_halves else value
     except RecursionError:
         raise ValueError("nested too deep") from None
 
@@ -298,10 +332,22 @@ def _mended(fields: dict[str, Any]) -> dict[str, Any]:
             "error": error if error is None or isinstance(error, str) else json.dumps(error, ensure_ascii=False),
             "skipped_index_ids": _names_in(fields.get("skipped_index_ids")),
         }
+    if fields["type"] == "user_input":
+        # It begins a turn, whatever it says.
+        return {**fields, "content": _prompt_in(fields.get("content"))}
     if fields["type"] == "tool_call" and isinstance(fields.get("arguments"), str):
         # As the completion APIs send them.
         return {**fields, "arguments": load_json(fields["arguments"])}
     raise ValueError("nothing to mend")
+
+
+def _prompt_in(content: object) -> str:
+    """Return the text of a prompt that is told in parts, as the completion APIs have them; "" if there is none."""
+    if isinstance(content, list):
+        return "".join(map(_prompt_in, cast("list[object]", content)))
+    if isinstance(content, dict):
+        return _prompt_in(cast("dict[str, object]", content).get("text"))
+    return content if isinstance(content, str) else ""
 
 
 def _names_in(value: object) -> list[str]:

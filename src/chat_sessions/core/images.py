@@ -25,6 +25,8 @@ def image_urls(images: Sequence[ImageInput]) -> tuple[str, ...]:
     """Return the address of each image. Raises `ConfigurationError` for anything else."""
     if isinstance(images, str | bytes):
         raise ConfigurationError("images must be a list of addresses and bytes, not one of them: put it into a list")
+    if not isinstance(images, Sequence):  # pyright: ignore[reportUnnecessaryIsInstance] - people give others
+        raise ConfigurationError(f"images must be a list of addresses and bytes, not {type(images).__name__}")
     return tuple(_url(image) for image in images)
 
 

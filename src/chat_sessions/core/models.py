@@ -58,6 +58,15 @@ def _if_readable(value: object, read: ValidatorFunctionWrapHandler) -> Any:
         return None
 
 
+def _time_if_readable(value: object, read: ValidatorFunctionWrapHandler) -> Any:
+    """As `_if_readable`, with the beginning of Unix time instead, so that sessions can be sorted by it."""
+    try:
+        return read(value)
+    except (ValidationError, OverflowError):
+        return _NO_TIME
+
+
+_NO_TIME = datetime.fromtimestamp(0, UTC)
 # What an empty field holds. Not 0, which is a value that the service reported.
 _NOTHING: tuple[object, ...] = (None, (), [])
 Timestamp = Annotated[datetime, AfterValidator(_in_utc)]
@@ -138,10 +147,13 @@ class PresignedUrl(WireModel):
 
 
 class SessionSummary(WireModel):
-    """A session without its events (`GET /api/v1/chat/{session_id}/summary`)."""
+    """A session without its events (`GET /api/v1/chat/{session_id}/summary`).
+
+    `last_updated_at` is 1970-01-01 if the service does not tell it in a form that can be read.
+    """
 
     session_id: str
-    last_updated_at: Timestamp
+    last_updated_at: Annotated[Timestamp, WrapValidator(_time_if_readable)] = _NO_TIME
     generated_title: Annotated[str | None, WrapValidator(_if_readable)] = None
     index_ids: Annotated[list[str] | None, WrapValidator(_if_readable)] = None
     job_metadata: Annotated[JobMetadata | None, WrapValidator(_if_readable)] = None

@@ -24,7 +24,7 @@ from chat_sessions.core.errors import (
     RateLimitError,
     error_for_status,
 )
-from chat_sessions.core.events import Event, Stop, load_json
+from chat_sessions.core.events import Event, Session, Stop, load_json, load_session
 from chat_sessions.http.connection.exchange import Exchange
 from chat_sessions.http.secrets import text_without_secrets, without_secrets
 from chat_sessions.session.backend import ConnectionLost, DeadlinePassed
@@ -100,7 +100,7 @@ def read_model(call: Call, content: bytes, model: type[_Model], *, secrets: Sequ
         first = error.errors(include_input=False, include_context=False)[0]
     try:
         # A second reader, slower and more tolerant: the one that live events have.
-        return model.model_validate(load_json(content))
+        return model.model_validate(load_session(content) if issubclass(model, Session) else load_json(content))
     except (ValueError, RecursionError):
         pass
     where = ".".join(str(part) for part in first["loc"])

@@ -139,7 +139,7 @@ class Recovery:
         )
         self._outcome = delivery.outcome
         if delivery.position is not None:
-            # Once found, it stays: its place in the history does not change.
+            # Once found, it has landed, whatever later looks show.
             self._landed, self._position = True, delivery.position
         return () if delivery.turn is None else self._fold.adopt(delivery.turn)
 
@@ -191,7 +191,7 @@ class Recovery:
             )
         shows = {
             "unread": unread,
-            "unknown": "shows an answer to the same words, which may be an earlier one",
+            "unknown": "shows turns that may or may not be this one",
         }.get(self._outcome, "shows no end of the turn yet")
         if self._budget == 0:
             shows = "was not looked up (timeouts.recovery is 0)"

@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Self
 
-from chat_sessions.core.delivery import asked
+from chat_sessions.core.delivery import asked, find_again
 from chat_sessions.core.errors import APIError, ProtocolError, TurnFailed, TurnInterrupted, failed_turn
 from chat_sessions.core.turn import RunEnded, Turn, TurnFold, Update, replay
 from chat_sessions.session.async_chat_session import AsyncChatSession
@@ -92,8 +92,8 @@ class AsyncStoredTurn:
         except (APIError, ProtocolError):
             return
         turns = replay(events)
-        if self._position < len(turns):
-            self._ready.extend(self._fold.adopt(turns[self._position]))
+        if (position := find_again(self._fold.turn, turns, self._position)) is not None:
+            self._ready.extend(self._fold.adopt(turns[position]))
 
     def _raise_failure(self) -> None:
         if self.turn.error is not None:
