@@ -102,9 +102,10 @@ async def test_a_list_that_turns_in_a_circle_is_an_error(chat: AnyChat, wire: Wi
         await every(chat.list())
 
 
-async def test_a_page_size_below_one_is_refused_before_any_request(chat: AnyChat, wire: WireServer) -> None:
-    with pytest.raises(ConfigurationError, match="page_size must be 1 or more; got 0"):
-        await every(chat.list(page_size=0))
+@pytest.mark.parametrize("size", [0, -1, 1.5, "x", True])
+async def test_what_is_no_page_size_is_refused_before_any_request(chat: AnyChat, wire: WireServer, size: int) -> None:
+    with pytest.raises(ConfigurationError, match=f"page_size must be 1 or more; got {size!r}"):
+        await every(chat.list(page_size=size))
     assert wire.requests == []
 
 

@@ -74,9 +74,10 @@ class Call:
 
 
 def check_page_size(page_size: int | None) -> None:
-    """Raise `ConfigurationError` for a page size below 1."""
-    if page_size is not None and page_size < 1:
-        raise ConfigurationError(f"page_size must be 1 or more; got {page_size}")
+    """Raise `ConfigurationError` for anything but None and whole numbers from 1 on."""
+    is_whole = isinstance(page_size, int) and not isinstance(page_size, bool)  # pyright: ignore[reportUnnecessaryIsInstance]
+    if page_size is not None and not (is_whole and page_size >= 1):
+        raise ConfigurationError(f"page_size must be 1 or more; got {page_size!r}")
 
 
 def path_segment(value: object, what: str) -> str:

@@ -289,6 +289,8 @@ def test_a_message_of_langchain_that_failed_is_sent_again_with_another_image(
         (["data:image/png;base64,???"], "not the address of an image"),
         (LINK, "put it into a list"),
         ([3], "not int"),
+        (3, "not int"),
+        ({"a": LINK}, "not dict"),
     ],
 )
 def test_what_is_no_image_is_an_error_before_any_request(images: Any, says: str) -> None:
