@@ -62,11 +62,16 @@ TEXT_TOOL_TEXT: tuple[Event, ...] = (
 )
 
 
+def drafts(number: int) -> Sequence[Event]:
+    """A script whose answers differ: "draft 1", "draft 2" and so on."""
+    return TextDelta(content=f"draft {number}"), STOP
+
+
 @dataclass
 class Actor:
-    """The server's agent: plays the script; a `threading.Event` in it is waited for."""
+    """The server's agent: plays the script, which may depend on how many prompts came; waits for events of threads."""
 
-    script: Sequence[Step] = TURN
+    script: Sequence[Step] | Callable[[int], Sequence[Step]] = TURN
     prompts: list[str] = field(default_factory=list[str])
     sessions: list[str] = field(default_factory=list[str])
     indexes: list[tuple[str, ...]] = field(default_factory=list[tuple[str, ...]])
@@ -82,7 +87,7 @@ class Actor:
         self.running += 1
         self.most_running = max(self.running, self.most_running)
         try:
-            for step in self.script:
+            for step in self.script(len(self.prompts)) if callable(self.script) else self.script:
                 if isinstance(step, threading.Event):
                     await asyncio.to_thread(step.wait, 30)
                 else:

@@ -16,7 +16,7 @@ from langchain_core.runnables import ConfigurableField
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.graph import START, MessagesState, StateGraph
 from langgraph.prebuilt import ToolNode
-from langgraph.types import RetryPolicy
+from langgraph.types import Command, RetryPolicy, interrupt
 
 from chat_sessions import (
     APIError,
@@ -181,6 +181,27 @@ async def test_a_tool_that_is_called_again_sends_its_question_once(scene: Scene,
         state = await compiled.ainvoke(given, config) if is_async else compiled.invoke(given, config)
         assert state["messages"][-1].text == "Hello world"
         assert scene.actor.prompts == ["pay"]
+
+
+@pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS)
+def test_a_node_that_asks_again_what_failed_gets_that_answer_and_then_another(scene: Scene, fault: Fault) -> None:
+    def ask(state: State) -> Any:
+        try:
+            answer = scene.model.invoke(state["messages"])
+        except (APIError, TurnError):
+            answer = scene.model.invoke(state["messages"])
+            if len(scene.actor.prompts) > 1:
+                raise
+        answers = [answer, scene.model.invoke(state["messages"])]
+        interrupt("may this be shown?")
+        return {"messages": answers}
+
+    scene.server.faults.script(fault)
+    graph = _node(ask)
+    graph.invoke({"messages": "pay"}, ADA)
+    assert scene.actor.prompts == ["pay", "pay"]
+    graph.invoke(Command(resume=True), ADA)
+    assert scene.actor.prompts == ["pay", "pay"]
 
 
 async def test_a_message_that_has_its_answer_may_be_asked_again(scene: Scene) -> None:

@@ -67,6 +67,14 @@ def test_a_message_before_the_last_is_also_found_among_other_words() -> None:
     assert sent(["a b", "c"], turns, exchanges=[], images=[("https://example.com/a.png",), ()]) == Sent()
 
 
+@pytest.mark.parametrize(("later", "position"), [(0, 2), (1, 1), (2, 0), (3, 0)])
+def test_the_last_turns_of_a_message_that_was_asked_again_are_told_apart_by_their_order(
+    later: int, position: int
+) -> None:
+    turns = _turns(("b", "A"), ("b", "B"), ("b", "C"))
+    assert sent(["b"], turns, exchanges=[], tried_after=[None], later=later) == Sent(1, position)
+
+
 def test_the_system_text_may_stand_before_the_first_prompt() -> None:
     turns = _turns(("be brief\n\na", "A"))
     assert sent(["a"], turns, exchanges=[], system="be brief", tried_after=[0]) == Sent(1, 0)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 from uuid import UUID
 
@@ -18,7 +18,7 @@ from langchain_core.runnables import RunnableConfig
 from chat_sessions.core.arguments import checked_indexes
 from chat_sessions.core.errors import ConfigurationError
 from chat_sessions.langchain.content import MessageForm
-from chat_sessions.langchain.input.sessions import Place, Sessions
+from chat_sessions.langchain.input.sessions import Ask, Place, Sessions
 
 if TYPE_CHECKING:
     from chat_sessions.langchain.chat_model import SessionChatModel
@@ -46,6 +46,7 @@ class Call:
     config: RunnableConfig
     arguments: Mapping[str, Any]
     traced: tuple[Mapping[str, Any], Mapping[str, Any]]
+    ask: Ask = field(default_factory=Ask)
 
     @property
     def place(self) -> Place:
@@ -53,12 +54,18 @@ class Call:
         configurable = self.config.get("configurable", {})
         # LangChain lets the call's `configurable` replace that of a graph's node, and keeps the node's callbacks.
         manager = self.config.get("callbacks")
-        noted = manager.metadata if isinstance(manager, BaseCallbackManager) else {}
+        noted, run = (
+            (manager.metadata, manager.parent_run_id) if isinstance(manager, BaseCallbackManager) else ({}, None)
+        )
         thread_id: object = configurable.get("thread_id", noted.get("thread_id"))
         # LangGraph writes "node:task", after those of the enclosing graphs.
         task = str(configurable.get("checkpoint_ns") or noted.get("langgraph_checkpoint_ns") or "")
         node = "|".join(part.partition(":")[0] for part in task.split("|"))
-        return Place(None if thread_id is None else str(thread_id), node, task, self.index_ids)
+        return Place(None if thread_id is None else str(thread_id), node, task, self.index_ids, run)
+
+    def release(self) -> None:
+        """Let the next call that asks the same be this one again, which failed."""
+        self.sessions.release(self.ask)
 
     @property
     def index_ids(self) -> tuple[str, ...] | None:

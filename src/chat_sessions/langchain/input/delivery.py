@@ -37,6 +37,7 @@ def sent(
     system: str | None = None,
     tried_after: Sequence[int | None] = (),
     unsent: int | None = None,
+    later: int = 0,
 ) -> Sent:
     """Find these consecutive user messages in the last turns of a session.
 
@@ -44,7 +45,8 @@ def sent(
     those of each message. `tried_after` has, for each message that was or may have been sent, the number of turns
     before it, or None if unknown. `system` is text that may precede the first message. A session may hold several
     messages as one prompt. Only the first `unsent` messages (all by default), which were not sent as they are, are
-    looked for among other words.
+    looked for among other words. If nobody knows how many turns there were before, it is the last one; before it come
+    up to `later` turns that answer the same messages, asked again.
     """
     counted = [before for before in tried_after if before is not None]
     start = min(counted) if counted else _after(exchanges, turns)
@@ -53,7 +55,7 @@ def sent(
             return Sent()
         start = 0
     best = Sent()
-    lasts = range(start, len(turns)) if counted else range(len(turns) - 1, len(turns))
+    lasts = range(start, len(turns)) if counted else range(max(0, len(turns) - 1 - later), len(turns))
     for last in lasts:
         for first in range(last, max(start, last - _MOST_TURNS) - 1, -1):
             shown = plain_words("".join(turn.prompt or "" for turn in turns[first : last + 1]))

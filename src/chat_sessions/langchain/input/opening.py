@@ -39,9 +39,14 @@ class Opening:
         stream, place = self.stream, call.place
         landed = stream.landed is not False
         record = Record(self.session_id, place.task, stream.turns_before, landed, answer_id is not None)
-        call.sessions.note(self.messages[self.sent_before :], place, record)
+        # A turn that was found is where it was found; one of several messages may have begun earlier.
+        is_found = self.sent_before == len(self.messages) == 1 and not self.is_repeated
+        noted = self.messages if is_found else self.messages[self.sent_before :]
+        call.sessions.note(noted, place, call.ask, record)
         if answer_id is not None:
-            call.sessions.answered(self.messages, place, self.session_id, answer_id)
+            call.sessions.answered(self.messages, place, call.ask, self.session_id, answer_id)
+        else:
+            call.release()
 
 
 def open_turn(call: Call) -> Opening:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, replace
 from itertools import takewhile
 from typing import Any
 
@@ -32,6 +34,10 @@ class TurnPlan:
     """The records of messages that may have been sent to this session before."""
     unsent: int
     """How many of the messages, from the first, this model has never sent as they are."""
+    others: AbstractSet[int]
+    """Where in the session the turns are that answer the task's other asks of the same words."""
+    later: int
+    """How many such turns come later, at places that nobody knows."""
     looks_back: bool
     """Whether the session must be read first, to know which messages are new."""
     goes_back: bool
@@ -48,7 +54,10 @@ class TurnPlan:
         prompt = Prompt.read(call.messages)
         session_id = _session_id(call, prompt)
         last = prompt.messages[-1]
-        records = [call.sessions.record(message, place, is_last=message is last) for message in prompt.messages]
+        call.sessions.begin(call.ask, last, place, session_id)
+        records = [
+            call.sessions.record(message, place, call.ask, is_last=message is last) for message in prompt.messages
+        ]
         known = [record for record in records if record is not None]
         if session_id is None and model.session is None:
             session_id = known[-1].session_id if known else None
@@ -64,6 +73,12 @@ class TurnPlan:
             held.client.check_images()
         has_system = model.system == "prepend" and prompt.system is not None
         tried = [record for record in known if record.session_id == session_id and record.may_have_landed]
+        others = {
+            number: record
+            for number, record in call.sessions.others(last, place, call.ask).items()
+            if record.session_id == session_id and record.may_have_landed
+        }
+        mine = records[-1].turns_before if records[-1] is not None else None
         unsent = sum(1 for _ in takewhile(lambda record: record is None, records))
         looks_back = session_id is not None and (
             bool(tried)
@@ -83,8 +98,11 @@ class TurnPlan:
             has_system,
             tried,
             unsent,
+            {other.turns_before for other in others.values() if other.turns_before not in (None, mine)},
+            sum(other.turns_before is None and number > call.ask.number for number, other in others.items()),
             looks_back,
-            goes_back=goes_on and call.sessions.is_earlier(session_id or "", exchanges[-1].answer_id),
+            # Other answers to the same words are nothing to warn of.
+            goes_back=goes_on and not others and call.sessions.is_earlier(session_id or "", exchanges[-1].answer_id),
             on_prior_messages=model.on_prior_messages,
         )
 
@@ -94,15 +112,22 @@ class TurnPlan:
         exchanges = prompt.exchanges(self.held.id)
         if prompt.is_answered_in(self.held.id):
             return answered(len(prompt.messages), turns, exchanges)
+        places = [place for place in range(len(turns)) if place not in self.others]
         found = sent(
             prompt.texts,
-            turns,
+            [turns[place] for place in places],
             images=prompt.images,
             exchanges=exchanges,
             system=prompt.system if self.has_system else None,
-            tried_after=[record.turns_before for record in self.tried],
+            tried_after=[
+                None if record.turns_before is None else bisect_left(places, record.turns_before)
+                for record in self.tried
+            ],
             unsent=self.unsent,
+            later=self.later,
         )
+        if found.position is not None:
+            found = replace(found, position=places[found.position])
         is_last = found.position is not None and found.position == len(turns) - 1
         if self.goes_back and not is_last:
             prompt.apply_rewind_policy(self.on_prior_messages, self.held.id or "")

@@ -42,6 +42,14 @@ class AsyncModelRun:
         self._tokens: AsyncTokens
 
     async def __aenter__(self) -> Self:
+        try:
+            await self._open()
+        except BaseException:
+            self._call.release()
+            raise
+        return self
+
+    async def _open(self) -> None:
         call = self._call
         await async_acquire(call.model.rate_limiter)
         try:
@@ -55,7 +63,6 @@ class AsyncModelRun:
         run = self._run if call.model.trace_tools else None
         form = call.form(self._run.run_id, is_v1=self._is_v1, is_repeated=self._opening.is_repeated)
         self.turn = AsyncLiveTurn(self._opening.stream, run, form)
-        return self
 
     async def __aexit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
@@ -68,7 +75,11 @@ class AsyncModelRun:
             raise
         if exc is None or (isinstance(exc, GeneratorExit) and turn.is_complete):
             self._opening.note(self._call, self.message_id)
-            await self._run.on_llm_end(turn.result)
+            try:
+                await self._run.on_llm_end(turn.result)
+            except BaseException:
+                self._call.release()
+                raise
         else:
             await self._fail(exc)
 

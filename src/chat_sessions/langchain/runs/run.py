@@ -43,6 +43,14 @@ class ModelRun:
         self._tokens: Tokens
 
     def __enter__(self) -> Self:
+        try:
+            self._open()
+        except BaseException:
+            self._call.release()
+            raise
+        return self
+
+    def _open(self) -> None:
         call = self._call
         acquire(call.model.rate_limiter)
         try:
@@ -56,7 +64,6 @@ class ModelRun:
         run = self._run if call.model.trace_tools else None
         form = call.form(self._run.run_id, is_v1=self._is_v1, is_repeated=self._opening.is_repeated)
         self.turn = LiveTurn(self._opening.stream, run, form)
-        return self
 
     def __exit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
@@ -69,7 +76,11 @@ class ModelRun:
             raise
         if exc is None or (isinstance(exc, GeneratorExit) and turn.is_complete):
             self._opening.note(self._call, self.message_id)
-            self._run.on_llm_end(turn.result)
+            try:
+                self._run.on_llm_end(turn.result)
+            except BaseException:
+                self._call.release()
+                raise
         else:
             self._fail(exc)
 
