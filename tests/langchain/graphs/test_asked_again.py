@@ -220,3 +220,20 @@ def test_a_chain_gets_the_first_answer_again_unless_the_message_has_another_id(
     graph.invoke(Command(resume=True), ADA)
     assert node.seen == [["draft 1", "draft 1", "draft 2"]] * 2
     assert stage.actor.prompts == ["a slogan"] * 2
+
+
+def test_a_node_asks_about_a_message_in_words_of_its_own_and_then_the_message_itself(stage: Stage) -> None:
+    stage.actor.script = drafts
+    starts = iter(["Classify: ", "", "", "Classify: "])
+
+    def ask(model: SessionChatModel, messages: list[Any]) -> list[AIMessage]:
+        said = [f"{next(starts)}{messages[-1].text}" for _ in range(2)]
+        return [model.invoke([messages[-1].model_copy(update={"content": each})]) for each in said]
+
+    node = _Waits(ask, stage.model())
+    graph = _graph(node)
+    graph.invoke({"messages": "what was revenue?"}, ADA)
+    assert len(set(stage.actor.sessions)) == 2
+    graph.invoke(Command(resume=True), ADA)
+    assert node.seen == [["draft 1", "draft 2"], ["draft 2", "draft 1"]]
+    assert stage.actor.prompts == ["Classify: what was revenue?", "what was revenue?"]

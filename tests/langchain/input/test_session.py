@@ -11,6 +11,7 @@ from langchain_core.runnables import ConfigurableField
 
 from chat_sessions import AuthenticationError, ConfigurationError, LlamaCloudChat
 from chat_sessions.langchain import SessionChatModel, SessionMemory
+from chat_sessions.langchain.input.sessions import Ask, Place, Record, Sessions
 from tests.langchain.stage import TEXT, Opener, Stage
 from tests.wire_server import Connection, Request, WireServer
 
@@ -183,6 +184,18 @@ def test_what_is_remembered_of_sessions_is_bounded(stage: Stage, monkeypatch: py
     model = stage.model()
     ids = [model.invoke("q").response_metadata["session_id"] for _ in range(3)]
     assert [session_id for session_id in ids if model._sessions.get(session_id, stage.client)] == ids[1:]
+
+
+def test_the_same_words_about_another_image_are_another_question() -> None:
+    sessions, place, record = Sessions(), Place("ada", "ask", "ask:1"), Record("ses-1", "ask:1", 0, True, True)
+    text: Any = {"type": "text", "text": "what is this?"}
+    first, second = (
+        HumanMessage([text, {"type": "image", "url": f"https://example.com/{name}.png"}], id="1") for name in "ab"
+    )
+    sessions.note([first], place, Ask(), record)
+    sessions.answered([first], place, Ask(), "ses-1", "answer-1")
+    assert sessions.record(first.model_copy(), place, Ask(), is_last=True) is not None
+    assert sessions.record(second, place, Ask(), is_last=True) is None
 
 
 def test_a_copy_with_another_client_asks_that_one(stage: Stage) -> None:

@@ -8,12 +8,13 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import chain, count
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar, cast
 from uuid import UUID
 
 from langchain_core.messages import BaseMessage
 
 from chat_sessions.langchain.input.default_client import client_or_default
+from chat_sessions.langchain.input.images import is_image
 from chat_sessions.session import Backend, ChatSession
 
 __all__ = ["Ask", "Place", "Record", "Sessions"]
@@ -60,7 +61,7 @@ class Place(NamedTuple):
 class Record(NamedTuple):
     """Where a message was sent, by which task, after how many turns of the session, and whether the answer came.
 
-    `may_have_landed` is False for a message that the service refused.
+    `may_have_landed` is False for a message that the service refused. `words` stands for those of the message.
     """
 
     session_id: str
@@ -68,11 +69,12 @@ class Record(NamedTuple):
     turns_before: int | None
     may_have_landed: bool
     is_answered: bool
+    words: int = 0
 
 
 @dataclass(slots=True)
 class Ask:
-    """A call that asks a message. Its run of the node had `number` others of the message that did not fail."""
+    """A call that asks a message. Its run of the node had `number` others with the same words that did not fail."""
 
     number: int = 0
     begun: set[int] = field(default_factory=set[int])
@@ -80,7 +82,7 @@ class Ask:
 
 @dataclass(slots=True)
 class _Asks:
-    """A task's asks of a message: their records, and by run the numbers of those that did not fail."""
+    """A task's asks of the same words: their records, and by run the numbers of those that did not fail."""
 
     records: dict[int, Record] = field(default_factory=dict[int, Record])
     begun: OrderedDict[UUID, set[int]] = field(default_factory=OrderedDict[UUID, set[int]])
@@ -94,7 +96,7 @@ class Sessions:
     - Where a user's message was sent last, by its id within a LangGraph thread: a graph repeats it if its turn failed
       or its answer was lost. While it has no answer, also by the identity of the object, and by its words within the
       run of a node.
-    - Each ask of a message by a task: when the node runs again, the second one gets the second answer.
+    - Each ask of the same words by a task: when the node runs again, the second one gets the second answer.
     - The session of a LangGraph thread, and the ids of a session's answers.
 
     None of this is pickled, because it may be out of date in another process.
@@ -140,14 +142,14 @@ class Sessions:
 
         The nth ask of a run repeats the nth of the runs before it. One that failed is free for the next.
         """
-        key = place.key(message)
+        key, words = place.key(message), _words(message)
         if key is None:
             return
         with self._guard:
-            asks = self._asks.get((key, place.task))
+            asks = self._asks.get((key, words, place.task))
             if asks is None:
-                asks = _Asks(dict(enumerate(self._left_over(key, place))))
-                _put(self._asks, (key, place.task), asks, _RECENT_MESSAGES)
+                asks = _Asks(dict(enumerate(self._left_over(key, words, place))))
+                _put(self._asks, (key, words, place.task), asks, _RECENT_MESSAGES)
             if place.run is not None and place.remembers(message):
                 ask.begun = asks.begun.get(place.run, ask.begun)
                 _put(asks.begun, place.run, ask.begun)
@@ -160,10 +162,10 @@ class Sessions:
             ask.number = next(chain(fitting, (number for number in count() if number not in used)))
             ask.begun.add(ask.number)
 
-    def _left_over(self, key: object, place: Place) -> list[Record]:
-        """Return what the last task asked without an answer: it is this task's to read."""
+    def _left_over(self, key: object, words: int, place: Place) -> list[Record]:
+        """Return what the last task asked in these words without an answer: it is this task's to read."""
         last = self._sent.get(key)
-        asks = None if last is None or last.task == place.task else self._asks.get((key, last.task))
+        asks = None if last is None or last.task == place.task else self._asks.get((key, words, last.task))
         return [] if asks is None else [each for _, each in sorted(asks.records.items()) if not each.is_answered]
 
     def release(self, ask: Ask) -> None:
@@ -176,21 +178,26 @@ class Sessions:
 
         A message whose answer came counts if it is not the last of those to send now, or if the same task asks again.
         """
-        key = place.key(message)
+        key, words = place.key(message), _words(message)
         with self._guard:
             unanswered = self._unanswered.get((id(message), place.index_ids))
-            mine = self._asks.get((key, place.task), _Asks()).records.get(ask.number)
+            mine = self._asks.get((key, words, place.task), _Asks()).records.get(ask.number)
             last = self._sent.get(key)
         if mine is not None:
             return mine
         if ask.number == 0 and unanswered is not None and unanswered[1]() is message:
             return unanswered[0]
-        return None if last is None or is_last or last.task == place.task else last
+        if last is None:
+            return None
+        if not is_last:
+            return None if (last.words, last.task) == (words, place.task) else last
+        # Other words are another question, unless they replace those of a message that has no answer.
+        return None if last.is_answered or last.words == words else last
 
     def others(self, message: BaseMessage, place: Place, ask: Ask) -> dict[int, Record]:
-        """Return the records of the task's other asks of a message, by their numbers."""
+        """Return the records of the task's other asks of the same words, by their numbers."""
         with self._guard:
-            asks = self._asks.get((place.key(message), place.task), _Asks())
+            asks = self._asks.get((place.key(message), _words(message), place.task), _Asks())
             return {number: record for number, record in asks.records.items() if number != ask.number}
 
     def of_thread(self, place: Place) -> str | None:
@@ -209,10 +216,11 @@ class Sessions:
             for message in messages:
                 _put(self._unanswered, (id(message), place.index_ids), (record, weakref.ref(message)))
                 if (key := place.key(message)) is not None:
-                    _put(self._sent, key, record, _RECENT_MESSAGES)
-                    asks = self._asks.get((key, place.task), _Asks())
-                    asks.records[ask.number] = record
-                    _put(self._asks, (key, place.task), asks, _RECENT_MESSAGES)
+                    noted = record._replace(words=_words(message))
+                    _put(self._sent, key, noted, _RECENT_MESSAGES)
+                    asks = self._asks.get((key, noted.words, place.task), _Asks())
+                    asks.records[ask.number] = noted
+                    _put(self._asks, (key, noted.words, place.task), asks, _RECENT_MESSAGES)
             if place.thread_id is not None:
                 _put(self._threads, (place.thread_id, place.node), record.session_id)
 
@@ -223,8 +231,8 @@ class Sessions:
         with self._guard:
             for message in messages:
                 self._unanswered.pop((id(message), place.index_ids), None)
-                key = place.key(message)
-                asks = self._asks.get((key, place.task))
+                key, words = place.key(message), _words(message)
+                asks = self._asks.get((key, words, place.task))
                 if asks is not None and (mine := asks.records.pop(ask.number, None)) and place.remembers(message):
                     asks.records[ask.number] = mine._replace(task=place.task, is_answered=True)
                 last = self._sent.get(key)
@@ -235,12 +243,21 @@ class Sessions:
                     del self._sent[key]
                 elif message is not messages[-1]:
                     self._sent[key] = last._replace(is_answered=True)
-                    if last.task != place.task and (asks := self._asks.get((key, last.task))) is not None:
+                    if last.task != place.task and (asks := self._asks.get((key, last.words, last.task))) is not None:
                         for number, earlier in asks.records.items():
                             asks.records[number] = earlier._replace(is_answered=True)
-                else:
+                elif last.words == words:
                     self._sent[key] = last._replace(task=place.task, is_answered=True)
             _put(self._answers, session_id, [*self._answers.get(session_id, []), answer_id][-_RECENT_ANSWERS:])
+
+
+def _words(message: BaseMessage) -> int:
+    """Return a number for what a message says and shows: the texts of all of them would take much memory."""
+    content = cast("str | list[str | dict[str, Any]]", message.content)
+    blocks = () if isinstance(content, str) else content
+    return hash(
+        (str(message.text), *(repr(block) for block in blocks if not isinstance(block, str) and is_image(block)))
+    )
 
 
 def _put(kept: OrderedDict[Any, _Value], key: object, value: _Value, most: int | None = None) -> None:
