@@ -250,12 +250,16 @@ def test_a_failed_message_that_the_user_rewrites_is_a_new_one(stage: Stage) -> N
     assert stage.actor.prompts == ["one", "two", "zwei"]
 
 
+@pytest.mark.parametrize("keeps_id", [False, True], ids=["a new message", "a copy"])
 @pytest.mark.parametrize("is_first", [True, False], ids=["first turn", "later turn"])
-def test_a_message_that_a_middleware_rewrote_is_not_sent_again_as_it_was(stage: Stage, is_first: bool) -> None:
+def test_a_message_that_a_middleware_rewrote_is_not_sent_again_as_it_was(
+    stage: Stage, is_first: bool, keeps_id: bool
+) -> None:
     @wrap_model_call
     def with_context(request: ModelRequest, handler: Callable[[ModelRequest], Any]) -> Any:
         *before, last = request.messages
-        return handler(request.override(messages=[*before, HumanMessage(f"In 2025: {last.text}")]))
+        message = HumanMessage(f"In 2025: {last.text}", id=last.id if keeps_id else None)
+        return handler(request.override(messages=[*before, message]))
 
     model = stage.play(*TEXT).model(session_from_messages=True)
     agent: Any = create_agent(model, tools=[], middleware=[with_context], checkpointer=InMemorySaver())

@@ -79,7 +79,13 @@ class TurnPlan:
             if record.session_id == session_id and record.may_have_landed
         }
         mine = records[-1].turns_before if records[-1] is not None else None
-        unsent = sum(1 for _ in takewhile(lambda record: record is None, records))
+        unsent = sum(
+            1
+            for _ in takewhile(
+                lambda sent: sent[1] is None or sent[1].is_rewritten(sent[0]),
+                zip(prompt.messages, records, strict=True),
+            )
+        )
         looks_back = session_id is not None and (
             bool(tried)
             # Another agent hands over what was answered already.

@@ -71,6 +71,10 @@ class Record(NamedTuple):
     is_answered: bool
     words: int = 0
 
+    def is_rewritten(self, message: BaseMessage) -> bool:
+        """Whether the message may have been sent in other words, as by a middleware that keeps its id."""
+        return self.may_have_landed and self.words != _words(message)
+
 
 @dataclass(slots=True)
 class Ask:
@@ -214,9 +218,9 @@ class Sessions:
         """Record what happened to messages that a turn sent."""
         with self._guard:
             for message in messages:
-                _put(self._unanswered, (id(message), place.index_ids), (record, weakref.ref(message)))
+                noted = record._replace(words=_words(message))
+                _put(self._unanswered, (id(message), place.index_ids), (noted, weakref.ref(message)))
                 if (key := place.key(message)) is not None:
-                    noted = record._replace(words=_words(message))
                     _put(self._sent, key, noted, _RECENT_MESSAGES)
                     asks = self._asks.get((key, noted.words, place.task), _Asks())
                     asks.records[ask.number] = noted
