@@ -35,6 +35,8 @@ class AsyncChatSession(AsyncSessionState):
             slot = await async_wait_for_turn(self._facts.creation, "the creation of this session")
             try:
                 if self._facts.id is None:
+                    # However long it takes, it is not a turn that was left unread.
+                    slot.begin_read()
                     index_ids = self._facts.index_ids or self.client.index_ids
                     self._created(await self.client.create(index_ids=index_ids))
             finally:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections.abc import Awaitable
 
 import pytest
 
-from chat_sessions import ConfigurationError, LlamaCloudChat, Turn
+from chat_sessions import ChatSession, ConfigurationError, LlamaCloudChat, Turn
+from chat_sessions.session import turn_queue
+from chat_sessions.session.turn_queue import TurnSlot
 from tests.faces import AnyChat, do, entered, every
-from tests.session.streams.service import HELLO, in_one_read, service, stream_of
+from tests.session.streams.service import HELLO, SUMMARY, in_one_read, service, stream_of
 from tests.session.test_turn_queue import until_waiting
 from tests.wire_server import Connection, Request, WireServer
 
@@ -79,6 +82,38 @@ async def test_a_second_turn_on_a_session_begins_when_the_first_has_ended(
     assert (await task).text == "Hello"
     await asyncio.to_thread(thread.join)
     assert order == ["first ends", "second begins"]
+
+
+async def test_a_creation_that_takes_long_is_waited_for_and_makes_one_session(
+    chat: AnyChat, wire: WireServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(turn_queue, "_KEPT_UNREAD", 0.0)
+    monkeypatch.setattr(turn_queue, "_LEFT_UNREAD", 0.0)
+    is_creating, has_looked = threading.Event(), threading.Event()
+    look = turn_queue._wait
+
+    def noted(slot: TurnSlot, end: float, blocked: asyncio.AbstractEventLoop | None) -> float:
+        wait = look(slot, end, blocked)
+        if is_creating.is_set():
+            has_looked.set()
+        return wait
+
+    def create(_: Request, connection: Connection) -> None:
+        is_creating.set()
+        assert has_looked.wait(10)
+        connection.respond(201, SUMMARY)
+
+    monkeypatch.setattr(turn_queue, "_wait", noted)
+    wire.on("POST", "/api/v1/chat", create)
+    session = chat.session(index_ids=["idx-1"])
+
+    def creating() -> Awaitable[str]:
+        return asyncio.to_thread(session.create) if isinstance(session, ChatSession) else session.create()
+
+    first = asyncio.ensure_future(creating())
+    await asyncio.to_thread(is_creating.wait, 10)
+    assert await creating() == await first == "ses-1"
+    assert len(wire.posts("/api/v1/chat")) == 1
 
 
 async def test_waiting_for_ones_own_open_turn_is_an_error_and_no_deadlock(chat: AnyChat) -> None:
