@@ -7,13 +7,18 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Self
 
 import pytest
 
 from chat_sessions import Stop, TextDelta, Usage
+from chat_sessions.langchain.input.sessions import Place, Sessions
+from chat_sessions.session import turn_queue
+from chat_sessions.session.stored import turn_count
+from chat_sessions.session.stored.turn_count import TurnCount
+from chat_sessions.session.turn_queue import wait_for_turn
 from tests.llama_cloud.test_client import SUMMARY
 from tests.wire_server import Connection, Request, WireServer
 
@@ -266,3 +271,58 @@ def test_a_fork_does_no_harm_to_the_stream_that_its_parent_reads(service: Servic
             go_on.set()
             assert script.end() == (0, "", "")
             assert len(wire.posts()) == 1
+
+
+SESSIONS = Sessions()
+LOCKS = [
+    pytest.param(turn_queue, "_lock", lambda: wait_for_turn("k").release(), id="the queue of turns"),
+    pytest.param(turn_count, "_guard", lambda: TurnCount.of(("k",)), id="the count of turns"),
+    pytest.param(SESSIONS, "_guard", lambda: SESSIONS.of_thread(Place("thread-1")), id="the sessions of a model"),
+]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+@pytest.mark.parametrize(("holder", "name", "use"), LOCKS)
+def test_a_child_does_not_wait_for_a_thread_of_its_parent(holder: object, name: str, use: Callable[[], object]) -> None:
+    is_held, may_go = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with getattr(holder, name):
+            is_held.set()
+            may_go.wait(PATIENCE)
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    is_held.wait(PATIENCE)
+    assert ends_in_a_child(use)
+    may_go.set()
+    thread.join()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+@pytest.mark.parametrize(("holder", "name", "use"), LOCKS)
+def test_a_signal_handler_does_not_wait_for_the_code_that_it_interrupts(
+    holder: object, name: str, use: Callable[[], object]
+) -> None:
+    def interrupted() -> None:
+        with getattr(holder, name):
+            signal.raise_signal(signal.SIGUSR1)
+
+    before = signal.signal(signal.SIGUSR1, lambda *_: use())
+    try:
+        # In a child, which can be ended if it hangs.
+        assert ends_in_a_child(interrupted)
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+
+
+def ends_in_a_child(act: Callable[[], object]) -> bool:
+    """Whether a child of this process does this, and ends. One that hangs is ended."""
+    if not (child := os.fork()):
+        signal.alarm(10)
+        try:
+            act()
+        except BaseException:
+            os._exit(1)
+        os._exit(0)
+    return os.waitpid(child, 0)[1] == 0

@@ -16,6 +16,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
+import sys
 import threading
 import time
 import weakref
@@ -24,7 +25,7 @@ from collections.abc import Callable, Hashable, Iterator
 from contextlib import suppress
 
 from chat_sessions.core.errors import APITimeoutError, ConfigurationError
-from chat_sessions.session.waiting import Flow, blocked_loop, current_flow, known_flow, running_loop
+from chat_sessions.session.waiting import Flow, blocked_loop, current_flow, known_flow, renew_at_fork, running_loop
 
 __all__ = ["LONGEST_WAIT", "TurnSlot", "async_wait_for_turn", "wait_for_turn"]
 
@@ -160,8 +161,9 @@ class TurnSlot:
 
 
 _lines: weakref.WeakValueDictionary[Hashable, _Line] = weakref.WeakValueDictionary()
-# Held for a look at the dictionary alone. Reentrant, as a finaliser may run within.
+# Held for a look at the dictionary alone.
 _lock = threading.RLock()
+renew_at_fork(sys.modules[__name__], "_lock")
 
 
 def wait_for_turn(key: Hashable, what: str = "a turn", where: str = "", *, limit: float | None = None) -> TurnSlot:
@@ -276,8 +278,6 @@ def _described(slot: TurnSlot) -> str:
 
 def _after_fork() -> None:
     """The child has none of the parent's threads: nobody in it will ever end the parent's turns."""
-    global _lock
-    _lock = threading.RLock()
     for line in list(_lines.values()):
         line.places.clear()
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import os
 import threading
 import time
 import weakref
@@ -30,6 +31,7 @@ __all__ = [
     "in_context",
     "is_running",
     "known_flow",
+    "renew_at_fork",
     "running_loop",
     "sleep",
 ]
@@ -76,6 +78,26 @@ def growing_waits(first: float = 0.25, longest: float = 3.0) -> Iterator[float]:
     while True:
         yield wait
         wait = min(longest, wait * 1.6)
+
+
+def renew_at_fork(holder: object, name: str) -> None:
+    """Give this attribute, a lock, a new value in a forked child, where nobody would ever release it.
+
+    The lock is a reentrant one: a signal handler or a finaliser may run while its own thread holds it.
+    """
+    _renewed[holder] = name
+
+
+_renewed: weakref.WeakKeyDictionary[object, str] = weakref.WeakKeyDictionary()
+
+
+def _renew() -> None:
+    for holder, name in list(_renewed.items()):
+        setattr(holder, name, threading.RLock())
+
+
+if hasattr(os, "register_at_fork"):  # pragma: no branch - not on Windows
+    os.register_at_fork(after_in_child=_renew)
 
 
 class Flow:

@@ -16,6 +16,7 @@ from langchain_core.messages import BaseMessage
 from chat_sessions.langchain.input.default_client import client_or_default
 from chat_sessions.langchain.input.images import is_image
 from chat_sessions.session import Backend, ChatSession
+from chat_sessions.session.waiting import renew_at_fork
 
 __all__ = ["Ask", "Place", "Record", "Sessions"]
 
@@ -107,7 +108,8 @@ class Sessions:
     """
 
     def __init__(self) -> None:
-        self._guard = threading.Lock()
+        self._guard = threading.RLock()
+        renew_at_fork(self, "_guard")
         self._made: Backend | None = None
         self._recent: OrderedDict[str, ChatSession] = OrderedDict()
         self._sent: OrderedDict[object, Record] = OrderedDict()

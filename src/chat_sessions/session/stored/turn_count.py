@@ -8,16 +8,19 @@ opened anew for each turn, as in a web application, is counted once.
 
 from __future__ import annotations
 
+import sys
 import threading
 import weakref
 from collections import OrderedDict
 from contextlib import suppress
 
 from chat_sessions.core.delivery import Ended
+from chat_sessions.session.waiting import renew_at_fork
 
 __all__ = ["TurnCount"]
 
-_guard = threading.Lock()
+_guard = threading.RLock()
+renew_at_fork(sys.modules[__name__], "_guard")
 _counts: weakref.WeakValueDictionary[tuple[str, ...], TurnCount] = weakref.WeakValueDictionary()
 _kept: weakref.WeakKeyDictionary[object, OrderedDict[tuple[str, ...], TurnCount]] = weakref.WeakKeyDictionary()
 # Of how many sessions a client keeps the counts.
