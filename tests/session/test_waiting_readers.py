@@ -11,6 +11,7 @@ import threading
 import weakref
 from collections.abc import Awaitable, Callable
 from concurrent.futures import Executor, ThreadPoolExecutor, as_completed
+from typing import TypeVar
 
 import anyio
 import anyio.from_thread
@@ -24,6 +25,8 @@ from chat_sessions.session.waiting import Flow, current_flow
 from tests.session.test_turn_queue import in_thread, lines_are_empty_afterwards, until_waiting, waiting
 
 __all__ = ["lines_are_empty_afterwards"]
+
+_Value = TypeVar("_Value")
 
 
 def read(slot: TurnSlot) -> None:
@@ -55,10 +58,61 @@ def test_the_thread_that_reads_a_turn_may_not_wait_for_it() -> None:
     slot.release()
 
 
-async def test_what_the_reader_hands_to_a_worker_thread_may_not_wait_for_it() -> None:
+async def test_what_the_reader_hands_to_a_worker_thread_may_not_wait_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(turn_queue, "_READER_WAITS", 0.0)
     slot = await async_wait_for_turn("k")
     with pytest.raises(ConfigurationError, match="still has an open turn"):
         await asyncio.to_thread(wait_for_turn, "k")
+    slot.release()
+
+
+def job(work: Callable[[], _Value]) -> asyncio.Future[_Value]:
+    return asyncio.get_running_loop().run_in_executor(None, contextvars.copy_context().run, work)
+
+
+@pytest.mark.parametrize("run", [asyncio.to_thread, anyio.to_thread.run_sync, job], ids=["to_thread", "anyio", "job"])
+async def test_two_jobs_that_a_task_waits_for_take_turns(
+    monkeypatch: pytest.MonkeyPatch, run: Callable[[Callable[[], None]], Awaitable[None]]
+) -> None:
+    for constant in ("_READER_WAITS", "_BEING_LEFT", "_TICK"):
+        monkeypatch.setattr(turn_queue, constant, 0.01)
+    is_open, looked = threading.Event(), threading.Event()
+    look = Flow.waits_for_caller
+
+    def noted(flow: Flow) -> bool:
+        if not (found := look(flow)):
+            looked.set()
+        return found
+
+    def read_slowly() -> None:
+        slot = wait_for_turn("k")
+        read(slot)
+        is_open.set()
+        assert looked.wait(10)
+        slot.release()
+
+    def ask() -> None:
+        assert is_open.wait(10)
+        try:
+            asked()
+        finally:
+            looked.set()
+
+    monkeypatch.setattr(Flow, "waits_for_caller", noted)
+    # Both jobs have the context of a task that has asked before.
+    current_flow()
+    await asyncio.gather(run(read_slowly), run(ask))
+
+
+@pytest.mark.parametrize("ask", [lambda: async_refused(), lambda: asyncio.to_thread(refused)], ids=["task", "job"])
+async def test_a_task_may_not_wait_for_what_its_job_has_opened(
+    monkeypatch: pytest.MonkeyPatch, ask: Callable[[], Awaitable[bool]]
+) -> None:
+    monkeypatch.setattr(turn_queue, "_READER_WAITS", 0.0)
+    monkeypatch.setattr(turn_queue, "_TICK", 0.01)
+    current_flow()
+    slot = await asyncio.to_thread(wait_for_turn, "k")
+    await ask()
     slot.release()
 
 

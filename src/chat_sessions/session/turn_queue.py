@@ -100,8 +100,10 @@ class TurnSlot:
     def read_by(self, flow: Flow) -> None:
         """Note that this flow reads the turn now."""
         if self._last_reader is not flow:
-            self._readers = [known for known in self._readers if (one := known()) is not None and one is not flow]
-            self._readers.append(weakref.ref(flow))
+            # A task reads on itself what one of its jobs has read so far.
+            now = [flow.parent, flow] if flow.is_job and flow.parent is not None else [flow]
+            self._readers = [known for known in self._readers if (one := known()) is not None and one not in now]
+            self._readers += map(weakref.ref, now)
 
     @property
     def _last_reader(self) -> Flow | None:
@@ -263,13 +265,13 @@ def _waits_for_itself(other: TurnSlot, blocked: asyncio.AbstractEventLoop | None
     reader, flow = other.reader, current_flow()
     if reader is None:
         return False
-    if reader is flow and reader.is_calling:
+    if reader is flow:
         # An event loop that goes on may close the turn yet.
         return reader.loop is None or reader.loop is blocked or other.unread_for > _BEING_LEFT
     if flow.descends_from(reader) and reader.loop is None and reader.thread == threading.get_ident():
         # The thread that reads it runs the event loop that asks.
         return True
-    return other.unread_for > (_BEING_LEFT if reader is flow else _READER_WAITS) and reader.waits_for_caller()
+    return other.unread_for > _READER_WAITS and reader.waits_for_caller()
 
 
 def _described(slot: TurnSlot) -> str:

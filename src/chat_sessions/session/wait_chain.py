@@ -18,7 +18,7 @@ from functools import partial
 from types import BuiltinMethodType, CellType, FrameType, FunctionType, MethodType
 from typing import cast
 
-__all__ = ["is_executors_job", "is_waited_for"]
+__all__ = ["is_waited_for"]
 
 _Executed = concurrent.futures.Future[object]
 _Job = _Executed | asyncio.Future[object]
@@ -34,11 +34,6 @@ def is_waited_for(caller: asyncio.Task[object] | None, task: asyncio.Task[object
     finally:
         # The frame of this function is one of them: a cycle that would keep what all threads have at hand.
         frames.clear()
-
-
-def is_executors_job(frame: FrameType | None) -> bool:
-    """Whether this frame runs in an executor's job."""
-    return _job(frame) is not None
 
 
 def _is_reached(

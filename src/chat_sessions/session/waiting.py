@@ -1,14 +1,13 @@
 """How a thread and a task wait, and which of them a call comes from.
 
-What a task hands to a worker thread with its context (`asyncio.to_thread`, a framework's sync callbacks)
-belongs to the task: it waits for the result. So a flow is a context variable and not a thread's id. A thread
-pool that copies the context of each job, as AnyIO's does for sync endpoints, gives each job a flow of its own.
+A flow is a context variable and not a thread's id: a thread pool that copies the context of each job, as
+`asyncio.to_thread` and AnyIO do, gives each job a flow of its own. What began it is its parent, which may wait for
+several such jobs at once.
 """
 
 from __future__ import annotations
 
 import asyncio
-import inspect
 import os
 import threading
 import time
@@ -19,7 +18,7 @@ from contextvars import ContextVar
 from typing import TypeVar
 
 from chat_sessions.core.errors import ConfigurationError
-from chat_sessions.session.wait_chain import is_executors_job, is_waited_for
+from chat_sessions.session.wait_chain import is_waited_for
 
 __all__ = [
     "Flow",
@@ -124,14 +123,20 @@ class Flow:
 
     def is_of(self, task: asyncio.Task[object] | None) -> bool:
         """Whether code in this task, or outside of any, that has the flow in its context is part of it."""
-        if self._task is None:
-            return task is None and self.is_this_thread
-        return task is None or self._task() is task
+        if task is not None:
+            return self._task is not None and self._task() is task
+        # A callback of the event loop has the context of the task that asked for it, and runs in its thread.
+        return self.thread == threading.get_ident()
 
     @property
     def is_this_thread(self) -> bool:
         """Whether it is the calling thread's, and not a task's."""
         return self._task is None and self.thread == threading.get_ident()
+
+    @property
+    def is_job(self) -> bool:
+        """Whether a task handed it to a worker thread."""
+        return self._task is None and self.parent is not None and self.parent._task is not None
 
     def descends_from(self, other: Flow) -> bool:
         """Whether the other flow, or one that it began, began this one."""
@@ -141,14 +146,6 @@ class Flow:
                 return True
             flow = flow.parent
         return False
-
-    @property
-    def is_calling(self) -> bool:
-        """Whether the calling code, which has this flow in its context, is what the flow does now.
-
-        A job that a task hands to an executor has its context, and may run beside it.
-        """
-        return self._task is None or current_task() is not None or not is_executors_job(inspect.currentframe())
 
     def waits_for_caller(self) -> bool:
         """Whether it now waits for the calling code to end. See `wait_chain`."""
