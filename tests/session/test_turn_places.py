@@ -158,6 +158,85 @@ async def test_a_task_that_left_a_turn_looks_often_and_waits_a_quarter_of_a_seco
         one.release()
 
 
+def read_elsewhere(slot: TurnSlot) -> None:
+    """Read an event of the turn, as a flow that lives on."""
+    context = contextvars.Context()
+    context.run(slot.begin_read)
+    slot.end_read()
+    _contexts.append(context)
+
+
+def test_a_thread_that_gave_its_turn_away_waits_for_whoever_reads_it_then(clock: Clock) -> None:
+    slot = wait_for_turn("k")
+    second = waiter()
+    assert turn_queue._wait(second, clock.now + 600, None) == 0.25
+    read_elsewhere(slot)
+    clock.now += 0.375
+    assert turn_queue._wait(second, clock.now + 600, None) == 1.0
+    for one in (slot, second):
+        one.release()
+
+
+def test_a_thread_that_kept_its_turn_waits_a_quarter_of_a_second(clock: Clock) -> None:
+    slot = wait_for_turn("k")
+    second = waiter()
+    clock.now += 0.25
+    assert turn_queue._wait(second, clock.now + 600, None) == 0.25
+    clock.now += 0.125
+    with pytest.raises(ConfigurationError, match="still has an open turn"):
+        turn_queue._wait(second, clock.now + 600, None)
+    # From within the read, as a signal handler may ask, there is nothing to wait for.
+    slot.begin_read()
+    with pytest.raises(ConfigurationError, match="still has an open turn"):
+        turn_queue._wait(second, clock.now + 600, None)
+    for one in (slot, second):
+        one.release()
+
+
+def test_an_event_loop_waits_for_whoever_was_given_the_turn_of_its_thread(clock: Clock) -> None:
+    slot = wait_for_turn("k")
+
+    async def ask() -> None:
+        second = waiter()
+        assert turn_queue._wait(second, clock.now + 600, None) == 0.25
+        read_elsewhere(slot)
+        clock.now += 0.375
+        assert turn_queue._wait(second, clock.now + 600, None) == 1.0
+        second.release()
+
+    asyncio.run(ask())
+    slot.release()
+
+
+@pytest.mark.parametrize("is_own", [True, False])
+async def test_a_sync_call_waits_for_whoever_was_given_the_sync_turn_of_a_task(clock: Clock, is_own: bool) -> None:
+    loop = asyncio.get_running_loop()
+    slots: list[TurnSlot] = []
+    is_done = asyncio.Event()
+
+    async def opens() -> None:
+        slots.append(wait_for_turn("k"))
+        await is_done.wait()
+
+    task = asyncio.create_task(opens())
+    if is_own:
+        slots.append(wait_for_turn("k"))
+    else:
+        await asyncio.sleep(0)
+    (slot,) = slots
+    second = waiter()
+    assert turn_queue._wait(second, clock.now + 600, loop) == (0.25 if is_own else 1.0)
+    clock.now += 0.375
+    with pytest.raises(ConfigurationError):
+        turn_queue._wait(second, clock.now + 600, loop)
+    read_elsewhere(slot)
+    assert turn_queue._wait(second, clock.now + 600, loop) == 1.0
+    for one in (slot, second):
+        one.release()
+    is_done.set()
+    task.cancel()
+
+
 async def test_only_the_first_turn_in_the_line_is_about_to_be_closed(clock: Clock) -> None:
     first = await async_wait_for_turn("k")
     context = contextvars.Context()

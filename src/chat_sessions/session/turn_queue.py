@@ -243,7 +243,7 @@ def _wait(slot: TurnSlot, end: float, blocked: asyncio.AbstractEventLoop | None)
                 f"this session still has an open turn, and the code that reads it is the code that asks for the next: "
                 f"read {_described(other)} to the end, or close it, before sending another prompt"
             )
-        if blocked is not None and blocked in (other.loop, other.reader and other.reader.loop):
+        if blocked is not None and _is_held_by(blocked, other):
             raise ConfigurationError(
                 f"a sync call in an event loop waits for {_described(other)}, which that loop has to run: await the "
                 "async method instead"
@@ -257,21 +257,37 @@ def _wait(slot: TurnSlot, end: float, blocked: asyncio.AbstractEventLoop | None)
             f"nothing was sent: the session is still answering {_described(ahead[0])} in this process; read it to the "
             "end or close it (timeouts.total limits this wait)"
         )
-    return min(left, _BEING_LEFT if ahead[0].reader is current_flow() else _TICK)
+    reader = ahead[0].reader
+    return min(left, _BEING_LEFT if reader is not None and _is_caller(reader) else _TICK)
 
 
 def _waits_for_itself(other: TurnSlot, blocked: asyncio.AbstractEventLoop | None) -> bool:
     """Whether this turn cannot end as long as the calling code waits for it."""
-    reader, flow = other.reader, current_flow()
+    reader = other.reader
     if reader is None:
         return False
-    if reader is flow:
-        # An event loop that goes on may close the turn yet.
-        return reader.loop is None or reader.loop is blocked or other.unread_for > _BEING_LEFT
-    if flow.descends_from(reader) and reader.loop is None and reader.thread == threading.get_ident():
-        # The thread that reads it runs the event loop that asks.
-        return True
+    if _is_caller(reader):
+        # Unless the call comes from within the read, an event loop that goes on may close the turn yet, and a thread
+        # that was given it may begin to read.
+        is_stuck = other.is_reading or (other.loop is not None and other.loop is blocked)
+        return is_stuck or other.unread_for > _BEING_LEFT
     return other.unread_for > _READER_WAITS and reader.waits_for_caller()
+
+
+def _is_caller(reader: Flow) -> bool:
+    """Whether the reader is the calling code, or its thread runs the event loop that asks."""
+    flow = current_flow()
+    return reader is flow or (reader.is_this_thread and flow.descends_from(reader))
+
+
+def _is_held_by(blocked: asyncio.AbstractEventLoop, other: TurnSlot) -> bool:
+    """Whether this turn cannot end while the event loop is blocked."""
+    if other.loop is blocked:
+        return True
+    reader = other.reader
+    # A thread may have been given the sync stream of a task.
+    is_left = other.is_reading or other.unread_for > _BEING_LEFT
+    return reader is not None and reader.loop is blocked and is_left
 
 
 def _described(slot: TurnSlot) -> str:
