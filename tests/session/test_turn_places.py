@@ -335,6 +335,59 @@ def test_who_takes_an_event_that_is_ready_is_the_reader(clock: Clock) -> None:
     slot.release()
 
 
+async def test_a_task_that_takes_what_is_ready_may_take_its_time_while_the_one_that_opened_the_turn_waits(
+    clock: Clock,
+) -> None:
+    slot = await async_wait_for_turn("k")
+    slot.note_read()
+    is_asked = asyncio.Event()
+
+    async def show() -> None:
+        slot.note_read()
+        await is_asked.wait()
+
+    async def ask() -> None:
+        second = waiter()
+        clock.now += 2.25
+        try:
+            assert turn_queue._wait(second, clock.now + 600, None) == 1.0
+        finally:
+            second.release()
+            is_asked.set()
+
+    await asyncio.gather(show(), ask())
+    slot.release()
+
+
+async def test_a_job_that_takes_what_is_ready_may_take_its_time_while_the_task_that_opened_the_turn_waits(
+    clock: Clock,
+) -> None:
+    slot = wait_for_turn("k")
+    slot.note_read()
+    is_shown, is_asked = threading.Event(), threading.Event()
+    loop = asyncio.get_running_loop()
+
+    def show() -> None:
+        slot.note_read()
+        is_shown.set()
+        assert is_asked.wait(10)
+
+    def ask() -> None:
+        assert is_shown.wait(10)
+        # By then, the task waits for this job.
+        asyncio.run_coroutine_threadsafe(asyncio.sleep(0), loop).result(10)
+        second = waiter()
+        clock.now += 2.25
+        try:
+            assert turn_queue._wait(second, clock.now + 600, None) == 1.0
+        finally:
+            second.release()
+            is_asked.set()
+
+    await asyncio.gather(asyncio.to_thread(show), asyncio.to_thread(ask))
+    slot.release()
+
+
 def test_a_place_that_comes_free_wakes_the_next_that_is_still_wanted(clock: Clock) -> None:
     woken: list[str] = []
 

@@ -110,14 +110,10 @@ class TurnSlot:
         return self._readers[-1]() if self._readers else None
 
     def note_read(self) -> None:
-        """Record that the calling code took an event without waiting.
-
-        Compares contexts only, because looking up the task costs more than the event. A task that the reader started
-        shares its context, and is recorded as a reader once it waits for an event.
-        """
+        """Record that the calling code took an event without waiting."""
         self._last_read = time.monotonic()
         flow, readers = known_flow(), self._readers
-        if flow is None or not readers or flow is not readers[-1]():
+        if flow is None or not readers or flow is not readers[-1]() or not flow.is_running():
             self.read_by(current_flow())
 
     def begin_read(self) -> None:

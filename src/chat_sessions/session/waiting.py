@@ -128,6 +128,15 @@ class Flow:
         # A callback of the event loop has the context of the task that asked for it, and runs in its thread.
         return self.thread == threading.get_ident()
 
+    def is_running(self) -> bool:
+        """Whether the calling code, which has the flow in its context, is part of it.
+
+        What the flow began has its context, too. Asked at each event, so this is quick.
+        """
+        if self.thread != threading.get_ident():
+            return False
+        return self._task is None or asyncio.current_task(self.loop) is self._task()
+
     @property
     def is_this_thread(self) -> bool:
         """Whether it is the calling thread's, and not a task's."""
