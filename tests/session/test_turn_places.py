@@ -408,6 +408,22 @@ def test_a_place_that_comes_free_wakes_the_next_that_is_still_wanted(clock: Cloc
     assert woken[3:] == []
 
 
+def test_a_look_takes_no_longer_where_many_wait(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+    looked: list[str] = []
+
+    def look(other: TurnSlot, blocked: asyncio.AbstractEventLoop | None) -> bool:
+        looked.append(other.what)
+        return False
+
+    monkeypatch.setattr(turn_queue, "_waits_for_itself", look)
+    first = of_another_thread()
+    slots = [waiter() for _ in range(5)]
+    assert [turn_queue._wait(slot, clock.now + 600, None) for slot in slots] == [1.0] * 5
+    assert looked == ["the turn 'one'"] * 5
+    for slot in (first, *slots):
+        slot.release()
+
+
 def test_who_stands_ahead_is_told_in_order_and_those_behind_are_not(clock: Clock) -> None:
     slots = [waiter() for _ in range(3)]
     line = slots[0].line

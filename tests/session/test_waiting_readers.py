@@ -19,7 +19,7 @@ import anyio.to_thread
 import pytest
 
 from chat_sessions.core.errors import APITimeoutError, ConfigurationError
-from chat_sessions.session import turn_queue
+from chat_sessions.session import turn_queue, wait_chain
 from chat_sessions.session.turn_queue import TurnSlot, async_wait_for_turn, wait_for_turn
 from chat_sessions.session.waiting import Flow, current_flow
 from tests.session.test_turn_queue import in_thread, lines_are_empty_afterwards, until_waiting, waiting
@@ -455,6 +455,51 @@ def test_a_look_at_what_the_reader_waits_for_keeps_nothing_alive() -> None:
         assert kept[0]() is None
     finally:
         gc.enable()
+
+
+def test_whether_a_thread_that_waits_for_nobody_waits_is_told_from_its_own_stack(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    flows: list[Flow] = []
+    is_there, may_go = threading.Event(), threading.Event()
+
+    def show() -> None:
+        flows.append(current_flow())
+        is_there.set()
+        may_go.wait()
+
+    def look(*_: object) -> bool:
+        raise AssertionError
+
+    showing = in_thread(show)
+    is_there.wait()
+    monkeypatch.setattr(wait_chain, "_is_reached", look)
+    assert not flows[0].waits_for_caller()
+    may_go.set()
+    showing.join()
+
+
+def test_a_signal_handler_may_not_wait_for_the_wait_that_it_interrupts() -> None:
+    held: list[TurnSlot] = []
+    in_thread(lambda: held.append(wait_for_turn("k"))).join()
+    held[0].is_reading = True
+    main = threading.get_ident()
+
+    def interrupt(*_: object) -> None:
+        assert refused()
+        held.pop().release()
+
+    def send() -> None:
+        until_waiting("k", 2)
+        signal.pthread_kill(main, signal.SIGUSR1)
+
+    before = signal.signal(signal.SIGUSR1, interrupt)
+    sending = in_thread(send)
+    try:
+        wait_for_turn("k").release()
+    finally:
+        sending.join()
+        signal.signal(signal.SIGUSR1, before)
 
 
 def test_a_thread_waits_while_the_reader_waits_for_another(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -57,14 +57,24 @@ class _Line:
             if (slot := other.slot()) is not None:
                 yield slot
 
+    @property
+    def first(self) -> TurnSlot | None:
+        """The first slot. A look at it takes no longer if many wait."""
+        with suppress(IndexError):
+            while (slot := (place := self.places[0]).slot()) is None:
+                self._take_out(place)
+            return slot
+        return None
+
     def leave(self, place: _Place) -> None:
         """Take the place out, and wake whoever is next."""
+        self._take_out(place)
+        if (slot := self.first) is not None:
+            slot.place.wake()
+
+    def _take_out(self, place: _Place) -> None:
         with suppress(ValueError):
             self.places.remove(place)
-        for next_place in tuple(self.places):
-            next_place.wake()
-            if next_place.slot() is not None:
-                return
 
 
 class _Place:
@@ -181,6 +191,7 @@ def wait_for_turn(key: Hashable, what: str = "a turn", where: str = "", *, limit
     end = time.monotonic() + (LONGEST_WAIT if limit is None else limit)
     loop = blocked_loop()
     try:
+        _check_line(slot, loop)
         while (wait := _wait(slot, end, loop)) > 0:
             ready.acquire(timeout=wait)
     except BaseException:
@@ -223,38 +234,56 @@ async def async_wait_for_turn(
 def _wait(slot: TurnSlot, end: float, blocked: asyncio.AbstractEventLoop | None) -> float:
     """Return the seconds to wait before the next look; 0 when it is this slot's turn.
 
-    `blocked` is the event loop that cannot go on meanwhile.
+    Looks at the first in the line, whom all wait for in the end: with a look at each, a long line would keep an event
+    loop busy. `blocked` is the event loop that cannot go on meanwhile.
     """
-    ahead: list[TurnSlot] = []
-    for other in slot.line.ahead_of(slot.place):
-        if other.is_over:
-            other.release()
-            continue
-        if _waits_for_itself(other, blocked):
-            # What is left of a stream may be a cycle, such as an error that its own frame keeps: nobody reads that.
-            gc.collect()
-            if other.place not in slot.line.places:
-                continue
-            raise ConfigurationError(
-                f"this session still has an open turn, and the code that reads it is the code that asks for the next: "
-                f"read {_described(other)} to the end, or close it, before sending another prompt"
-            )
-        if blocked is not None and _is_held_by(blocked, other):
-            raise ConfigurationError(
-                f"a sync call in an event loop waits for {_described(other)}, which that loop has to run: await the "
-                "async method instead"
-            )
-        ahead.append(other)
-    if not ahead:
+    while (first := slot.line.first) is not None and first is not slot:
+        if _is_to_wait_for(first, blocked):
+            break
+    else:
         return 0.0
     left = end - time.monotonic()
     if left <= 0:
         raise APITimeoutError(
-            f"nothing was sent: the session is still answering {_described(ahead[0])} in this process; read it to the "
+            f"nothing was sent: the session is still answering {_described(first)} in this process; read it to the "
             "end or close it (timeouts.total limits this wait)"
         )
-    reader = ahead[0].reader
+    reader = first.reader
     return min(left, _BEING_LEFT if reader is not None and _is_caller(reader) else _TICK)
+
+
+def _check_line(slot: TurnSlot, blocked: asyncio.AbstractEventLoop | None) -> None:
+    """Raise `ConfigurationError` if one of those ahead waits itself, and cannot go on during this sync call.
+
+    A signal handler's call may come from within such a wait, and the blocked event loop may have to run it.
+    """
+    for other in slot.line.ahead_of(slot.place):
+        _is_to_wait_for(other, blocked)
+
+
+def _is_to_wait_for(other: TurnSlot, blocked: asyncio.AbstractEventLoop | None) -> bool:
+    """Whether this turn holds the session, and may end. Raises `ConfigurationError` if it cannot.
+
+    One that is over is out of the line then.
+    """
+    if other.is_over:
+        other.release()
+        return False
+    if _waits_for_itself(other, blocked):
+        # What is left of a stream may be a cycle, such as an error that its own frame keeps: nobody reads that.
+        gc.collect()
+        if other.place not in other.line.places:
+            return False
+        raise ConfigurationError(
+            f"this session still has an open turn, and the code that reads it is the code that asks for the next: "
+            f"read {_described(other)} to the end, or close it, before sending another prompt"
+        )
+    if blocked is not None and _is_held_by(blocked, other):
+        raise ConfigurationError(
+            f"a sync call in an event loop waits for {_described(other)}, which that loop has to run: await the "
+            "async method instead"
+        )
+    return True
 
 
 def _waits_for_itself(other: TurnSlot, blocked: asyncio.AbstractEventLoop | None) -> bool:

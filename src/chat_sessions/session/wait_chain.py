@@ -30,6 +30,9 @@ def is_waited_for(caller: asyncio.Task[object] | None, task: asyncio.Task[object
     """Whether this task, or this thread, goes on only when the calling code has ended, which runs in `caller`."""
     frames = sys._current_frames()  # pyright: ignore[reportPrivateUsage] - documented, in spite of its name
     try:
+        if task is None and not _waits(frames.get(thread)):
+            # Most often. Where many threads ask, a look at all of them by each would keep them busy.
+            return False
         return _is_reached(caller, task, thread, frames)
     finally:
         # The frame of this function is one of them: a cycle that would keep what all threads have at hand.
@@ -81,6 +84,10 @@ def _job(frame: FrameType | None) -> _Job | None:
         if module == "anyio._backends._asyncio" and isinstance(future := names.get("future"), asyncio.Future):
             return cast("_Job", future)
     return None
+
+
+def _waits(frame: FrameType | None) -> bool:
+    return frame is not None and any(True for _ in _awaited(frame))
 
 
 def _awaited(frame: FrameType) -> Iterator[_Link]:
