@@ -11,6 +11,8 @@ from typing import Any
 
 import docx
 import pytest
+from docx.oxml.ns import qn
+from kreuzberg import ExtractionConfig, extract_bytes_sync
 from reportlab.lib.styles import getSampleStyleSheet  # type: ignore[import-untyped]
 from reportlab.platypus import Paragraph, SimpleDocTemplate, Table  # type: ignore[import-untyped]
 
@@ -73,6 +75,20 @@ def epub() -> bytes:
     return target.getvalue()
 
 
+def opendocument(body: str) -> bytes:
+    """A text of LibreOffice."""
+    names = "urn:oasis:names:tc:opendocument:xmlns"
+    target = io.BytesIO()
+    with zipfile.ZipFile(target, "w") as archive:
+        archive.writestr("mimetype", "application/vnd.oasis.opendocument.text")
+        archive.writestr(
+            "content.xml",
+            f'<office:document-content xmlns:office="{names}:office:1.0" xmlns:text="{names}:text:1.0">'
+            f"<office:body><office:text>{body}</office:text></office:body></office:document-content>",
+        )
+    return target.getvalue()
+
+
 class TestOffice:
     def test_a_table_of_word_keeps_its_header_though_none_is_marked(self) -> None:
         rows = [("Country", "Per day", "Hotel"), ("Germany", "28", "130"), ("Japan", "50", "170")]
@@ -94,6 +110,33 @@ class TestOffice:
         assert edges == "Protocol 88, confidential\nDrafted by Helga Storm"
         assert body == "# Opening\n\nThe chair opened the meeting."
 
+    def test_word_keeps_its_tabs_hyphens_and_signs(self) -> None:
+        document = docx.Document()
+        document.sections[0].header.paragraphs[0].text = "R&D\tHelga Storm"
+        marks = document.add_paragraph("Rent\t850 EUR").add_run()
+        for mark in ("cr", "ptab", "noBreakHyphen"):
+            marks._r.append(marks._r.makeelement(qn(f"w:{mark}"), {}))
+            marks.add_text(mark)
+        document.add_paragraph("\tBelow < 40, above > 3, by Brown & Whitmore, &lt; and <b> as written")
+        document.add_table(rows=1, cols=1).cell(0, 0).text = "Nuts & bolts\tM4|M5"
+        (body,) = read_whole(saved(document.save), "a.docx").texts
+        assert body.startswith("R&D\tHelga Storm\n\nRent\t850 EUR cr\tptab-noBreakHyphen\n\nBelow < 40")
+        assert "Below < 40, above > 3, by Brown & Whitmore, \\&lt; and \\<b> as written\n" in body
+        assert "| Nuts & bolts M4\\|M5 |" in body
+
+    def test_kreuzberg_still_drops_the_tabs_and_signs_of_word(self) -> None:
+        """Else `openxml.written_out` is no longer needed."""
+        config = ExtractionConfig(output_format="markdown", use_cache=False)
+        kind = "application/vnd.openxmlformats-officedocument.wordprocessingml.document"
+        found = extract_bytes_sync(word("Rent", "Rent\t850", "Nuts & bolts"), kind, config=config)
+        assert found.content == "# Rent\n\nRent850\n\nNuts bolts\n"
+
+    def test_a_word_file_that_is_damaged_inside_is_refused(self) -> None:
+        data = word("Rent", "Rent\t850 EUR " * 200)
+        at = data.index(b"word/document.xml") + 200
+        with pytest.raises(Unreadable, match="it is damaged"):
+            read_whole(data[:at] + bytes(100) + data[at + 100 :], "a.docx")
+
     def test_each_sheet_of_excel_is_a_section_with_a_table(self) -> None:
         whole = read_whole(excel(Stock=[("Article", "Count"), ("A-1", 5.5)], Prices=[("Article", "EUR"), ("A-1", 12)]))
         assert whole.sections == ["Stock", "Prices"]
@@ -106,6 +149,11 @@ class TestOffice:
         assert whole.sections == ["Plan", "Costs"]
         assert "We move in May." in whole.texts[0]
         assert "Mention the lift." in whole.texts[0]
+
+    def test_tabs_of_open_document_and_slides_are_read_as_tabs(self) -> None:
+        paragraph = "<text:p>Rent<text:tab/>850 EUR</text:p>"
+        assert read_whole(opendocument(paragraph), "a.odt").text == "Rent\t850 EUR"
+        assert "Rent\t850 EUR" in read_whole(powerpoint(("Plan", "Rent\t850 EUR", "")), "a.pptx").text
 
     def test_a_web_page_is_read_with_its_title_and_tables_and_without_its_scripts(self) -> None:
         whole = read_whole(HTML, "a.html")

@@ -1,0 +1,123 @@
+"""What kreuzberg leaves out of files of Word and PowerPoint."""
+
+from __future__ import annotations
+
+import html
+import io
+import re
+import zipfile
+import zlib
+from collections.abc import Iterator
+from xml.etree.ElementTree import Element, ParseError, fromstring
+
+__all__ = ["edges", "notes", "with_signs", "written_out"]
+
+_TEXT = re.compile(r"word/(?:document|footnotes|endnotes|comments)\.xml")
+_MEDIA = "word/media/"
+# kreuzberg refuses a file with a larger part.
+_MAX_PART_BYTES = 100 * 1024 * 1024
+_REFERENCE = re.compile(rb"&(?:amp|lt|gt|quot|apos|#\d{1,7}|#[xX][0-9a-fA-F]{1,6});")
+_MARK = re.compile(rb"<w:(?:(tab|cr|noBreakHyphen)\s*|(ptab)\b[^<>]*)/>")
+_WRITTEN = {"tab": "\t", "ptab": "\t", "cr": "\n", "br": "\n", "noBreakHyphen": "-"}
+# Noncharacters, which no text has, in place of the characters that XML has to escape.
+_HIDDEN = {ord(sign): 0xFDD0 + at for at, sign in enumerate("&<>\"'")}
+_SHOWN = {hidden: sign for sign, hidden in _HIDDEN.items()}
+# Where one would be HTML, a reference or a quotation in Markdown.
+_MEANT = re.compile("\ufdd0(?=#?\\w{1,31};)|\ufdd1(?=[A-Za-z/!?])|^\ufdd2", re.MULTILINE)
+_NOTES = re.compile(r"ppt/notesSlides/notesSlide(\d+)\.xml")
+_NOTE_RELATION = re.compile(rb'Target="[^"]*?slides/slide(\d+)\.xml"')
+_EDGE = re.compile(r"word/(?:header|footer)\d*\.xml")
+_WORD = "{http://schemas.openxmlformats.org/wordprocessingml/2006/main}"
+_DRAWING = "{http://schemas.openxmlformats.org/drawingml/2006/main}"
+# Of the notes of one slide, or of one header or footer.
+_MAX_NOTE_BYTES = 2 * 1024 * 1024
+_MOST_EDGES = 100
+_DAMAGED = (KeyError, ParseError, zipfile.BadZipFile, zlib.error, OSError, EOFError, ValueError, RuntimeError)
+
+
+def written_out(data: bytes) -> bytes:
+    """Return a Word file with its tabs and the like as text, and a stand-in for each reference such as `&amp;`.
+
+    kreuzberg drops them all: "Rent<tab>850" becomes "Rent850", and "A &amp; B" loses its sign. `with_signs` puts the
+    signs back into what it returns. A file that is damaged or too large is returned as it is, for kreuzberg to refuse.
+    """
+    target = io.BytesIO()
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive, zipfile.ZipFile(target, "w") as copy:
+            for name, member in {member.filename: member for member in archive.infolist()}.items():
+                if name.startswith(_MEDIA):
+                    continue
+                if member.file_size > _MAX_PART_BYTES:
+                    return data
+                part = archive.read(member)
+                if _TEXT.fullmatch(name):
+                    part = _MARK.sub(_as_text, _REFERENCE.sub(_as_stand_in, part))
+                copy.writestr(name, part)
+    except _DAMAGED:
+        return data
+    return target.getvalue()
+
+
+def with_signs(text: str) -> str:
+    """Return a Markdown text with the signs that `written_out` has put others for, escaped if need be."""
+    return _MEANT.sub(r"\\\g<0>", text).translate(_SHOWN)
+
+
+def edges(data: bytes) -> str:
+    """Return the lines of the headers and footers of a Word document, which kreuzberg leaves out, each of them once."""
+    lines: dict[str, None] = {}
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        members = [one for one in archive.infolist() if _EDGE.fullmatch(one.filename)][:_MOST_EDGES]
+        for member in sorted(members, key=lambda one: one.filename, reverse=True):
+            if member.file_size > _MAX_NOTE_BYTES:
+                continue
+            try:
+                text = _paragraphs(archive.read(member), _WORD)
+            except _DAMAGED:
+                continue
+            # The number of a page is no line.
+            lines |= {line: None for line in text.split("\n") if any(map(str.isalpha, line))}
+    return "\n".join(lines)
+
+
+def notes(data: bytes) -> Iterator[tuple[int, str]]:
+    """Yield the notes of slides, which kreuzberg leaves out, each with the number of its slide's file."""
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        for member in archive.infolist():
+            match = _NOTES.fullmatch(member.filename)
+            if not match or member.file_size > _MAX_NOTE_BYTES:
+                continue
+            relations = f"ppt/notesSlides/_rels/notesSlide{match[1]}.xml.rels"
+            try:
+                slide = _NOTE_RELATION.search(archive.read(relations))
+                text = _paragraphs(archive.read(member))
+            except _DAMAGED:
+                continue
+            if slide and text:
+                yield int(slide[1]), text
+
+
+def _as_stand_in(reference: re.Match[bytes]) -> bytes:
+    return html.unescape(reference[0].decode()).translate(_HIDDEN).encode(errors="replace")
+
+
+def _as_text(mark: re.Match[bytes]) -> bytes:
+    return f'<w:t xml:space="preserve">{_WRITTEN[(mark[1] or mark[2]).decode()]}</w:t>'.encode()
+
+
+def _paragraphs(xml: bytes, space: str = _DRAWING) -> str:
+    """Return the paragraphs of a part in the namespace of its program, without those that a field of a slide fills."""
+    if b"<!DOCTYPE" in xml or b"<!ENTITY" in xml:
+        return ""
+    found = [
+        "".join(_text(element, space) for element in paragraph.iter())
+        # Without a document type, there is nothing to expand.
+        for paragraph in fromstring(xml).iter(f"{space}p")  # noqa: S314
+        if paragraph.find(f"{_DRAWING}fld") is None
+    ]
+    return "\n".join(line.strip() for text in found for line in text.split("\n") if line.strip())
+
+
+def _text(element: Element, space: str) -> str:
+    name = element.tag.removeprefix(space)
+    return element.text or "" if name == "t" else _WRITTEN.get(name, "")
