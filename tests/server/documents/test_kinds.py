@@ -6,6 +6,7 @@ import io
 import json
 import zipfile
 from collections.abc import Sequence
+from email.message import EmailMessage
 from pathlib import Path
 from typing import Any
 
@@ -87,6 +88,13 @@ def opendocument(body: str) -> bytes:
             f"<office:body><office:text>{body}</office:text></office:body></office:document-content>",
         )
     return target.getvalue()
+
+
+def mail(text: str) -> EmailMessage:
+    sent = EmailMessage()
+    sent["Subject"], sent["From"], sent["To"] = "The keys", "Ann <ann@example.org>", "bo@example.org"
+    sent.set_content(text)
+    return sent
 
 
 class TestOffice:
@@ -201,13 +209,6 @@ class TestOffice:
             "| A; 2 | 5 |",
         ]
 
-    @pytest.mark.parametrize("name", ["keys.eml", "keys.txt"])
-    def test_a_mail_is_read_with_its_headers(self, name: str) -> None:
-        text = read_whole(MAIL, name).text
-        assert "The keys" in text
-        assert "ann@example.org" in text
-        assert "They are in the blue box." in text
-
     def test_a_book_is_read_by_chapters(self) -> None:
         whole = read_whole(epub(), "boats.epub")
         assert "Ferries" in whole.sections
@@ -238,6 +239,76 @@ class TestOffice:
             archive.writestr("notes.txt", "text")
         with pytest.raises(Unreadable, match="it is an archive; unpack it"):
             read_whole(target.getvalue(), "notes.zip")
+
+
+class TestMail:
+    @pytest.mark.parametrize("name", ["keys.eml", "keys.txt"])
+    def test_a_mail_is_read_with_its_headers(self, name: str) -> None:
+        text = read_whole(MAIL, name).text
+        assert "The keys" in text
+        assert "ann@example.org" in text
+        assert "They are in the blue box." in text
+
+    def test_the_version_of_a_mail_that_is_shown_is_read(self) -> None:
+        sent = mail("Please use a program that shows HTML.\n")
+        sent.add_alternative("<h1>Sale</h1><p>The bicycle costs 799 euros.</p>", subtype="html")
+        whole = read_whole(sent.as_bytes(), "news.eml")
+        assert whole.sections == ["", "Sale"]
+        assert "The bicycle costs 799 euros." in whole.text
+        assert "Please use" not in whole.text
+
+    def test_the_plain_version_of_a_mail_that_is_a_picture_is_read(self) -> None:
+        sent = mail("The bicycle costs 799 euros. Helmets are on sale, too.\n")
+        sent.add_alternative('<p>Sale</p><img src="cid:poster">', subtype="html")
+        assert "The bicycle costs 799 euros." in read_whole(sent.as_bytes(), "news.eml").text
+
+    def test_a_signature_makes_no_heading_of_the_line_above(self) -> None:
+        whole = read_whole(mail("The keys are blue.\n-- \nAnn\n").as_bytes(), "keys.eml")
+        assert whole.sections == [""]
+        assert "The keys are blue." in whole.text
+
+    def test_attachments_are_read_as_the_files_that_they_are_below_their_names(self) -> None:
+        sent = mail("See attached.\n")
+        attached = [("rent.docx", word("Rates", "Rent\t850 & more")), ("übersicht.csv", b"a;b;c\n1;2;3\n4;5;6\n")]
+        attached += [("plan.pdf", pdf([(72, 700, "First.")], [(72, 700, "Second.")])), ("logo.png", b"\x89PNG\r\n")]
+        for name, data in [*attached, ("old.zip", b"PK\3\4 no archive")]:
+            sent.add_attachment(data, maintype="application", subtype="octet-stream", filename=name)
+        whole = read_whole(sent.as_bytes(), "a.eml")
+        assert whole.sections == ["", "Rates", "übersicht.csv", "plan.pdf"]
+        assert "## rent.docx\n\n### Rates\n\nRent\t850 & more" in whole.text
+        assert "| a | b | c |\n| --- | --- | --- |\n| 1 | 2 | 3 |" in whole.text
+        assert "## plan.pdf\n\nFirst.\n\nSecond." in whole.text
+        assert whole.pages == [None] * 4
+        assert [note.partition(":")[0] for note in whole.notes] == ["old.zip in it was left out"]
+
+    def test_a_mail_in_a_mail_is_read_once(self) -> None:
+        inner, sent = mail("The code is 4711.\n"), mail("As you asked.\n")
+        inner.replace_header("Subject", "Your code")
+        sent.add_attachment(inner)
+        whole = read_whole(sent.as_bytes(), "a.eml")
+        assert whole.sections == ["", "Your code"]
+        assert whole.text.count("The code is 4711.") == 1
+
+    @pytest.mark.parametrize("charset", ["x-unknown", "us-ascii", "utf-8"])
+    def test_a_mail_in_another_encoding_than_it_says_is_read(self, charset: str) -> None:
+        sent = f"Subject: Schlüssel\nFrom: Jörg\nContent-Type: text/plain; charset={charset}\n\nGrüße aus Köln.\n"
+        for encoding in ("utf-8", "cp1252"):
+            text = read_whole(sent.encode(encoding), "a.eml").text
+            assert "Schlüssel" in text
+            assert "Grüße aus Köln." in text
+
+    def test_a_mail_cut_anywhere_is_read_as_far_as_it_goes(self) -> None:
+        sent = mail("The keys are blue.\n")
+        sent.add_alternative("<p>The keys are blue.</p>", subtype="html")
+        sent.add_attachment(word("Rates", "Rent"), maintype="application", subtype="x", filename="a.docx")
+        data = sent.as_bytes()
+        for end in range(data.index(b"The keys are") + 12, len(data), 97):
+            assert "The keys are" in read_whole(data[:end], "a.eml").text
+
+    def test_parts_that_are_nested_without_end_are_refused(self) -> None:
+        parts = "".join(f"Content-Type: multipart/mixed; boundary=b{at}\n\n--b{at}\n" for at in range(5000))
+        with pytest.raises(Unreadable, match="it is nested too deeply"):
+            read_whole(f"From: ann@example.org\n{parts}", "a.eml")
 
 
 class TestPdf:

@@ -14,7 +14,7 @@ from typing import cast
 
 from chat_sessions.server.documents.reading.encodings import Decoded, decoded
 
-__all__ = ["Kind", "Unreadable", "kind_of"]
+__all__ = ["Kind", "Picture", "Unreadable", "kind_of"]
 
 MAX_UNPACKED_BYTES = 500 * 1024 * 1024
 """An archive that claims to unpack to more is not opened."""
@@ -71,6 +71,10 @@ class Unreadable(Exception):
     """A file cannot be read. The message says why, without its name."""
 
 
+class Picture(Unreadable):
+    """A file is a picture, which has no text."""
+
+
 @dataclass(frozen=True, slots=True)
 class Kind:
     """What a file is: its media type, and its text if it is one.
@@ -100,7 +104,7 @@ def kind_of(data: bytes, name: str) -> Kind:
     if data.startswith(b"{\\rtf"):
         return Kind("application/rtf")
     if data.startswith(_PICTURES) or data[8:12] == b"WEBP":
-        raise Unreadable("it is a picture")
+        raise Picture("it is a picture")
     found = _decoded(data)
     notes = [] if found.is_sure else [f"its encoding is not certain: it was read as {found.encoding}"]
     if damaged := _damaged(data, found):

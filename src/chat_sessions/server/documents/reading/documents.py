@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 from chat_sessions.server.documents.reading.blocks import Block, blocks_of
-from chat_sessions.server.documents.reading.content import Unreadable, kind_of
-from chat_sessions.server.documents.reading.passages import Chunker, Passage, Sheet
+from chat_sessions.server.documents.reading.content import Picture, Unreadable, kind_of
+from chat_sessions.server.documents.reading.passages import Chunker, Leaves, Passage, Sheet
 from chat_sessions.server.documents.reading.terms import function_words, language_written, terms, words
+
+if TYPE_CHECKING:
+    from chat_sessions.server.documents.reading.mail import Attached
 
 __all__ = ["MAX_TEXT_CHARACTERS", "Part", "Unreadable", "language_of", "read"]
 
@@ -18,6 +22,8 @@ MAX_TEXT_CHARACTERS = 20_000_000
 
 _AT_ONCE = 500_000
 _END_OF_LINE = re.compile(r"\n(?![ \t]*\|)")
+_WIDE = ("utf-16", "utf_16", "utf-32")
+_LOWEST_LEVEL = 6
 _JUDGED = 4000
 _TELLING = 2
 
@@ -39,24 +45,64 @@ class Part:
 
 def read(data: bytes, name: str) -> Iterator[Part]:
     """Yield the parts of a document. Raises `Unreadable` if it cannot be read."""
-    kind = kind_of(data, name)
     writer = _Writer()
+    for leaves in _read(data, name):
+        yield writer.part(leaves)
+
+
+def _read(data: bytes, name: str) -> Iterator[Leaves]:
+    kind = kind_of(data, name)
     if kind.media_type == "application/pdf":
         from chat_sessions.server.documents.reading.pdf import read_pdf
 
-        for leaves in read_pdf(data):
-            yield writer.part(leaves.pages, leaves.notes, leaves.done, leaves.total)
+        yield from read_pdf(data)
         return
     text, notes = _bounded(kind.text)
     notes += kind.notes
     if kind.media_type == "text/markdown":
         for piece in _pieces(text):
-            yield writer.part([(None, blocks_of(piece))], [], 1, 1)
-        yield writer.part([], notes, 1, 1)
+            yield Leaves([(None, blocks_of(piece))])
+        yield Leaves([], notes)
+        return
+    if kind.media_type == "message/rfc822":
+        # Each of its parts may be in an encoding of its own.
+        yield from _mail(text.encode() if kind.encoding.startswith(_WIDE) else data)
         return
     from chat_sessions.server.documents.reading.office import read_office
 
-    yield writer.part(read_office(text.encode() if kind.text else data, kind.media_type), notes, 1, 1)
+    yield Leaves(read_office(text.encode() if kind.text else data, kind.media_type), notes)
+
+
+def _mail(data: bytes) -> Iterator[Leaves]:
+    from chat_sessions.server.documents.reading.mail import Attached, read_mail
+
+    try:
+        for found in read_mail(data):
+            if isinstance(found, Attached):
+                yield from _attached(found)
+            else:
+                yield Leaves([(None, found)])
+    except RecursionError as error:
+        raise Unreadable("it is nested too deeply") from error
+
+
+def _attached(file: Attached) -> Iterator[Leaves]:
+    """Yield what a file says by itself, below its name and without pages, which would be taken for the mail's."""
+    title = [Block(file.name, level=file.level)]
+    try:
+        for leaves in _read(file.data, file.name):
+            below = [_lowered(block, file.level) for _, blocks in leaves.pages for block in blocks]
+            yield Leaves([(None, title + below if below else [])], [f"of {file.name}, {note}" for note in leaves.notes])
+            title = [] if below else title
+    except Picture:
+        # Most mails have logos.
+        return
+    except Unreadable as error:
+        yield Leaves([], [f"{file.name} in it was left out: {error}"])
+
+
+def _lowered(block: Block, by: int) -> Block:
+    return replace(block, level=min(block.level + by, _LOWEST_LEVEL)) if block.level else block
 
 
 def _pieces(text: str) -> Iterator[str]:
@@ -92,12 +138,10 @@ class _Writer:
         self._chunker = Chunker()
         self._language: str | None = None
 
-    def part(
-        self, pages: Iterable[tuple[Sheet | None, Iterable[Block]]], notes: list[str], done: int, total: int
-    ) -> Part:
-        part = Part(notes=notes, done=done, total=total)
+    def part(self, leaves: Leaves) -> Part:
+        part = Part(notes=leaves.notes, done=leaves.done, total=leaves.total)
         found: list[Passage] = []
-        for sheet, blocks in pages:
+        for sheet, blocks in leaves.pages:
             if sheet is not None:
                 part.sheets.append(sheet)
             found += self._chunker.passages(blocks, sheet.number if sheet is not None else None)

@@ -1,4 +1,4 @@
-"""Word, PowerPoint, Excel, OpenDocument, HTML, CSV, mail, EPUB, RTF and notebooks as Markdown, through kreuzberg."""
+"""Word, PowerPoint, Excel, OpenDocument, HTML, CSV, EPUB, RTF and notebooks as Markdown, through kreuzberg."""
 
 from __future__ import annotations
 

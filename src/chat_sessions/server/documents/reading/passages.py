@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from chat_sessions.server.documents.reading.blocks import Block, Box, around, pieces
 from chat_sessions.server.documents.reading.tables import gap, narrow
 
-__all__ = ["Chunker", "Passage", "Sheet"]
+__all__ = ["Chunker", "Leaves", "Passage", "Sheet"]
 
 _FULL = 500
 _MOST = 900
@@ -42,6 +42,16 @@ class Sheet:
     text: str
     width: float = 0.0
     height: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Leaves:
+    """Some pages that were read together, and what is to be said of them. `done` and `total` count pages."""
+
+    pages: list[tuple[Sheet | None, Iterable[Block]]]
+    notes: list[str] = field(default_factory=list[str])
+    done: int = 1
+    total: int = 1
 
 
 @dataclass

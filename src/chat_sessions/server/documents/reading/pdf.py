@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from liteparse.parser import LiteParse
@@ -19,9 +19,9 @@ from chat_sessions.server.documents.ocr import data_folder, ocr_languages
 from chat_sessions.server.documents.reading.blocks import Block, Box, around, table
 from chat_sessions.server.documents.reading.content import Unreadable
 from chat_sessions.server.documents.reading.page_order import PageOrder
-from chat_sessions.server.documents.reading.passages import Sheet
+from chat_sessions.server.documents.reading.passages import Leaves, Sheet
 
-__all__ = ["MAX_PAGES", "Leaves", "draw_page", "read_pdf"]
+__all__ = ["MAX_PAGES", "draw_page", "read_pdf"]
 
 MAX_PAGES = 2000
 """How many pages of a file are read; the rest is left out, with a note."""
@@ -32,16 +32,6 @@ _LONG_SIDE_PIXELS = 1600
 _MOST_DPI = 144.0
 _JPEG_QUALITY = 80
 _GOES_ON = re.compile(r"[^\W\d_]")
-
-
-@dataclass(frozen=True, slots=True)
-class Leaves:
-    """Some pages that were read together, and what is to be said of them."""
-
-    pages: list[tuple[Sheet | None, Iterable[Block]]]
-    notes: list[str]
-    done: int
-    total: int
 
 
 def read_pdf(data: bytes) -> Iterator[Leaves]:
