@@ -225,6 +225,11 @@ class TestOffice:
         assert read_whole(pdf([(72, 700, "The ferry is late.")]), "notes.txt").pages == [1]
         assert read_whole("The ferry is late.", "report.pdf").text == "The ferry is late."
 
+    def test_a_text_that_begins_like_a_picture_is_a_text(self) -> None:
+        assert read_whole("BMW makes cars.", "a.txt").text == "BMW makes cars."
+        with pytest.raises(Unreadable, match="it is a picture"):
+            read_whole(b"BM\x46\0\0\0\0\0\0\0\x36\0\0\0\x28\0\0\0", "a.bmp")
+
     def test_an_archive_that_would_fill_the_memory_is_refused_unopened(self, monkeypatch: pytest.MonkeyPatch) -> None:
         target = io.BytesIO()
         with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as archive:

@@ -42,7 +42,7 @@ _DECLARED = frozenset(
         "application/vnd.oasis.opendocument.presentation",
     )
 )
-_PICTURES = (b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"BM", b"II*\0", b"MM\0*", b"\0\0\1\0")
+_PICTURES = (b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"II*\0", b"MM\0*", b"\0\0\1\0")
 _HTML = re.compile(
     r"\s*(?:<\?xml[^>]*>\s*)?(?:<!--.{0,2000}?-->\s*)*<(?:!doctype\s+html|html|head|body)\b", re.IGNORECASE | re.DOTALL
 )
@@ -103,7 +103,8 @@ def kind_of(data: bytes, name: str) -> Kind:
         return Kind(_ole(data))
     if data.startswith(b"{\\rtf"):
         return Kind("application/rtf")
-    if data.startswith(_PICTURES) or data[8:12] == b"WEBP":
+    # "BM" alone may begin a text.
+    if data.startswith(_PICTURES) or data[8:12] == b"WEBP" or (data[:2] == b"BM" and data[6:10] == bytes(4)):
         raise Picture("it is a picture")
     found = _decoded(data)
     notes = [] if found.is_sure else [f"its encoding is not certain: it was read as {found.encoding}"]
