@@ -226,10 +226,41 @@ class TestTerms:
             ("Häuser", "Hauser", "deu"),
             ("Mieten", "Miete", "deu"),
             ("élèves", "eleve", "fra"),
+            ("salariés", "salaries", "fra"),
+            ("durée", "duree", "fra"),
+            ("œuvre", "oeuvre", "fra"),
+            ("organización", "organizaciones", "spa"),
+            ("Søren Kjær", "Kjaer", "dan"),
+            ("Łódź", "Lodz", "pol"),
+            ("Ægir", "aegir", "isl"),
+            ("İzmir", "izmir", "tur"),
         ],
     )
     def test_forms_of_one_word_share_a_term(self, one: str, other: str, language: str) -> None:
         assert set(terms(one, language)) & set(terms(other, language))
+
+    @pytest.mark.parametrize(
+        ("one", "other"),
+        [
+            ("12.750,00", "12750"),
+            ("12.750,00", "12.750"),
+            ("8,400.00", "8,400"),
+            ("3,400.50", "3400.5"),
+            ("1,5", "1.50"),
+            ("1'234'567.80", "1234567,8"),
+        ],
+    )
+    def test_an_amount_with_and_without_its_cents_share_a_term(self, one: str, other: str) -> None:
+        assert set(terms(one, "eng")) & set(terms(other, "eng"))
+
+    @pytest.mark.parametrize(
+        ("one", "other"), [("1.5", "15"), ("12.750,00", "1275000"), ("3.10", "3.1"), ("0.075", "75")]
+    )
+    def test_different_numbers_stay_different(self, one: str, other: str) -> None:
+        assert terms(one, "eng")[-1] not in terms(other, "eng")
+
+    def test_letters_of_other_scripts_stay_as_they_are(self) -> None:
+        assert terms("Москва 東京 مكتب", "") == ["москва", "東京", "مكتب"]
 
     @pytest.mark.parametrize(("one", "other"), [("RG-4", "RG-3"), ("84.2", "842x"), ("Q1", "Q3")])
     def test_different_words_stay_different(self, one: str, other: str) -> None:

@@ -33,7 +33,7 @@ MEMORY = ":memory:"
 _log = logging.getLogger(__name__)
 # A change to the tables changes this; one to what is read of the same bytes shows by itself.
 _FORMAT = 4
-_READ_BY = ("liteparse", "kreuzberg", "charset-normalizer", "markdown-it-py", "PyStemmer", "bm25s")
+_READ_BY = ("liteparse", "kreuzberg", "charset-normalizer", "markdown-it-py", "PyStemmer", "anyascii", "bm25s")
 _TABLES = """
 CREATE TABLE IF NOT EXISTS documents (
   id INTEGER PRIMARY KEY, key TEXT NOT NULL UNIQUE, language TEXT NOT NULL, passages INTEGER NOT NULL,

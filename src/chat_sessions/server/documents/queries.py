@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from chat_sessions.server.documents.ranking import LONG, Ranking
 from chat_sessions.server.documents.reading.terms import (
     KNOWN_LANGUAGES,
+    folded,
     function_words,
     is_unspaced,
     language_asked_in,
@@ -125,7 +126,7 @@ def _parts(word: str, languages: Iterable[str], *, alone: bool = True) -> Iterat
         if language in _COMPOUNDING:
             yield from word_terms(word, language)
         elif alone:
-            yield word.casefold()
+            yield folded(word)
 
 
 def _add(weights: dict[str, float], found: Sequence[str] | Iterator[str], weight: float) -> None:

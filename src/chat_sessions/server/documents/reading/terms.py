@@ -13,10 +13,12 @@ from functools import lru_cache
 from typing import Any
 
 import Stemmer  # type: ignore[import-not-found]
+from anyascii import anyascii
 from bm25s import stopwords  # type: ignore[import-untyped]
 
 __all__ = [
     "KNOWN_LANGUAGES",
+    "folded",
     "function_words",
     "is_unspaced",
     "language_asked_in",
@@ -65,6 +67,10 @@ _RUN = re.compile(
     r"|(?P<number>\d+(?:[.,'\u2019\u202f]\d+)*(?![\w-]))"
     rf"|(?P<word>(?:(?![{_UNSPACED}])[^\W_])+(?:['\u2019.&-](?:(?![{_UNSPACED}])[^\W_])+)*)"
 )
+# Of two kinds of separators, the second comes before the cents; a single one does where no group of three follows it.
+_AMOUNT = re.compile(
+    r"(?P<whole>[1-9]\d{0,2}(?P<mark>['\u2019.,])\d{3}(?:(?P=mark)\d{3})*|\d+)(?:(?!(?P=mark))[.,](?P<cents>\d+))?"
+)
 _SEPARATORS = re.compile(r"['\u2019.,&\u202f-]")
 
 
@@ -93,13 +99,21 @@ def terms(text: str, language: str) -> list[str]:
 # Texts repeat most of their words.
 @lru_cache(maxsize=65536)
 def word_terms(word: str, language: str) -> tuple[str, ...]:
-    """Return the terms of one word. RG-4, RG4 and rg-4 share one, as do 9,888 and 9888; so do a word and its parts."""
+    """Return the terms of one word. RG-4, RG4 and rg-4 share one; so do a word and its parts, and 9888 and 9,888.00."""
     word = word.casefold().removesuffix("'s").removesuffix("\u2019s")
+    if amount := _AMOUNT.fullmatch(word):
+        return _amounts(_SEPARATORS.sub("", amount["whole"]), amount["cents"] or "")
     joined = _SEPARATORS.sub("", word)
     parts = [joined]
     if joined != word and not joined.isdigit():
         parts = [part for part in _SEPARATORS.split(word) if len(part) > 1 or part.isdigit()] + parts
-    return tuple(dict.fromkeys(_term(part, one) for part in parts for one in language.split("+")))
+    return tuple(dict.fromkeys(term for part in parts for one in language.split("+") for term in _terms(part, one)))
+
+
+def folded(word: str) -> str:
+    """Return a word in lower case without the marks of Latin letters, also of those that no mark can be taken off."""
+    word = word.casefold()
+    return word if word.isascii() else "".join(map(_letter, word)).lower()
 
 
 def function_words(asked: Iterable[str], language: str) -> frozenset[str]:
@@ -147,13 +161,33 @@ def _pairs(run: str) -> Iterator[str]:
         yield run[at : at + 2]
 
 
-def _term(word: str, language: str) -> str:
+def _amounts(whole: str, cents: str) -> tuple[str, ...]:
+    # Section 3.10 is not 3.1, so a number is kept as it is written, too.
+    written, value = (f"{whole}.{part}" if part else whole for part in (cents, cents.rstrip("0")))
+    return tuple(dict.fromkeys((value, written)))
+
+
+def _terms(word: str, language: str) -> Iterator[str]:
     stemmer = _stemmer(language)
-    stem: str = word if stemmer is None or word.isdigit() else stemmer.stemWord(word)
+    if stemmer is None or word.isdigit():
+        yield _without_marks(word)
+        return
+    # Whoever asks may leave accents out, also where a stemmer needs them: it finds no plural in "salaries".
+    yield _without_marks(stemmer.stemWord(folded(word)))
+    yield _without_marks(stemmer.stemWord(word))
+
+
+def _without_marks(stem: str) -> str:
+    stem = folded(stem)
     if stem.isascii() or _IS_UNSPACED.match(stem):
         return stem
-    # Whoever asks may leave accents out.
     return "".join(mark for mark in unicodedata.normalize("NFKD", stem) if not unicodedata.combining(mark)) or stem
+
+
+@lru_cache(maxsize=4096)
+def _letter(letter: str) -> str:
+    script = unicodedata.name(letter, "").partition(" ")[0]
+    return anyascii(letter) if script == "LATIN" else "" if script == "COMBINING" else letter
 
 
 @lru_cache(maxsize=64)
