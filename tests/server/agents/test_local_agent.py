@@ -141,6 +141,35 @@ class TestQuoting:
         assert quoted.endswith("[a.md]")
         assert rest == [*([said] if said else []), QUOTES]
 
+    @pytest.mark.parametrize(
+        ("prompt", "missing"),
+        [
+            ("What was profit in 2025?", "profit"),
+            ("How much is insurance in 2025?", "insurance"),
+            ("profit 2025", "profit"),
+            ("Wie hoch war der Gewinn 2025?", "Gewinn"),
+            ("Quel était le bénéfice en 2025 ?", "bénéfice"),
+        ],
+    )
+    async def test_where_files_have_only_the_year_of_a_question_its_other_words_are_said_to_be_missing(
+        self, tmp_path: Path, prompt: str, missing: str
+    ) -> None:
+        index = served(tmp_path, a_csv="figure;2024;2025\nRevenue;120;140\nRent;11;12\n")
+        text = text_of(await conversation([prompt], [index]))
+        assert text.startswith(f"No file has the word “{missing}”. The nearest:\n\n| figure | 2024 | 2025 |")
+
+    async def test_that_is_said_of_a_follow_up_too(self, tmp_path: Path) -> None:
+        index = served(tmp_path, a_csv="figure;2024;2025\nRevenue;120;140\nRent;11;12\n")
+        text = text_of(await conversation(["What was the rent in 2024?", "And what was the profit in 2025?"], [index]))
+        assert "\n\nNo file has the word “profit”." in text
+
+    @pytest.mark.parametrize(
+        "prompt", ["How much in 2025?", "What happened in 2025?", "Show me 2025", "Combien en 2025 ?", "And 2025?"]
+    )
+    async def test_how_a_question_about_a_year_begins_is_not_missed(self, tmp_path: Path, prompt: str) -> None:
+        index = served(tmp_path, a_csv="figure;2024;2025\nRevenue;120;140\nRent;11;12\n")
+        assert "No file" not in text_of(await conversation([prompt], [index]))
+
     @pytest.mark.parametrize("prompts", [["Warum?"], ["Warum?", "Wieso?"], ["Why?", "Warum?"]], ids=" ".join)
     async def test_a_question_of_one_word_is_about_the_last_prompt_that_says_something(
         self, tmp_path: Path, prompts: list[str]

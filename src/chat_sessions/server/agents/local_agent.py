@@ -111,13 +111,19 @@ def _answer(prompt: str, earlier: str, found: Retrieved, indexes: Sequence[Index
     parts: list[str] = []
     # A word by itself, such as "Warum?", asks about what came before, and no file need have it.
     fits = _fits(found, shown) or bool(shown and earlier and not _inside(prompt))
-    missing = found.missing if not fits or _most(prompt, found) else _names(prompt, found.missing)
+    unsaid = _beside_numbers(prompt, found, opening=_OPENING + 1 if earlier else _OPENING)
+    if not fits or _most(prompt, found):
+        missing = found.missing
+    else:
+        named = {*_names(prompt, found.missing), *(() if earlier else unsaid)}
+        missing = [word for word in found.missing if word in named]
     if missing or not fits:
         parts.append(_nothing(_whole(prompt, missing), found, indexes, nearest=bool(shown)))
     for hit in shown:
         text = quote(hit.passage.text, found.weights, found.languages)
         parts.append(f"{text}\n\n{citation(hit)}" if "\n" in text else f"{text} {citation(hit)}")
-    others = [word for word in _further(prompt, found) if word not in missing]
+    further = dict.fromkeys([*_further(prompt, found), *unsaid])
+    others = [word for word in further if word not in missing]
     if shown and others:
         parts.append(_no_file(others))
     if found.waiting:
@@ -181,6 +187,19 @@ def _further(prompt: str, found: Retrieved) -> list[str]:
             if asked[at] in missing and asked[at].casefold() not in asking and has.intersection(asked[: at + 2]):
                 further[asked[at]] = None
     return list(further)
+
+
+def _beside_numbers(prompt: str, found: Retrieved, opening: int) -> list[str]:
+    """Return the words that no file has if files have only the numbers of a prompt, as of "profit in 2025".
+
+    The words that a question opens with, such as "How much", are not counted. Others open with no function word.
+    """
+    told = telling_words(prompt, found.languages)
+    if not found.told or any(word not in found.missing and not any(map(str.isdigit, word)) for word in told):
+        return []
+    openings = [list(words(begun))[:opening] for begun in _BEGINNING.split(prompt)]
+    asking = {word for begun in openings if not told.keys() >= set(begun) for word in begun}
+    return [word for word in told if word in found.missing and word not in asking and not is_unspaced(word)]
 
 
 def _inside(prompt: str) -> set[str]:
