@@ -92,3 +92,18 @@ def test_words_that_say_nothing_are_not_missed_in_any_language(
     club: Index, prompt: str, missing: tuple[str, ...]
 ) -> None:
     assert set(missing) <= set(club.query(prompt).missing) <= {*missing, "Quel", "Cuánto", "B", "C"}
+
+
+@pytest.mark.parametrize("ending", ["csv", "html", "md", "txt"])
+def test_a_file_that_is_named_with_its_ending_comes_before_others_of_its_name(tmp_path: Path, ending: str) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "offer.md").write_text("# Offer\n\nThe price of the offer is 900 EUR.\n")
+    (tmp_path / "in" / "offer.txt").write_text(
+        "Applies to all customers of the region. " * 9 + "The price is 950 EUR.\n"
+    )
+    (tmp_path / "offer.html").write_text("<p>Delivery takes three weeks.</p>")
+    (tmp_path / "offer.csv").write_text("item,price\noffer,980\n")
+    index = open_index("idx-offers", tmp_path, index_store=":memory:")
+    for prompt in (f"What is the price in offer.{ending}?", f"What is in offer.{ending}?", f"offer.{ending}"):
+        assert names(index, prompt)[0].rpartition("/")[2] == f"offer.{ending}"
+        assert f"offer.{ending}" not in index.query(prompt).missing

@@ -31,8 +31,8 @@ MEMORY = ":memory:"
 """In place of a folder: nothing is kept."""
 
 _log = logging.getLogger(__name__)
-# A change to the tables changes this; one to what is read of the same bytes shows by itself.
-_FORMAT = 4
+# A change to the tables or to a ranking's terms changes this; one to what is read of the same bytes shows by itself.
+_FORMAT = 5
 _READ_BY = ("liteparse", "kreuzberg", "charset-normalizer", "markdown-it-py", "PyStemmer", "anyascii", "bm25s")
 _TABLES = """
 CREATE TABLE IF NOT EXISTS documents (

@@ -22,6 +22,8 @@ __all__ = ["Query", "is_follow_up", "query_of", "telling_words"]
 
 _NUMBERED = re.compile(r"\d[^\W\d]|[^\W\d].*\d")
 _FUNCTION_WORD = 0.1
+# A file that is named comes before others that have its name's words.
+_NAMED = 5.0
 # What the words of the prompt before count together, by how many of its own a prompt has that say something. One with
 # more stands by itself.
 _EARLIER = {0: 1.0, 1: 0.5, 2: 0.2}
@@ -74,6 +76,9 @@ def query_of(ranking: Ranking, prompt: str, earlier: str = "") -> Query:
         else:
             found = [term for part in _parts(word, languages) for term in ranking.related(part)]
             _add(weights, found, _RELATED)
+        if whole := [term for term in _whole(word, ranking, languages) if ranking.frequency(term)]:
+            _add(weights, whole, _NAMED)
+            found += whole
         told.update(found)
         # The parts of RG-9 are those of other names; only the whole tells.
         if not found or (_NUMBERED.search(word) and not ranking.frequency(found[-1])):
@@ -108,6 +113,13 @@ def _without_ending(word: str, ranking: Ranking) -> str:
     """Return the name of a file as it is indexed, and any other word as it is."""
     stem, _, ending = word.rpartition(".")
     return stem if stem and ending.casefold() in ranking.endings else word
+
+
+def _whole(word: str, ranking: Ranking, languages: Iterable[str]) -> Iterator[str]:
+    """Yield the terms of a file's name with its ending, which tells it from others of the same name."""
+    if _without_ending(word, ranking) != word:
+        for language in languages:
+            yield word_terms(word, language)[-1]
 
 
 def _terms(word: str, languages: Iterable[str]) -> Iterator[str]:

@@ -285,8 +285,9 @@ def rarity(count: int, size: int) -> float:
 
 
 def _words(file: Ranked, passages: Sequence[str]) -> Iterator[list[str]]:
-    """Yield the terms of each passage, with those of the file's name."""
-    named = terms(file.name.rpartition(".")[0] or file.name, file.language)
+    """Yield the terms of each passage, with those of the file's name: without its ending, and the whole of it."""
+    whole = terms(file.name, file.language)[-1:] if "." in file.name else []
+    named = [*terms(file.name.rpartition(".")[0] or file.name, file.language), *whole]
     for passage in passages:
         yield [*passage.split(" "), *named]
 
