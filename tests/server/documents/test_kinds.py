@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import docx
+import pptx
 import pytest
 from docx.oxml.ns import qn
 from kreuzberg import ExtractionConfig, extract_bytes_sync
@@ -157,6 +158,18 @@ class TestOffice:
         assert whole.sections == ["Plan", "Costs"]
         assert "We move in May." in whole.texts[0]
         assert "Mention the lift." in whole.texts[0]
+
+    def test_slides_that_were_moved_have_the_numbers_of_the_deck(self) -> None:
+        deck = pptx.Presentation(
+            io.BytesIO(powerpoint(*((f"Topic {at}", "Text", f"Say {at}.") for at in range(1, 12))))
+        )
+        listed = deck.slides._sldIdLst  # there is no public way to move a slide
+        listed.append(listed[0])
+        whole = read_whole(saved(deck.save), "deck.pptx")
+        assert whole.pages == list(range(1, 12))
+        assert whole.sections == [f"Topic {at}" for at in (*range(2, 12), 1)]
+        assert [text.rpartition("Notes: ")[2] for text in whole.texts] == [f"Say {at}." for at in (*range(2, 12), 1)]
+        assert [sheet.number for sheet in whole.sheets] == whole.pages
 
     def test_tabs_of_open_document_and_slides_are_read_as_tabs(self) -> None:
         paragraph = "<text:p>Rent<text:tab/>850 EUR</text:p>"

@@ -10,7 +10,7 @@ from kreuzberg import ExtractionConfig, ExtractionResult, KreuzbergError, PageCo
 
 from chat_sessions.server.documents.reading.blocks import Block, blocks_of, cells, table
 from chat_sessions.server.documents.reading.content import Unreadable
-from chat_sessions.server.documents.reading.openxml import edges, notes, with_signs, written_out
+from chat_sessions.server.documents.reading.openxml import edges, slides, with_signs, written_out
 from chat_sessions.server.documents.reading.passages import Sheet
 
 __all__ = ["read_office"]
@@ -111,13 +111,13 @@ def _without_head(data: bytes) -> tuple[bytes, str]:
 def _slides(data: bytes, media_type: str) -> Iterator[tuple[Sheet | None, Iterable[Block]]]:
     pages = PageConfig(insert_page_markers=True, marker_format=f"\n\n{_MARK}{{page_num}}\n\n")
     text = _markdown(_extracted(data, media_type, pages=pages))
-    said = dict(notes(data)) if media_type.endswith("presentationml.presentation") else {}
     _, *parts = _SLIDE.split(text)
     if not parts:
         yield None, _blocks(text)
         return
-    for number, slide in zip(map(int, parts[::2]), parts[1::2], strict=True):
-        # kreuzberg leaves out what the speaker wrote for himself.
-        whole = f"{slide}\n\nNotes: {said[number]}" if number in said else slide
+    known = dict(enumerate(slides(data), start=1)) if media_type.endswith("presentationml.presentation") else {}
+    counted = zip(map(int, parts[::2]), parts[1::2], strict=True)
+    for number, notes, slide in sorted((*known.get(count, (count, "")), slide) for count, slide in counted):
+        whole = f"{slide}\n\nNotes: {notes}" if notes else slide
         if whole := whole.strip():
             yield Sheet(number, whole), _blocks(whole)

@@ -10,7 +10,7 @@ import zlib
 from collections.abc import Iterator
 from xml.etree.ElementTree import Element, ParseError, fromstring
 
-__all__ = ["edges", "notes", "with_signs", "written_out"]
+__all__ = ["edges", "slides", "with_signs", "written_out"]
 
 _TEXT = re.compile(r"word/(?:document|footnotes|endnotes|comments)\.xml")
 _MEDIA = "word/media/"
@@ -25,12 +25,14 @@ _SHOWN = {hidden: sign for sign, hidden in _HIDDEN.items()}
 # Where one would be HTML, a reference or a quotation in Markdown.
 _MEANT = re.compile("\ufdd0(?=#?\\w{1,31};)|\ufdd1(?=[A-Za-z/!?])|^\ufdd2", re.MULTILINE)
 _NOTES = re.compile(r"ppt/notesSlides/notesSlide(\d+)\.xml")
-_NOTE_RELATION = re.compile(rb'Target="[^"]*?slides/slide(\d+)\.xml"')
+_SLIDE, _SLIDE_TARGET = re.compile(r"ppt/slides/slide(\d+)\.xml"), re.compile(r"\bslides/slide(\d+)\.xml\Z")
 _EDGE = re.compile(r"word/(?:header|footer)\d*\.xml")
 _WORD = "{http://schemas.openxmlformats.org/wordprocessingml/2006/main}"
 _DRAWING = "{http://schemas.openxmlformats.org/drawingml/2006/main}"
-# Of the notes of one slide, or of one header or footer.
-_MAX_NOTE_BYTES = 2 * 1024 * 1024
+_SLIDES = "{http://schemas.openxmlformats.org/presentationml/2006/main}"
+_RELATION = "{http://schemas.openxmlformats.org/officeDocument/2006/relationships}"
+# Of the notes of one slide, one header or footer, or the list of the slides.
+_MAX_SMALL_BYTES = 2 * 1024 * 1024
 _MOST_EDGES = 100
 _DAMAGED = (KeyError, ParseError, zipfile.BadZipFile, zlib.error, OSError, EOFError, ValueError, RuntimeError)
 
@@ -67,12 +69,10 @@ def edges(data: bytes) -> str:
     """Return the lines of the headers and footers of a Word document, which kreuzberg leaves out, each of them once."""
     lines: dict[str, None] = {}
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
-        members = [one for one in archive.infolist() if _EDGE.fullmatch(one.filename)][:_MOST_EDGES]
-        for member in sorted(members, key=lambda one: one.filename, reverse=True):
-            if member.file_size > _MAX_NOTE_BYTES:
-                continue
+        names = list(filter(_EDGE.fullmatch, archive.namelist()))[:_MOST_EDGES]
+        for name in sorted(names, reverse=True):
             try:
-                text = _paragraphs(archive.read(member), _WORD)
+                text = _paragraphs(_xml(archive, name), _WORD)
             except _DAMAGED:
                 continue
             # The number of a page is no line.
@@ -80,21 +80,54 @@ def edges(data: bytes) -> str:
     return "\n".join(lines)
 
 
-def notes(data: bytes) -> Iterator[tuple[int, str]]:
-    """Yield the notes of slides, which kreuzberg leaves out, each with the number of its slide's file."""
+def slides(data: bytes) -> list[tuple[int, str]]:
+    """Return the number in the deck of each slide, and its notes, in the order of their files.
+
+    kreuzberg counts the files and leaves the notes out. Where a slide has been moved, its file often keeps its name.
+    """
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
-        for member in archive.infolist():
-            match = _NOTES.fullmatch(member.filename)
-            if not match or member.file_size > _MAX_NOTE_BYTES:
-                continue
-            relations = f"ppt/notesSlides/_rels/notesSlide{match[1]}.xml.rels"
+        files = sorted(int(match[1]) for match in map(_SLIDE.fullmatch, archive.namelist()) if match)
+        deck = {file: number for number, file in enumerate(dict.fromkeys([*_deck(archive), *files]), start=1)}
+        said = dict(_notes(archive))
+    return [(deck[file], said.get(file, "")) for file in files]
+
+
+def _deck(archive: zipfile.ZipFile) -> Iterator[int]:
+    """Yield the numbers of the slides' files in the order of the deck, as far as it is known."""
+    try:
+        slides, relations = (
+            _xml(archive, f"ppt/{name}") for name in ("presentation.xml", "_rels/presentation.xml.rels")
+        )
+    except _DAMAGED:
+        return
+    targets = {relation.get("Id"): relation.get("Target", "") for relation in relations}
+    for slide in slides.iterfind(f".//{_SLIDES}sldId"):
+        if match := _SLIDE_TARGET.search(targets.get(slide.get(f"{_RELATION}id"), "")):
+            yield int(match[1])
+
+
+def _notes(archive: zipfile.ZipFile) -> Iterator[tuple[int, str]]:
+    for name in archive.namelist():
+        if match := _NOTES.fullmatch(name):
             try:
-                slide = _NOTE_RELATION.search(archive.read(relations))
-                text = _paragraphs(archive.read(member))
+                relations = _xml(archive, f"ppt/notesSlides/_rels/notesSlide{match[1]}.xml.rels")
+                text = _paragraphs(_xml(archive, name), _DRAWING)
             except _DAMAGED:
                 continue
-            if slide and text:
+            slide = next(filter(None, (_SLIDE_TARGET.search(one.get("Target", "")) for one in relations)), None)
+            if slide:
                 yield int(slide[1]), text
+
+
+def _xml(archive: zipfile.ZipFile, name: str) -> Element:
+    """Return a part. Raises one of `_DAMAGED` if there is none that can be read."""
+    if archive.getinfo(name).file_size > _MAX_SMALL_BYTES:
+        raise ValueError(f"{name} is too large")
+    part = archive.read(name)
+    if b"<!DOCTYPE" in part or b"<!ENTITY" in part:
+        raise ValueError(f"{name} has entities")
+    # Without a document type, there is nothing to expand.
+    return fromstring(part)  # noqa: S314
 
 
 def _as_stand_in(reference: re.Match[bytes]) -> bytes:
@@ -105,14 +138,11 @@ def _as_text(mark: re.Match[bytes]) -> bytes:
     return f'<w:t xml:space="preserve">{_WRITTEN[(mark[1] or mark[2]).decode()]}</w:t>'.encode()
 
 
-def _paragraphs(xml: bytes, space: str = _DRAWING) -> str:
+def _paragraphs(part: Element, space: str) -> str:
     """Return the paragraphs of a part in the namespace of its program, without those that a field of a slide fills."""
-    if b"<!DOCTYPE" in xml or b"<!ENTITY" in xml:
-        return ""
     found = [
         "".join(_text(element, space) for element in paragraph.iter())
-        # Without a document type, there is nothing to expand.
-        for paragraph in fromstring(xml).iter(f"{space}p")  # noqa: S314
+        for paragraph in part.iter(f"{space}p")
         if paragraph.find(f"{_DRAWING}fld") is None
     ]
     return "\n".join(line.strip() for text in found for line in text.split("\n") if line.strip())
