@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import io
 import json
 import zipfile
@@ -150,6 +151,12 @@ class TestOffice:
         whole = read_whole(excel(Stock=[("Article", "Count"), ("A-1", 5.5)], Prices=[("Article", "EUR"), ("A-1", 12)]))
         assert whole.sections == ["Stock", "Prices"]
         assert "| Article | Count |\n| --- | --- |\n| A-1 | 5.5 |" in whole.texts[0]
+
+    def test_times_and_durations_of_excel_are_no_dates(self) -> None:
+        times = [datetime.time(14, 30), datetime.time(8, 5, 9), datetime.timedelta(hours=36)]
+        dates = [datetime.date(1900, 1, 5), datetime.datetime.fromisoformat("2025-03-01T09:05")]
+        text = read_whole(excel(Plan=[["Start", "End", "Hours", "Born", "Sent"], [*times, *dates]]), "a.xlsx").text
+        assert "| 14:30 | 08:05:09 | 36:00 | 1900-01-05 | 2025-03-01 09:05:00 |" in text
 
     def test_slides_are_pages_with_the_speakers_notes(self) -> None:
         deck = powerpoint(("Plan", "We move in May.", "Mention the lift."), ("Costs", "The move costs 900 euros.", ""))

@@ -18,6 +18,11 @@ __all__ = ["read_office"]
 _HEAD = re.compile(r"<head\b[^>]*>(.*?)</head\s*>", re.IGNORECASE | re.DOTALL)
 _TITLE = re.compile(r"<title\b[^>]*>(.*?)</title\s*>", re.IGNORECASE | re.DOTALL)
 _MIDNIGHT = re.compile(r"(\| \d{4}-\d\d-\d\d) 00:00:00(?= \|)")
+# A time or a duration, in which kreuzberg counts days as Excel does, from the end of 1899. At midnight, it is a date.
+_TIME = re.compile(
+    r"(?<=\| )(?:1899-12-31|1900-01-(?P<days>\d\d)(?! 00:00:00))"
+    r" (?P<hours>\d\d)(?P<minutes>:\d\d)(?P<seconds>:\d\d)(?= \|)"
+)
 # Letters and digits alone, which no Markdown escapes.
 _MARK = "slide7f3a91c5number"
 _EMPTY_ROW = "row7f3a91c5empty"
@@ -42,7 +47,7 @@ def read_office(data: bytes, media_type: str) -> list[tuple[Sheet | None, Iterab
     is_word = media_type.endswith("wordprocessingml.document")
     text = _markdown(_extracted(written_out(data) if is_word else data, media_type)).replace(_EMPTY_ROW, "")
     if media_type.endswith("spreadsheetml.sheet") or media_type.startswith("application/vnd.ms-excel"):
-        text = _MIDNIGHT.sub(r"\1", text)
+        text = _MIDNIGHT.sub(r"\1", _TIME.sub(_time, text))
     if title and title not in text[:1000]:
         text = f"# {title}\n\n{text}"
     above = ""
@@ -84,6 +89,12 @@ def _markdown(found: ExtractionResult) -> str:
         if attached.strip():
             texts.append(f"## {child['path']}\n\n{attached}")
     return "\n\n".join(texts)
+
+
+def _time(found: re.Match[str]) -> str:
+    """Return a time as most formats show it, such as 14:30, and a duration of more than a day as 36:00."""
+    hours = int(found["days"] or 0) * 24 + int(found["hours"])
+    return f"{hours:02}{found['minutes']}{found['seconds'].removesuffix(':00')}"
 
 
 def _tabs(text: str) -> str:
