@@ -54,7 +54,7 @@ def report() -> ReadWhole:
     return read_whole((Path(__file__).parents[3] / "examples/documents/annual-report-2025.pdf").read_bytes())
 
 
-def epub() -> bytes:
+def epub(name: str = "c.xhtml", href: str = "c.xhtml") -> bytes:
     target = io.BytesIO()
     with zipfile.ZipFile(target, "w") as book:
         book.writestr("mimetype", "application/epub+zip")
@@ -66,12 +66,13 @@ def epub() -> bytes:
         book.writestr(
             "b.opf",
             '<package xmlns="http://www.idpf.org/2007/opf" version="3.0" unique-identifier="i"><metadata '
-            'xmlns:dc="http://purl.org/dc/elements/1.1/"><dc:title>Boats</dc:title></metadata><manifest><item id="c" '
-            'href="c.xhtml" media-type="application/xhtml+xml"/></manifest><spine><itemref idref="c"/></spine>'
+            'xmlns:dc="http://purl.org/dc/elements/1.1/"><dc:title>Boats</dc:title>'
+            '<dc:creator>Maud Ellery</dc:creator></metadata><manifest><item id="c" '
+            f'href="{href}" media-type="application/xhtml+xml"/></manifest><spine><itemref idref="c"/></spine>'
             "</package>",
         )
         book.writestr(
-            "c.xhtml",
+            name,
             '<html xmlns="http://www.w3.org/1999/xhtml"><body><h1>Ferries</h1>'
             "<p>The ferry carries 40 cars.</p></body></html>",
         )
@@ -233,6 +234,14 @@ class TestOffice:
         whole = read_whole(epub(), "boats.epub")
         assert "Ferries" in whole.sections
         assert "The ferry carries 40 cars." in whole.text
+
+    def test_a_book_is_read_with_its_title_and_author(self) -> None:
+        assert read_whole(epub(), "a.epub").texts[0] == "Boats\nMaud Ellery"
+
+    @pytest.mark.parametrize("name", ["chapter 1 & ü.xhtml", "chapter%201%20%26%20%C3%BC.xhtml"])
+    def test_a_chapter_of_a_book_is_found_whether_its_name_is_encoded_or_not(self, name: str) -> None:
+        book = epub(name, href="chapter%201%20%26%20%C3%BC.xhtml")
+        assert "The ferry carries 40 cars." in read_whole(book, "a.epub").text
 
     def test_rich_text_and_notebooks_are_read(self) -> None:
         assert "The keys are" in read_whole(r"{\rtf1\ansi The keys are {\b blue}.\par}", "a.rtf").text

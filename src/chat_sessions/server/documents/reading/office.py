@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import html
+import posixpath
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
+from urllib.parse import unquote_to_bytes
 
 from kreuzberg import ExtractionConfig, ExtractionResult, KreuzbergError, PageConfig, extract_bytes_sync
 
+from chat_sessions.server.documents.reading.archives import rewritten
 from chat_sessions.server.documents.reading.blocks import Block, blocks_of, cells, table
 from chat_sessions.server.documents.reading.content import Unreadable
 from chat_sessions.server.documents.reading.openxml import edges, slides, with_signs, written_out
@@ -18,6 +21,9 @@ __all__ = ["read_office"]
 _HEAD = re.compile(r"<head\b[^>]*>(.*?)</head\s*>", re.IGNORECASE | re.DOTALL)
 _TITLE = re.compile(r"<title\b[^>]*>(.*?)</title\s*>", re.IGNORECASE | re.DOTALL)
 _MIDNIGHT = re.compile(r"(\| \d{4}-\d\d-\d\d) 00:00:00(?= \|)")
+# How much of a text is looked at for a title that it may begin with.
+_BEGINNING = 1000
+_LINK = re.compile(rb'(?<=href=")[^"<>&]*%[^"<>&]*(?=")')
 # A time or a duration, in which kreuzberg counts days as Excel does, from the end of 1899. At midnight, it is a date.
 _TIME = re.compile(
     r"(?<=\| )(?:1899-12-31|1900-01-(?P<days>\d\d)(?! 00:00:00))"
@@ -45,14 +51,21 @@ def read_office(data: bytes, media_type: str) -> list[tuple[Sheet | None, Iterab
     elif media_type == "text/csv":
         data = _with_empty_rows(data)
     is_word = media_type.endswith("wordprocessingml.document")
-    text = _markdown(_extracted(written_out(data) if is_word else data, media_type)).replace(_EMPTY_ROW, "")
+    is_book = media_type == "application/epub+zip"
+    found = _extracted(
+        written_out(data) if is_word else rewritten(data, _with_plain_links) if is_book else data, media_type
+    )
+    text = _markdown(found).replace(_EMPTY_ROW, "")
     if media_type.endswith("spreadsheetml.sheet") or media_type.startswith("application/vnd.ms-excel"):
         text = _MIDNIGHT.sub(r"\1", _TIME.sub(_time, text))
-    if title and title not in text[:1000]:
+    if title and title not in text[:_BEGINNING]:
         text = f"# {title}\n\n{text}"
     above = ""
     if is_word:
         text, above = with_signs(text), edges(data)
+    elif is_book:
+        known = [str(found.metadata.get("title") or ""), *(found.metadata.get("authors") or ())]
+        above = "\n".join(line for line in known if line not in text[:_BEGINNING])
     return [(None, [*([Block(above)] if above else []), *_blocks(text)])]
 
 
@@ -100,6 +113,16 @@ def _time(found: re.Match[str]) -> str:
 def _tabs(text: str) -> str:
     """Return a text with the tabs that kreuzberg writes as `&#9;`, without those that only indent, as for code."""
     return _TABS.sub("\t", _INDENT.sub("", text))
+
+
+def _with_plain_links(name: str, part: bytes, names: Container[str]) -> bytes:
+    """Return a part of a book; in its list of files, no name is percent-encoded, which kreuzberg would not find."""
+
+    def plain(link: re.Match[bytes]) -> bytes:
+        is_there = posixpath.join(posixpath.dirname(name), link[0].decode(errors="replace")) in names
+        return link[0] if is_there else html.escape(unquote_to_bytes(link[0]).decode(errors="replace")).encode()
+
+    return _LINK.sub(plain, part) if name.endswith(".opf") else part
 
 
 def _with_empty_rows(data: bytes) -> bytes:

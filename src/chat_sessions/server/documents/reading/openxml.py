@@ -6,16 +6,14 @@ import html
 import io
 import re
 import zipfile
-import zlib
-from collections.abc import Iterator
-from xml.etree.ElementTree import Element, ParseError, fromstring
+from collections.abc import Container, Iterator
+from xml.etree.ElementTree import Element, fromstring
+
+from chat_sessions.server.documents.reading.archives import DAMAGED, rewritten
 
 __all__ = ["edges", "slides", "with_signs", "written_out"]
 
 _TEXT = re.compile(r"word/(?:document|footnotes|endnotes|comments)\.xml")
-_MEDIA = "word/media/"
-# kreuzberg refuses a file with a larger part.
-_MAX_PART_BYTES = 100 * 1024 * 1024
 _REFERENCE = re.compile(rb"&(?:amp|lt|gt|quot|apos|#\d{1,7}|#[xX][0-9a-fA-F]{1,6});")
 _MARK = re.compile(rb"<w:(?:(tab|cr|noBreakHyphen)\s*|(ptab)\b[^<>]*)/>")
 _WRITTEN = {"tab": "\t", "ptab": "\t", "cr": "\n", "br": "\n", "noBreakHyphen": "-"}
@@ -34,30 +32,15 @@ _RELATION = "{http://schemas.openxmlformats.org/officeDocument/2006/relationship
 # Of the notes of one slide, one header or footer, or the list of the slides.
 _MAX_SMALL_BYTES = 2 * 1024 * 1024
 _MOST_EDGES = 100
-_DAMAGED = (KeyError, ParseError, zipfile.BadZipFile, zlib.error, OSError, EOFError, ValueError, RuntimeError)
 
 
 def written_out(data: bytes) -> bytes:
     """Return a Word file with its tabs and the like as text, and a stand-in for each reference such as `&amp;`.
 
     kreuzberg drops them all: "Rent<tab>850" becomes "Rent850", and "A &amp; B" loses its sign. `with_signs` puts the
-    signs back into what it returns. A file that is damaged or too large is returned as it is, for kreuzberg to refuse.
+    signs back into what it returns.
     """
-    target = io.BytesIO()
-    try:
-        with zipfile.ZipFile(io.BytesIO(data)) as archive, zipfile.ZipFile(target, "w") as copy:
-            for name, member in {member.filename: member for member in archive.infolist()}.items():
-                if name.startswith(_MEDIA):
-                    continue
-                if member.file_size > _MAX_PART_BYTES:
-                    return data
-                part = archive.read(member)
-                if _TEXT.fullmatch(name):
-                    part = _MARK.sub(_as_text, _REFERENCE.sub(_as_stand_in, part))
-                copy.writestr(name, part)
-    except _DAMAGED:
-        return data
-    return target.getvalue()
+    return rewritten(data, _written_out, without="word/media/")
 
 
 def with_signs(text: str) -> str:
@@ -73,7 +56,7 @@ def edges(data: bytes) -> str:
         for name in sorted(names, reverse=True):
             try:
                 text = _paragraphs(_xml(archive, name), _WORD)
-            except _DAMAGED:
+            except DAMAGED:
                 continue
             # The number of a page is no line.
             lines |= {line: None for line in text.split("\n") if any(map(str.isalpha, line))}
@@ -98,7 +81,7 @@ def _deck(archive: zipfile.ZipFile) -> Iterator[int]:
         slides, relations = (
             _xml(archive, f"ppt/{name}") for name in ("presentation.xml", "_rels/presentation.xml.rels")
         )
-    except _DAMAGED:
+    except DAMAGED:
         return
     targets = {relation.get("Id"): relation.get("Target", "") for relation in relations}
     for slide in slides.iterfind(f".//{_SLIDES}sldId"):
@@ -112,7 +95,7 @@ def _notes(archive: zipfile.ZipFile) -> Iterator[tuple[int, str]]:
             try:
                 relations = _xml(archive, f"ppt/notesSlides/_rels/notesSlide{match[1]}.xml.rels")
                 text = _paragraphs(_xml(archive, name), _DRAWING)
-            except _DAMAGED:
+            except DAMAGED:
                 continue
             slide = next(filter(None, (_SLIDE_TARGET.search(one.get("Target", "")) for one in relations)), None)
             if slide:
@@ -120,7 +103,7 @@ def _notes(archive: zipfile.ZipFile) -> Iterator[tuple[int, str]]:
 
 
 def _xml(archive: zipfile.ZipFile, name: str) -> Element:
-    """Return a part. Raises one of `_DAMAGED` if there is none that can be read."""
+    """Return a part. Raises one of `DAMAGED` if there is none that can be read."""
     if archive.getinfo(name).file_size > _MAX_SMALL_BYTES:
         raise ValueError(f"{name} is too large")
     part = archive.read(name)
@@ -128,6 +111,10 @@ def _xml(archive: zipfile.ZipFile, name: str) -> Element:
         raise ValueError(f"{name} has entities")
     # Without a document type, there is nothing to expand.
     return fromstring(part)  # noqa: S314
+
+
+def _written_out(name: str, part: bytes, _: Container[str]) -> bytes:
+    return _MARK.sub(_as_text, _REFERENCE.sub(_as_stand_in, part)) if _TEXT.fullmatch(name) else part
 
 
 def _as_stand_in(reference: re.Match[bytes]) -> bytes:
