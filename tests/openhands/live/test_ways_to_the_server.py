@@ -15,6 +15,7 @@ import httpx
 import pytest
 import trustme
 
+from chat_sessions import Timeouts
 from chat_sessions.core.errors import APIConnectionError, APIStatusError, AuthenticationError
 from tests.faces import do
 from tests.openhands.servers.agent_server import AgentServer
@@ -26,7 +27,9 @@ pytestmark = pytest.mark.openhands
 
 
 class Gateway(ProxyServer):
-    """Ends TLS before a server, as a gateway does."""
+    """Ends TLS before a server, as a gateway does. If it `is_mute`, it says nothing to a handshake of a websocket."""
+
+    is_mute = False
 
     def __init__(self, port: int, context: ssl.SSLContext) -> None:
         super().__init__()
@@ -50,6 +53,8 @@ class Gateway(ProxyServer):
                 for source in ready:
                     if not (data := source.recv(65536)):
                         return
+                    if self.is_mute and b"/sockets/" in data:
+                        continue
                     (far if source is near else near).sendall(data)
 
 
@@ -83,6 +88,18 @@ async def test_a_turn_goes_through_tls_with_an_authority_of_ones_own(
         chat = made if face == "sync" else made.aio
         with pytest.raises(APIConnectionError, match=r"(?i)certificate"):
             await do(chat.session(str(uuid.uuid4())).ask("TEXT please"))
+        await do(chat.close())
+
+
+async def test_a_gateway_that_is_mute_to_websockets_is_an_error_when_the_time_to_connect_is_over(
+    server: AgentServer, face: str, gateway: Gateway, certificates: str
+) -> None:
+    gateway.is_mute = True
+    timeouts = Timeouts(connect=0.5)
+    with server.client(base_url=gateway.url, verify=certificates, max_retries=0, timeouts=timeouts) as made:
+        chat: Any = made if face == "sync" else made.aio
+        with pytest.raises(APIConnectionError, match=r"(?i)timed out|did not"):
+            await do(chat.session().ask("TEXT please"))
         await do(chat.close())
 
 

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from contextlib import ExitStack, suppress
 from inspect import iscoroutine
 from socket import SHUT_RDWR
+from ssl import SSLSocket
 from typing import Any, cast
 
 from websockets.sync.client import ClientConnection, connect
@@ -21,6 +22,7 @@ from chat_sessions.http.lease import check_process
 from chat_sessions.http.secrets import Concealed
 from chat_sessions.openhands.confirmation import ConfirmationRequest, OnConfirmation
 from chat_sessions.openhands.live.sockets import CLOSE_TIMEOUT, LOGGER, READ_OFF, handshake
+from chat_sessions.openhands.live.tls_socket import TlsSocket
 from chat_sessions.openhands.settings import Settings
 
 __all__ = ["WebSocket", "answer_of"]
@@ -64,9 +66,11 @@ class WebSocket:
         if self._closing.is_set():
             self._stack.close()
 
-    def _begun(self, *arguments: Any, **more: Any) -> ClientConnection:
+    def _begun(self, socket: Any, *arguments: Any, **more: Any) -> ClientConnection:
         """Make the connection, which has TCP and TLS and not yet its handshake."""
-        self._opening = made = ClientConnection(*arguments, **more)
+        if isinstance(socket, SSLSocket):
+            socket = TlsSocket(socket)
+        self._opening = made = ClientConnection(socket, *arguments, **more)
         if self._closing.is_set():
             _hang_up(made, self._process)
         return made
