@@ -376,7 +376,7 @@ async def test_an_answer_that_is_nested_too_deep_is_quoted_shortened(chat: AnyCh
     with pytest.raises(NotFoundError, match=r"\(\[\[\["):
         await do(chat.retrieve("ses-1"))
     deep = b"[" * 700 + b"]" * 700
-    wire.on("GET", "/chat/ses-1", answer(200, b'{"session_id":"s","events":[{"type":"new","a":' + deep + b"}]}"))
+    wire.on("GET", "/chat/ses-1", answer(200, b'{"events":[{"type":"new","a":' + deep + b"}]}"))
     with pytest.raises(ProtocolError, match="not a Session"):
         await do(chat.retrieve("ses-1"))
 
