@@ -238,6 +238,9 @@ def test_a_turn_whose_prompt_cannot_be_read_is_known_by_its_answer_where_turns_w
     assert decide(live=live(TextDelta(content="An ")), history=history, turns_before=0).outcome == "finished"
     assert decide(live=live(), history=history, turns_before=0) == Delivery("unknown")
     assert decide(live=live(TextDelta(content="An ")), history=history) == Delivery("unknown")
+    # An image by itself is a prompt, and not this one.
+    shown = [UserInput(content="", image_urls=("https://example.com/a.png",)), *history[1:]]
+    assert decide(live=live(TextDelta(content="An ")), history=shown, turns_before=0) == Delivery("unknown")
 
 
 def test_an_answer_that_differs_from_what_was_streamed_is_not_this_turn() -> None:

@@ -151,11 +151,14 @@ def _is_prompt(live: Turn, stored: Turn) -> bool:
     return plain_words(live.prompt or "") == plain_words(stored.prompt)
 
 
+def _has_no_words(stored: Turn, image_urls: tuple[str, ...]) -> bool:
+    """Whether its prompt is an empty one with these images, as one that cannot be read is: only its answer can tell."""
+    return stored.prompt is not None and stored.image_urls == image_urls and not plain_words(stored.prompt)
+
+
 def _may_be(live: Turn, stored: Turn) -> bool:
     """Whether one of the two can be the beginning of the other."""
-    # A prompt that cannot be read is an empty one. Then only the answer can tell.
-    is_unreadable = stored.prompt is not None and not plain_words(stored.prompt)
-    if not _is_prompt(live, stored) and not (is_unreadable and _is_proof(live, stored)):
+    if not _is_prompt(live, stored) and not (_has_no_words(stored, live.image_urls) and _is_proof(live, stored)):
         return False
     if not align(live.events, stored.events).is_consistent:
         return False
