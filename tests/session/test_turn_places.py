@@ -141,15 +141,19 @@ async def test_the_longest_wait_is_the_one_that_was_asked_for_or_ten_minutes(
     assert LONGEST_WAIT == 600
 
 
-async def test_a_task_that_left_a_turn_looks_often_and_waits_a_quarter_of_a_second(clock: Clock) -> None:
-    slot = await async_wait_for_turn("k")
-    second = waiter()
-    assert turn_queue._wait(second, clock.now + 600, None) == 0.25
+def assert_refused_after_a_quarter_of_a_second(second: TurnSlot, clock: Clock) -> None:
     clock.now += 0.25
     assert turn_queue._wait(second, clock.now + 600, None) == 0.25
     clock.now += 0.125
     with pytest.raises(ConfigurationError, match="still has an open turn"):
         turn_queue._wait(second, clock.now + 600, None)
+
+
+async def test_a_task_that_left_a_turn_looks_often_and_waits_a_quarter_of_a_second(clock: Clock) -> None:
+    slot = await async_wait_for_turn("k")
+    second = waiter()
+    assert turn_queue._wait(second, clock.now + 600, None) == 0.25
+    assert_refused_after_a_quarter_of_a_second(second, clock)
     # A loop that does not go on closes nothing.
     slot.begin_read()
     with pytest.raises(ConfigurationError, match="still has an open turn"):
@@ -180,11 +184,7 @@ def test_a_thread_that_gave_its_turn_away_waits_for_whoever_reads_it_then(clock:
 def test_a_thread_that_kept_its_turn_waits_a_quarter_of_a_second(clock: Clock) -> None:
     slot = wait_for_turn("k")
     second = waiter()
-    clock.now += 0.25
-    assert turn_queue._wait(second, clock.now + 600, None) == 0.25
-    clock.now += 0.125
-    with pytest.raises(ConfigurationError, match="still has an open turn"):
-        turn_queue._wait(second, clock.now + 600, None)
+    assert_refused_after_a_quarter_of_a_second(second, clock)
     # From within the read, as a signal handler may ask, there is nothing to wait for.
     slot.begin_read()
     with pytest.raises(ConfigurationError, match="still has an open turn"):

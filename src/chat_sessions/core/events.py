@@ -229,10 +229,13 @@ class EventReader:
 
 
 def load_session(data: bytes) -> Any:
-    """Return a stored session as `load_json` does, with the text of its deltas as `EventReader` reads a live one."""
+    """Return a stored session as `load_json` does, with the text of its deltas as `EventReader` reads a live one.
+
+    Raises `ValueError`, or `RecursionError` for JSON that is nested too deep.
+    """
     if b"\\u" not in data:
         return load_json(data)
-    value = load_json(data, keep_halves=True)
+    value = json.loads(data, parse_int=_integer)
     events = cast("dict[str, object]", value).get("events") if isinstance(value, dict) else None
     halves = _Halves()
     for event in cast("list[object]", events) if isinstance(events, list) else []:
@@ -272,15 +275,15 @@ def _object_in(data: str | bytes) -> tuple[str, dict[str, JsonValue]]:
     return text, cast("dict[str, JsonValue]", body)
 
 
-def load_json(data: str | bytes, *, keep_halves: bool = False) -> Any:
+def load_json(data: str | bytes) -> Any:
     r"""Return the value in a JSON text, with U+FFFD for each lone surrogate (`"\ud83d"`), which JSON allows.
 
-    `keep_halves` leaves those as they are. Raises `ValueError` for invalid JSON, and for JSON that is nested too deep.
+    Raises `ValueError` for invalid JSON, and for JSON that is nested too deep.
     """
     try:
         value = json.loads(data, parse_int=_integer)
         has_escapes = b"\\u" in data if isinstance(data, bytes) else "\\u" in data
-        return _without_lone_surrogates(value) if has_escapes and not keep_halves else value
+        return _without_lone_surrogates(value) if has_escapes else value
     except RecursionError:
         raise ValueError("nested too deep") from None
 

@@ -17,8 +17,10 @@ DAMAGED = (KeyError, ParseError, zipfile.BadZipFile, zlib.error, OSError, EOFErr
 _MAX_PART_BYTES = 100 * 1024 * 1024
 
 
-def rewritten(data: bytes, change: Callable[[str, bytes, Container[str]], bytes], *, without: str = "\0") -> bytes:
-    """Return an archive with what `change` makes of each part, and none of the parts whose names begin with `without`.
+def rewritten(
+    data: bytes, change: Callable[[str, bytes, Container[str]], bytes], *, without: tuple[str, ...] = ()
+) -> bytes:
+    """Return an archive with what `change` makes of each part, and without those whose names begin with `without`.
 
     `change` is called with the name of a part, the part, and the names of all.
     One that is damaged or too large is returned as it is, for kreuzberg to refuse, and so is one that nothing changes.

@@ -11,10 +11,13 @@ from markdown_it.token import Token
 
 from chat_sessions.server.documents.reading.stacks import stacked
 
-__all__ = ["Block", "Box", "around", "blocks_of", "cells", "pieces", "sentences", "table"]
+__all__ = ["LOWEST_LEVEL", "Block", "Box", "around", "blocks_of", "cells", "pieces", "sentences", "table"]
 
 Box = tuple[float, float, float, float]
 """Where something is on its page, in points from the top left corner: x, y, width, height."""
+
+LOWEST_LEVEL = 6
+"""The level of the least heading."""
 
 _FRONT_MATTER = re.compile(r"\A---\n(.{0,20000}?)\n---\n", re.DOTALL)
 _UNDERLINE = re.compile(r"\n[=-]+\s*\Z")

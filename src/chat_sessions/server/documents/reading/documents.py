@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from chat_sessions.server.documents.reading.blocks import Block, blocks_of
+from chat_sessions.server.documents.reading.blocks import LOWEST_LEVEL, Block, blocks_of
 from chat_sessions.server.documents.reading.content import Picture, Unreadable, kind_of
 from chat_sessions.server.documents.reading.passages import Chunker, Leaves, Passage, Sheet
 from chat_sessions.server.documents.reading.terms import function_words, language_written, terms, words
@@ -23,7 +23,6 @@ MAX_TEXT_CHARACTERS = 20_000_000
 _AT_ONCE = 500_000
 _END_OF_LINE = re.compile(r"\n(?![ \t]*\|)")
 _WIDE = ("utf-16", "utf_16", "utf-32")
-_LOWEST_LEVEL = 6
 _JUDGED = 4000
 _TELLING = 2
 
@@ -102,7 +101,7 @@ def _attached(file: Attached) -> Iterator[Leaves]:
 
 
 def _lowered(block: Block, by: int) -> Block:
-    return replace(block, level=min(block.level + by, _LOWEST_LEVEL)) if block.level else block
+    return replace(block, level=min(block.level + by, LOWEST_LEVEL)) if block.level else block
 
 
 def _pieces(text: str) -> Iterator[str]:

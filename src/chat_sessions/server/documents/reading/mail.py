@@ -11,7 +11,7 @@ from email.header import decode_header
 from email.message import Message
 from typing import cast
 
-from chat_sessions.server.documents.reading.blocks import Block, blocks_of
+from chat_sessions.server.documents.reading.blocks import LOWEST_LEVEL, Block, blocks_of
 from chat_sessions.server.documents.reading.encodings import decoded
 from chat_sessions.server.documents.reading.office import read_office
 from chat_sessions.server.documents.reading.terms import words
@@ -22,7 +22,6 @@ _HEADERS = ("Subject", "From", "To", "Cc", "Date")
 # In Markdown, it would make a heading of the line above.
 _SIGNATURE = re.compile(r"^(?=--[ \r]*$)", re.MULTILINE)
 _ANGLE = re.compile(r"[<>]")
-_LOWEST = 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +59,7 @@ def _read(mail: Message, level: int, title: str = "") -> Iterator[Iterable[Block
         *blocks_of(head),
         *(block for piece in pieces for block in piece.text or ()),
     ]
-    below = min(level + 1, _LOWEST)
+    below = min(level + 1, LOWEST_LEVEL)
     for number, part in enumerate((piece.part for piece in pieces if piece.text is None), start=1):
         name = _name(part) or f"attachment {number}"
         inner = part.get_payload()

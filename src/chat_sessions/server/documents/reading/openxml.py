@@ -40,7 +40,7 @@ def written_out(data: bytes) -> bytes:
     kreuzberg drops them all: "Rent<tab>850" becomes "Rent850", and "A &amp; B" loses its sign. `with_signs` puts the
     signs back into what it returns.
     """
-    return rewritten(data, _written_out, without="word/media/")
+    return rewritten(data, _written_out, without=("word/media/",))
 
 
 def with_signs(text: str) -> str:
