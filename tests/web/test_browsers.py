@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 
-from playwright.sync_api import Page, expect
+import pytest
+from playwright.sync_api import Page, Route, expect
 
 from chat_sessions import Text, TextDelta, ToolCall, ToolResult
 from tests.server.scripted import Gate, ScriptedAgent
 from tests.web.browser import watch
 from tests.web.conftest import Opening, ask
 from tests.web.test_looks import overflow, violations
+
+FEED = "**/feed?*"
 
 
 def test_a_turn_goes_on_when_the_browser_is_closed_and_another_shows_it(site: Opening) -> None:
@@ -132,6 +136,28 @@ def is_hidden(tab: Page, value: bool) -> None:
     )
 
 
+def test_more_tabs_can_be_opened_in_the_background_than_a_browser_has_connections(site: Opening) -> None:
+    opened = site(ScriptedAgent(Text(content="Seen.")))
+    session = opened.client.session(index_ids=["idx-docs"])
+    session.ask("Hello")
+    first = opened.tab()
+    first.context.add_init_script(
+        'Object.defineProperty(document, "hidden", { value: location.hash === "#hidden", configurable: true });'
+    )
+    address = f"{opened.origin}/sessions/{session.id}"
+    others = []
+    for _ in range(8):
+        others.append(first.context.new_page())
+        others[-1].goto(f"{address}#hidden")
+    first.goto(address)
+    expect(first.get_by_role("article")).to_have_count(1)
+    session.ask("And now?")
+    expect(first.get_by_role("article")).to_have_count(2)
+    expect(others[-1].get_by_role("article")).to_have_count(1)
+    is_hidden(others[-1], False)
+    expect(others[-1].get_by_role("article")).to_have_count(2)
+
+
 def test_more_tabs_can_be_open_than_a_browser_has_connections_and_each_catches_up_when_it_is_shown(
     site: Opening,
 ) -> None:
@@ -153,7 +179,8 @@ def test_more_tabs_can_be_open_than_a_browser_has_connections_and_each_catches_u
 def test_a_tab_that_was_opened_with_an_older_token_says_what_to_do(site: Opening) -> None:
     opened = site(ScriptedAgent(Text(content="Yes.")))
     tab = opened.tab("/sessions/new")
-    ask(tab, "Hello")
+    with tab.expect_response(FEED):
+        ask(tab, "Hello")
     expect(tab.locator("#status")).to_have_text("Ready")
     opened.seen[-1].expected.add(401)
     tab.context.clear_cookies()
@@ -163,6 +190,34 @@ def test_a_tab_that_was_opened_with_an_older_token_says_what_to_do(site: Opening
     is_hidden(tab, True)
     is_hidden(tab, False)
     expect(tab.locator("#status")).to_contain_text("Open the address that was printed then.")
+
+
+@pytest.mark.parametrize("fails", [lambda route: route.abort(), lambda route: route.fulfill(status=503)])
+@pytest.mark.parametrize("was_connected", [False, True])
+def test_a_tab_that_cannot_connect_says_so_until_it_can_and_then_shows_what_came(
+    site: Opening, was_connected: bool, fails: Callable[[Route], None]
+) -> None:
+    opened = site(ScriptedAgent(Text(content="Seen.")))
+    session = opened.client.session(index_ids=["idx-docs"])
+    session.ask("Hello")
+    tab = opened.tab()
+    if was_connected:
+        with tab.expect_response(FEED):
+            tab.goto(f"{opened.origin}/sessions/{session.id}")
+        is_hidden(tab, True)
+        tab.context.route(FEED, fails)
+        is_hidden(tab, False)
+    else:
+        tab.context.route(FEED, fails)
+        tab.goto(f"{opened.origin}/sessions/{session.id}")
+    expect(tab.locator("#status")).to_contain_text("lost its connection")
+    tab.context.unroute(FEED)
+    expect(tab.locator("#status")).to_be_empty()
+    session.ask("And now?")
+    expect(tab.get_by_role("article")).to_have_count(2)
+    # The browser writes a line for each connection that fails.
+    assert opened.seen[-1].errors != []
+    opened.seen[-1].errors.clear()
 
 
 def test_a_form_of_another_site_is_refused_and_its_links_arrive_without_the_cookie(site: Opening) -> None:

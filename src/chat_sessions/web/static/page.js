@@ -50,12 +50,6 @@
     if (event.target.matches?.("[data-composer]")) say("The message was not sent: the page has no connection.");
   });
 
-  document.addEventListener("htmx:sse:error", (event) => {
-    say(event.detail.status === 401
-      ? "The page was started again with another token. Open the address that was printed then."
-      : "The page lost its connection and tries again…");
-  });
-
   document.addEventListener("click", async (event) => {
     const button = event.target.closest?.("[data-copy]");
     if (!button) return;
@@ -84,6 +78,28 @@
 
   const turns = document.getElementById("turns");
   if (turns) {
+    // A browser has six connections to a host, and htmx opens them in tabs that nobody sees as well.
+    const connect = () => { if (!document.hidden) htmx.trigger(turns, "connect"); };
+    document.addEventListener("DOMContentLoaded", connect);
+    document.addEventListener("visibilitychange", connect);
+    turns.addEventListener("htmx:sse:before:connection", (event) => { event.detail.connection.cancelled = document.hidden; });
+    turns.addEventListener("htmx:sse:after:connection", (event) => {
+      if (document.hidden) event.detail.connection.abortController.abort();
+    });
+    const sayLost = (code) => say(code === 401
+      ? "The page was started again with another token. Open the address that was printed then."
+      : "The page lost its connection and tries again…");
+    turns.addEventListener("htmx:sse:error", (event) => sayLost(event.detail.status));
+    // htmx connects again only what was connected once.
+    let failures = 0;
+    const connectLater = (event) => {
+      if (event.target !== turns) return;
+      sayLost(event.detail.ctx.response?.status);
+      setTimeout(connect, Math.min(500 * 2 ** failures++, 60_000));
+    };
+    turns.addEventListener("htmx:response:error", connectLater);
+    turns.addEventListener("htmx:error", connectLater);
+
     let follows = true;
     window.addEventListener("scroll", () => { follows = nearEnd(); }, { passive: true });
     new MutationObserver(() => { if (follows) toEnd(); }).observe(turns, { childList: true, subtree: true });
