@@ -14,16 +14,7 @@ from dataclasses import dataclass, field
 from itertools import islice, pairwise
 from typing import TypeAlias
 
-from chat_sessions.core.events import (
-    Event,
-    Stop,
-    Text,
-    TextDelta,
-    Thinking,
-    ThinkingDelta,
-    ToolCall,
-    ToolResult,
-)
+from chat_sessions.core.events import Event, Stop, Text, TextDelta, Thinking, ThinkingDelta, ToolCall, ToolResult
 from chat_sessions.core.gaps import Rest, has_gap
 from chat_sessions.core.segments import bare, offset_of
 

@@ -12,14 +12,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Annotated, Any, Literal, TypeAlias, cast
 
-from pydantic import (
-    BeforeValidator,
-    Field,
-    JsonValue,
-    TypeAdapter,
-    ValidationError,
-    model_serializer,
-)
+from pydantic import BeforeValidator, Field, JsonValue, TypeAdapter, ValidationError, model_serializer
 
 from chat_sessions.core.errors import ProtocolError
 from chat_sessions.core.models import ImageAttachment, SessionSummary, SparseModel, Usage, WireModel
@@ -324,8 +317,7 @@ def _mended(fields: dict[str, Any]) -> dict[str, Any]:
     Raises `ValueError` if there is nothing to mend.
     """
     if fields["type"] == "stop":
-        # A turn is not lost because its cost, or why it failed, is told in another way. The error, too, says whether it
-        # failed.
+        # A turn is not lost because its cost or its failure is told in another way. An error, too, says that it failed.
         usage, error, is_error = fields.get("usage"), fields.get("error"), fields.get("is_error")
         given = cast("dict[str, Any]", usage) if isinstance(usage, dict) else {}
         return {

@@ -427,7 +427,7 @@ class TestPdf:
             read_whole(data)
 
     def test_no_more_pages_are_read_than_the_limit(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("chat_sessions.server.documents.reading.pdf.MAX_PAGES", 2)
+        monkeypatch.setattr("chat_sessions.server.documents.reading.formats.pdf.MAX_PAGES", 2)
         whole = read_whole(pdf(*([(72, 700, f"Page {number}.")] for number in range(4))))
         assert whole.pages == [1, 2]
         assert whole.notes == ["only the first 2 of its 4 pages were read"]

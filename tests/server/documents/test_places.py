@@ -14,8 +14,8 @@ from reportlab.platypus import SimpleDocTemplate, Table  # type: ignore[import-u
 from chat_sessions.server.documents.indexes import open_index
 from chat_sessions.server.documents.reading.blocks import Box
 from chat_sessions.server.documents.reading.documents import read
+from chat_sessions.server.documents.reading.formats.pdf import draw_page
 from chat_sessions.server.documents.reading.passages import Passage, Sheet
-from chat_sessions.server.documents.reading.pdf import draw_page
 from tests.server.documents.made import pdf, powerpoint, saved
 
 REPORT = Path(__file__).parents[3] / "examples" / "documents" / "annual-report-2025.pdf"

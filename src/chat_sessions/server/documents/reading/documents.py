@@ -13,7 +13,7 @@ from chat_sessions.server.documents.reading.passages import Chunker, Leaves, Pas
 from chat_sessions.server.documents.reading.terms import function_words, language_written, terms, words
 
 if TYPE_CHECKING:
-    from chat_sessions.server.documents.reading.mail import Attached
+    from chat_sessions.server.documents.reading.formats.mail import Attached
 
 __all__ = ["MAX_TEXT_CHARACTERS", "Part", "Unreadable", "language_of", "read"]
 
@@ -52,7 +52,7 @@ def read(data: bytes, name: str) -> Iterator[Part]:
 def _read(data: bytes, name: str) -> Iterator[Leaves]:
     kind = kind_of(data, name)
     if kind.media_type == "application/pdf":
-        from chat_sessions.server.documents.reading.pdf import read_pdf
+        from chat_sessions.server.documents.reading.formats.pdf import read_pdf
 
         yield from read_pdf(data)
         return
@@ -67,13 +67,13 @@ def _read(data: bytes, name: str) -> Iterator[Leaves]:
         # Each of its parts may be in an encoding of its own.
         yield from _mail(text.encode() if kind.encoding.startswith(_WIDE) else data)
         return
-    from chat_sessions.server.documents.reading.office import read_office
+    from chat_sessions.server.documents.reading.formats.office import read_office
 
     yield Leaves(read_office(text.encode() if kind.text else data, kind.media_type), notes)
 
 
 def _mail(data: bytes) -> Iterator[Leaves]:
-    from chat_sessions.server.documents.reading.mail import Attached, read_mail
+    from chat_sessions.server.documents.reading.formats.mail import Attached, read_mail
 
     try:
         for found in read_mail(data):

@@ -43,7 +43,7 @@ def memory_failure() -> str:
 
 def _serve(request: dict[str, Any], data: bytes, answers: BinaryIO) -> None:
     if request["task"] == "draw":
-        from chat_sessions.server.documents.reading.pdf import draw_page
+        from chat_sessions.server.documents.reading.formats.pdf import draw_page
 
         picture = draw_page(data, request["page"], request["side"])
         _answer(answers, {}, picture)

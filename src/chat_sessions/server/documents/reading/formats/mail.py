@@ -13,7 +13,7 @@ from typing import cast
 
 from chat_sessions.server.documents.reading.blocks import LOWEST_LEVEL, Block, blocks_of
 from chat_sessions.server.documents.reading.encodings import decoded
-from chat_sessions.server.documents.reading.office import read_office
+from chat_sessions.server.documents.reading.formats.office import read_office
 from chat_sessions.server.documents.reading.terms import words
 
 __all__ = ["Attached", "read_mail"]

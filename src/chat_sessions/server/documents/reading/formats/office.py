@@ -10,10 +10,10 @@ from urllib.parse import unquote_to_bytes
 
 from kreuzberg import ExtractionConfig, ExtractionResult, KreuzbergError, PageConfig, extract_bytes_sync
 
-from chat_sessions.server.documents.reading.archives import rewritten
 from chat_sessions.server.documents.reading.blocks import Block, blocks_of, cells, table
 from chat_sessions.server.documents.reading.content import Unreadable
-from chat_sessions.server.documents.reading.openxml import edges, slides, with_signs, written_out
+from chat_sessions.server.documents.reading.formats.archives import rewritten
+from chat_sessions.server.documents.reading.formats.openxml import edges, slides, with_signs, written_out
 from chat_sessions.server.documents.reading.passages import Sheet
 
 __all__ = ["read_office"]

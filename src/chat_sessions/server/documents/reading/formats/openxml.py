@@ -9,7 +9,7 @@ import zipfile
 from collections.abc import Container, Iterator
 from xml.etree.ElementTree import Element, fromstring
 
-from chat_sessions.server.documents.reading.archives import DAMAGED, rewritten
+from chat_sessions.server.documents.reading.formats.archives import DAMAGED, rewritten
 
 __all__ = ["edges", "slides", "with_signs", "written_out"]
 

@@ -1,0 +1,1 @@
+"""One module for each family of files, loaded where a file of it is read."""
