@@ -13,7 +13,7 @@ from chat_sessions import LlamaCloudChat, LocalServer, Timeouts
 from tests.server.scripted import ScriptedAgent
 from tests.web.browser import Served, Watched, chromium, page_server, watch
 
-expect.set_options(timeout=15_000)
+expect.set_options(timeout=30_000)
 
 
 class Site:
