@@ -168,6 +168,19 @@ def test_a_turn_that_was_found_is_found_again_where_others_are_shown_before_it_s
     )
 
 
+@pytest.mark.parametrize("position", [1, 2])
+def test_a_turn_that_was_found_is_none_before_its_place_and_none_after_it_that_only_asks_the_same(
+    position: int,
+) -> None:
+    alike = asked("q", Text(content="my answer"), STOP)
+    other = asked("something else", Text(content="secret"), STOP)
+    began = live(TextDelta(content="my "))
+    history = [*alike * position, *other]
+    assert decide(live=began, history=history, position=position) == Delivery("not_shown")
+    assert decide(live=live(), history=[*history, *alike], position=position) == Delivery("not_shown")
+    assert decide(live=began, history=[*history, *alike], position=position).position == position + 1
+
+
 def null(kind: str) -> UnknownEvent:
     return UnknownEvent(raw={"type": kind, "content": None})
 
