@@ -276,9 +276,10 @@ def test_a_turn_without_a_prompt_is_none_of_those_that_were_counted() -> None:
     assert decide(live=live(TextDelta(content="ol")), history=[*one, *late]).position == 0
 
 
+@pytest.mark.parametrize("theirs", ["another", "the other"])
 @pytest.mark.parametrize("added", [1, 2])
-def test_a_count_that_is_too_low_is_put_right_by_the_last_turn_that_ended(added: int) -> None:
-    history = asked("q", Text(content="other"), STOP) * added + asked("q", Text(content="old"), STOP)
+def test_a_count_that_is_too_low_is_put_right_by_the_last_turn_that_ended(added: int, theirs: str) -> None:
+    history = asked("q", Text(content=theirs), STOP) * added + asked("q", Text(content="old"), STOP)
     assert decide(live=live(), history=history, turns_before=1, last=Ended("q", "old ")) == Delivery("not_shown")
     found = decide(live=live(), history=history + asked("q"), turns_before=1, last=Ended("q", "old "))
     assert (found.outcome, found.position) == ("running", added + 1)
