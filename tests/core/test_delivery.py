@@ -198,6 +198,10 @@ def null(kind: str) -> UnknownEvent:
         (["one two "], [None, "two ", "three"], "one two three"),
         (["one 2"], ["one ", None, "three"], "one 2 three"),
         ([], [None, "three"], "three"),
+        # The last words come several times, or are a part of others.
+        (["A cat, ", None, "dog ", None, "the"], ["A cat, the dog and the bird"], "A cat, the dog and the bird"),
+        (["I went to a"], ["I went ", None, "town and back"], "I went to a town and back"),
+        (["two"], [None, " ok"], "two ok"),
     ],
 )
 def test_words_that_cannot_be_read_on_one_side_come_from_the_other(

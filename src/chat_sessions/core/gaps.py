@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from itertools import takewhile
+from itertools import accumulate, takewhile
 
 from chat_sessions.core.events import Event, UnknownEvent
 from chat_sessions.core.segments import bare, offset_of
 
 __all__ = ["Rest", "has_gap"]
+
+# How many letters of two words, or of two ends of words, may be the same by chance.
+_BY_CHANCE = 3
 
 _TEXT, _THINKING = ("text", "text_delta"), ("thinking", "thinking_delta")
 
@@ -22,27 +25,22 @@ def has_gap(events: Iterable[Event], *, is_text: bool | None = None) -> bool:
 class Rest:
     """What the session shows of some words after the last one that has arrived. White space does not count.
 
-    The words before a gap are the same on both sides. Those after it are looked for, as many of the last ones as are
-    found. If none are, the rest begins where the gap does, or there is none if the gap `is_live`.
+    The words before a gap are the same on both sides. Each piece of those after it is looked for behind the one
+    before, so that none is shown twice. If the last words are not found, the rest begins where the gap does, or there
+    is none if the gap `is_live`.
     """
 
     def __init__(self, live: str, stored: str, *, is_live: bool) -> None:
         self._is_spaced = live[-1:].isspace()
-        live, stored = bare(live), bare(stored)
-        same = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(live, stored, strict=False)))
-        found, size = -1, len(live) - same
-        # Whatever ends with more of the words ends with fewer of them, too.
-        shortest, longest = 1, size
-        while shortest <= longest:
-            size = (shortest + longest + 1) // 2
-            at = stored.find(live[len(live) - size :], same)
-            if at < 0:
-                longest = size - 1
-            else:
-                found, shortest = at + size, size + 1
-        if len(live) == same:
-            found = same
-        self._arrived = found if found >= 0 else len(stored) if is_live else same
+        mine, theirs = _Side(live), _Side(stored)
+        pairs = zip(mine.words, theirs.words, strict=False)
+        same = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
+        if same == len(mine.words):
+            self._arrived = same
+        else:
+            # The word behind the gap may begin as the lost one does.
+            first = next((at for at in range(same, same - _BY_CHANCE, -1) if at in theirs.starts), same)
+            self._arrived = _last_of(mine, theirs, first) if is_live else _end_of(mine, theirs, first)
         self._at = 0
 
     def of(self, content: str) -> str:
@@ -54,3 +52,62 @@ class Rest:
         if arrived and (self._is_spaced or not rest.strip()):
             rest = rest.lstrip()
         return rest
+
+
+class _Side:
+    """The words of one side without white space, and where in them a word begins."""
+
+    def __init__(self, words: str) -> None:
+        self.words = bare(words)
+        self.starts = set(accumulate(map(len, words.split()), initial=0))
+        # Whether the first word may be the end of one whose beginning is lost.
+        self._is_open = not words[:1].isspace()
+
+    def longest(self, begin: int, other: _Side, at: int) -> int:
+        """Return the length of the longest piece from `begin` on that the other side has from `at` on."""
+        size, step = 0, 1
+        # Whatever holds more of the words holds fewer of them, too: twice as many more each time, then half as many.
+        while step:
+            end = begin + size + step
+            if end <= len(self.words) and other.words.find(self.words[begin:end], at) >= 0:
+                size, step = size + step, 2 * step
+            else:
+                step //= 2
+        return size
+
+    def agrees(self, begin: int, size: int, other: _Side, at: int) -> bool:
+        """Whether this piece is more than a few letters within a word of one side alone."""
+        is_first = begin == 0 and self._is_open
+        return size > _BY_CHANCE or is_first or (begin in self.starts) == (at in other.starts)
+
+
+def _last_of(live: _Side, stored: _Side, at: int) -> int:
+    """Return where in the stored words the last of the live ones ends, of which some are lost."""
+    begin, size = at, 0
+    while begin < len(live.words):
+        size = live.longest(begin, stored, at)
+        piece = live.words[begin : begin + size]
+        first = found = stored.words.find(piece, at)
+        while size and found >= 0 and not live.agrees(begin, size, stored, found):
+            found = stored.words.find(piece, found + 1)
+        at = (first if found < 0 else found) + size
+        # A letter that is not found is one that the service has changed.
+        begin += size or 1
+    return at if size else len(stored.words)
+
+
+def _end_of(live: _Side, stored: _Side, at: int) -> int:
+    """Return where in the stored words, of which some are lost, the live ones end."""
+    begin = at
+    while size := stored.longest(begin, live, at):
+        for overlap in range(min(size, len(live.words) - at), 0, -1):
+            last = len(live.words) - overlap
+            if live.words.endswith(stored.words[begin : begin + overlap]) and stored.agrees(begin, overlap, live, last):
+                return begin + overlap
+        at = live.words.find(stored.words[begin : begin + size], at)
+        end = begin + size
+        is_word = end in stored.starts or not stored.words[end : end + 1].isalnum()
+        if not stored.agrees(begin, size, live, at) or not (is_word or size > _BY_CHANCE):
+            break
+        begin, at = end, at + size
+    return begin
