@@ -146,6 +146,50 @@ def test_a_node_that_fails_between_its_asks_sends_only_those_that_are_missing(st
     assert stage.actor.prompts == ["a slogan"] * 3
 
 
+def test_a_node_without_a_thread_gets_the_same_answers_when_it_runs_again(stage: Stage) -> None:
+    stage.actor.script = drafts
+    model, seen = stage.model(), list[list[str]]()
+
+    def ask(state: MessagesState) -> Any:
+        seen.append([str(answer.text) for answer in _loop(model, state["messages"])])
+        if len(seen) == 1:
+            raise ConnectionError
+        return {}
+
+    retry = RetryPolicy(initial_interval=0.001, jitter=False)
+    graph: Any = StateGraph(MessagesState).add_node("ask", ask, retry_policy=retry).add_edge(START, "ask").compile()
+    graph.invoke({"messages": "a slogan"})
+    assert seen == [["draft 1", "draft 2", "draft 3"]] * 2
+    assert stage.actor.prompts == ["a slogan"] * 3
+
+
+@pytest.mark.parametrize("is_inner", [True, False])
+def test_a_graph_that_a_node_calls_asks_again_unless_the_policy_is_that_of_its_own_node(
+    stage: Stage, is_inner: bool
+) -> None:
+    stage.actor.script = drafts
+    model, attempts = stage.model(), iter(range(2))
+    retry = RetryPolicy(initial_interval=0.001, jitter=False)
+
+    def ask(state: MessagesState) -> Any:
+        answer = model.invoke(state["messages"])
+        if is_inner and next(attempts) == 0:
+            raise ConnectionError
+        return {"messages": [answer]}
+
+    inner: Any = StateGraph(MessagesState).add_node("ask", ask, retry_policy=retry)
+    called = inner.add_edge(START, "ask").compile()
+
+    def call(state: MessagesState) -> Any:
+        answer = called.invoke(state)["messages"][-1]
+        if not is_inner and next(attempts) == 0:
+            raise ConnectionError
+        return {"messages": [answer]}
+
+    _graph(call, retry_policy=retry).invoke({"messages": "a slogan"}, ADA)
+    assert stage.actor.prompts == ["a slogan"] * (1 if is_inner else 2)
+
+
 def test_another_process_finds_the_answers_to_a_message_that_was_asked_again(stage: Stage) -> None:
     stage.actor.script = drafts
     before = [HumanMessage("hello"), stage.model().invoke("hello")]

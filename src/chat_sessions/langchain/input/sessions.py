@@ -56,7 +56,7 @@ class Place(NamedTuple):
 
     def remembers(self, message: BaseMessage) -> bool:
         """Whether the task gets the message's answers again when its node runs again."""
-        return bool(self.task) and self.knows(message)
+        return bool(self.task) and message.id is not None
 
 
 class Record(NamedTuple):
