@@ -21,6 +21,7 @@ from chat_sessions import (
     TurnStream,
     Usage,
 )
+from chat_sessions.session import turn_queue
 from tests.wire_server import Connection, Request, WireServer
 
 FIRST, SECOND, STOP = TextDelta(content="one"), TextDelta(content="two"), Stop(usage=Usage(), is_error=False)
@@ -91,6 +92,18 @@ async def test_a_task_that_reads_while_another_sends_the_prompt_is_refused(
         service.may_answer.set()
         assert await sending == FIRST
     await stream.close()
+
+
+async def test_a_task_may_not_wait_for_its_stream_that_a_job_has_opened_though_it_asked_for_nothing_before(
+    sync_chat: LlamaCloudChat, service: Halting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(turn_queue, "_LEFT_UNREAD", 1.0)
+    service.may_answer.set()
+    stream = sync_chat.stream("ses-1", "q", index_ids=["i"], baseline=False)
+    assert await asyncio.to_thread(next, stream) == FIRST
+    with pytest.raises(ConfigurationError, match="still has an open turn"):
+        await asyncio.wait_for(streamed(sync_chat.aio).open(), _LONG)
+    stream.close()
 
 
 def test_of_two_threads_that_read_at_once_one_is_refused(sync_chat: LlamaCloudChat, service: Halting) -> None:

@@ -20,6 +20,7 @@ from chat_sessions.session.recovery import Recovery, is_evidence
 from chat_sessions.session.stored.busy import Busy, described
 from chat_sessions.session.stored.turn_count import TurnCount
 from chat_sessions.session.turn_queue import LONGEST_WAIT, TurnSlot
+from chat_sessions.session.waiting import current_flow
 
 __all__ = ["PreparedTurn", "TurnState", "closed_before_sent", "event_of"]
 
@@ -49,6 +50,8 @@ class TurnState:
         self, prompt: str, timeouts: Timeouts, wait_if_busy: bool | float, image_urls: tuple[str, ...] = ()
     ) -> None:
         self._slot: TurnSlot | None = None
+        # A job of this task that opens the stream is known as such by its context.
+        current_flow()
         self._timeouts = timeouts
         self._wait_if_busy = wait_if_busy
         self._what = described(prompt)
