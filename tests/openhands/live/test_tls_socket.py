@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import select
 import socket
 import ssl
 import threading
@@ -111,6 +112,18 @@ def test_closing_the_socket_ends_a_read_that_waits(contexts: Contexts) -> None:
         assert b"".join(read) == b""
         with pytest.raises(OSError, match=r"closed|Bad file"):
             ours.recv(10)
+
+
+def test_what_is_read_after_a_hang_up_is_not_the_bytes_of_tls(contexts: Contexts) -> None:
+    with mute(contexts[0]) as port:
+        ours = connected(port, contexts[1])
+        # The session tickets are there.
+        assert select.select([ours], [], [], 10)[0]
+        ours.shutdown(socket.SHUT_RDWR)
+        assert ours.recv(10) == b""
+        with pytest.raises(OSError, match=r"Broken pipe|EOF"):
+            ours.sendall(b"secret")
+        ours.close()
 
 
 def test_a_call_takes_no_longer_than_it_may(contexts: Contexts) -> None:

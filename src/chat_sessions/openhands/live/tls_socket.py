@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
-from socket import SHUT_RDWR
+from socket import SHUT_RDWR, socket
 from typing import Any, TypeVar
 
 __all__ = ["TlsSocket"]
@@ -31,12 +31,12 @@ class TlsSocket:
     them; what has to wait does so outside of it.
     """
 
-    def __init__(self, socket: ssl.SSLSocket) -> None:
-        self._socket = socket
-        self._timeout = socket.gettimeout()
+    def __init__(self, tls: ssl.SSLSocket) -> None:
+        self._socket = tls
+        self._timeout = tls.gettimeout()
         self._guard = threading.Lock()
         self._process = os.getpid()
-        socket.setblocking(False)
+        tls.setblocking(False)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._socket, name)
@@ -55,12 +55,17 @@ class TlsSocket:
         while left:
             left = left[self._now_or_later(partial(self._socket.send, left)) :]
 
+    def shutdown(self, how: int) -> None:
+        """End it, which ends a call that waits."""
+        # After that of `ssl`, what other threads read and write meanwhile would be without TLS.
+        socket.shutdown(self._socket, how)
+
     def close(self) -> None:
         """Close it, which ends a read that waits."""
         # In a fork, it would end the parent's connection.
         if self._process == os.getpid():
             with suppress(OSError):
-                self._socket.shutdown(SHUT_RDWR)
+                self.shutdown(SHUT_RDWR)
         self._socket.close()
 
     def _now_or_later(self, call: Callable[[], _Result]) -> _Result:
