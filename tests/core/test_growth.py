@@ -313,3 +313,22 @@ def test_only_what_is_cut_off_a_run_is_looked_at_again(cut: slice, monkeypatch: 
         run.words = run.words[cut]
         assert len(run.bare) == len(whole(run.words))
     assert sum(map(len, looked_at)) == len("a b c " * MANY)
+
+
+@pytest.mark.parametrize(
+    ("live", "stored", "is_live"),
+    [
+        pytest.param("hello world ", "hellx worlx ", True, id="other words everywhere"),
+        pytest.param("aaaaa", "aaaaa", False, id="the same words everywhere"),
+    ],
+)
+def test_words_around_a_gap_are_looked_for_in_a_bounded_number_of_steps(live: str, stored: str, is_live: bool) -> None:
+    lost = UnknownEvent(raw={"type": "text_delta", "content": None})
+
+    def steps(count: int) -> int:
+        mine: list[Event] = [TextDelta(content=f"b{live * count}z")]
+        theirs: list[Event] = [TextDelta(content=stored * count), Stop(usage=Usage(), is_error=False)]
+        (mine if is_live else theirs).insert(0, lost)
+        return calls_of(lambda: align(mine, theirs))
+
+    assert steps(2000) < 1.5 * steps(1000)

@@ -12,6 +12,8 @@ __all__ = ["Rest", "has_gap"]
 
 # How many letters of two words, or of two ends of words, may be the same by chance.
 _BY_CHANCE = 3
+# How many pieces are looked for, and how many shorter ends of one are tried: each costs as much as the words are long.
+_MOST_PIECES, _MOST_ENDS = 200, 1000
 
 _TEXT, _THINKING = ("text", "text_delta"), ("thinking", "thinking_delta")
 
@@ -84,7 +86,9 @@ class _Side:
 def _last_of(live: _Side, stored: _Side, at: int) -> int:
     """Return where in the stored words the last of the live ones ends, of which some are lost."""
     begin, size = at, 0
-    while begin < len(live.words):
+    for _ in range(_MOST_PIECES):
+        if begin >= len(live.words):
+            return at if size else len(stored.words)
         size = live.longest(begin, stored, at)
         piece = live.words[begin : begin + size]
         first = found = stored.words.find(piece, at)
@@ -93,14 +97,16 @@ def _last_of(live: _Side, stored: _Side, at: int) -> int:
         at = (first if found < 0 else found) + size
         # A letter that is not found is one that the service has changed.
         begin += size or 1
-    return at if size else len(stored.words)
+    return len(stored.words)
 
 
 def _end_of(live: _Side, stored: _Side, at: int) -> int:
     """Return where in the stored words, of which some are lost, the live ones end."""
     begin = at
-    while size := stored.longest(begin, live, at):
-        for overlap in range(min(size, len(live.words) - at), 0, -1):
+    for _ in range(_MOST_PIECES):
+        if not (size := stored.longest(begin, live, at)):
+            break
+        for overlap in range(size, max(size - _MOST_ENDS, 0), -1):
             last = len(live.words) - overlap
             if live.words.endswith(stored.words[begin : begin + overlap]) and stored.agrees(begin, overlap, live, last):
                 return begin + overlap
