@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from typing import Any, TypeAlias
 
 import pytest
 
@@ -25,6 +26,7 @@ from chat_sessions.session import turn_queue
 from tests.wire_server import Connection, Request, WireServer
 
 FIRST, SECOND, STOP = TextDelta(content="one"), TextDelta(content="two"), Stop(usage=Usage(), is_error=False)
+Within: TypeAlias = Callable[[Coroutine[Any, Any, Any]], Awaitable[Any]]
 # For what would hang without what is tested.
 _LONG = 20
 
@@ -104,6 +106,34 @@ async def test_a_task_may_not_wait_for_its_stream_that_a_job_has_opened_though_i
     with pytest.raises(ConfigurationError, match="still has an open turn"):
         await asyncio.wait_for(streamed(sync_chat.aio).open(), _LONG)
     stream.close()
+
+
+async def here(work: Coroutine[Any, Any, Any]) -> Any:
+    return await work
+
+
+async def in_a_task(work: Coroutine[Any, Any, Any]) -> Any:
+    """As `asyncio.wait_for` does on Python 3.11."""
+    return await asyncio.create_task(work)
+
+
+async def in_a_task_of_a_task(work: Coroutine[Any, Any, Any]) -> Any:
+    return await asyncio.create_task(in_a_task(work))
+
+
+@pytest.mark.parametrize("asks", [here, in_a_task])
+@pytest.mark.parametrize("reads", [in_a_task, in_a_task_of_a_task])
+async def test_a_task_may_not_wait_for_its_stream_whose_events_tasks_of_its_own_have_read(
+    chat: AsyncLlamaCloudChat, service: Halting, monkeypatch: pytest.MonkeyPatch, reads: Within, asks: Within
+) -> None:
+    monkeypatch.setattr(turn_queue, "_LEFT_UNREAD", 5.0)
+    service.may_answer.set()
+    stream = streamed(chat)
+    async with asyncio.timeout(_LONG):
+        assert await reads(stream.next_update()) == FIRST
+        with pytest.raises(ConfigurationError, match="still has an open turn"):
+            await asks(streamed(chat).open())
+    await stream.close()
 
 
 def test_of_two_threads_that_read_at_once_one_is_refused(sync_chat: LlamaCloudChat, service: Halting) -> None:

@@ -97,6 +97,7 @@ class TurnSlot:
         self.is_reading = True
         self._last_read = time.monotonic()
         self._readers: list[weakref.ref[Flow]] = []
+        self._began_reader: Flow | None = None
         self.loop: asyncio.AbstractEventLoop | None = None
         self.read_by(current_flow())
         with _lock:
@@ -114,6 +115,7 @@ class TurnSlot:
             now = [flow.parent, flow] if flow.is_job and flow.parent is not None else [flow]
             self._readers = [known for known in self._readers if (one := known()) is not None and one not in now]
             self._readers += map(weakref.ref, now)
+            self._began_reader = flow.parent
 
     @property
     def _last_reader(self) -> Flow | None:
@@ -142,7 +144,7 @@ class TurnSlot:
 
     def abandon(self) -> None:
         """Note that nobody reads the turn any more and that it is about to be released. Takes no lock."""
-        self._readers = []
+        self._readers, self._began_reader = [], None
         self.end_read()
 
     def release(self) -> None:
@@ -154,6 +156,17 @@ class TurnSlot:
         """Who reads the turn, as far as is known: the last that did and can still run."""
         flows = (known() for known in reversed(self._readers))
         return next((flow for flow in flows if flow is not None and flow.is_alive), None)
+
+    @property
+    def reads_on(self) -> Flow | None:
+        """Who reads the turn on: its reader, or else the task that began the last one, to read one event, perhaps."""
+        if (flow := self.reader) is None:
+            flow = self._began_reader
+            while flow is not None and not flow.is_alive:
+                flow = flow.parent
+            # A thread's flow does not tell whether the thread has ended.
+            return flow if flow is not None and flow.is_task else None
+        return flow
 
     @property
     def is_over(self) -> bool:
@@ -248,7 +261,7 @@ def _wait(slot: TurnSlot, end: float, blocked: asyncio.AbstractEventLoop | None)
             f"nothing was sent: the session is still answering {_described(first)} in this process; read it to the "
             "end or close it (timeouts.total limits this wait)"
         )
-    reader = first.reader
+    reader = first.reads_on
     return min(left, _BEING_LEFT if reader is not None and _is_caller(reader) else _TICK)
 
 
@@ -288,7 +301,7 @@ def _is_to_wait_for(other: TurnSlot, blocked: asyncio.AbstractEventLoop | None) 
 
 def _waits_for_itself(other: TurnSlot, blocked: asyncio.AbstractEventLoop | None) -> bool:
     """Whether this turn cannot end as long as the calling code waits for it."""
-    reader = other.reader
+    reader = other.reads_on
     if reader is None:
         return False
     if _is_caller(reader):

@@ -121,6 +121,11 @@ class Flow:
         task = self._task()
         return task is not None and not task.done()
 
+    @property
+    def is_task(self) -> bool:
+        """Whether it is a task's, and not a thread's."""
+        return self._task is not None
+
     def is_of(self, task: asyncio.Task[object] | None) -> bool:
         """Whether code in this task, or outside of any, that has the flow in its context is part of it."""
         if task is not None:
