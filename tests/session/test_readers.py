@@ -136,6 +136,20 @@ async def test_a_task_may_not_wait_for_its_stream_whose_events_tasks_of_its_own_
     await stream.close()
 
 
+def test_a_thread_may_not_wait_for_its_stream_that_a_thread_which_has_ended_read(
+    sync_chat: LlamaCloudChat, service: Halting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(turn_queue, "_LEFT_UNREAD", 5.0)
+    service.may_answer.set()
+    stream = sync_chat.stream("ses-1", "q", index_ids=["i"], baseline=False)
+    reader = threading.Thread(target=next, args=(stream,))
+    reader.start()
+    reader.join(_LONG)
+    with pytest.raises(ConfigurationError, match="still has an open turn"):
+        sync_chat.stream("ses-1", "q", index_ids=["i"], baseline=False).open()
+    stream.close()
+
+
 def test_of_two_threads_that_read_at_once_one_is_refused(sync_chat: LlamaCloudChat, service: Halting) -> None:
     service.may_answer.set()
     found: list[Event | None] = []

@@ -87,6 +87,10 @@ class _Place:
         self.slot = weakref.ref(slot, lambda _: line.leave(self))
 
 
+def _nobody() -> None:
+    return None
+
+
 class TurnSlot:
     """The right to run a turn on a session, until `release`. `what` and `where` are the turn for messages."""
 
@@ -98,6 +102,7 @@ class TurnSlot:
         self._last_read = time.monotonic()
         self._readers: list[weakref.ref[Flow]] = []
         self._began_reader: Flow | None = None
+        self.maker: Callable[[], Flow | None] = _nobody
         self.loop: asyncio.AbstractEventLoop | None = None
         self.read_by(current_flow())
         with _lock:
@@ -144,7 +149,7 @@ class TurnSlot:
 
     def abandon(self) -> None:
         """Note that nobody reads the turn any more and that it is about to be released. Takes no lock."""
-        self._readers, self._began_reader = [], None
+        self._readers, self._began_reader, self.maker = [], None, _nobody
         self.end_read()
 
     def release(self) -> None:
@@ -159,14 +164,19 @@ class TurnSlot:
 
     @property
     def reads_on(self) -> Flow | None:
-        """Who reads the turn on: its reader, or else the task that began the last one, to read one event, perhaps."""
-        if (flow := self.reader) is None:
-            flow = self._began_reader
-            while flow is not None and not flow.is_alive:
-                flow = flow.parent
-            # A thread's flow does not tell whether the thread has ended.
-            return flow if flow is not None and flow.is_task else None
-        return flow
+        """Who may read the turn on: its reader, or else who made its stream, or the task that began that reader.
+
+        That task may have begun many others, so it counts only where it asks for the next turn itself.
+        """
+        if (flow := self.reader) is not None:
+            return flow
+        if (flow := self.maker()) is not None and flow.is_alive:
+            return flow
+        flow = self._began_reader
+        while flow is not None and not flow.is_alive:
+            flow = flow.parent
+        # Whether its thread has ended is not known.
+        return flow if flow is not None and flow.is_task and _is_caller(flow) else None
 
     @property
     def is_over(self) -> bool:

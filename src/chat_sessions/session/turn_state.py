@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import logging
+import weakref
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -51,7 +52,7 @@ class TurnState:
     ) -> None:
         self._slot: TurnSlot | None = None
         # A job of this task that opens the stream is known as such by its context.
-        current_flow()
+        self._maker = weakref.ref(current_flow())
         self._timeouts = timeouts
         self._wait_if_busy = wait_if_busy
         self._what = described(prompt)
@@ -167,6 +168,7 @@ class TurnState:
             slot.release()
             raise ConfigurationError("this stream was closed while its turn waited for another: nothing was sent")
         self._slot = slot
+        slot.maker = self._maker
         return slot
 
     def _may_read(self) -> TurnSlot | None:
