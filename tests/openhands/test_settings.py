@@ -287,7 +287,7 @@ def test_an_answer_that_is_no_object_is_a_protocol_error(content: bytes) -> None
     call = Call("GET", "/api/conversations/x", may_repeat=True)
     with pytest.raises(ProtocolError, match="is base_url an OpenHands Agent Server"):
         read_object(call, content)
-    with pytest.raises(ProtocolError, match="no conversation"):
+    with pytest.raises(ProtocolError, match="not a conversation"):
         read_summary(call, {"id": 1})
 
 

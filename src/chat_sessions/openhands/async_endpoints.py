@@ -149,7 +149,7 @@ class AsyncEndpoints(AsyncTurns):
         baseline: bool = True,
         wait_if_busy: bool | float = True,
     ) -> AsyncTurnStream:
-        """Return one turn, sent when the stream is entered. Waits first for a run that is going on.
+        """Return one turn, sent when the stream is entered. Waits first for a run in progress.
 
         `baseline` and `wait_if_busy` are as for `session`.
         """

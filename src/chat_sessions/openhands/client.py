@@ -37,7 +37,7 @@ class OpenHandsChat(Endpoints):
     - `conversation`: more fields of `POST /api/conversations`, as they are: `max_iterations`,
       `confirmation_policy`, `autotitle`, `tags`, `agent_settings`, ...
     - `on_confirmation`: called when a policy makes the agent wait for permission to act. True allows the actions,
-      False or a reason refuses them, and the turn goes on; without it the turn ends with an error that says so.
+      False or a reason refuses them, and the turn continues; without it the turn ends with an error that says so.
     - `headers`: sent with each request, and to open a websocket.
     - `verify`: False, an SSL context, or a file or folder of certificates, instead of the usual authorities.
     - `proxy`: an address such as `http://127.0.0.1:3128` or `socks5://...`; default the environment's. A websocket

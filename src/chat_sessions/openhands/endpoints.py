@@ -150,7 +150,7 @@ class Endpoints(Turns):
         baseline: bool = True,
         wait_if_busy: bool | float = True,
     ) -> TurnStream:
-        """Return one turn, sent when the stream is entered. Waits first for a run that is going on.
+        """Return one turn, sent when the stream is entered. Waits first for a run in progress.
 
         `baseline` and `wait_if_busy` are as for `session`.
         """

@@ -38,8 +38,8 @@ __all__ = ["DEFAULT_TIMEOUTS", "Settings", "check_id", "check_indexes", "llm_set
 # A tool of an agent may be silent for minutes (a build, a test run), and so may a model that does not stream.
 DEFAULT_TIMEOUTS = Timeouts(idle=600.0)
 _DEFAULT_WORKSPACE = "workspace/project"
-# A conversation is made with a model and then switched to a profile's: no create takes a profile. 1.18.1 gives
-# deltas on only where this first one streams.
+# Creating a conversation takes no profile, so it is made with a model and then switched to the profile's. 1.18.1
+# forwards deltas only if this first model streams.
 _UNTIL_SWITCHED: Mapping[str, JsonValue] = {"usage_id": "agent", "model": "openai/not-yet-chosen", "stream": True}
 
 
@@ -81,7 +81,7 @@ class Settings:
     ) -> Self:
         """Return the settings that these arguments and the environment make. Raises `ConfigurationError`.
 
-        A traceback may show them: what may be secret comes concealed.
+        Tracebacks may show the arguments, so pass secret ones concealed.
         """
         check_strings(base_url=base_url, api_key=api_key)
         check_limits(timeouts, max_retries, max_event_bytes)
@@ -133,7 +133,7 @@ class Settings:
         return "ws" + self.route.base_url.removeprefix("http")
 
     def socket_options(self, headers: Mapping[str, str]) -> dict[str, Any]:
-        """Return the way to the server as `websockets.connect` takes it, with these headers beside its own.
+        """Return the way to the server as `websockets.connect` takes it, with these headers besides its own.
 
         Raises `ConfigurationError` for a proxy or certificates that cannot be used.
         """

@@ -1,4 +1,4 @@
-"""The title of a conversation: how it is asked for, and what is made of the answer. No I/O."""
+"""The title of a conversation: how to request it, and how to read the answer. No I/O."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def title_llm(
 
 
 def _mark(llm: Mapping[str, JsonValue]) -> str:
-    """Return a mark of these settings, the key included, that says nothing about them and differs in each process."""
+    """Return a digest of these settings, key included, that reveals nothing about them and differs in each process."""
     return blake2b(json.dumps(llm, sort_keys=True).encode(), key=_MARKED_WITH, digest_size=6).hexdigest()
 
 

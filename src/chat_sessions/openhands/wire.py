@@ -56,19 +56,19 @@ __all__ = [
     "title_call",
 ]
 
-# How many events or conversations the server returns at once, at the most.
+# How many events or conversations the server returns at once at most.
 PAGE_SIZE = 100
 
 Interruption: TypeAlias = Literal["interrupted", "paused"]
 """How a run was ended: at once, or after the current model call."""
 
 _ROOT = "/api/conversations"
-# How the answer of a server ends that cannot write its refusal as JSON.
+# How a server's answer ends when it cannot write its refusal as JSON.
 _UNTOLD = "Error is not JSON serializable"
 # How much of an error's reason is quoted, in characters.
 _QUOTE_LIMIT = 300
 
-# What to do about a refusal, where this server means something of its own by it.
+# Advice for refusals that mean something particular on this server.
 HINTS = {
     401: "the server's session key was refused: check api_key= (OPENHANDS_API_KEY)",
     404: "not found: check the id, and that base_url is the address of an OpenHands Agent Server, without /api",
@@ -119,7 +119,7 @@ def send_call(session_id: str, prompt: str, image_urls: Sequence[str] = ()) -> C
 
 
 def run_call(session_id: str) -> Call:
-    """Let the agent go on. While it runs, this is refused with a 409."""
+    """Let the agent continue. While it runs, this is refused with a 409."""
     return Call("POST", conversation_path(session_id, "/run"), may_repeat=False)
 
 
@@ -261,7 +261,7 @@ def refusal(
         error = read_error(call, status_code, headers, content, secrets=secrets, hint=hint)
     if said := as_text(as_object(error.body).get("exception")):
         # 1.18.1 fails on the error with which it refuses a request.
-        advice = "; it refused the request, and cannot say why: check what was given" if _UNTOLD in said else ""
+        advice = "; it refused the request but could not report why: check the arguments" if _UNTOLD in said else ""
         error.args = (f"{error.args[0]}: {said[:_QUOTE_LIMIT]}{advice}",)
         if isinstance(error, InternalServerError):
             # The same request would fail in the same way.
@@ -295,7 +295,7 @@ def read_summary(call: Call, info: JsonObject) -> SessionSummary:
         return summary_of(info)
     except ValidationError as error:
         raise ProtocolError(
-            f"{call} answered with an object that is no conversation: {error.errors()[0]['loc']}"
+            f"{call} answered with an object that is not a conversation: {error.errors()[0]['loc']}"
         ) from error
 
 

@@ -131,7 +131,7 @@ def test_a_refused_action_is_a_failed_run_in_the_history() -> None:
     items = [frame for frame in frames("ws-confirmation-reject") if frame.get("key") != "full_state"]
     (turn,) = replay(history_of(items, {"execution_status": "idle"}))
     assert turn.tool_runs[0].status == "failed"
-    assert turn.error == "the action terminal was rejected, and the run has not gone on"
+    assert turn.error == "the action terminal was rejected, and the run has not continued"
 
 
 def test_finished_alone_is_not_the_end_when_another_message_lets_the_run_go_on() -> None:

@@ -88,7 +88,7 @@ class AsyncConversations(AsyncService[Settings]):
         """Do nothing: a message takes images. The server leaves them out if it thinks that the model cannot see."""
 
     async def run(self, session_id: str) -> None:
-        """Let the agent go on: after `pause`, or with a message that the server had no room to run.
+        """Let the agent continue: after `pause`, or with a message that the server had no room to run.
 
         Returns at once; does nothing if it already runs, or has nothing to do. Raises `RateLimitError` while
         the server is at its limit of runs.
@@ -100,7 +100,7 @@ class AsyncConversations(AsyncService[Settings]):
     async def pause(self, session_id: str) -> None:
         """Stop the agent when the current model call has ended; its turn ends as a failed one.
 
-        `interrupt` ends the call, too. `run` lets the agent go on; its answer is then in the session.
+        `interrupt` ends the call, too. `run` lets the agent continue; its answer is then in the session.
         """
         session_id = check_id(session_id)
         try:
@@ -128,7 +128,7 @@ class AsyncConversations(AsyncService[Settings]):
         else:
             how = "interrupted"
         if waits_for_confirmation(await self._object(info_call(session_id))):
-            # Neither ends that, and the next message would let the actions run.
+            # Neither call drops the pending actions, which the next message would run.
             await self._object(confirmation_call(session_id, accept=False, reason="the run was interrupted"))
         return how
 
@@ -140,7 +140,7 @@ class AsyncConversations(AsyncService[Settings]):
         session_id = check_id(session_id)
         await self._object(confirmation_call(session_id, accept=accept, reason=reason or "the user refused"))
         if not accept:
-            # The server takes a refusal for an answer to the agent, but does not let it go on by itself.
+            # The server records a refusal, but does not resume the agent by itself.
             await self._object(run_call(session_id))
 
     async def ask_agent(self, session_id: str, question: str) -> str:
@@ -166,7 +166,7 @@ class AsyncConversations(AsyncService[Settings]):
         return as_text(answer.get("response"))
 
     async def set_confirmation_policy(self, session_id: str, policy: Mapping[str, JsonValue] | str) -> None:
-        """Say which actions of the agent wait to be allowed, from now on.
+        """Set which of the agent's actions need permission from now on.
 
         A name ("AlwaysConfirm", "NeverConfirm") or the server's own settings, such as
         `{"kind": "ConfirmRisky", "threshold": "HIGH"}`.
@@ -197,11 +197,11 @@ class AsyncConversations(AsyncService[Settings]):
     ) -> GeneratedTitle:
         """Generate a title of at most `max_length` (1 to 200) characters, which the conversation then has.
 
-        Up to server 1.18, `POST .../generate_title` makes it, with `llm` (a model's name, or any of the server's
-        own settings of a model) or the client's own. Later servers lack that route: there the title is the one that
-        the conversation has, else the one that the server makes by itself, which takes a few seconds, else what
-        the agent answers when it is asked. `origin` says which. With `llm` a later server is a
-        `ConfigurationError`: it makes titles with the conversation's own model.
+        Up to server 1.18, `POST .../generate_title` makes it, with `llm` (a model's name, or any of the server's own
+        settings of a model) or the client's own. Later servers lack that route: there the title is the one that the
+        conversation has, else the one that the server makes by itself, which takes a few seconds, else what the agent
+        answers when it is asked. `origin` says which. With `llm`, a later server raises `ConfigurationError`: it makes
+        titles with the conversation's own model.
         """
         session_id, llm = check_id(session_id), concealed(llm)
         check_length(max_length)
@@ -260,10 +260,10 @@ class AsyncConversations(AsyncService[Settings]):
     ) -> AsyncOpenHandsSession:
         """Copy the conversation with its events into a new one; returns the new session.
 
-        With `from_event_id` the copy ends with that event: a `ConfigurationError` on a server that copies whole
-        conversations only. With `keep_usage` it keeps the usage of the original.
-        A server that does not copy the model's key is sent it again, if the model is this client's `llm` or a profile
-        of the server. It then does not count the copy's usage.
+        With `from_event_id` the copy ends with that event; raises `ConfigurationError` if the server can only copy
+        whole conversations. With `keep_usage` it keeps the usage of the original. If the server does not copy the
+        model's key, it is sent again, provided that the model is this client's `llm` or a profile of the server. The
+        server then does not count the copy's usage.
         """
         session_id, fork_id = check_id(session_id), str(uuid.uuid4())
         check_tags(tags or {})
@@ -277,7 +277,7 @@ class AsyncConversations(AsyncService[Settings]):
         summary = read_summary(call, info)
         await self._hand_over_key(summary.session_id, info)
         if title is not None and summary.generated_title != title:
-            # 1.18.1 takes the title and does not keep it.
+            # 1.18.1 accepts the title but does not store it.
             await self._object(rename_call(summary.session_id, title))
         return self.session(summary.session_id)
 
@@ -301,7 +301,7 @@ class AsyncConversations(AsyncService[Settings]):
                 raise
 
     async def navigate(self, session_id: str, event_id: str | None) -> SessionSummary:
-        """Go back to an earlier event: the agent, and the session's turns, go on from there. None is the beginning.
+        """Go back to an earlier event: the agent, and the session's turns, continue from there. None is the beginning.
 
         What came after it is kept as another branch. The ids are those of `events`. Raises `ConflictError` during a
         run, whose answer would come without its prompt.

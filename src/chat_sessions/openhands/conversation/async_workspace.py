@@ -55,7 +55,7 @@ class AsyncWorkspace:
             info = await self._object(info_call(self._session_id))
             folder = as_text(as_object(info.get("workspace")).get("working_dir"))
             if not posixpath.isabs(folder):
-                # Relative to the folder that the server runs in, which only its shell tells.
+                # Relative to the server's working folder, which only its shell knows.
                 folder = posixpath.join((await self._output(["pwd"], None)).strip(), folder)
             self._folder = folder
         return self._folder
@@ -72,7 +72,7 @@ class AsyncWorkspace:
         return await self._read(download_call(await self._path(path)), _content)
 
     async def list(self, path: str = ".") -> list[str]:
-        """Return the names in a folder, sorted; a folder's own ends with "/". Raises `ConfigurationError`.
+        """Return the names in a folder, sorted; names of folders end with "/". Raises `ConfigurationError`.
 
         The server has no route for that: its shell is asked, which a server may not allow.
         """
@@ -80,7 +80,7 @@ class AsyncWorkspace:
 
     async def _path(self, path: str) -> str:
         if not path or "\0" in path:
-            raise ConfigurationError(f"{path!r} is no path")
+            raise ConfigurationError(f"{path!r} is not a valid path")
         return posixpath.normpath(posixpath.join(await self.folder(), path))
 
     async def _output(self, words: Sequence[str], folder: str | None) -> str:

@@ -156,12 +156,12 @@ def download_call(path: str) -> Call:
 
 
 def listing_words(folder: str) -> Sequence[str]:
-    """The command that lists a folder, one name a line, what no line can show escaped. A file is refused."""
+    """The command that lists a folder, one name per line, unprintable characters escaped. Fails for a file."""
     return ["ls", "-1Apb", "--", f"{folder}/"]
 
 
 def names_in(listing: str) -> list[str]:
-    """The names in the output of that command, sorted. Bytes that are no UTF-8 become U+FFFD."""
+    """The names in the output of that command, sorted. Bytes that are not UTF-8 become U+FFFD."""
     lines = (line.encode() for line in listing.split("\n") if line)
     return sorted(_ESCAPED.sub(_unescaped, line).decode("utf-8", "replace") for line in lines)
 

@@ -24,7 +24,7 @@ from chat_sessions.session.waiting import growing_waits, sleep
 
 __all__ = ["Turns"]
 
-# Seconds after which a server that shows the end of a run has its event, too. It saves the state first.
+# Seconds until a server that shows the end of a run also has its event: it saves the state first.
 _UNTIL_STORED = 0.25
 
 

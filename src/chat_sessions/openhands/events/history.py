@@ -13,7 +13,7 @@ from chat_sessions.openhands.events.turn_facts import ENDED, TurnFacts
 __all__ = ["branch_of", "history_of", "is_settled", "summary_of"]
 
 
-# What a model is shown of a conversation. Other events lie beside the branch that they belong to.
+# What a model is shown of a conversation. Other events are attached to the branch, not part of it.
 _SAID = frozenset(("MessageEvent", "ActionEvent", "ObservationEvent", "AgentErrorEvent", "UserRejectObservation"))
 
 
@@ -39,7 +39,7 @@ def branch_of(items: Sequence[JsonObject], info: JsonObject) -> Sequence[JsonObj
     for place, item in enumerate(items):
         event_id = as_text(item.get("id"))
         is_beside = item.get("kind") not in _SAID and as_text(item.get("parent_id")) in path
-        # What is older than the server's branches has no parents: the path begins after it.
+        # Events older than the server's branches have no parents; the path begins after them.
         if event_id in path or is_beside or (place < first and not item.get("parent_id")):
             path.add(event_id)
             kept.append(item)
@@ -49,8 +49,8 @@ def branch_of(items: Sequence[JsonObject], info: JsonObject) -> Sequence[JsonObj
 def history_of(items: Iterable[JsonObject], info: JsonObject) -> list[Event]:
     """The session's events, in their order.
 
-    `items` are the conversation's events, `info` the conversation, read after them. A message that was
-    sent during a run begins a turn here, where the server lets it join the run that goes on.
+    `items` are the conversation's events, `info` the conversation, read after them. A message that was sent during a
+    run begins a turn here, where the server lets it join that run.
     """
     events: list[Event] = []
     early: list[Event] = []
@@ -104,8 +104,8 @@ def _once(items: Iterable[JsonObject]) -> Iterable[JsonObject]:
 def summary_of(info: JsonObject) -> SessionSummary:
     """The conversation as a session's summary; `execution_status` and `tags` are kept as fields of their own.
 
-    Its usage is that of all its turns, titles and side questions included. Raises `ValidationError`
-    if it is no conversation.
+    Its usage is that of all its turns, titles and side questions included. Raises `ValidationError` if it is not a
+    conversation.
     """
     status = as_text(info.get("execution_status"))
     return SessionSummary.model_validate(

@@ -121,7 +121,7 @@ def _result(event: JsonObject, result: JsonObject, images: tuple[str, ...] = ())
 
 
 def _acp_call(event: JsonObject) -> list[Event]:
-    """A call of an agent behind the Agent Client Protocol: sent twice or more under one id, until it has ended."""
+    """A call of an agent run over the Agent Client Protocol: sent twice or more under one id, until it has ended."""
     call_id, name = as_text(event.get("tool_call_id")), as_text(event.get("title"))
     if event.get("status") not in ("completed", "failed"):
         return [ToolCall(call_id=call_id, name=name, arguments=_arguments(event.get("raw_input")))]

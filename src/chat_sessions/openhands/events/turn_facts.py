@@ -13,8 +13,8 @@ from chat_sessions.openhands.events.mapping import FINISH, events_of
 
 __all__ = ["ENDED", "TurnFacts", "status_of", "token_usages"]
 
-# The states of a run that does not go on by itself. "idle" is not one of them: it also comes
-# between a message and its run.
+# The states of a run that does not continue by itself. "idle" is not one of them: it also comes between a message and
+# its run.
 ENDED = frozenset(("finished", "error", "stuck", "paused", "waiting_for_confirmation"))
 
 
@@ -64,7 +64,7 @@ class TurnFacts:
 
     @property
     def has_ended(self) -> bool:
-        """Whether the run is over, as far as its own events tell."""
+        """Whether the run is over, as far as its own events show."""
         return self.status in ENDED or self.status == "rejected"
 
     @property
@@ -147,12 +147,12 @@ class TurnFacts:
         return Stop(usage=self._usage(info), is_error=error is not None, error=error)
 
     def _why(self) -> str | None:
-        """Why the turn is no whole answer, or None if it is."""
+        """Why the turn's answer is incomplete; None if it is complete."""
         match self.status:
             case "error":
                 return self._error or "the agent server was stopped during the run, or gave no reason"
             case "stuck":
-                return self._error or "the agent was repeating itself, and the server stopped it"
+                return self._error or "the server stopped the agent because it was repeating itself"
             case "paused":
                 return "the run was interrupted"
             case "waiting_for_confirmation":
@@ -161,7 +161,7 @@ class TurnFacts:
                     "respond_to_confirmation(), or give the client on_confirmation="
                 )
             case "rejected":
-                return f"the action {self._last_call or ''} was rejected, and the run has not gone on".replace(
+                return f"the action {self._last_call or ''} was rejected, and the run has not continued".replace(
                     "  ", " "
                 )
             case _:
@@ -176,7 +176,7 @@ class TurnFacts:
             return Usage(turns=turns, duration_ms=duration)
         mine = [item for item in token_usages(info) if item.get("response_id") in self._response_ids]
         if self._response_ids and not mine:
-            # An agent behind the Agent Client Protocol calls its model itself.
+            # An agent that is run over the Agent Client Protocol calls its model itself.
             return Usage(turns=turns, duration_ms=duration)
         return Usage(
             input_tokens=sum(_count(item.get("prompt_tokens")) for item in mine),

@@ -150,14 +150,14 @@ class AsyncConversationEvents:
             raise ConnectionLost(f"the run seems to be over, but the conversation cannot be read ({error})") from error
 
     async def _ask_in_silence(self) -> None:
-        # The socket decides: a server that cannot be asked now is no reason to give up.
+        # The socket decides: do not give up because the server cannot be asked right now.
         with suppress(APIError):
             info = await self._port.read_info(self._reading.session_id, limit=self._clock.remaining())
             if self._reading.was_silent(info):
                 await self._port.start_run(self._reading.session_id, limit=self._clock.remaining())
 
     async def _end(self) -> None:
-        """End the turn with its stop, or let the run go on with the answer that it waited for."""
+        """End the turn with its stop, or answer the confirmation that the run waits for and let it continue."""
         reading = self._reading
         reading.check_whole()
         reading.release()
@@ -206,6 +206,6 @@ class AsyncConversationEvents:
         await self.close()
 
     async def close(self) -> None:
-        """Close the socket. The run goes on at the server: `interrupt` ends it."""
+        """Close the socket. The run continues on the server: `interrupt` ends it."""
         self._reading.is_closed = True
         await self._socket.close()

@@ -1,4 +1,4 @@
-"""What the connection of a turn asks of its client, beside the socket."""
+"""What the connection of a turn asks of its client, besides the socket."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ __all__ = ["AsyncWebSocket", "async_answer_of"]
 
 
 class AsyncWebSocket:
-    """One websocket after the other: a turn opens a new one where the last one broke."""
+    """The websocket of a turn, which opens a new one when it breaks."""
 
     def __init__(self, settings: Settings, headers: Mapping[str, str]) -> None:
         self._settings = settings

@@ -151,14 +151,14 @@ class ConversationEvents:
             raise ConnectionLost(f"the run seems to be over, but the conversation cannot be read ({error})") from error
 
     def _ask_in_silence(self) -> None:
-        # The socket decides: a server that cannot be asked now is no reason to give up.
+        # The socket decides: do not give up because the server cannot be asked right now.
         with suppress(APIError):
             info = self._port.read_info(self._reading.session_id, limit=self._clock.remaining())
             if self._reading.was_silent(info):
                 self._port.start_run(self._reading.session_id, limit=self._clock.remaining())
 
     def _end(self) -> None:
-        """End the turn with its stop, or let the run go on with the answer that it waited for."""
+        """End the turn with its stop, or answer the confirmation that the run waits for and let it continue."""
         reading = self._reading
         reading.check_whole()
         reading.release()
@@ -207,6 +207,6 @@ class ConversationEvents:
         self.close()
 
     def close(self) -> None:
-        """Close the socket. The run goes on at the server: `interrupt` ends it."""
+        """Close the socket. The run continues on the server: `interrupt` ends it."""
         self._reading.is_closed = True
         self._socket.close()

@@ -1,5 +1,5 @@
 # Generated from async_port.py by scripts/generate_sync.py: edit that file, then run `make format`.
-"""What the connection of a turn asks of its client, beside the socket."""
+"""What the connection of a turn asks of its client, besides the socket."""
 
 from __future__ import annotations
 

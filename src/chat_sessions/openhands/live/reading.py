@@ -21,8 +21,8 @@ from chat_sessions.session.deadlines import EventClock
 
 __all__ = ["STATE_WAIT", "Reading", "not_idle", "not_run"]
 
-# How long the server may take to send a conversation's state, in seconds, before it is asked: while
-# a run goes on, the state that it sends on connecting may be late or missing.
+# How long the server may take to send a conversation's state, in seconds, before it is asked: during a run, the state
+# that it sends on connecting may be late or missing.
 STATE_WAIT = 2.0
 # Seconds before each try to reconnect; after the last, the conversation is read back.
 RECONNECT_WAITS = (0.0, 0.25, 0.5, 1.0, 2.0, 4.0)
@@ -31,8 +31,8 @@ RECONNECT_WAITS = (0.0, 0.25, 0.5, 1.0, 2.0, 4.0)
 _SETTLING = {"session": 2.0, "events": 0.1}
 # After how many seconds of silence the older socket has sent what was missed during a cut.
 _REPLAYED = 0.5
-# Seconds of silence before the server is asked, each time, whether the run still goes on. A message that
-# comes while a run ends may be taken and not run, or run without any event (1.18.1).
+# Seconds of silence before the server is asked, each time, whether the run is still going. A message that comes while a
+# run ends may be accepted but not run, or run without any event (1.18.1).
 _SILENCES = (5.0, 10.0, 20.0, 30.0)
 
 
@@ -83,7 +83,7 @@ class Reading:
         self._silences = 0
 
     def take(self, data: str | bytes) -> None:
-        """Take in one frame, or leave it out if it is over the limit: the history has it.
+        """Process one frame; skip it if it is over the limit, since the history has it.
 
         Raises `ProtocolError` for one that cannot be read.
         """
@@ -121,13 +121,13 @@ class Reading:
         return bool(self.ready)
 
     def reconnect_waits(self) -> tuple[float, ...]:
-        """Return the seconds to wait before each try to go on, the longer the more sockets have brought nothing."""
+        """Return the seconds to wait before each reconnect, longer the more sockets in a row have brought nothing."""
         if self.turn.heard != self._heard_before:
             self._reconnects = 0
         return RECONNECT_WAITS[self._reconnects :]
 
     def reconnected(self) -> None:
-        """Note that a new socket goes on where the last one broke."""
+        """Note that a new socket continues where the last one broke."""
         self._reconnects += 1
         self._heard_before = self.turn.heard
         self.turn.reconnected()
@@ -149,7 +149,7 @@ class Reading:
         return meaning or APIConnectionError(f"the server closed the websocket of {self.session_id} ({error})")
 
     def must_reconnect(self, error: ConnectionClosed) -> None:
-        """Return if the stream can go on with a new socket; else raise what its end means."""
+        """Return if the stream can continue with a new socket; else raise what its end means."""
         meaning = closing_error(error, self.session_id, self._settings.max_event_bytes)
         if isinstance(meaning, ProtocolError) and self.turn.has_landed:
             raise EventUnreadable(meaning) from error
@@ -158,14 +158,14 @@ class Reading:
         if self.is_closed or not self.turn.has_landed:
             raise ConnectionLost(f"the connection broke ({error})") from error
         if is_frame_too_large(error) and self.kind == "session":
-            # The other socket tells the rest of the turn. What it tells may lack something, and is looked up then.
+            # The other socket brings the rest of the turn. If something is missing there, the turn is looked up.
             self.kind = "events"
 
     def looked(self, info: JsonObject) -> None:
         """Take in the conversation's state, after a hint that the run is over."""
         if as_text(info.get("execution_status")) in ENDED:
             if self.turn.facts.lacks_reason and not self._has_waited_for_reason:
-                # It follows the status at once, but may lie unread while the server was asked.
+                # It follows the status at once, but may not have been read yet when the server was asked.
                 self._has_waited_for_reason = True
                 return
             self.turn.confirmed()
@@ -176,12 +176,12 @@ class Reading:
         """Take in the conversation's state after a silence; return whether its message must be run."""
         self._silences += 1
         status = as_text(info.get("execution_status"))
-        # What says so may still be on its way: the same is asked again in a moment, and then the history.
+        # The event that says so may still be on its way: ask again in a moment, then read the history.
         self.turn.needs_look = self._may_lack_events = status in ENDED
         return status == "idle"
 
     def check_whole(self) -> None:
-        """Raise `ConnectionLost` for a turn that is over if only its history can show whether all of it was read.
+        """Raise `ConnectionLost` if the turn is over but only its history can show whether all of it was read.
 
         After a cut, the older socket sends new events between those that were missed, so the end may come first. And
         it may have sent nothing of what ended in a silence.

@@ -48,11 +48,11 @@ LOGGER.setLevel(logging.INFO)
 CANNOT_OPEN = (OSError, WebSocketException, EOFError)
 # How long the server may take to say goodbye, in seconds, before the socket is closed without it.
 CLOSE_TIMEOUT = 0.5
-# An event over the limit, up to so many times as large, is read off the socket and left out: hanging up in its middle
-# keeps 1.18.1 busy for a minute, as it writes all of it to its log.
+# An event over the limit, up to this many times as large, is read and discarded: disconnecting midway keeps 1.18.1 busy
+# for a minute, because it logs the whole event.
 READ_OFF = 4
 _QUOTE_LIMIT = 300
-_NO_SOCKET = "that is no websocket; is base_url an OpenHands Agent Server, and does a proxy in between pass websockets?"
+_NO_SOCKET = "not a websocket; is base_url an OpenHands Agent Server, and do proxies on the way pass websockets?"
 _UNAUTHORIZED, _NOT_FOUND, _TOO_BIG, _TRY_AGAIN = 4001, 4004, 1009, 1013
 _CLOSED_HINTS = {401: HINTS[401], 404: "the server has no such conversation; check the id"}
 
@@ -101,11 +101,11 @@ def decode(data: str | bytes, secrets: Sequence[SecretStr] = ()) -> JsonObject:
 
 @contextmanager
 def handshake() -> Generator[None]:
-    """Raise one of `CANNOT_OPEN` for an answer that leads nowhere: a redirect to what is no address."""
+    """Raise one of `CANNOT_OPEN` for a redirect to an invalid address."""
     try:
         yield
     except ValueError as error:
-        raise InvalidHandshake(f"the server's answer leads nowhere: {error}") from None
+        raise InvalidHandshake(f"the server redirects to an invalid address: {error}") from None
 
 
 def opening_error(error: Exception, url: str, *, is_beside_client: bool = False) -> APIError:

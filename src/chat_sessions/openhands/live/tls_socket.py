@@ -17,8 +17,8 @@ __all__ = ["TlsSocket"]
 
 _Result = TypeVar("_Result")
 
-# Unlike epoll, it notices that another thread closes what it waits for. In between, the number of the socket may become
-# that of another one, so no wait is longer than this, in seconds.
+# Unlike epoll, poll notices when another thread closes the socket. Meanwhile its descriptor may be reused for another
+# one, so no wait is longer than this, in seconds.
 _Selector: type[selectors.BaseSelector] = getattr(selectors, "PollSelector", selectors.SelectSelector)
 _LONGEST_WAIT = 1.0
 
@@ -26,9 +26,9 @@ _LONGEST_WAIT = 1.0
 class TlsSocket:
     """What `websockets` uses of a socket, over one of `ssl`.
 
-    OpenSSL takes one call at a time, and a blocking read of a session ticket goes on until the server says something:
-    a write beside it may be lost, and closing the socket does not end it. So no call blocks here, and a lock parts
-    them; what has to wait does so outside of it.
+    OpenSSL takes one call at a time, and a blocking read of a session ticket lasts until the server sends data: a write
+    meanwhile may be lost, and closing the socket does not end the read. So no call blocks here, a lock serialises them,
+    and waiting happens outside of it.
     """
 
     def __init__(self, tls: ssl.SSLSocket) -> None:
@@ -57,7 +57,7 @@ class TlsSocket:
 
     def shutdown(self, how: int) -> None:
         """End it, which ends a call that waits."""
-        # After that of `ssl`, what other threads read and write meanwhile would be without TLS.
+        # Not `SSLSocket.shutdown`: after it, other threads would read and write without TLS.
         socket.shutdown(self._socket, how)
 
     def close(self) -> None:

@@ -4,10 +4,10 @@ There are two sockets. `/sockets/session/{id}` (newer servers) numbers its event
 message that each delta belongs to. `/sockets/events/{id}` (all) sends the bare events, deltas
 without any name between them.
 
-Neither says that a turn is over. A run is over when the conversation's whole state (`full_state`)
-says so, after this turn's own message and a running state; `finished` alone is a hint, because a
-message that another client sends meanwhile lets the run go on. Old servers (1.18.1) send no such
-state at the end: there the conversation has to be asked (`needs_look`).
+Neither says that a turn is over. A run is over when the conversation's whole state (`full_state`) says so, after this
+turn's own message and a running state; `finished` alone is a hint, because a message that another client sends
+meanwhile lets the run continue. Old servers (1.18.1) send no such state at the end: there the conversation has to be
+asked (`needs_look`).
 """
 
 from __future__ import annotations
@@ -83,11 +83,11 @@ class LiveTurn:
         self.has_landed = False
         self.is_over = False
         self.needs_look = False
-        # Where to go on after a cut: by number on the session socket, by time on the other.
+        # Where to continue after a cut: by number on the session socket, by time on the other.
         self.last_seq: int | None = None
         self._replayed_until: int | None = None
         self.last_time: str | None = None
-        # How many events and deltas were new.
+        # The number of new events and deltas so far.
         self.heard = 0
 
     def envelope(self, frame: JsonObject) -> list[Event]:
@@ -104,7 +104,7 @@ class LiveTurn:
             case "sync":
                 if isinstance(seq := frame.get("through_seq"), int):
                     self._replayed_until = seq
-                    # Without a number yet, there is nothing else to go on from.
+                    # Without a number yet, there is nothing else to continue from.
                     self.last_seq = seq if self.last_seq is None else self.last_seq
                 return []
             case _:
@@ -127,7 +127,7 @@ class LiveTurn:
             if not self._is_own(event):
                 return []
             self.has_landed = True
-            # A message to a conversation that runs after all joins that run.
+            # If the conversation turns out to be running, the message joins that run.
             self._has_run = self.status == "running"
         if event.get("kind") == "StreamingDeltaEvent":
             return self._bare_delta(event)
@@ -141,7 +141,7 @@ class LiveTurn:
         return (
             is_user_message(event)
             and message_text(event).strip() == self._prompt
-            # Without words they tell one message from another.
+            # They distinguish messages without words.
             and message_images(event) == self._image_urls
         )
 
@@ -169,11 +169,11 @@ class LiveTurn:
         self.is_over = True
 
     def goes_on(self) -> None:
-        """Note that a run that seemed to be over goes on: wait for its next state."""
+        """Note that a run that seemed to be over continues: wait for its next state."""
         self.is_over = self.needs_look = self._has_run = False
 
     def reconnected(self) -> None:
-        """Note that the stream goes on after a cut, which may have cost deltas."""
+        """Note that the stream continues after a cut, which may have cost deltas."""
         self.missed_deltas()
         self._state_is_early = True
 

@@ -1,6 +1,6 @@
 """The websocket of a turn as a thread reads it; `async_websocket` is the same for a task.
 
-The sync socket of `websockets` reads in a thread of its own; there is no other.
+`websockets` has only one sync client, which reads in a thread of its own.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ __all__ = ["WebSocket", "answer_of"]
 
 
 class WebSocket:
-    """One websocket after the other: a turn opens a new one where the last one broke."""
+    """The websocket of a turn, which opens a new one when it breaks."""
 
     def __init__(self, settings: Settings, headers: Mapping[str, str]) -> None:
         self._settings = settings
@@ -67,7 +67,7 @@ class WebSocket:
             self._stack.close()
 
     def _begun(self, socket: Any, *arguments: Any, **more: Any) -> ClientConnection:
-        """Make the connection, which has TCP and TLS and not yet its handshake."""
+        """Make the connection object; TCP and TLS are up, the handshake is still to come."""
         if isinstance(socket, SSLSocket):
             socket = TlsSocket(socket)
         self._opening = made = ClientConnection(socket, *arguments, **more)
@@ -128,7 +128,7 @@ def answer_of(on_confirmation: OnConfirmation, request: ConfirmationRequest) -> 
 
 
 def _hang_up(socket: ClientConnection, process: int) -> None:
-    # What a fork shuts down of its parent's would end the parent's turn.
+    # If a fork shut down the parent's socket, it would end the parent's turn.
     if process == os.getpid():
         with suppress(OSError):
             socket.socket.shutdown(SHUT_RDWR)
