@@ -102,7 +102,7 @@ async def test_a_page_token_that_is_the_key_is_not_quoted(wire: WireServer) -> N
     page = {"items": [SUMMARY], "next_page_token": KEY}
     wire.on("GET", "/api/v1/chat", lambda _, connection: connection.respond(200, page))
     with LlamaCloudChat(api_key=KEY, base_url=wire.url) as chat:
-        with pytest.raises(ProtocolError, match="a page token twice") as caught:
+        with pytest.raises(ProtocolError, match="the same page token twice") as caught:
             list(chat.list())
         assert "k3y" not in shown(caught.value)
 

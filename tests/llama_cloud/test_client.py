@@ -98,7 +98,7 @@ async def test_a_list_can_be_left_before_its_second_page(chat: AnyChat, wire: Wi
 
 async def test_a_list_that_turns_in_a_circle_is_an_error(chat: AnyChat, wire: WireServer) -> None:
     wire.on("GET", "/api/v1/chat", answer(200, {"items": [], "next_page_token": "again"}))
-    with pytest.raises(ProtocolError, match="a page token twice"):
+    with pytest.raises(ProtocolError, match="the same page token twice"):
         await every(chat.list())
 
 

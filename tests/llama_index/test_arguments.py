@@ -138,14 +138,14 @@ def test_the_key_that_an_engine_is_given_is_in_no_traceback(serve: Serve) -> Non
 async def test_a_first_turn_without_an_index_creates_no_session_whatever_asks(serve: Serve) -> None:
     chat = serve(with_indexes=False)
     for method in METHODS:
-        with pytest.raises(ConfigurationError, match="no index to ask"):
+        with pytest.raises(ConfigurationError, match="no index to query"):
             await ask(SessionChatEngine(client=chat), method)
     engine = SessionChatEngine(client=chat)
-    with pytest.raises(ConfigurationError, match="no index to ask"):
+    with pytest.raises(ConfigurationError, match="no index to query"):
         engine.as_query_engine().query("How much?")
-    with pytest.raises(ConfigurationError, match="no index to ask"):
+    with pytest.raises(ConfigurationError, match="no index to query"):
         await engine.as_tool("docs", "Knows the documents.").acall("How much?")
-    with pytest.raises(ConfigurationError, match="no index to ask"):
+    with pytest.raises(ConfigurationError, match="no index to query"):
         await SessionAgent(client=chat).run(user_msg="How much?")
     assert list(chat.list()) == []
 

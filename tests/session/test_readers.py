@@ -76,7 +76,7 @@ async def test_a_task_that_reads_while_another_waits_is_refused_and_the_other_re
         other = asyncio.create_task(stream.next_update())
         await asyncio.wait((other,))
         assert isinstance(error := other.exception(), ConfigurationError)
-        assert "another thread or task waits for the next event" in str(error)
+        assert "another thread or task is already waiting for the next event" in str(error)
         service.may_go_on.set()
         assert await waiting == SECOND
         assert await anext(stream) == STOP

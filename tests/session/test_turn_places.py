@@ -291,7 +291,7 @@ async def test_a_sync_call_says_which_turn_its_event_loop_has_to_run(clock: Cloc
     other = of_another_thread()
     other.loop = loop
     second = waiter()
-    with pytest.raises(ConfigurationError, match="waits for the turn 'one', which that loop has to run"):
+    with pytest.raises(ConfigurationError, match="would block the event loop that has to finish the turn 'one'"):
         turn_queue._wait(second, clock.now + 600, loop)
     other.loop = None
     assert turn_queue._wait(second, clock.now + 600, loop) == 1.0

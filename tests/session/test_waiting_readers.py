@@ -266,7 +266,7 @@ async def test_a_callback_of_the_event_loop_may_not_wait_for_a_task_of_it(call: 
         empty.run(loop.add_signal_handler, signal.SIGUSR1, ask)
         signal.raise_signal(signal.SIGUSR1)
     try:
-        assert "waits for the turn 'two', which that loop has to run" in await said
+        assert "would block the event loop that has to finish the turn 'two'" in await said
     finally:
         loop.remove_signal_handler(signal.SIGUSR1)
     held.pop().release()
@@ -538,7 +538,7 @@ async def test_a_sync_call_may_not_wait_for_another_task_of_its_own_event_loop()
     in_thread(lambda: held.append(wait_for_turn("k"))).join()
     waiter = asyncio.create_task(async_wait_for_turn("k", "the turn 'two'"))
     await asyncio.sleep(0)
-    with pytest.raises(ConfigurationError, match="waits for the turn 'two', which that loop has to run"):
+    with pytest.raises(ConfigurationError, match="would block the event loop that has to finish the turn 'two'"):
         wait_for_turn("k")
     held.pop().release()
     (await waiter).release()

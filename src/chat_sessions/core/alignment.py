@@ -51,8 +51,8 @@ class Alignment:
 def align(live: Sequence[Event], stored: Sequence[Event]) -> Alignment:
     """Put the live side and the stored side of one turn together, in time linear in both.
 
-    Where words of one side could not be read, nothing is put together before the session shows the turn's end. Then
-    those of the other side stand: see `core.gaps`.
+    If words of one side could not be read, the sides are merged only once the session shows the turn's end; the other
+    side's words are then used: see `core.gaps`.
     """
     if has_gap(live) or has_gap(stored):
         if not stored or not isinstance(stored[-1], Stop):
@@ -91,7 +91,7 @@ def align(live: Sequence[Event], stored: Sequence[Event]) -> Alignment:
 
 
 def _continued(live: Sequence[Event], stored: Sequence[Event]) -> Alignment:
-    """Return the live side, and after it what only the session shows, of which words are lost."""
+    """Return the live side, followed by what only the session shows. The session's words have a gap."""
     others = _Others(live)
     rests = {is_text: Rest(_words(live, is_text), _words(stored, is_text), is_live=False) for is_text in (True, False)}
     missing: list[Missing] = []
@@ -146,7 +146,7 @@ class _Others:
 
 
 class _Rest:
-    """What is left of some words when their beginning was found: a place in them, since copies of each rest add up."""
+    """The part of some words that is not matched yet: an offset into them, since copying each rest would add up."""
 
     __slots__ = ("_at_bare", "_bare", "at", "words")
 
@@ -185,11 +185,11 @@ class _Rest:
         return _begins_with(self.words, self.at, words, at)
 
     def began_with(self, words: str) -> bool:
-        """Whether the words began with these, before anything of them was found. White space does not count."""
+        """Whether the whole words, matched part included, begin with these. Ignores white space."""
         return self._bare.startswith(bare(words))
 
     def agrees(self, other: _Rest) -> bool:
-        """Whether one begins with the other. White space does not count."""
+        """Whether either is a prefix of the other. Ignores white space."""
         at, at_other, step = self._at_bare, other._at_bare, _COMPARED_FIRST
         end = at + min(len(self._bare) - at, len(other._bare) - at_other)
         while at < end:
@@ -200,11 +200,11 @@ class _Rest:
         return True
 
     def is_within(self, other: _Rest) -> bool:
-        """Whether the other one begins with all of this. White space does not count."""
+        """Whether all of this is a prefix of the other. Ignores white space."""
         return len(self._bare) - self._at_bare <= len(other._bare) - other._at_bare and self.agrees(other)
 
     def pass_over(self, beginning: _Rest) -> None:
-        """Leave what follows this beginning, which is within these words."""
+        """Advance past this beginning, which must be a prefix of the rest."""
         start = beginning.at
         if not self.begins_with(beginning.words, start):
             # White space at the beginning may differ, and at the end it is passed over only if it is the same.
@@ -218,7 +218,7 @@ class _Rest:
 
 
 class _LiveSegment:
-    """A segment of the live side, and what of it has not been found in the stored segments yet."""
+    """A live segment, and the part of it that no stored segment has matched yet."""
 
     __slots__ = ("after", "before", "event", "is_ahead", "is_found", "left", "number")
 
@@ -229,7 +229,7 @@ class _LiveSegment:
         # What had not been found before the last stored segment: the words from here on.
         self.before = 0
         self.is_found = False
-        # Whether the session shows a run of deltas that has not caught up with it.
+        # Whether the session's run of deltas has yet to catch up with it.
         self.is_ahead = False
         # The segment after it that may not be found yet.
         self.after: _LiveSegment | None = None
@@ -322,7 +322,7 @@ class _Lane:
     def _missing(self, stored: _Words, rest: str, used: list[_LiveSegment]) -> list[Missing]:
         """Return what to add to the live side for this stored segment, whose `rest` was not found there."""
         if not used:
-            # A final that follows a run that still grows would be taken for its correction.
+            # A final right after a growing run would be taken for its correction.
             return [Missing(self._made(content=rest) if self._is_growing else stored, rest)]
         last = used[-1]
         is_run = not _is_final(last.event)
@@ -331,7 +331,7 @@ class _Lane:
             self._is_growing = self._is_growing and not is_last
             # Trailing white space is shown, but not after other words.
             return [Missing(stored, rest if is_last or rest.strip() else "")]
-        # White space after a final is what the service trimmed; in a run of deltas it goes on.
+        # White space after a final is what the service trimmed; in a run of deltas it counts.
         if rest.strip() or (rest and is_run and stored.content.endswith(last.event.content[last.before :] + rest)):
             return [Missing(self._made(content=rest), rest)]
         return []
@@ -365,7 +365,7 @@ class _Lane:
 
 
 class _Replaced:
-    """The words of one kind of which the live side lacks some: those of the session take their place."""
+    """A lane for words of which the live side lost some: the session's words replace them."""
 
     is_consistent = True
 
@@ -395,5 +395,5 @@ def _is_final(event: _Words) -> bool:
 
 
 def _begins_with(words: str, at: int, beginning: str, start: int) -> bool:
-    """Whether these words from `at` on begin with the beginning from `start` on; what is too long is not compared."""
+    """Whether `words[at:]` starts with `beginning[start:]`; a beginning that is too long is not compared."""
     return len(beginning) - start <= len(words) - at and words.startswith(beginning[start:], at)

@@ -1,4 +1,4 @@
-"""Errors about arguments: the name that an unknown one was meant to be, and what is wrong with a known one."""
+"""Errors about arguments: suggest a name for an unknown one, and say what is wrong with a known one."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def checked_indexes(index_ids: Sequence[str] | None) -> tuple[str, ...] | None:
 
 
 def checked_items(given: object, kind: type[_Item], problem: str) -> list[_Item]:
-    """Return what is given as a list. Raises `ConfigurationError`, with what is wrong, unless all are of one kind."""
+    """Return the items as a list. Raises `ConfigurationError(problem)` unless all of them are of this kind."""
     found = [*cast("Iterable[object]", given)] if isinstance(given, Iterable) else [None]
     if not all(isinstance(item, kind) for item in found):
         raise ConfigurationError(problem)
@@ -78,7 +78,7 @@ def checked_items(given: object, kind: type[_Item], problem: str) -> list[_Item]
 
 @contextmanager
 def checked_fields(whose: str) -> Generator[None]:
-    """Raise what pydantic finds wrong with the fields of a model as a `ConfigurationError`."""
+    """Turn pydantic's errors about a model's fields into a `ConfigurationError`."""
     try:
         yield
     except ValidationError as error:

@@ -20,12 +20,12 @@ from chat_sessions.core.turn import Turn, replay
 
 __all__ = ["Delivery", "Ended", "Outcome", "asked", "decide", "find_again", "plain_words"]
 
-# How often words are unescaped, should they have been escaped more than once.
+# How many times words are unescaped, in case they were escaped more than once.
 _MOST_ESCAPES = 4
 # Words that were escaped many times, in one step: "&amp;amp;".
 _AMPERSANDS = re.compile(r"&(?:amp;)+")
 
-# Control characters and those that only tell how to set others, such as a byte order mark or a soft hyphen.
+# Control and format characters, such as a byte order mark or a soft hyphen.
 _UNSEEN = ("Cc", "Cf")
 
 Outcome: TypeAlias = Literal["finished", "running", "not_shown", "unknown"]
@@ -104,9 +104,9 @@ def decide(
 
 
 def find_again(live: Turn, turns: Sequence[Turn], position: int) -> int | None:
-    """Return where a turn stands now that an earlier look found at this position; None if it is not shown.
+    """Return the current position of a turn that an earlier look found at this one; None if it is not shown.
 
-    A look at a replica that lags may have missed the turns of others before it, so that it stands later than it did.
+    A look at a lagging replica may have missed other writers' earlier turns, so the turn may now come later.
     """
     if position >= len(turns):
         return None
@@ -126,10 +126,10 @@ def asked(turns: Sequence[Turn]) -> list[int]:
 
 
 def _past(last: Ended | None, shown: Sequence[Turn], count: int) -> int:
-    """Return how many of these turns there were, as far as is known, when this many had been counted.
+    """Return how many of the turns shown precede the new one, as far as is known; `count` is how many were counted.
 
-    The count is too low if the service shows one of our turns as two, or if somebody else had a turn since the session
-    was counted. Then the last of ours stands later than it should.
+    The count is too low if the service shows one of our turns as two, or if someone else had a turn since the session
+    was counted. In both cases our last turn comes later than the count says.
     """
     if last is not None:
         words = (plain_words(last.prompt), plain_words(last.text))
@@ -152,7 +152,7 @@ def _is_prompt(live: Turn, stored: Turn) -> bool:
 
 
 def _has_no_words(stored: Turn, image_urls: tuple[str, ...]) -> bool:
-    """Whether its prompt is an empty one with these images, as one that cannot be read is: only its answer can tell."""
+    """Whether its prompt has these images but no words, like one that cannot be read: only the answer can tell."""
     return stored.prompt is not None and stored.image_urls == image_urls and not plain_words(stored.prompt)
 
 
@@ -171,7 +171,7 @@ def _is_proof(live: Turn, stored: Turn) -> bool:
     """Whether a matching turn holds something that an earlier one with the same prompt would not.
 
     Call ids are unique, and the words of an answer are good evidence if all of them could be read. Reasoning is not:
-    agents begin to think about the same question in the same way.
+    agents often start to reason about the same question in the same words.
     """
     calls = {run.call_id for run in stored.tool_runs}
     if live.tool_runs and calls:
@@ -203,5 +203,5 @@ def _unescaped(words: str) -> str:
     try:
         return unescape(words)
     except ValueError:
-        # A number of more digits than Python reads.
+        # The number has more digits than Python converts.
         return words

@@ -121,7 +121,7 @@ class NotFoundError(APIStatusError):
 
 
 class ConflictError(APIStatusError):
-    """409: the session is busy, or what was asked contradicts its state. `may_pass`: waiting may help."""
+    """409: the session is busy, or the request conflicts with its state. `may_pass`: waiting may help."""
 
     may_pass: bool = True
 
@@ -164,8 +164,10 @@ class APIConnectionError(APIError):
 
 
 class APITimeoutError(APIConnectionError):
-    """The service did not answer within the deadline. The request was not a turn, or no byte of it was sent: see
-    `TurnError`."""
+    """The service did not answer within the deadline.
+
+    Raised for requests other than turns, and for a turn of which no byte was sent; for other turns see `TurnError`.
+    """
 
 
 class ProtocolError(ChatSessionsError, RuntimeError):
@@ -216,7 +218,7 @@ _STATUS_ERRORS: dict[int, tuple[type[APIStatusError], str]] = {
     429: (RateLimitError, "too many requests; wait and try again"),
 }
 
-_FAILED = "the service failed; try again later, a prompt only if its session does not show it"
+_FAILED = "the service failed; try again later, but send a prompt again only if its session does not show it"
 
 
 _NO_INDEX = "check the ids and their project; this session keeps its indexes, so start a new one with others"

@@ -1,8 +1,9 @@
 """The events of a turn, as the wire has them, and the one place that reads them.
 
 Unknown fields are kept. An unknown `type` becomes an `UnknownEvent`, and so does a known type with a broken body, live
-and stored, so that the rest of the turn can be read. So does a stored event that is not a JSON object. A live one, and
-a stop that does not tell whether the turn failed, are a `ProtocolError` that quotes them, and the turn is looked up.
+and stored, so that the rest of the turn can be read. So does a stored event that is not a JSON object. A live event
+that is not an object, or a stop that does not say whether the turn failed, is a `ProtocolError` that quotes it; the
+turn is then looked up.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ _QUOTE_LIMIT = 300
 
 
 def _addresses(value: object) -> object:
-    """Return a list of addresses; none if it is anything else, because a service may use the field's name otherwise."""
+    """Return a list of addresses; empty for anything else, as a service may use this field name for something else."""
     items = cast("list[object]", value) if isinstance(value, list | tuple) else []
     return tuple(items) if all(isinstance(item, str) for item in items) else ()
 
@@ -128,7 +129,7 @@ class UnknownEvent(WireModel):
 
     @property
     def type(self) -> str:
-        """The wire's type, or "unknown" where it has none."""
+        """The type on the wire, or "unknown" if there is none."""
         value = self.raw.get("type")
         return value if isinstance(value, str) else "unknown"
 
@@ -186,7 +187,7 @@ class _Halves:
         self.waiting: dict[str, str] = {}
 
     def join(self, kind: str, content: str) -> str:
-        """Return the text of a delta, with the half that was kept before it and without one that it ends with."""
+        """Return a delta's text, with the half kept before it prepended and a half at its end kept back."""
         content = self.waiting.pop(kind, "") + content
         if "\ud800" <= content[-1:] <= "\udbff":
             self.waiting[kind] = content[-1]
@@ -194,12 +195,12 @@ class _Halves:
         return cast("str", _without_lone_surrogates(content))
 
     def end(self, final: object) -> None:
-        """Forget the half of the deltas that a final, of this type, completes."""
+        """Forget the half kept from the deltas that a final of this type completes."""
         self.waiting.pop(f"{final}_delta", None)
 
 
 class EventReader:
-    """Reads the events of one stream. What `parse_event_json` cannot do: a character in two deltas is whole."""
+    """Reads the events of one stream. Unlike `parse_event_json`, it joins characters that two deltas split."""
 
     def __init__(self) -> None:
         self._halves = _Halves()
@@ -246,7 +247,7 @@ def load_session(data: bytes) -> Any:
 
 
 def broken_event(data: str | bytes) -> UnknownEvent | None:
-    """Return an event that `parse_event_json` refuses, so that it does not cost those after it.
+    """Return an event that `parse_event_json` refuses as an `UnknownEvent`, so that those after it can still be read.
 
     None for anything but a JSON object, and for a stop, without which nothing ends the turn.
     """
@@ -317,7 +318,7 @@ def _mended(fields: dict[str, Any]) -> dict[str, Any]:
     Raises `ValueError` if there is nothing to mend.
     """
     if fields["type"] == "stop":
-        # A turn is not lost because its cost or its failure is told in another way. An error, too, says that it failed.
+        # A cost or a failure in an unusual form must not lose the turn. An `error` also means that it failed.
         usage, error, is_error = fields.get("usage"), fields.get("error"), fields.get("is_error")
         given = cast("dict[str, Any]", usage) if isinstance(usage, dict) else {}
         return {
@@ -337,7 +338,7 @@ def _mended(fields: dict[str, Any]) -> dict[str, Any]:
 
 
 def _prompt_in(content: object) -> str:
-    """Return the text of a prompt that is told in parts, as the completion APIs have them; "" if there is none."""
+    """Return the text of a prompt given in content parts, as in the completion APIs; "" if there is none."""
     if isinstance(content, list):
         return "".join(map(_prompt_in, cast("list[object]", content)))
     if isinstance(content, dict):

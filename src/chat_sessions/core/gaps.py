@@ -12,24 +12,24 @@ __all__ = ["Rest", "has_gap"]
 
 # How many letters of two words, or of two ends of words, may be the same by chance.
 _BY_CHANCE = 3
-# How many pieces are looked for, and how many shorter ends of one are tried: each costs as much as the words are long.
+# How many pieces are searched for, and how many shorter ends of one are tried: each search scans all the words.
 _MOST_PIECES, _MOST_ENDS = 200, 1000
 
 _TEXT, _THINKING = ("text", "text_delta"), ("thinking", "thinking_delta")
 
 
 def has_gap(events: Iterable[Event], *, is_text: bool | None = None) -> bool:
-    """Whether words are lost: those of the answer, or with False of its thoughts; with None any of them."""
+    """Whether words are lost: with `is_text` True of the answer, with False of the reasoning, with None of either."""
     kinds = (*_TEXT, *_THINKING) if is_text is None else _TEXT if is_text else _THINKING
     return any(isinstance(event, UnknownEvent) and event.type in kinds for event in events)
 
 
 class Rest:
-    """What the session shows of some words after the last one that has arrived. White space does not count.
+    """The words that the session shows after the last one received. White space is ignored.
 
-    The words before a gap are the same on both sides. Each piece of those after it is looked for behind the one
-    before, so that none is shown twice. If the last words are not found, the rest begins where the gap does, or there
-    is none if the gap `is_live`.
+    The words before a gap are the same on both sides. Each piece after it is searched for after the previous piece, so
+    that nothing is shown twice. If the last words are not found, the rest begins at the gap, or is empty if the gap
+    `is_live`.
     """
 
     def __init__(self, live: str, stored: str, *, is_live: bool) -> None:
@@ -40,7 +40,7 @@ class Rest:
         if same == len(mine.words):
             self._arrived = same
         else:
-            # The word behind the gap may begin as the lost one does.
+            # The word after the gap may begin as the lost one does.
             first = next((at for at in range(same, same - _BY_CHANCE, -1) if at in theirs.starts), same)
             self._arrived = _last_of(mine, theirs, first) if is_live else _end_of(mine, theirs, first)
         self._at = 0
@@ -68,7 +68,7 @@ class _Side:
     def longest(self, begin: int, other: _Side, at: int) -> int:
         """Return the length of the longest piece from `begin` on that the other side has from `at` on."""
         size, step = 0, 1
-        # Whatever holds more of the words holds fewer of them, too: twice as many more each time, then half as many.
+        # If a longer piece matches, so does a shorter one: double the step until it fails, then halve it.
         while step:
             end = begin + size + step
             if end <= len(self.words) and other.words.find(self.words[begin:end], at) >= 0:
@@ -95,7 +95,7 @@ def _last_of(live: _Side, stored: _Side, at: int) -> int:
         while size and found >= 0 and not live.agrees(begin, size, stored, found):
             found = stored.words.find(piece, found + 1)
         at = (first if found < 0 else found) + size
-        # A letter that is not found is one that the service has changed.
+        # Skip a letter that is not found: the service has changed it.
         begin += size or 1
     return len(stored.words)
 

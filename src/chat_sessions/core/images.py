@@ -50,7 +50,7 @@ def _url(image: object) -> str:
 def data_url(content: bytes, mime_type: str | None = None) -> str:
     """Return a `data:` address that holds the image.
 
-    Without a `mime_type`, its first bytes tell its kind: PNG, JPEG, GIF or WebP. Raises `ConfigurationError` for any
+    Without a `mime_type`, its first bytes show its kind: PNG, JPEG, GIF or WebP. Raises `ConfigurationError` for any
     other.
     """
     kind = mime_type or _kind(content)

@@ -1,7 +1,7 @@
 """The events of a turn so far, in canonical order: each segment of text or thinking is one item.
 
-They form a linked list, so that a final can replace runs far back at a constant cost. Events of unknown types hang on
-the item before them, so that they don't split a text segment.
+They form a linked list, so that a final can replace runs far back at a constant cost. Events of unknown types are
+attached to the item before them, so that they don't split a text segment.
 """
 
 from __future__ import annotations

@@ -44,7 +44,7 @@ def _in_utc(value: datetime) -> datetime:
 
 
 def _if_readable(value: object, read: ValidatorFunctionWrapHandler) -> Any:
-    """Leave out what cannot be read of something that a session can do without: it is not worth the session."""
+    """Drop what cannot be read of an optional part, instead of failing the whole session."""
     try:
         return read(value)
     except ValidationError as error:
@@ -59,7 +59,7 @@ def _if_readable(value: object, read: ValidatorFunctionWrapHandler) -> Any:
 
 
 def _time_if_readable(value: object, read: ValidatorFunctionWrapHandler) -> Any:
-    """As `_if_readable`, with the beginning of Unix time instead, so that sessions can be sorted by it."""
+    """Like `_if_readable`, but fall back to the Unix epoch, so that sessions can still be sorted."""
     try:
         return read(value)
     except (ValidationError, OverflowError):
@@ -90,7 +90,7 @@ class SparseModel(WireModel):
 
     @classmethod
     def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
-        # The serializer would otherwise turn the schema into that of any object.
+        # Otherwise the serializer would reduce the schema to that of any object.
         fields = {name: value for name, value in schema.items() if name != "serialization"}
         return handler(cast("CoreSchema", fields))
 
@@ -149,7 +149,7 @@ class PresignedUrl(WireModel):
 class SessionSummary(WireModel):
     """A session without its events (`GET /api/v1/chat/{session_id}/summary`).
 
-    `last_updated_at` is 1970-01-01 if the service does not tell it in a form that can be read.
+    `last_updated_at` is 1970-01-01 if the service sends no time that can be read.
     """
 
     session_id: str

@@ -6,7 +6,7 @@ several matches the best is, in this order:
 
 1. runs that together are the final: one run, or neighbours of one kind that something else had cut apart;
 2. a run that begins with the final: another segment follows in it without a gap;
-3. the last run, if it ends with the final: another segment, whose final did not come, went before it;
+3. the last run, if it ends with the final: a segment whose own final never came precedes it;
 4. runs, or the end of the last run, that the final begins with: it goes further than its deltas did. The
    longest such match comes first;
 5. the run that still grows: the final corrects it.
@@ -27,8 +27,8 @@ __all__ = ["Fit", "Item", "Lane", "Match", "Segment", "bare", "offset_of", "unsh
 
 _JOIN_AT = 2048
 _KEY = 8
-# How many characters of a closed run a final must hold to be a part of it, and not a segment that was sent whole; fewer
-# will do where it ends with a sentence.
+# A final of at least this many characters can be part of a closed run; a shorter one is a segment that was sent whole,
+# unless it ends a sentence.
 _SHORTEST_PART = 4
 # How many runs that begin with the same words are compared with one final.
 _MOST_ALIKE = 8
@@ -50,7 +50,7 @@ class Item:
         self.asides: list[UnknownEvent] = []
 
     def insert(self, item: Item) -> None:
-        """Put an item behind this one."""
+        """Insert an item after this one."""
         item.before, item.after = self, self.after
         if self.after is not None:
             self.after.before = item
@@ -124,7 +124,7 @@ class Segment(Item):
         self._parts, self._joined = [words], []
 
     def _bare_of_part(self, words: str) -> str | None:
-        """The words without white space, if they are what is left of this run when one end is cut off."""
+        """Return `words` without white space if they are this run with one end cut off, else None."""
         whole, cut = self.words, len(self.words) - len(words)
         if self._bare is None or cut < 0:
             return None
@@ -175,21 +175,21 @@ class Match:
     end_of: Segment | None = None
 
     def unshown_part(self, final: str, growing: Segment | None) -> str:
-        """The part of the final that the runs did not show; a correction shows nothing, as it cannot take back."""
+        """The part of the final that the runs did not show; empty for a correction: nothing shown is taken back."""
         if self.fit in (Fit.CORRECTED, Fit.BEGINNING_OF_RUN):
             return ""
         rest = unshown_part("".join(run.words for run in self.runs), final) if self.end_of is None else None
         if rest is None:
             rest = final[offset_of(self.length, final) :]
-        # White space at the end of a late final is not worth a delta behind other things.
+        # White space at the end of a late final is not worth a delta after other things.
         return rest if (growing is not None and growing in (self.end_of, *self.runs[-1:])) or rest.strip() else ""
 
     def end_of_beginning(self, run: Segment) -> int:
-        """The offset in a run that it begins, after the runs that it has whole, behind what the final has of it."""
+        """The offset at which the final's part of a run ends; the run follows those that the final covers whole."""
         return offset_of(self.length - sum(len(whole.bare) for whole in self.runs), run.words)
 
     def before_end(self, run: Segment) -> str:
-        """The words of a run that it ends which come before what the final has of it."""
+        """The words of a run before the part at its end that the final covers."""
         words = run.words
         taken = words[offset_of(len(run.bare) - self.length, words) :].lstrip()
         return words[: len(words) - len(taken)]
@@ -263,7 +263,7 @@ class Lane:
         """Return what this final completes; None if it is a separate segment. `growing` is this lane's open run, or
         None.
 
-        The time that it takes depends on the final and on what it completes, and not on how much else waits.
+        The time taken depends on the final and what it completes, not on how much else is waiting.
         """
         if growing is not None and growing.words == final:
             return Match(Fit.WHOLE, len(growing.bare), [growing])
@@ -336,7 +336,7 @@ def offset_of(length: int, words: str, start: int = 0) -> int:
 
 
 def unshown_part(shown: str, final: str) -> str | None:
-    """Return what `final` adds to what was shown; None if it is another text. White space at the ends may differ."""
+    """Return what `final` adds to what was shown; None if it is a different text. Ignores white space at the ends."""
     for start in (shown, shown.lstrip(), shown.strip()):
         if final.startswith(start):
             return final[len(start) :]

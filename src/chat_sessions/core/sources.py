@@ -96,7 +96,7 @@ def sources_in(
 
 
 def finds_nothing(result: JsonValue) -> bool:
-    """Tell whether a tool result is that of a search without a hit: its list of passages is there, and empty."""
+    """Whether a tool result is that of a search without hits: its list of passages is present and empty."""
     if isinstance(result, str):
         result = _decoded(result)
     if not isinstance(result, Mapping):
@@ -241,7 +241,7 @@ def _image(layers: Iterable[Mapping[str, JsonValue]]) -> ImageAttachment | None:
         for item in attachments if isinstance(attachments, list) else [layer.get("image_attachment")]:
             if isinstance(item, Mapping) and item.get("type") in (None, "screenshot", "page_screenshot"):
                 try:
-                    # Only the two that make the link, so that one page has one image wherever it is named.
+                    # Keep only the two fields that make the link, so that a page has one image wherever it is cited.
                     return ImageAttachment.model_validate(
                         {name: item.get(name) for name in ImageAttachment.model_fields}
                     )

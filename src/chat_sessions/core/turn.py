@@ -60,7 +60,7 @@ Update: TypeAlias = TextDelta | Text | ThinkingDelta | Thinking | RunBegan | Run
 class TextRest(TextDelta):
     """The rest of a segment that something else has cut apart, perhaps in mid-word: no `gap` goes before it.
 
-    Whoever compares or prints it sees a `TextDelta`.
+    It compares and prints as a `TextDelta`.
     """
 
     def __eq__(self, other: object) -> bool:
@@ -85,7 +85,7 @@ class ThinkingRest(ThinkingDelta):
 
 
 def gap(before: str, after: str) -> str:
-    r"""Return what a reader is shown between two pieces of text that have a tool run between them.
+    r"""Return the separator to show between two pieces of text with a tool run between them.
 
     It is a blank line, or nothing where there is white space already, so that "Let me look." and "Revenue was ..."
     do not run together.
@@ -105,7 +105,7 @@ class Words:
     def add(self, piece: Text | TextDelta | Thinking | ThinkingDelta) -> str:
         """Return the piece; after a tool run with a `gap` before it."""
         words = piece.content
-        # What comes after the rest of a segment is another one, behind the tool run that has cut this one apart.
+        # The rest of a segment gets no gap. The next segment does: it follows the tool run that split this one.
         if self._is_apart and words and not isinstance(piece, TextRest | ThinkingRest):
             self._is_apart = False
             words = gap(self._last, words) + words
@@ -113,7 +113,7 @@ class Words:
         return words
 
     def part(self) -> None:
-        """Note that there is a tool run here."""
+        """Note a tool run at this point."""
         self._is_apart = True
 
 
@@ -132,7 +132,7 @@ class Turn:
 
     @cached_property
     def text(self) -> str:
-        """The answer: its segments, joined as they were streamed; a blank line parts two with a tool run between."""
+        """The answer: its segments joined as streamed, with a blank line wherever a tool run came between two."""
         return words_of(self.events, (Text, TextDelta))
 
     @cached_property

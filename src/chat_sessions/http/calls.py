@@ -74,7 +74,7 @@ class Call:
 
 
 def check_page_size(page_size: int | None) -> None:
-    """Raise `ConfigurationError` for anything but None and whole numbers from 1 on."""
+    """Raise `ConfigurationError` unless this is None or a whole number of at least 1."""
     is_whole = isinstance(page_size, int) and not isinstance(page_size, bool)  # pyright: ignore[reportUnnecessaryIsInstance]
     if page_size is not None and not (is_whole and page_size >= 1):
         raise ConfigurationError(f"page_size must be 1 or more; got {page_size!r}")
@@ -93,7 +93,7 @@ def path_segment(value: object, what: str) -> str:
 def read_model(call: Call, content: bytes, model: type[_Model], *, secrets: Sequence[SecretStr] = ()) -> _Model:
     """Return the answer's body as this model. Raises `ProtocolError` if it does not fit.
 
-    `secrets` are not repeated in the error, should the body hold one.
+    `secrets` are not repeated in the error, even if the body holds one.
     """
     try:
         return model.model_validate_json(content)
@@ -143,7 +143,7 @@ def read_error(
 
 
 def transport_error(call: Call, error: httpx.RequestError, exchange: Exchange, base_url: str) -> APIConnectionError:
-    """The error for a request that found no answer, or none that can be read; to be raised from `error`.
+    """Return the error for a request without an answer that can be read; raise it from `error`.
 
     Takes the traceback from `error`: see `frameless`.
     """
@@ -152,12 +152,12 @@ def transport_error(call: Call, error: httpx.RequestError, exchange: Exchange, b
     if isinstance(error, httpx.PoolTimeout):
         return APITimeoutError(
             f"{call}: no connection of the http_client's pool became free in time ({name}); its "
-            "httpx.Limits(max_connections=...) is how many turns and requests it can run at once"
+            "httpx.Limits(max_connections=...) limits how many turns and requests it runs at once"
         )
     if isinstance(error, httpx.TimeoutException):
         return APITimeoutError(f"{call}: {base_url} did not answer in time ({name})", was_sent=was_sent)
     if isinstance(error, httpx.DecodingError):
-        said = f"the answer of {base_url} is not encoded as it says ({error})"
+        said = f"the answer from {base_url} does not match its Content-Encoding ({error})"
     elif isinstance(error, httpx.LocalProtocolError):
         return UnsendableRequest(f"{call}: the request to {base_url} breaks the rules of HTTP ({name})")
     elif isinstance(error, httpx.ProxyError):
@@ -176,7 +176,7 @@ class UnsendableRequest(APIConnectionError):
 def lost(
     error: httpx.RequestError | httpx.StreamError, clock: EventClock, exchange: Exchange
 ) -> ConnectionLost | DeadlinePassed:
-    """The signal for an error of httpx after bytes of a turn may have left; to be raised from `error`.
+    """Return the signal for an httpx error after bytes of a turn may have left; raise it from `error`.
 
     Takes the traceback from `error`: see `frameless`.
     """
@@ -189,8 +189,8 @@ def lost(
 def frameless(error: _Error, secrets: Sequence[SecretStr] = ()) -> _Error:
     """Remove the tracebacks, the requests and the secrets from an error and its causes; return the error.
 
-    The first two hold the request as it was written, key included. The messages say what went wrong, and may quote what
-    is no HTTP; the error that is raised from this one has its own traceback.
+    The first two hold the request as it was written, key included. The messages say what went wrong, and may quote
+    bytes that are not HTTP; the error raised from this one has its own traceback.
     """
     one: BaseException | None = error
     while one is not None:
@@ -223,7 +223,7 @@ def retry_delay(call: Call, error: Exception) -> bool | float:
     """
     if isinstance(error, RateLimitError):
         if not error.retry_after:
-            # 0 is no time either: retrying at once would send a busy service three posts in a moment.
+            # 0 counts as no wait given: retrying at once would send a busy service three posts in a row.
             return True
         return error.retry_after if error.retry_after <= _LONGEST_RETRY_AFTER else False
     if isinstance(error, APIStatusError):
@@ -262,7 +262,7 @@ def is_event_stream(headers: httpx.Headers) -> bool:
 def not_an_event_stream(
     call: Call, headers: httpx.Headers, start: bytes, secrets: Sequence[SecretStr] = ()
 ) -> ProtocolError:
-    """Return the error for a turn that was answered with something else; `start` is the beginning of it."""
+    """Return the error for a turn whose answer is not an event stream; `start` is the beginning of its body."""
     return ProtocolError(
         f"{call} answered with {_content_type(headers) or 'no content type'} instead of an event stream: check "
         f"base_url, and whether a proxy answered with a page of its own. It begins {quoted(start, secrets)}"

@@ -66,7 +66,7 @@ class HTTPClient:
         if self._own is None:
             # If two threads get here at once, one of the clients serves only that thread's first request.
             transport = Transport(self._settings.route)
-            # A client that nobody closes, as in most scripts, leaves no open socket behind.
+            # A client that is never closed, as in most scripts, leaves no open socket behind.
             weakref.finalize(self, transport.close_all)
             self._transport, self._own = transport, OwnClient(transport)
         return self._own
@@ -122,7 +122,7 @@ class HTTPClient:
             return self.open(call, clock)
         except Exception as error:  # noqa: BLE001 - the first attempt raises it
             failed.append(error)
-        # Only now, as stamina takes longer for an attempt than the rest of this package for a turn.
+        # Only after a first failure, as one stamina attempt takes longer than the rest of this package does for a turn.
         for attempt in self.attempts(on, total=total):
             with attempt:
                 if failed:
@@ -187,7 +187,7 @@ class HTTPClient:
                     other = self._other_answer(call, response, clock.remaining)
                     if response.status_code == HTTPStatus.OK:
                         raise other
-                    # "Accepted", perhaps: the session may show the answer.
+                    # It may be a 202: the session may show the answer.
                     raise EventUnreadable(other) from other
             except BaseException:
                 response.close()
@@ -211,7 +211,7 @@ class HTTPClient:
             if not token:
                 return
             if token in seen:
-                raise ProtocolError("the service gave a page token twice, so its list would never end")
+                raise ProtocolError("the service returned the same page token twice, so its list would never end")
             seen.add(token)
 
     def _turn_error(self, call: Call, error: httpx.RequestError, exchange: Exchange, clock: EventClock) -> Exception:

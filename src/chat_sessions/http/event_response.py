@@ -77,7 +77,7 @@ class EventResponse:
         raise EventUnreadable(error) from error
 
     def _read(self, limit: float | None) -> bytes | None:
-        """Return more of the body, None at its end; empty if only a part of HTTP's own came."""
+        """Return more of the body; None at its end; empty if only HTTP framing arrived."""
         self._lease.check()
         try:
             if self._direct is not None:

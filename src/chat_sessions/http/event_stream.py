@@ -109,7 +109,7 @@ class EventDecoder:
         if piece and not self.is_over_limit:
             self._pieces.append(piece)
             self._size += len(piece)
-            # The end of the last line is no part of the event: it counts alike however the stream is cut.
+            # The end of the last line is not counted, so that the size does not depend on how the stream is cut.
             self._check(self._size - piece.endswith(b"\n"))
 
     def _check(self, size: int) -> bool:

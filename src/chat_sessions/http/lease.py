@@ -53,7 +53,7 @@ class Lease:
         self._response.close()
 
     def drop(self) -> None:
-        """Close what nobody has closed. The garbage collector may be at work under a lock of the client's own pool."""
+        """Close what was left open. Takes no lock of the pool: the garbage collector may run while that is held."""
         if self._response.is_closed:
             return
         self._wake()
@@ -73,7 +73,7 @@ _dropped: deque[httpx.Response] = deque()
 
 
 def close_dropped() -> None:
-    """Return the connections of streams that were dropped without being closed to the injected client's pool."""
+    """Close the streams that were dropped while open, which returns their connections to the injected client's pool."""
     with suppress(IndexError):
         while True:
             _dropped.popleft().close()
@@ -121,7 +121,7 @@ class AsyncLease:
         await asyncio.shield(_closing(self._loop, self._response, self._network_stream))
 
     def drop(self) -> None:
-        """Close what nobody has closed, in its own event loop, or without one if that has ended."""
+        """Close what was left open, in its own event loop, or without one if that has ended."""
         if self._response.is_closed:
             return
         if self._process != os.getpid():
@@ -137,14 +137,14 @@ _tasks: set[asyncio.Task[None]] = set()
 
 
 def _keep(task: asyncio.Task[None]) -> asyncio.Task[None]:
-    """Keep a task that nobody waits for until it is done."""
+    """Keep a task that is not awaited until it is done."""
     _tasks.add(task)
     task.add_done_callback(_tasks.discard)
     return task
 
 
 async def _read_on(chunks: AsyncIterator[bytes]) -> None:
-    # The turn has its stop: how its body ends is no news, whatever a foreign transport makes of being closed.
+    # The turn has its stop, so how its body ends does not matter, whatever a foreign transport raises.
     with suppress(Exception):
         await anext(chunks, b"")
 
@@ -156,7 +156,7 @@ def _closing(loop: asyncio.AbstractEventLoop, response: httpx.Response, stream: 
 async def _close(response: httpx.Response, stream: Any) -> None:
     await response.aclose()
     if stream is not None:
-        # httpcore takes a clean-up for done that a second cancellation has interrupted (encode/httpcore#1115).
+        # httpcore treats a clean-up as done even if a second cancellation interrupted it (encode/httpcore#1115).
         await stream.aclose()
 
 

@@ -121,12 +121,12 @@ class Requests:
         return self._merged[accept]
 
     def connect_timeout(self, answer: float | None) -> float | None:
-        """Return the seconds that connecting may take, for a request that may take so long."""
+        """Return the seconds that connecting may take for a request that may take `answer` seconds."""
         connect = self._settings.timeouts.connect
         return answer if connect is None else connect if answer is None else min(connect, answer)
 
     def answer_timeout(self, limit: float | None = None) -> float | None:
-        """Return the seconds that a request may take; with a `limit`, one that looks a broken turn up."""
+        """Return the seconds that a request may take; a request that looks up a broken turn has a `limit`."""
         answer = self._settings.timeouts.first_event
         if limit is None:
             return answer
@@ -147,7 +147,7 @@ class Requests:
         return _LONGEST_WAIT if total is None else min(_LONGEST_WAIT, total / 4)
 
     def retry_on(self, call: Call, total: float | None) -> Callable[[Exception], bool | float]:
-        """Return whether and when to try again after an error: not where `total` seconds from now end before that."""
+        """Return what decides whether and when to try again after an error: at most `total` seconds from now."""
         left = remaining(total)
         tries = 0
 

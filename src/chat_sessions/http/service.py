@@ -19,7 +19,7 @@ _Settings = TypeVar("_Settings", bound=HTTPSettings)
 
 
 class Service(Twinned, Generic[_Settings]):
-    """The base of a client. `_given` is what it was given beside its settings."""
+    """The base of a client. `_given` is what it was given besides its settings."""
 
     _settings: _Settings
     _http: HTTPClient

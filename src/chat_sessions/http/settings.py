@@ -136,8 +136,8 @@ def _type_name(value: object) -> str:
 def parsed_url(address: str) -> httpx.URL | str:
     """Return an address, or what is wrong with it if no resolver can be asked for it.
 
-    That is no error, because one of httpx keeps a URL that is half made in its frames: a crash report that shows local
-    variables would fail.
+    It is returned and not raised: an httpx error keeps a half-made URL in its frames, on which a crash report that
+    shows local variables would fail.
     """
     try:
         url = httpx.URL(address)
@@ -162,7 +162,7 @@ def checked_url(value: str, *, suffix: str, name: str = "base_url") -> str:
     if "@" in value.partition("://")[2].partition("/")[0]:
         # Before everything else: the errors below quote the address.
         raise ConfigurationError(f"{name} must hold no user, query or fragment")
-    # A slash too many, or one in a password, puts the user elsewhere.
+    # An extra slash, or one in a password, moves the user part elsewhere.
     shows_password = "@" in value
     url = parsed_url(value)
     if isinstance(url, str):
@@ -232,7 +232,7 @@ def check_strings(**arguments: object) -> None:
 
 
 def check_limits(timeouts: Timeouts | None, max_retries: int, max_event_bytes: int) -> None:
-    """Raise `ConfigurationError` for limits that are none."""
+    """Raise `ConfigurationError` for limits of the wrong type or out of range."""
     check_kind("timeouts", timeouts, (Timeouts, NoneType), "chat_sessions.Timeouts, such as Timeouts(idle=30)")
     check_kind("max_retries", max_retries, int, "a whole number")
     check_kind("max_event_bytes", max_event_bytes, int, "a whole number")

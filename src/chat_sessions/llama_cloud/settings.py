@@ -37,7 +37,7 @@ REGIONS: Mapping[str, str] = {
     "eu": "https://api.cloud.eu.llamaindex.ai",
 }
 _KEY_NAMES = ("LLAMA_CLOUD_API_KEY", "LLAMA_PARSE_API_KEY")
-# How many indexes a session has, and a turn asks, at the most.
+# The most indexes that a session may have and a turn may query.
 MOST_INDEXES = 10
 
 
@@ -78,7 +78,7 @@ class Settings:
     ) -> Self:
         """Return the settings that these arguments and the environment make. Raises `ConfigurationError`.
 
-        A traceback may show them: what may be secret comes concealed.
+        Tracebacks may show the arguments, so pass secret ones concealed.
         """
         check_strings(api_key=api_key, base_url=base_url, project_id=project_id, organization_id=organization_id)
         check_limits(timeouts, max_retries, max_event_bytes)

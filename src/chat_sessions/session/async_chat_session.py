@@ -35,7 +35,7 @@ class AsyncChatSession(AsyncSessionState):
             slot = await async_wait_for_turn(self._facts.creation, "the creation of this session")
             try:
                 if self._facts.id is None:
-                    # However long it takes, it is not a turn that was left unread.
+                    # A slow creation must not count as a turn that was left unread.
                     slot.begin_read()
                     index_ids = self._facts.index_ids or self.client.index_ids
                     self._created(await self.client.create(index_ids=index_ids))
@@ -94,7 +94,7 @@ class AsyncChatSession(AsyncSessionState):
     async def _count_turns(self) -> bool:
         """Count the turns before the next one; returns whether the session could be read.
 
-        A session that cannot be read now could not be looked up later either, so the turn goes on uncounted. If there
+        A session that cannot be read now could not be looked up later either, so the turn continues uncounted. If there
         is no such session, the service refuses the turn.
         """
         try:

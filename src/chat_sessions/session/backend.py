@@ -60,8 +60,8 @@ def check_same(asked: str, answered: str) -> None:
     # Services may write an id in another way: a UUID with or without its hyphens.
     if asked != answered and _plain(asked) != _plain(answered):
         raise AnotherSession(
-            f"asked for session {asked}, but the answer belongs to session {answered!r} and is not used: does a cache "
-            "or a proxy in between mix answers up?"
+            f"asked for session {asked}, but the answer belongs to session {answered!r} and was discarded: is a cache "
+            "or a proxy on the way mixing up answers?"
         )
 
 
@@ -78,7 +78,7 @@ class DeadlinePassed(Exception):
 
 
 class EventUnreadable(Exception):
-    """An event came that cannot be read, so what follows it is not known to be the answer. `error` says what it was."""
+    """An event could not be read, so what follows it may not be the whole answer. `error` says what was wrong."""
 
     def __init__(self, error: ProtocolError) -> None:
         super().__init__(str(error))
@@ -157,7 +157,7 @@ class Backend(Protocol):
     @property
     def aio(self) -> AsyncBackend: ...
     def queue_key(self, session_id: str) -> tuple[str, ...]:
-        """What makes a session the same one for every client of this process."""
+        """The key that identifies a session for every client of this process."""
         ...
 
     def check_turn(self, prompt: str, index_ids: Sequence[str] | None, *, has_images: bool = False) -> None:

@@ -1,7 +1,7 @@
 """How long a turn may take, counted in events.
 
-Bytes do not count: a keep-alive comment every few seconds says that a proxy lives, not that
-the agent does (`httpx`'s read timeout, and every client built on it alone, is fooled by them).
+Bytes do not count: a keep-alive comment every few seconds shows that a proxy is alive, not that the agent is (`httpx`'s
+read timeout, and every client built on it alone, is fooled by them).
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ class EventClock:
         self._stop: Callable[[], None] | None = None
 
     def start(self, *, afresh: bool = False) -> None:
-        """The wait for an event begins, or goes on after a `pause`; `afresh` for a request sent once more."""
+        """Begin the wait for an event, or continue it after a `pause`; `afresh` for a request that is sent again."""
         if afresh:
             self._waited = 0.0
         self._since = self._now()
@@ -85,11 +85,11 @@ class EventClock:
 
     @property
     def is_over(self) -> bool:
-        """Whether the total deadline had passed when the last event arrived: what came in time has been read then."""
+        """Whether the total deadline had passed when the last event arrived; all that came in time has been read."""
         return self._timeouts.total is not None and self._since - self._began >= self._timeouts.total
 
     def on_stop(self, stop: Callable[[], None]) -> None:
-        """Have this called by `stop`: it ends what waits for the service, from any thread."""
+        """Set what `stop` calls, which ends the wait for the service from any thread."""
         self._stop = stop
         if self.is_stopped:
             stop()

@@ -1,4 +1,4 @@
-"""How a turn goes on after its stream broke: look it up, deliver the rest, wait, or raise a precise error.
+"""How a turn continues after its stream broke: look it up, deliver the rest, wait, or raise a precise error.
 
 Pure but for the clock: the shells in `turn_stream` read the session and sleep, this decides.
 """
@@ -39,7 +39,7 @@ _SETTLING = 3.0
 _GATEWAY_STATUS = (502, 504)
 # How long to look for a turn that the session does not show, in seconds, even if there is no other limit.
 _LONGEST_SEARCH = 60.0
-# A read with less time than this, in seconds, is no test of whether the service answers.
+# A read given less time than this, in seconds, does not show whether the service answers.
 _FAIR_READ = 1.0
 # How much of the service's own reason an error repeats, in characters.
 _QUOTE_LIMIT = 300
@@ -88,7 +88,7 @@ class Recovery:
         self._turns_before = turns_before
         self._last = last
         self._in_doubt = in_doubt
-        # The head of an answer proves nothing: proxies send it, and services do before they look at the prompt.
+        # Response headers prove nothing: proxies send them, and so do services before they look at the prompt.
         self._landed = is_evidence(fold.turn)
         self._position: int | None = None
         self._now = now
@@ -150,7 +150,7 @@ class Recovery:
         """
         is_cut_short = isinstance(error, APITimeoutError) and within is not None and within < _FAIR_READ
         if self._not_read is None or not is_cut_short:
-            # What the service answered to an earlier read says more than that the last one had no time.
+            # The service's answer to an earlier read says more than a last read that ran out of time.
             self._not_read = error
         is_refused = (
             isinstance(error, APIStatusError) and error.status_code < 500 and error.status_code not in (408, 429)
@@ -159,14 +159,14 @@ class Recovery:
             self._gone = True
 
     def fail(self) -> NoReturn:
-        """Raise the verdict. What broke the stream is its cause, unless that is the verdict, or comes from it."""
+        """Raise the verdict. Its cause is what broke the stream, unless that is the verdict or comes from it."""
         error = self.verdict()
         if error is self.cause or error is self.cause.__cause__:
             raise error
         raise error from self.cause
 
     def verdict(self) -> ChatSessionsError:
-        """Return the error that is true, with the turn so far."""
+        """Return the error that fits what is known, with the turn so far."""
         turn, session_id, why = self._fold.turn, self._session_id, str(self.cause)
         unread = "could not be read" if self._not_read is None else f"could not be read ({self._not_read})"
         if (said := _reason(turn)) is not None:

@@ -86,7 +86,7 @@ class _State(Generic[_Client]):
         return self._facts.count
 
     def _adopt(self, summary: SessionSummary) -> None:
-        """Take in what the service says of the session. Raises `AnotherSession` if it is of another one."""
+        """Record the service's summary of the session. Raises `AnotherSession` if it belongs to a different one."""
         check_same(self._known_id(), summary.session_id)
         count = self._count()
         # A session that has none may still get them with its first turn.
@@ -136,7 +136,7 @@ class _State(Generic[_Client]):
 
 def _no_index() -> ConfigurationError:
     return ConfigurationError(
-        "no index to ask: the service needs index_ids with each turn; give them to the call, to the session or to the "
+        "no index to query: the service needs index_ids with each turn; pass them to the call, the session or the "
         "client"
     )
 

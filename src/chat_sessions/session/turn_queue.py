@@ -1,9 +1,9 @@
 """One turn at a time per session, in the order in which they were asked for.
 
-The service's own rule for concurrent turns is not known, and a history of two interleaved turns cannot be
-told apart afterwards. So a second turn on a session waits in this process, whether the turns are sync or
-async and whichever client sends them. Processes do not see each other's turns: there the service's answer (a
-409, perhaps) is the only guard.
+The service's own rule for concurrent turns is not known, and two turns that are interleaved in a history cannot be told
+apart afterwards. So a second turn on a session waits in this process, whether the turns are sync or async and whichever
+client sends them. Processes do not see each other's turns: there the service's answer (a 409, perhaps) is the only
+guard.
 
 Whoever runs a turn holds a `TurnSlot`; the queue itself holds it weakly. A slot that is dropped, by the
 garbage collector, a signal's exception, or a task that never runs again, is out of the line. There is no
@@ -31,14 +31,14 @@ __all__ = ["LONGEST_WAIT", "TurnSlot", "async_wait_for_turn", "wait_for_turn"]
 
 # The longest wait for earlier turns of a session, in seconds, where the turn has no total deadline.
 LONGEST_WAIT = 600.0
-# How often whoever waits looks at the line, in seconds, should nobody wake it.
+# How often, in seconds, a waiter that is not woken looks at the line.
 _TICK = 1.0
-# How long an open turn that is not being read holds its session, in seconds: where somebody may come back to read
-# it, and where nobody is known to.
+# How long, in seconds, an open turn that is not being read holds its session: while its reader can still run, and when
+# no such reader is known.
 _KEPT_UNREAD = 60.0
 _LEFT_UNREAD = 10.0
-# How long it may go unread, in seconds, if its own reader asks for the next turn (the event loop may be about to close
-# what a `break` left), and if a task or a thread that its reader waits for asks for it (another may read on).
+# How long, in seconds, it may go unread when its own reader asks for the next turn (the event loop may be about to
+# close what a `break` left), and when a task or thread that its reader waits for asks (another may continue reading).
 _BEING_LEFT = 0.25
 _READER_WAITS = 2.0
 
@@ -116,7 +116,7 @@ class TurnSlot:
     def read_by(self, flow: Flow) -> None:
         """Note that this flow reads the turn now."""
         if self._last_reader is not flow:
-            # A task reads on itself what one of its jobs has read so far.
+            # A task may continue reading what one of its jobs began to read.
             now = [flow.parent, flow] if flow.is_job and flow.parent is not None else [flow]
             self._readers = [known for known in self._readers if (one := known()) is not None and one not in now]
             self._readers += map(weakref.ref, now)
@@ -148,7 +148,7 @@ class TurnSlot:
         self._last_read = time.monotonic()
 
     def abandon(self) -> None:
-        """Note that nobody reads the turn any more and that it is about to be released. Takes no lock."""
+        """Note that the turn is no longer read and is about to be released. Takes no lock."""
         self._readers, self._began_reader, self.maker = [], None, _nobody
         self.end_read()
 
@@ -164,9 +164,10 @@ class TurnSlot:
 
     @property
     def reads_on(self) -> Flow | None:
-        """Who may read the turn on: its reader, or else who made its stream, or the task that began that reader.
+        """Who may continue reading: the turn's reader, else whoever made its stream, else the task that began that
+        reader.
 
-        That task may have begun many others, so it counts only where it asks for the next turn itself.
+        That task may have begun many others, so it counts only if it asks for the next turn itself.
         """
         if (flow := self.reader) is not None:
             return flow
@@ -180,14 +181,14 @@ class TurnSlot:
 
     @property
     def is_over(self) -> bool:
-        """Whether nobody can end this turn any more, or nobody will: then it does not hold its session."""
+        """Whether this turn cannot be expected to end any more; it then no longer holds its session."""
         if self.loop is not None and self.loop.is_closed():
             return True
         return self.unread_for > (_KEPT_UNREAD if self.reader is not None else _LEFT_UNREAD)
 
     @property
     def unread_for(self) -> float:
-        """Seconds since the turn was read; 0 while somebody waits for its next event."""
+        """Seconds since the turn was read; 0 while its reader waits for the next event."""
         return 0.0 if self.is_reading else time.monotonic() - self._last_read
 
 
@@ -200,8 +201,8 @@ renew_at_fork(sys.modules[__name__], "_lock")
 def wait_for_turn(key: Hashable, what: str = "a turn", where: str = "", *, limit: float | None = None) -> TurnSlot:
     """Wait until every turn asked for earlier on this session has ended.
 
-    Raises `ConfigurationError` if that would be for ever, because the calling code itself has an open turn or
-    keeps one from going on, and `APITimeoutError` after `limit` seconds (10 minutes by default).
+    Raises `ConfigurationError` if that would take forever, because the calling code has an open turn itself or keeps
+    one from continuing, and `APITimeoutError` after `limit` seconds (10 minutes by default).
     """
     ready = threading.Lock()
     ready.acquire()
@@ -228,7 +229,7 @@ def wait_for_turn(key: Hashable, what: str = "a turn", where: str = "", *, limit
 async def async_wait_for_turn(
     key: Hashable, what: str = "a turn", where: str = "", *, limit: float | None = None
 ) -> TurnSlot:
-    """As `wait_for_turn`; the event loop goes on meanwhile, and a cancelled wait leaves the line."""
+    """As `wait_for_turn`; the event loop keeps running meanwhile, and a cancelled wait leaves the line."""
     loop = running_loop()
     ready = asyncio.Event()
 
@@ -257,8 +258,8 @@ async def async_wait_for_turn(
 def _wait(slot: TurnSlot, end: float, blocked: asyncio.AbstractEventLoop | None) -> float:
     """Return the seconds to wait before the next look; 0 when it is this slot's turn.
 
-    Looks at the first in the line, whom all wait for in the end: with a look at each, a long line would keep an event
-    loop busy. `blocked` is the event loop that cannot go on meanwhile.
+    Checks only the first in line, for which all others wait in the end: checking each would keep an event loop busy
+    when the line is long. `blocked` is the event loop that cannot run meanwhile.
     """
     while (first := slot.line.first) is not None and first is not slot:
         if _is_to_wait_for(first, blocked):
@@ -276,7 +277,7 @@ def _wait(slot: TurnSlot, end: float, blocked: asyncio.AbstractEventLoop | None)
 
 
 def _check_line(slot: TurnSlot, blocked: asyncio.AbstractEventLoop | None) -> None:
-    """Raise `ConfigurationError` if one of those ahead waits itself, and cannot go on during this sync call.
+    """Raise `ConfigurationError` if one of those ahead waits itself, and cannot continue during this sync call.
 
     A signal handler's call may come from within such a wait, and the blocked event loop may have to run it.
     """
@@ -285,26 +286,26 @@ def _check_line(slot: TurnSlot, blocked: asyncio.AbstractEventLoop | None) -> No
 
 
 def _is_to_wait_for(other: TurnSlot, blocked: asyncio.AbstractEventLoop | None) -> bool:
-    """Whether this turn holds the session, and may end. Raises `ConfigurationError` if it cannot.
+    """Whether this turn still holds the session. Raises `ConfigurationError` if it cannot end during this wait.
 
-    One that is over is out of the line then.
+    A turn that is over is taken out of the line.
     """
     if other.is_over:
         other.release()
         return False
     if _waits_for_itself(other, blocked):
-        # What is left of a stream may be a cycle, such as an error that its own frame keeps: nobody reads that.
+        # A dropped stream may survive in a reference cycle, such as an error kept by its own frame.
         gc.collect()
         if other.place not in other.line.places:
             return False
         raise ConfigurationError(
-            f"this session still has an open turn, and the code that reads it is the code that asks for the next: "
+            "this session still has an open turn, whose reader cannot continue until this call ends: "
             f"read {_described(other)} to the end, or close it, before sending another prompt"
         )
     if blocked is not None and _is_held_by(blocked, other):
         raise ConfigurationError(
-            f"a sync call in an event loop waits for {_described(other)}, which that loop has to run: await the "
-            "async method instead"
+            f"this sync call would block the event loop that has to finish {_described(other)}: await the async "
+            "method instead"
         )
     return True
 
@@ -315,8 +316,8 @@ def _waits_for_itself(other: TurnSlot, blocked: asyncio.AbstractEventLoop | None
     if reader is None:
         return False
     if _is_caller(reader):
-        # Unless the call comes from within the read, an event loop that goes on may close the turn yet, and a thread
-        # that was given it may begin to read.
+        # Unless the call comes from within the read, an event loop that keeps running may still close the turn, and a
+        # thread that was given it may begin to read.
         is_stuck = other.is_reading or (other.loop is not None and other.loop is blocked)
         return is_stuck or other.unread_for > _BEING_LEFT
     return other.unread_for > _READER_WAITS and reader.waits_for_caller()
@@ -343,7 +344,7 @@ def _described(slot: TurnSlot) -> str:
 
 
 def _after_fork() -> None:
-    """The child has none of the parent's threads: nobody in it will ever end the parent's turns."""
+    """Drop the parent's turns in a forked child, which lacks the threads that would end them."""
     for line in list(_lines.values()):
         line.places.clear()
 

@@ -67,7 +67,7 @@ class TurnState:
         self._landed: bool | None = False
         self._clock: EventClock | None = None
         self._recovery: Recovery | None = None
-        # Why the turn may lack words although its stream goes on, and the stop that came then.
+        # Why words may be missing although the stream continued, and the stop that followed.
         self._unread: ProtocolError | None = None
         self._stop: Stop | None = None
         self._has_noted_wait = False
@@ -120,7 +120,7 @@ class TurnState:
                     return event
                 self._ready += self._updates(event)
             except BaseException:
-                # Interrupted, perhaps after an event was decoded: going on could silently skip it.
+                # Interrupted, perhaps after an event was decoded: reading on could silently skip it.
                 self._release()
                 raise
         if (slot := self._slot) is not None:
@@ -128,7 +128,7 @@ class TurnState:
         return self._ready.popleft()
 
     def _interrupted(self) -> None:
-        """End a stream whose reader was interrupted with an event in hand: going on would silently skip it."""
+        """End a stream whose reader was interrupted with an event in hand: reading on would silently skip it."""
         if (slot := self._slot) is not None and not slot.is_reading:
             self._release()
 
@@ -149,7 +149,7 @@ class TurnState:
         return self._fold.end_runs()
 
     def abandon(self) -> None:
-        """Note that nobody reads on and that `close` is about to be called: the session's next turn waits for that.
+        """Note that the turn is no longer read and is about to be closed: the session's next turn waits for that.
 
         For a finaliser, which must not wait for a lock: this takes none.
         """
@@ -163,7 +163,7 @@ class TurnState:
         self._is_open = True
 
     def _admit(self, slot: TurnSlot) -> TurnSlot:
-        """Take the slot, as it is this turn's turn. Raises `ConfigurationError` if the stream was closed meanwhile."""
+        """Take the slot, now that this turn is next. Raises `ConfigurationError` if the stream was closed meanwhile."""
         if self._is_closed:
             slot.release()
             raise ConfigurationError("this stream was closed while its turn waited for another: nothing was sent")
@@ -172,12 +172,12 @@ class TurnState:
         return slot
 
     def _may_read(self) -> TurnSlot | None:
-        """Return the slot, None before `open`. Raises `ConfigurationError` while somebody else reads or opens."""
+        """Return the slot, None before `open`. Raises `ConfigurationError` while another thread or task uses it."""
         slot = self._slot
         if (slot.is_reading if slot is not None else self._is_open) and not self._is_closed:
             raise ConfigurationError(
-                "another thread or task waits for the next event of this stream: let one of them read it, or let them "
-                "take turns"
+                "another thread or task is already waiting for the next event of this stream: read it from one at a "
+                "time"
             )
         return slot
 
@@ -288,7 +288,7 @@ def event_of(update: Update) -> Event | None:
 
 
 def _caller() -> str:
-    """Where the code that asks for the turn is, as "file:line"; empty for a task that does nothing else."""
+    """Return the caller's position as "file:line"; empty if the event loop called this directly, as for a bare task."""
     frame = inspect.currentframe()
     while frame is not None and frame.f_code.co_filename.startswith(_PACKAGE):
         frame = frame.f_back

@@ -31,18 +31,18 @@ from chat_sessions.session.waiting import sleep
 
 __all__ = ["TurnStream"]
 
-# Seconds for the history of a turn that has ended, but had an event that could not be read.
+# Seconds to read the history of a turn that has ended but had an unreadable event.
 _LONGEST_LOOK = 5.0
 
 
 class TurnStream(TurnState):
     """The events of one turn, as they come.
 
-    Use it as a context manager: leaving the block closes the socket at once. The prompt is sent on entering
-    (or at the first event, without a block). Iterating yields events until the turn's `Stop`; to
-    print the answer it is enough to print each `TextDelta`, whether the service sends deltas, whole texts
-    or both. Then raises `TurnFailed` if the stop says so. A stream that breaks is looked up in its
-    session; what is missing is delivered, or a `TurnError` is raised. One pass only.
+    Use it as a context manager: leaving the block closes the socket at once. The prompt is sent on entering (or at the
+    first event, without a block). Iterating yields events until the turn's `Stop`; to print the answer it is enough to
+    print each `TextDelta`, whether the service sends deltas, whole texts or both. After the `Stop`, iterating raises
+    `TurnFailed` if the stop says that the turn failed. A stream that breaks is looked up in its session; what is
+    missing is delivered, or a `TurnError` is raised. One pass only.
     """
 
     def __init__(
@@ -59,7 +59,7 @@ class TurnStream(TurnState):
         super().__init__(prompt, timeouts, wait_if_busy, image_urls)
         self._transport = transport
         self._prepare = prepare
-        # Called when it is this turn's turn: no other turn of this process runs in the session.
+        # Called when this turn is next: no other turn of this process is running in the session.
         self._complete = complete
         self._connection: EventConnection | None = None
 
@@ -216,7 +216,7 @@ class TurnStream(TurnState):
         self._ready.extend(self._updates(event))
 
     def _end(self, stop: Stop, missing: Recovery) -> None:
-        """Take what a broken event should have brought from the session, if that shows it; then end the turn."""
+        """Take from the session what a broken event should have brought, if the session shows it; then end the turn."""
         with suppress(APIError, ConfigurationError, ProtocolError):
             history = self._transport.read_back(self.session_id or "", timeout=missing.time_left)
             self._ready.extend(missing.look(history))
@@ -238,7 +238,7 @@ class TurnStream(TurnState):
 
     def close(self) -> None:
         """Close the socket and let the session's next turn begin. Idempotent. The service may finish the turn."""
-        # First: a reader elsewhere must not take this for a broken stream.
+        # Done first, so that a reader elsewhere does not take this for a broken stream.
         self._is_closed = True
         self._live = None
         self.abandon()

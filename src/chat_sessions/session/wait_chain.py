@@ -1,8 +1,8 @@
 """Whether a task or a thread waits for the calling code to end, as far as stacks and futures show.
 
 A new thread and `Executor.submit` begin without the context of the code that waits for them, and a task that was begun
-with it may run beside it. So this follows, from the calling code on, whom its end lets go on: who joins its thread,
-who waits for the future of its job, and which tasks and futures are called back.
+with it may run alongside it. So this starts at the calling code and follows whoever its end would release: who joins
+its thread, who waits for the future of its job, and which tasks and futures are called back.
 """
 
 from __future__ import annotations
@@ -27,15 +27,15 @@ _Link = object
 
 
 def is_waited_for(caller: asyncio.Task[object] | None, task: asyncio.Task[object] | None, thread: int) -> bool:
-    """Whether this task, or this thread, goes on only when the calling code has ended, which runs in `caller`."""
+    """Whether this task or thread can continue only after the calling code, which runs in `caller`, has ended."""
     frames = sys._current_frames()  # pyright: ignore[reportPrivateUsage] - documented, in spite of its name
     try:
         if task is None and not _waits(frames.get(thread)):
-            # Most often. Where many threads ask, a look at all of them by each would keep them busy.
+            # The usual case. If many threads asked, examining all of them for each would keep them busy.
             return False
         return _is_reached(caller, task, thread, frames)
     finally:
-        # The frame of this function is one of them: a cycle that would keep what all threads have at hand.
+        # This function's own frame is among them: the cycle would keep the local variables of all threads alive.
         frames.clear()
 
 
@@ -72,8 +72,8 @@ def _job(frame: FrameType | None) -> _Job | None:
     """The future of the executor's job that this stack runs.
 
     Reads `self.future` of `concurrent.futures.thread._WorkItem.run`, as it is in Python 3.11 to 3.14, and `future` of
-    AnyIO's worker threads, as it is in AnyIO 4. Should they have other names, a turn that waits for itself through a
-    job waits until the open one counts as left.
+    AnyIO's worker threads, as it is in AnyIO 4. If these names change, a turn that waits for itself through a job waits
+    until the open one counts as abandoned.
     """
     for one in _stack(frame):
         if one.f_code.co_name != "run":
@@ -107,9 +107,9 @@ _WAITS = {concurrent.futures.wait.__code__, concurrent.futures.as_completed.__co
 
 
 def _called_back(one: _Link) -> Iterable[_Link]:
-    """What the end of a future or a task calls back, link by link.
+    """Return what a future or a task calls back when it ends, one link at a time.
 
-    Futures of asyncio have their callbacks in C, where only the garbage collector can tell.
+    asyncio's futures keep their callbacks in C, where only the garbage collector can see them.
     """
     if isinstance(one, CellType):
         # What a callback closes over may be the siblings of what it wakes.

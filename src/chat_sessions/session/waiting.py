@@ -49,7 +49,7 @@ def running_loop() -> asyncio.AbstractEventLoop:
 
 
 def blocked_loop() -> asyncio.AbstractEventLoop | None:
-    """Return the event loop that cannot go on while this sync call waits; None outside of one."""
+    """Return the event loop that cannot run while this sync call waits; None outside of one."""
     try:
         return asyncio.get_running_loop()
     except RuntimeError:
@@ -62,12 +62,12 @@ def is_running(loop: asyncio.AbstractEventLoop) -> bool:
 
 
 async def async_sleep(seconds: float) -> None:
-    """Let other tasks run for this long."""
+    """Sleep for this many seconds; other tasks run."""
     await asyncio.sleep(seconds)
 
 
 def sleep(seconds: float) -> None:
-    """Let other threads run for this long."""
+    """Sleep for this many seconds; other threads run."""
     time.sleep(seconds)
 
 
@@ -80,7 +80,7 @@ def growing_waits(first: float = 0.25, longest: float = 3.0) -> Iterator[float]:
 
 
 def renew_at_fork(holder: object, name: str) -> None:
-    """Give this attribute, a lock, a new value in a forked child, where nobody would ever release it.
+    """Replace this lock attribute in a forked child, where the inherited lock might never be released.
 
     The lock is a reentrant one: a signal handler or a finaliser may run while its own thread holds it.
     """
@@ -108,7 +108,7 @@ class Flow:
         self._task = None if task is None else weakref.ref(task)
         self.loop = None if task is None else task.get_loop()
         self.thread = threading.get_ident()
-        # A flow that has ended starts nothing more: a chain of tasks, each started by the last, must not grow.
+        # Skip parents that have ended, so that a chain of tasks, each started by the last, does not grow.
         while parent is not None and not parent.is_alive:
             parent = parent.parent
         self.parent: Flow | None = parent
@@ -127,7 +127,7 @@ class Flow:
         return self._task is not None
 
     def is_of(self, task: asyncio.Task[object] | None) -> bool:
-        """Whether code in this task, or outside of any, that has the flow in its context is part of it."""
+        """Whether code that runs in this task (None: in no task) with the flow in its context belongs to it."""
         if task is not None:
             return self._task is not None and self._task() is task
         # A callback of the event loop has the context of the task that asked for it, and runs in its thread.
@@ -136,7 +136,7 @@ class Flow:
     def is_running(self) -> bool:
         """Whether the calling code, which has the flow in its context, is part of it.
 
-        What the flow began has its context, too. Asked at each event, so this is quick.
+        Code that the flow started has the same context. Called for each event, so it must be cheap.
         """
         if self.thread != threading.get_ident():
             return False

@@ -163,7 +163,7 @@ async def test_a_first_turn_without_an_index_creates_no_session_whatever_asks(op
             lambda: session_node(model).ainvoke({"messages": [HumanMessage("q")]}),
         ]
         for call in calls:
-            with pytest.raises(ConfigurationError, match="no index to ask"):
+            with pytest.raises(ConfigurationError, match="no index to query"):
                 await do(call())
         assert list(client.list()) == []
         assert model.invoke("q", index_ids=["idx-docs"]).text == "Hello world"

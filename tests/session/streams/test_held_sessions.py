@@ -34,14 +34,14 @@ async def test_a_turn_without_any_index_is_refused_before_it_is_sent(chat: AnyCh
     wire.on("GET", "/ses-1/summary", lambda _, c: c.respond(200, unbound))
     wire.on("GET", "/ses-1", lambda _, c: c.respond(200, {**unbound, "events": []}))
     for baseline in (False, True):
-        with pytest.raises(ConfigurationError, match="no index to ask"):
+        with pytest.raises(ConfigurationError, match="no index to query"):
             await do(chat.stream("ses-1", "q", baseline=baseline).open())
     assert wire.posts() == []
 
 
 async def test_a_first_turn_without_any_index_leaves_no_session_behind(chat: AnyChat, wire: WireServer) -> None:
     session: AnySession = chat.session()
-    with pytest.raises(ConfigurationError, match="no index to ask"):
+    with pytest.raises(ConfigurationError, match="no index to query"):
         session.stream("q")
     assert (session.id, wire.requests) == (None, [])
     assert (await do(session.ask("q", index_ids=["idx-1"]))).is_complete

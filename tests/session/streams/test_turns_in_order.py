@@ -39,7 +39,7 @@ async def test_a_task_that_took_what_had_come_already_may_not_wait_for_the_turn(
         await sync_chat.aio.session("ses-1", index_ids=["idx-1"], baseline=False).ask("two")
 
     await asyncio.create_task(begins())
-    with pytest.raises(ConfigurationError, match="the code that reads it is the code that asks"):
+    with pytest.raises(ConfigurationError, match="whose reader cannot continue until this call ends"):
         await asyncio.wait_for(goes_on(), 5)
     stream.close()
 

@@ -50,7 +50,7 @@ class AsyncStream(httpcore.AsyncNetworkStream):
 
     @property
     def is_at_end(self) -> bool:
-        """Whether the answer was read to its end, and nothing came behind it."""
+        """Whether the answer was read to its end, and nothing came after it."""
         return self._framing.is_at_end and not self.get_extra_info("is_readable")
 
     @property
@@ -59,9 +59,9 @@ class AsyncStream(httpcore.AsyncNetworkStream):
         return self._framing.is_body
 
     async def read_body(self, timeout: float | None) -> bytes:
-        """Read once, and return the content in it: empty at the body's end, where the rest is the parser's.
+        """Read once, and return the body content: empty at the body's end, of which the parser reads the rest.
 
-        Also empty if no content has come yet: then you `can_read_body` still. Raises httpcore's errors.
+        Also empty if no content has arrived yet; `can_read_body` is then still true. Raises httpcore's errors.
         """
         framing = self._framing
         content = framing.take_content()
@@ -83,7 +83,7 @@ class AsyncStream(httpcore.AsyncNetworkStream):
     async def start_tls(
         self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
     ) -> AsyncStream:
-        """Return the connection with TLS."""
+        """Start TLS, and return the encrypted connection."""
         tls = TLS(self._pipe, ssl_context, server_hostname)
         try:
             async with asyncio.timeout(timeout):
@@ -104,7 +104,7 @@ class AsyncStream(httpcore.AsyncNetworkStream):
         self._pipe.rest()
 
     def keep_in(self, streams: set[AsyncStream]) -> None:
-        """Be one of these until it is closed."""
+        """Add the connection to `streams` until it is closed."""
         self._open = streams
         streams.add(self)
 

@@ -26,7 +26,7 @@ __all__ = ["TLS", "Pipe", "Socket", "connect", "is_readable"]
 _READ_SIZE = 32 * 1024
 # How much may wait to be read, in bytes, before the socket is left alone.
 _MOST_UNREAD = 32 * 1024
-# How long the next address is kept back while the one before it connects, in seconds (RFC 8305).
+# How long one address may take to connect before the next is tried too, in seconds (RFC 8305).
 _NEXT_ADDRESS = 0.25
 
 
@@ -64,7 +64,7 @@ class Pipe(Protocol):
 
 
 class Socket:
-    """A socket that is read by the loop in which somebody waits for it."""
+    """A socket that is read by the event loop in which its reader waits."""
 
     def __init__(self, sock: socket.socket) -> None:
         self.sock = sock
@@ -83,7 +83,7 @@ class Socket:
             # Once registered, the loop reads for us.
             self._on_readable()
             if self._unread:
-                # Reading on like this would keep the loop from every other task, and from its timers.
+                # Reading on without a pause would starve the loop's other tasks and timers.
                 await asyncio.sleep(0)
         while not self._unread:
             if self._end is not None:
@@ -152,7 +152,7 @@ class Socket:
             if self._due < float("inf"):
                 self._timer = loop.call_at(self._due, self._on_timer)
             return
-        # A loop that lags behind has not seen yet what came in time.
+        # A lagging loop may not have noticed yet what came in time.
         self._on_readable()
         if not self._waiter.done():
             self._waiter.set_exception(httpcore.ReadTimeout("nothing came in time"))
@@ -190,7 +190,7 @@ class Socket:
             self.sock.close()
             self._has_ended = True
             if loop is not None and loop.is_closed():
-                # Nobody can wake the reader any more. Without its waiter it is garbage.
+                # The reader cannot be woken any more. Without its waiter it is garbage.
                 self._waiter = None
             elif self._waiter is not None and not self._waiter.done():
                 self._waiter.set_result(None)
@@ -353,7 +353,7 @@ def _close_late(attempt: asyncio.Task[socket.socket]) -> None:
 
 
 def is_readable(sock: socket.socket, seconds: float = 0.0) -> bool:
-    """Whether something can be read from the socket within so many seconds, the end included."""
+    """Whether something can be read from the socket within this many seconds, the end included."""
     if isinstance(sock, ssl.SSLSocket) and sock.pending():
         return True
     if hasattr(select, "poll"):

@@ -89,7 +89,7 @@ class Exchange:
     def was_not_sent(self, error: httpx.RequestError) -> bool:
         """Whether the request provably did not leave this machine when this error came.
 
-        Another library's transport may say of a reset that it could not connect: that is not believed.
+        Another library's transport may report a reset as a failure to connect, so that is not trusted.
         """
         if self._is_own:
             return not self._has_left
@@ -100,7 +100,7 @@ class Exchange:
         self._opened = connection
 
     def close_opened(self) -> None:
-        """Close the connection that could not be finished: httpcore leaves that to a SOCKS proxy, which may refuse."""
+        """Close a connection that was opened but not finished: httpcore leaves it open if a SOCKS proxy refuses."""
         if self._opened is not None:
             self._opened.close()
 
@@ -128,7 +128,7 @@ class Exchange:
         self._answer = lambda: seconds
 
     def stop(self) -> None:
-        """End what waits for the answer, in any thread: closing a socket does not end the reads that wait for it."""
+        """End any wait for the answer, in any thread: closing a socket does not end reads that are blocked on it."""
         self.is_stopped = True
         if self._socket is not None:
             with suppress(OSError):

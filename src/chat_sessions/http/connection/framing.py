@@ -40,7 +40,7 @@ class Framing:
         self._head = b""
         # What has been read and belongs to the body.
         self._kept = b""
-        # How much of the open chunk, with the line end behind it, has not come yet.
+        # How much of the open chunk, with the line end after it, has not come yet.
         self._left = 0
         self._line = b""
 
@@ -58,7 +58,7 @@ class Framing:
 
     @property
     def is_at_end(self) -> bool:
-        """Whether the parser got the whole answer and nothing else, as far as that can be told."""
+        """Whether the parser got the whole answer and nothing else, as far as can be seen."""
         return self.is_http2 or (self._end is not None and self._end.is_reached)
 
     def wrote(self, data: bytes) -> None:
@@ -77,7 +77,7 @@ class Framing:
         return b""
 
     def take_rest(self) -> bytes:
-        """Take what is not content: the last chunk, and what has come behind it."""
+        """Take what is not content: the last chunk, and what has come after it."""
         rest, self._kept, self._line = self._line + self._kept, b"", b""
         return rest
 
@@ -97,9 +97,9 @@ class Framing:
         head, rest, self._head = self._head[: end.end()], self._head[end.end() :], b""
         status = _STATUS.match(head)
         if status is not None and status[1].startswith(b"1") and status[1] != b"101":
-            # An early hint: the head of the answer itself is still to come.
+            # An interim response, such as early hints: the head of the answer itself is still to come.
             return head[known:] + self.head(rest)
-        # h11 takes line ends without a CR, which are not looked for here.
+        # h11 accepts line ends without a CR; they are not recognised here.
         is_plain = head.endswith(b"\r\n\r\n") and status is not None
         is_chunked, lengths = _CHUNKED.search(head) is not None, _LENGTH.findall(head)
         if not is_plain or not is_chunked or lengths:
@@ -113,7 +113,7 @@ class Framing:
         return head[known:]
 
     def content(self, data: bytes) -> bytes:
-        """Add more of a chunked body; return the content in it. When `is_body` ends, the parser reads on.
+        """Add more of a chunked body; return the content in it. When `is_body` ends, the parser reads the rest.
 
         Raises `httpcore.RemoteProtocolError` for a chunk that is longer than it says.
         """
@@ -164,9 +164,9 @@ class Framing:
 
 
 class _End:
-    """Finds the end of a body in what the parser gets: after so many bytes, or behind the last chunk.
+    """Detects the end of a body in what the parser gets: after its length, or after the last chunk.
 
-    A parser keeps what comes behind it for the next answer, and tells nobody.
+    The parser silently keeps what comes after it for the next answer.
     """
 
     __slots__ = ("_chunks", "_last", "_left")
@@ -180,7 +180,7 @@ class _End:
 
     @property
     def is_reached(self) -> bool:
-        """Whether the body has come whole, and nothing behind it."""
+        """Whether the whole body has arrived, and nothing after it."""
         return self._left == 0 if self._left is not None else _LAST_CHUNK.fullmatch(self._last) is not None
 
     def add(self, data: bytes) -> None:

@@ -33,9 +33,9 @@ def httpx_errors() -> Generator[None]:
         raise httpx_error(error) from error
     except httpx.InvalidURL as error:
         # httpx reads the address of a redirect that it does not follow.
-        raise httpx.RemoteProtocolError(f"it redirects to what is no address: {error}") from error
+        raise httpx.RemoteProtocolError(f"it redirects to an invalid address: {error}") from error
     except Exception as error:
-        # httpcore lets the errors of socksio through, which need not be installed.
+        # httpcore passes on the errors of socksio, which may not be installed.
         if type(error).__module__ != "socksio.exceptions":
             raise
         raise httpx.ProxyError("it closed the connection, or does not speak SOCKS") from error
@@ -52,12 +52,12 @@ def owner() -> AbstractEventLoop | None:
 
 
 def extensions_of(answer: httpcore.Response) -> dict[str, Any]:
-    """Return what httpcore says beside an answer."""
+    """Return what httpcore says about an answer."""
     return dict(cast("Any", answer).extensions)
 
 
 def headers_of(answer: httpcore.Response) -> list[tuple[bytes, bytes]]:
-    """Return an answer's headers. Without the address of a redirect, which is never followed: httpx would read it."""
+    """Return an answer's headers, without a redirect's `Location`: it is not followed, but httpx would parse it."""
     is_redirect = 300 <= answer.status < 400
     return [(name, value) for name, value in answer.headers if not (is_redirect and name.lower() == b"location")]
 
@@ -88,7 +88,7 @@ class Stream(httpcore.NetworkStream):
 
     @property
     def is_at_end(self) -> bool:
-        """Whether the answer was read to its end, and nothing came behind it."""
+        """Whether the answer was read to its end, and nothing came after it."""
         return self._framing.is_at_end and not self.get_extra_info("is_readable")
 
     @property
@@ -97,9 +97,9 @@ class Stream(httpcore.NetworkStream):
         return self._framing.is_body
 
     def read_body(self, timeout: float | None) -> bytes:
-        """Read once, and return the content in it: empty at the body's end, where the rest is the parser's.
+        """Read once, and return the body content: empty at the body's end, of which the parser reads the rest.
 
-        Also empty if no content has come yet: then you `can_read_body` still. Raises httpcore's errors.
+        Also empty if no content has arrived yet; `can_read_body` is then still true. Raises httpcore's errors.
         """
         framing = self._framing
         content = framing.take_content()
@@ -119,14 +119,14 @@ class Stream(httpcore.NetworkStream):
         self._inner.write(buffer, timeout)
 
     def start_tls(self, ssl_context: Any, server_hostname: str | None = None, timeout: float | None = None) -> Stream:
-        """Return the connection with TLS."""
+        """Start TLS, and return the encrypted connection."""
         return Stream(self._inner.start_tls(ssl_context, server_hostname, timeout))
 
     def rest(self) -> None:
         """Note that the connection is idle. There is nothing to do: a sync read leaves nothing behind."""
 
     def keep_in(self, streams: set[Stream]) -> None:
-        """Be one of these until it is closed."""
+        """Add the connection to `streams` until it is closed."""
         self._open = streams
         streams.add(self)
 

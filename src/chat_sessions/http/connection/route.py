@@ -125,7 +125,7 @@ def route_of(
     return Route(base_url, path, proxy, trust_env, http2).checked()
 
 
-# A fork waits until a context is made: OpenSSL's first use holds a lock that a child would wait for without end.
+# Delay forks until a context is made: OpenSSL's first use holds a lock that a child would wait for forever.
 _making = threading.RLock()
 if hasattr(os, "register_at_fork"):  # pragma: no branch - not on Windows
     os.register_at_fork(before=_making.acquire, after_in_parent=_making.release, after_in_child=_making.release)

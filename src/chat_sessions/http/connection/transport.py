@@ -36,13 +36,13 @@ _IDLE_FOR = 5.0
 
 
 class OwnClient(httpx.Client):
-    """httpx over our own connections, whatever the environment says."""
+    """An httpx client that uses our own connections and ignores the environment."""
 
     def __init__(self, transport: Transport) -> None:
         super().__init__(transport=transport, trust_env=False)
         self._kept = Cookies()
 
-    @property  # type: ignore[misc]  # nobody sets them
+    @property  # type: ignore[misc]  # they are never set
     def cookies(self) -> Cookies:  # type: ignore[override]
         """The cookies that the service has set."""
         return self._kept
@@ -52,7 +52,7 @@ class Transport(httpx.BaseTransport):
     """Carries requests to one service, each on a connection of its own."""
 
     def __init__(self, route: Route) -> None:
-        # It makes connections, and is never asked to keep one.
+        # Only creates connections; it never pools them.
         self._maker = httpcore.ConnectionPool(
             ssl_context=route.ssl_context(),
             proxy=route.proxy(),
@@ -62,7 +62,7 @@ class Transport(httpx.BaseTransport):
         )
         self._idle: deque[_Idle] = deque()
         # Those that are open. When a dropped turn is garbage together with its socket, Python may collect the socket
-        # first and warn that nobody has closed it: held here, it waits for the turn to close it.
+        # first and warn that it was not closed: held here, it waits for the turn to close it.
         self._streams: set[Stream] = set()
         self._process = os.getpid()
 
@@ -108,7 +108,7 @@ class Transport(httpx.BaseTransport):
             self._streams.clear()
             self._idle.clear()
         here = owner()
-        # The others stay where they are: their threads may look for them in this moment.
+        # The others stay in place: their threads may be looking for them right now.
         for idle in reversed(list(self._idle)):
             is_usable = idle.is_usable
             if is_usable and idle.owner is not here:
@@ -145,7 +145,7 @@ class _Idle:
 
     @property
     def is_usable(self) -> bool:
-        """Whether nothing speaks against another request on it."""
+        """Whether it can carry another request."""
         is_gone = self.owner is not None and self.owner.is_closed()
         return (
             not is_gone and self._stream.is_at_end and self.connection.is_idle() and not self.connection.has_expired()
@@ -179,11 +179,11 @@ class _Body(httpx.SyncByteStream):
             with httpx_errors():
                 self._answer.close()
         except BaseException:
-            # A task that is cancelled right here would leave the socket to nobody.
+            # If the task is cancelled right here, nothing else would close the socket.
             if stream is not None:
                 stream.close()
             raise
-        # What came behind the end would be taken for the answer to the next request.
+        # Bytes after the end would be taken for the answer to the next request.
         if self._connection.is_idle() and stream is not None and stream.is_at_end:
             self._idle.append(_Idle(self._connection, stream))
             if len(self._idle) > _MOST_IDLE:

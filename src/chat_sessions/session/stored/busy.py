@@ -115,7 +115,7 @@ class Busy:
 
     def _let_post(self) -> None:
         self.may_post = True
-        # A refusal keeps the frames that it came through, and so the stream, which is to be closed once it is dropped.
+        # A refusal's traceback keeps the stream alive, which must close as soon as it is dropped.
         if self._refusal is not None:
             self._refusal = self._refusal.with_traceback(None)
 

@@ -1,9 +1,9 @@
 """What this process knows of a session: how many turns it holds, its indexes, and which turn was left running.
 
-The count tells a new turn from an older one of the same words when a broken stream is looked up.
-All holders of a session in this process share it, whichever client or adapter they hold it through,
-as long as one of them lives. A client keeps the counts of its last sessions, so that a session that is
-opened anew for each turn, as in a web application, is counted once.
+The count tells a new turn from an older one with the same words when a broken stream is looked up. All holders of a
+session in this process share it, whichever client or adapter they hold it through, as long as one of them lives. A
+client keeps the counts of its last sessions, so that a session that is opened anew for each turn, as in a web
+application, is counted once.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _guard = threading.RLock()
 renew_at_fork(sys.modules[__name__], "_guard")
 _counts: weakref.WeakValueDictionary[tuple[str, ...], TurnCount] = weakref.WeakValueDictionary()
 _kept: weakref.WeakKeyDictionary[object, OrderedDict[tuple[str, ...], TurnCount]] = weakref.WeakKeyDictionary()
-# Of how many sessions a client keeps the counts.
+# How many sessions' counts a client keeps.
 _MOST_KEPT = 1000
 
 
@@ -37,7 +37,7 @@ class TurnCount:
         self.left: str | None = None
         # The last turn of ours, if it was counted here and not read from the session.
         self.last: Ended | None = None
-        # Whether the count was taken when no turn of ours could be missing in it: at the creation, or before a turn.
+        # Whether the count was taken when it could not miss a turn of ours: at creation, or right before a turn.
         self.has_baseline = False
         # Whether the history could not be read before a turn: it is not tried again.
         self.is_unreadable = False
