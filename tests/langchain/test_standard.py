@@ -60,7 +60,7 @@ class _Truths:
 
     @property
     def supports_model_override(self) -> bool:
-        return False  # which model answers is the service's business
+        return False  # the service chooses the model
 
 
 @pytest.fixture

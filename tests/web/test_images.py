@@ -55,7 +55,7 @@ async def test_an_image_is_known_by_its_first_bytes(server: WireServer, content:
 @pytest.mark.parametrize("content", [b"<svg xmlns='http://www.w3.org/2000/svg' onload='x()'/>", b"<html>", b""])
 async def test_what_is_no_image_is_refused(server: WireServer, content: bytes) -> None:
     server.on("GET", "/page", lambda _request, connection: connection.respond(200, content))
-    with pytest.raises(ProtocolError, match="no PNG"):
+    with pytest.raises(ProtocolError, match="not a PNG"):
         await fetch_image(f"{server.url}/page")
 
 

@@ -99,8 +99,8 @@ _OPTIONS: dict[str, Any] = {
             metavar="SECONDS",
             min=0.1,
             rich_help_panel="Service options",
-            help="How long to wait for an event, and to look up a turn whose stream broke; default 60; for openhands "
-            "600 between two events.",
+            help="How long to wait for an event, and to look up a turn whose stream broke; default 60, but "
+            "600 between two OpenHands events.",
         ),
     ],
     "api_key": Annotated[

@@ -20,7 +20,7 @@ def open_missing() -> None:
 
 
 def unwritable() -> dict[str, TextIO]:
-    """Return stdout and stderr by name, as far as what was written to them cannot leave: their disk is full."""
+    """Return those of stdout and stderr, by name, whose output cannot be written, as when their disk is full."""
     found: dict[str, TextIO] = {}
     for name, stream in ("stdout", sys.stdout), ("stderr", sys.stderr):
         try:

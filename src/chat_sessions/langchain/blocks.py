@@ -1,4 +1,4 @@
-"""Thoughts and tools beside the text of a message, and its content blocks.
+"""Thoughts and tools stored alongside a message's text, and its content blocks.
 
 Other models post the blocks of a content list as they are, and their services refuse them. So `content` is the text,
 and the rest is in `additional_kwargs` under a key that no other model knows, as JSON. `content_blocks` puts all of it
@@ -44,14 +44,14 @@ Block: TypeAlias = dict[str, Any]
 _THOUGHTS, _BLOCKS = "reasoning_content", "session_blocks"
 _AT, _OF, _CRC, _PLACE, _INDEX = "at", "of", "crc", "place", "index"
 _LEVELS = 100
-# What is in a block only while it is kept beside the text.
+# What is in a block only while it is stored alongside the text.
 _KEPT = frozenset((_AT, _OF, _CRC, _PLACE, _INDEX))
 
 
 def portable(value: Any) -> Any:
     """Return JSON that the stores of LangGraph take.
 
-    They hold integers of 64 bits and some 250 levels, and lose the whole state of a graph otherwise. A larger integer
+    They hold 64-bit integers and about 250 levels; beyond that, they lose a graph's whole state. A larger integer
     becomes its digits, and what is nested deeper than 100 levels a string of JSON; other values stay as they are.
     """
     return value if _fits(value, _LEVELS) else _fitted(value, _LEVELS)
@@ -139,7 +139,7 @@ def without_blocks(message: AIMessage) -> dict[str, Any]:
 
 @cache
 def provider_of(service: str) -> str:
-    """Return the `model_provider` of this service's messages, whose `content_blocks` hold what is beside their text.
+    """Return the `model_provider` of this service's messages; `content_blocks` adds what is stored with their text.
 
     It is the service, unless LangChain knows a provider of that name, whose messages it reads in another way.
     """
@@ -162,7 +162,7 @@ def _content_blocks(message: AIMessage) -> list[ContentBlock]:
 
 
 def _ordered(text: str, told: Mapping[str, Any]) -> list[Block]:
-    """Return text and what is beside it, in order; nothing if there is nothing beside it."""
+    """Return the text and what is stored alongside it, in order; an empty list if nothing is."""
     kept: object = told.get(_BLOCKS)
     answers = _answers(cast("list[object]", kept) if isinstance(kept, list) else [])
     if not any(block["type"] != "text" for answer in answers for block in answer):
@@ -210,7 +210,7 @@ def _answers(kept: Iterable[object]) -> list[list[Block]]:
 
 
 def _starts(answers: list[list[Block]], text: str) -> list[int]:
-    """Return where each answer begins in the text, which may be before it: where a sum left out the first chunks."""
+    """Return each answer's offset in the text, which is negative if a sum left out the first chunks."""
     characters = len(text)
     lengths = [max(_number(block, _OF, -1) for block in answer) for answer in answers]
     starts: dict[int, int] = {}

@@ -188,7 +188,7 @@ class SessionChatModel(TokenEstimates, BaseChatModel):
 
     @property
     def lc_attributes(self) -> dict[str, Any]:
-        """What a dump holds beside the fields: the id of the session held."""
+        """What a dump holds besides the fields: the id of the session held."""
         return {} if self.session is None or self.session_id is not None else {"session_id": self.session.id}
 
     def __deepcopy__(self, memo: dict[int, Any] | None = None) -> Self:

@@ -3,7 +3,8 @@
 Each block has an `index` of its own. Without one, LangChain merges neighbours of the same kind: two tool results
 become one with `status="successsuccess"`.
 
-In version v1 `content` is the list of blocks. Otherwise it is the text, and the rest is beside it (`blocks.py`).
+In version v1 `content` is the list of blocks. Otherwise it is the text, and the rest is in `additional_kwargs`
+(`blocks.py`).
 """
 
 from __future__ import annotations
@@ -70,7 +71,7 @@ class BlockWriter:
     def __init__(self) -> None:
         self._index = -1
         self._kind: str | None = None
-        # The words of each kind, parted by tools as on every other surface.
+        # The words of each kind, separated at tools as everywhere else.
         self._words = {"text": Words(), "reasoning": Words()}
         self._characters = 0
         self._has_blocks = False
@@ -95,7 +96,7 @@ class BlockWriter:
                 # No image block: that needs a URL or bytes, and what is here is neither.
                 extras["image_attachment"] = run.image_attachment.model_dump(mode="json")
             if run.image_urls:
-                # Beside the output, which a model may get as text; `image_blocks` shows them.
+                # Apart from the output, which a model may get as text; `image_blocks` shows them.
                 extras["image_urls"] = list(run.image_urls)
             return self._whole(
                 "server_tool_result",
@@ -111,7 +112,7 @@ class BlockWriter:
         """Return a piece of text or reasoning; after a tool, with a blank line before it."""
         if self._kind != kind:
             self._index += 1
-            # What comes after the rest of a segment is another one, behind what has cut this one apart.
+            # After the rest of a segment comes another one, which follows whatever split this one.
             self._kind = None if isinstance(update, TextRest | ThinkingRest) else kind
         piece = self._words[kind].add(update)
         if kind == "text":
@@ -206,7 +207,7 @@ class MessageForm:
         return self.output_version == "v1" and self.output == "blocks"
 
     def body(self, updates: Iterable[Update]) -> dict[str, Any]:
-        """Return the whole answer as the fields of a message: its content, and what is beside it."""
+        """Return the whole answer as the fields of a message: its content and its `additional_kwargs`."""
         writer = BlockWriter()
         blocks: list[Block] = []
         text: list[str] = []
@@ -351,7 +352,7 @@ def distinct_images(images: Iterable[ImageAttachment | None]) -> list[ImageAttac
 
 
 def source_of(told: Mapping[str, Any]) -> Source:
-    """Return the source that a message tells of; its text is empty if the message has none."""
+    """Return the source that these fields of a message describe; its text is empty if the message has none."""
     known = {name: value for name in _PLACES if (value := told.get(name)) is not None}
     text, metadata = told.get("text"), told.get("metadata")
     return Source(
@@ -363,7 +364,7 @@ def source_of(told: Mapping[str, Any]) -> Source:
 
 
 def attachment(told: object) -> ImageAttachment | None:
-    """Return the screenshot that a message tells of."""
+    """Return the screenshot that this value in a message describes, or None."""
     try:
         return ImageAttachment.model_validate(told)
     except ValidationError:

@@ -50,7 +50,7 @@ def events_to_messages(
     `session_id`, `service` and `model_name` go into `response_metadata`; `output_version` and `output` are those of
     `SessionChatModel`.
 
-    Raises `ConfigurationError` for something else than events, such as the session itself.
+    Raises `ConfigurationError` for anything but events, such as the session itself.
     """
     check_output(output)
     events = _checked_events(events)
@@ -69,7 +69,7 @@ def events_to_messages(
 
 def _checked_events(events: object) -> list[Event]:
     got = type(events).__name__
-    # A model and text are iterable, too: they give their fields and letters.
+    # Models and strings are iterable, too: they would yield fields and letters.
     if isinstance(events, Iterable) and not isinstance(events, str | BaseModel):
         found = [*cast("Iterable[object]", events)]
         wrong = [event for event in found if not isinstance(event, Event)]
@@ -110,8 +110,8 @@ def source_documents(message: BaseMessage) -> list[Document]:
 
     They are read from the message itself, so streamed, stored and loaded messages work, and answers that are text only.
     The metadata always have `file_name` and `page`, which are None if the tool did not report them; and `page_end`
-    (pages count from 1), `score`, `index_id` and the like, if they are known. Raises `ConfigurationError` for something
-    else than a message.
+    (pages count from 1), `score`, `index_id` and the like, if they are known. Raises `ConfigurationError` for anything
+    but a message.
     """
     _check_message("source_documents", message)
     return [document(source) for source in _sources(message)]
@@ -138,7 +138,7 @@ def image_blocks(message: BaseMessage, client: Backend) -> list[dict[str, Any]]:
 
     Those that came with a result are in their blocks. A page screenshot has a link, which takes one request;
     its `extras` has `expires_at`, when the link expires, and the attachment. Raises `APIError`, and
-    `ConfigurationError` for something else than a message and a sync client.
+    `ConfigurationError` for anything but a message and a sync client.
     """
     _check_message("image_blocks", message)
     check_client(client)

@@ -32,8 +32,8 @@ def session_node(
     NotRequired[str]`, because LangGraph drops keys that a state does not have.
 
     With `output="text"` the answer in the state is text only, for graphs whose other models get it as history; the
-    graph's stream still has everything. Raises `ConfigurationError` for something that is no model. The node raises
-    what the model raises, and `ConfigurationError` for an answer that is no message.
+    graph's stream still has everything. Raises `ConfigurationError` for anything but a model. The node raises what
+    the model raises, and `ConfigurationError` for an answer that is not a message.
     """
     check_output(output)
     if not isinstance(model, Runnable):  # pyright: ignore[reportUnnecessaryIsInstance] - people give clients

@@ -41,7 +41,7 @@ def enclosing_span_id() -> str | None:
 def call_tags() -> dict[str, object]:
     """Return the tags that the application set for this call with `instrument_tags`.
 
-    Without the variable behind it, the spans of a turn have no tags.
+    Without the underlying variable, the spans of a turn have no tags.
     """
     return dict(active_instrument_tags.get())
 
@@ -49,8 +49,8 @@ def call_tags() -> dict[str, object]:
 def tag(context: Context, tags: Mapping[str, object]) -> None:
     """Add these tags to the events sent in this context, besides the application's own.
 
-    `instrument_tags` removes its tags at the end of a block, and a turn is not a block. Without the variable behind it,
-    events do not say which session they belong to.
+    `instrument_tags` removes its tags at the end of a block, and a turn is not a block. Without the underlying
+    variable, events do not say which session they belong to.
     """
     context.run(active_instrument_tags.set, {**tags, **call_tags()})
 

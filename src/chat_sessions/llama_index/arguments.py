@@ -65,7 +65,7 @@ def client_of(
                 settings[name] = given[name]
         elif name in _STANDARD:
             warnings.warn(
-                f"{name} is not sent: which model of the service answers, and how, is the service's business",
+                f"{name} is not sent: the service chooses the model and its settings",
                 UserWarning,
                 stacklevel=3,
             )

@@ -71,8 +71,8 @@ class Conversation:
     ) -> AgentChatResponse:
         """Return the whole answer, with `sources`, `source_nodes` and `metadata`.
 
-        A `ChatMessage` may hold images (`ImageBlock`) beside its text, for a service that takes them. `wait_if_busy` is
-        as for the engine, for this turn alone.
+        Besides its text, a `ChatMessage` may hold images (`ImageBlock`), for a service that takes them. `wait_if_busy`
+        is as for the engine, for this turn alone.
         Raises `APIError` if the turn could not be sent, and a `TurnError`, with the turn so far on it,
         if it did not end well.
         """

@@ -32,7 +32,7 @@ _TAKES = (
 
 
 class SessionChatEngine(Conversation, BaseChatEngine):
-    """A session of a backend behind LlamaIndex's five chat methods.
+    """A session of a backend, with LlamaIndex's five chat methods.
 
     `client` is a backend's sync client; async methods use its async twin. Without one, the engine makes a
     `LlamaCloudChat` from `api_key`, `base_url`, `project_id`, `organization_id`, `max_retries` and `timeout` (seconds

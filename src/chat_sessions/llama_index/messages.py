@@ -94,7 +94,7 @@ def messages_of(turns: Iterable[Turn]) -> list[ChatMessage]:
     A turn is the user's message and then, once per round of tools, an assistant message (thinking, text and tool
     calls) followed at once by a tool message per call, which is the order that LLM adapters accept. A call without
     a result has a tool message that says so; a result without a call gets one with no arguments. Raises
-    `ConfigurationError` for something else than turns.
+    `ConfigurationError` for anything but turns.
     """
     given = checked_items(turns, Turn, "messages_of takes the turns of a session, such as session.turns() returns")
     return [message for turn in given for message in _messages(turn)]

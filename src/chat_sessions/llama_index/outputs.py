@@ -80,7 +80,7 @@ def _tool_output(run: ToolRun, nodes: Sequence[NodeWithScore]) -> ToolOutput:
 
     `raw_output` is the result itself; for a run that cites passages or comes with a picture it is a `Response` with
     `source_nodes`, and the result in `metadata["result"]`: LlamaIndex's own code looks for nodes there. Images that
-    came with the result are blocks behind its text.
+    came with the result are blocks after its text.
     """
     text = result_text(run.result)
     raw_output: object = run.result

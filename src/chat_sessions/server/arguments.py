@@ -25,7 +25,7 @@ def require_key(api_key: object) -> None:
 
 def require_indexes(indexes: object) -> None:
     """Raise `ConfigurationError` for anything but paths and indexes by their ids."""
-    # A folder alone is tempting.
+    # Passing a folder alone is an easy mistake.
     if not isinstance(indexes, Mapping):
         raise ConfigurationError(
             f"indexes={indexes!r}: name an index for each folder or file, such as indexes={{'idx-docs': 'docs/'}}"
@@ -42,7 +42,7 @@ def require_indexes(indexes: object) -> None:
 
 
 def require_kind(name: str, given: object, *kinds: type, what: str = "") -> None:
-    """Raise `ConfigurationError` unless an argument is None or of one of these kinds, which `what` puts in words."""
+    """Raise `ConfigurationError` unless an argument is None or of one of these kinds, which `what` describes."""
     if given is not None and not isinstance(given, kinds):
         raise ConfigurationError(f"{name} is {what or f'a {kinds[0].__name__}'}, not {_kind(given)}")
 

@@ -46,7 +46,7 @@ def create_app(
     updates_per_second: float = 15.0,
     look_every: float = 2.0,
 ) -> FastAPI:
-    """Make the page over a backend.
+    """Make the page for a backend.
 
     Args:
         backend: The async client of the service, such as `LlamaCloudChat().aio`.

@@ -42,7 +42,7 @@ def media_type_of(content: bytes) -> str:
             return media_type
     if content[:4] == b"RIFF" and content[8:12] == b"WEBP":
         return "image/webp"
-    raise ProtocolError("the service sent something that is no PNG, JPEG, GIF or WebP image")
+    raise ProtocolError("the service sent something that is not a PNG, JPEG, GIF or WebP image")
 
 
 def _is_loopback(host: str) -> bool:

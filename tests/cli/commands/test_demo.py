@@ -84,7 +84,7 @@ def test_on_a_narrow_terminal_it_ends_with_commands_and_an_address_that_are_not_
     finally:
         terminal.close()
     *_, goes_on, page, _, _, address = terminal.seen.splitlines()
-    assert re.fullmatch(r"Go on with it: chat-sessions chat --local --session ses-[0-9a-f]+", goes_on)
+    assert re.fullmatch(r"To continue it: chat-sessions chat --local --session ses-[0-9a-f]+", goes_on)
     assert re.fullmatch(r"To see it on a page: chat-sessions ui --local \S+ --port \d+", page)
     assert re.fullmatch(r"http://127\.0\.0\.1:\d+/sessions/ses-[0-9a-f]+", address)
 
@@ -123,7 +123,7 @@ def test_a_framework_that_is_not_installed_is_passed_over_with_a_line(program: P
 def test_without_the_extra_of_the_page_no_page_is_spoken_of(program: Program) -> None:
     result = program.python(without("nh3"))
     assert result.code == 0
-    assert result.out.splitlines()[-1].startswith("Go on with it: ")
+    assert result.out.splitlines()[-1].startswith("To continue it: ")
 
 
 def test_without_any_framework_it_says_what_to_install(program: Program) -> None:

@@ -66,9 +66,9 @@ def test_objects_of_the_frameworks_are_wrapped_and_agents_taken_as_they_are() ->
         ("torn:agent", ConfigurationError, "torn cannot be imported .SyntaxError: "),
         ("raising:agent", ConfigurationError, "raising cannot be imported .RuntimeError: no database."),
         ("own_agents:missing", UnknownName, "there is no missing in own_agents"),
-        ("own_agents:number", ConfigurationError, "a int is no agent"),
-        ("own_agents:Echo", ConfigurationError, "that is the class Echo: make one, and name that"),
-        ("own_agents:built", ConfigurationError, "a StateGraph is no agent"),
+        ("own_agents:number", ConfigurationError, ": int is not an agent"),
+        ("own_agents:Echo", ConfigurationError, "that is the class Echo: name an instance of it"),
+        ("own_agents:built", ConfigurationError, ": StateGraph is not an agent"),
     ],
 )
 def test_what_is_no_agent_is_refused_with_what_to_do(name: str, error: type[Exception], said: str) -> None:

@@ -215,7 +215,7 @@ def test_tokens_are_estimated_without_another_package(stage: Stage) -> None:
     assert 300 < model.get_num_tokens_from_messages(messages) < 350
     kept = trim_messages(messages, max_tokens=150, token_counter=model, strategy="last")
     assert kept == messages[-1:]
-    with pytest.raises(NotImplementedError, match="get_num_tokens estimates how many"):
+    with pytest.raises(NotImplementedError, match="get_num_tokens estimates the number of tokens"):
         model.get_token_ids("one")
 
 

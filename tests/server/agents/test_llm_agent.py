@@ -287,7 +287,7 @@ class TestFailures:
         ("model", "base_url", "said"),
         [
             ("small", None, "the model small has no endpoint and no key"),
-            ("small", "localhost:8080/v1", "is no http:// or https:// address"),
+            ("small", "localhost:8080/v1", "is not an http:// or https:// address"),
             (" ", "http://127.0.0.1/v1", "the model has no name"),
         ],
     )

@@ -82,7 +82,7 @@ class TestEncodings:
         [
             (b"", "it is empty"),
             (b"\0\1\2\3\4", "it is not a kind of document that can be read"),
-            (bytes(range(1, 256)) * 9, "it is not a text in any known encoding"),
+            (bytes(range(1, 256)) * 9, "it is not text in any known encoding"),
             (b"\x89PNG\r\n\x1a\n", "it is a picture"),
             (b"PK\x03\x04 no archive", "it is damaged"),
         ],
@@ -120,7 +120,7 @@ class TestEncodings:
 
     def test_data_with_a_few_letters_of_text_is_refused(self) -> None:
         noise = bytes(range(1, 256)) * 9
-        with pytest.raises(Unreadable, match="it is not a text"):
+        with pytest.raises(Unreadable, match="it is not text in any known encoding"):
             kind_of("schöne Grüße, äöü".encode() + noise, "notes.txt")
         with pytest.raises(Unreadable):
             kind_of("schöne Grüße, äöü".encode() + b"\0\1\2\xff", "notes.txt")

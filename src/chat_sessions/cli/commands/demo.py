@@ -32,7 +32,7 @@ from chat_sessions.core.sources import Source
 __all__ = ["demo"]
 
 _QUESTIONS = ("What was the operating margin in Q3 2025?", "And in Q4?")
-# In a wheel they are in the package, in a checkout beside it.
+# In a wheel they are in the package, in a checkout in `examples`.
 _EXAMPLES = (
     Path(__file__).parents[2] / "example_documents",
     Path(__file__).parents[4] / "examples" / "documents",
@@ -176,7 +176,7 @@ def _show_session(service: Service, session_id: str, path: Path, terminal: Termi
     terminal.line(f"  title  {one_line(summary.generated_title or '(none)')}")
     terminal.line(f"  turns  {len(service.client.session(session_id).turns())}")
     terminal.line()
-    terminal.line(f"Go on with it: {program()} chat --local --session {session_id}", wrap=False)
+    terminal.line(f"To continue it: {program()} chat --local --session {session_id}", wrap=False)
     with suppress(ConfigurationError):
         importlib.import_module("chat_sessions.web")
         _name_page(session_id, path, terminal)

@@ -82,7 +82,7 @@ def serve(
         bool | None,
         typer.Option(
             "--page/--no-page",
-            help="Whether to offer a page over the sessions, which only this machine can open; default yes, if the key "
+            help="Whether to serve a page for the sessions, which only this machine can open; default yes if the key "
             "is a new one and the extra `web` is installed.",
         ),
     ] = None,

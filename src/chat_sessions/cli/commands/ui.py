@@ -1,4 +1,4 @@
-"""`chat-sessions ui`: a page on this machine over the sessions of a service."""
+"""`chat-sessions ui`: a page on this machine for the sessions of a service."""
 
 from __future__ import annotations
 
@@ -45,8 +45,8 @@ def ui(
 ) -> None:
     """Open a page to look at sessions and ask in them.
 
-    Prints the page's address, which has a token: without it nobody can open the page. Other machines can open it only
-    if you name another --host. Ctrl-C ends it.
+    Prints the page's address, which has a token: without it, the page cannot be opened. Other machines can open it
+    only if you name another --host. Ctrl-C ends it.
     """
     from chat_sessions.web import run
     from chat_sessions.web.hosting import Listener

@@ -86,7 +86,7 @@ class MarkdownStream:
 
 
 class _LastRows:
-    """As much of the end as fits on the screen."""
+    """The last rows, as many as fit on the screen."""
 
     def __init__(self, content: Markdown, rows: int) -> None:
         self._content = content

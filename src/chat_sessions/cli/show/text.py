@@ -28,7 +28,7 @@ def one_line(text: str, limit: int = 200) -> str:
 
 
 def program() -> str:
-    """How to call this program again: without an active environment, by the path that was typed."""
+    """Return the command that runs this program again: the path that was typed if `PATH` lacks it, else its name."""
     typed = Path(sys.argv[0])
     is_found = typed.stem != "chat-sessions" or shutil.which("chat-sessions")
     return "chat-sessions" if is_found else shlex.quote(str(typed))

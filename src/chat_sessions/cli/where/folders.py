@@ -1,6 +1,6 @@
 """The folders that the local server has served, by index id.
 
-A session knows only the ids of its indexes. With their folders, kept in `folders.json` beside the sessions, its own id
+A session knows only the ids of its indexes. With their folders, kept in `folders.json` next to the sessions, its own id
 is enough to continue it.
 """
 

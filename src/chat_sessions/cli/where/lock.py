@@ -21,7 +21,7 @@ _TRY = 0.25
 
 
 class StoreLock:
-    """The lock of one store, a file beside it.
+    """The lock of one store, a file next to it.
 
     If another process holds it, `on_wait` is called once, and the lock waits `patience` seconds;
     `remedy` is what the user can do if that is not enough. Raises `ConfigurationError` then, and for a

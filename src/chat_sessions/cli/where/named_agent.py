@@ -69,8 +69,8 @@ def _as_agent(name: str, found: Any) -> Agent:
         graph: Any = found
         return GraphAgent(graph)
     if inspect.isclass(found):
-        raise ConfigurationError(f"--agent {name}: that is the class {found.__name__}: make one, and name that")
+        raise ConfigurationError(f"--agent {name}: that is the class {found.__name__}: name an instance of it")
     raise ConfigurationError(
-        f"--agent {name}: a {type(found).__name__} is no agent: name an object with `async def run(self, turn)` that "
+        f"--agent {name}: {type(found).__name__} is not an agent: name an object with `async def run(self, turn)` that "
         "yields events, an agent or workflow of LlamaIndex, or a compiled graph of LangGraph"
     )

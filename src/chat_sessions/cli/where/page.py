@@ -1,4 +1,4 @@
-"""The page over a service, and the page beside a server in this process, on a port and in a thread of its own.
+"""The page for a service, and the page for a server in this process, on a port and in a thread of its own.
 
 The second is not mounted among the API's routes: the API may listen on any address and answers whoever has the key,
 while the page is for one browser on this machine, and its guard knows one host and one port. The page is a client like
@@ -39,7 +39,7 @@ PAGE_PORT = 8770
 
 
 def page_app(service: Service, listener: Listener, confirmations: Confirmations | None = None) -> FastAPI:
-    """Make the page over a service. Its client asks `confirmations` for permission."""
+    """Make the page for a service. Its client asks `confirmations` for permission."""
     from chat_sessions.web import create_app
 
     agent = service.openhands.aio if service.openhands is not None else None
@@ -63,7 +63,7 @@ def page_app(service: Service, listener: Listener, confirmations: Confirmations 
 
 @contextmanager
 def page_over(url: str, api_key: str, listener: Listener, indexes: Mapping[str, str]) -> Generator[None]:
-    """Serve the page over the Chat API at this address during the block. Turns that still run are left to the server.
+    """Serve the page for the Chat API at this address during the block. Turns that still run are left to the server.
 
     `indexes` maps ids of indexes to the names shown.
     """
@@ -150,7 +150,7 @@ def _elsewhere(service: Service) -> Callable[[Sequence[str]], str | None]:
 
 @asynccontextmanager
 async def _held(lock: Callable[[], AbstractContextManager[None]]) -> AsyncGenerator[None]:
-    """Hold a lock that blocks and is bound to a thread, in a thread of its own."""
+    """Hold a blocking, thread-bound lock in a thread of its own."""
     manager = lock()
     thread = ThreadPoolExecutor(1, thread_name_prefix="turn-lock")
     try:

@@ -27,10 +27,10 @@ class GraphAgent:
     LocalServer(indexes={"idx-docs": "docs/"}, agent=GraphAgent(create_agent(model, tools=[...])))
     ```
 
-    The graph's state must have `messages`. Its tokens, thoughts, tool calls and results become the turn's events, those
-    of tools that a model's service runs too, and its error the turn's error. The same holds for graphs that are its
-    nodes, but not for a graph that one of its tools runs: that tool's result is all that is shown. A blank line parts
-    the answers of two messages; while one is written, those of nodes that run at the same time wait. It sees the
+    The graph's state must have `messages`. Its tokens, thoughts, tool calls and results become the turn's events,
+    including those of tools that a model's service runs; its error becomes the turn's error. The same holds for graphs
+    that are its nodes, but not for a graph that one of its tools runs: that tool's result is all that is shown. A blank
+    line separates the answers of two messages; while one is written, those of concurrent nodes wait. The graph sees the
     session's earlier messages; a graph with a checkpointer keeps them itself, with the session's id as its `thread_id`.
     """
 

@@ -20,7 +20,7 @@ class Piece:
     def continues(self, other: Piece) -> bool:
         """Return whether both belong to one message, if neither has ended it.
 
-        A message may begin with the id of its run and go on with its provider's, or the other way round.
+        A message may begin with the id of its run and continue with its provider's, or the other way round.
         """
         mine, its = self.message.id or "", other.message.id or ""
         return self.task == other.task and (mine == its or mine.startswith("lc_run-") != its.startswith("lc_run-"))

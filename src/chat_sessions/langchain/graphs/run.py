@@ -40,7 +40,7 @@ class ToolTasks(BaseCallbackHandler):
 
     @property
     def ignore_llm(self) -> bool:
-        """True: models are none of its business."""
+        """True: this handler ignores models."""
         return True
 
     @property
@@ -118,7 +118,7 @@ class GraphRun:
                 try:
                     yield from convert_to_messages([item])
                 except (NotImplementedError, ValueError):
-                    # The state's own reducer may take what is no message.
+                    # The state's own reducer may accept things that are not messages.
                     continue
 
     def _shown(self, parts: Iterator[Piece | Update]) -> Iterator[events.Event]:
@@ -211,7 +211,7 @@ class _Talk:
 
 
 class _Known:
-    """The messages that are no news: those of earlier turns, and those that came before."""
+    """The messages already known: those of earlier turns, and those that have come in this one."""
 
     def __init__(self, before: Iterable[BaseMessage], prompt: HumanMessage) -> None:
         self.prompt = prompt

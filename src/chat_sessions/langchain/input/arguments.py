@@ -181,7 +181,7 @@ def check_fields(given: Iterable[str], fields: Iterable[str]) -> None:
 
 def _warn_of_standard(name: str, value: object) -> None:
     if value not in (None, [], {}):
-        warn_of_input(f"{name} is not sent: which model of the service answers, and how, is the service's business")
+        warn_of_input(f"{name} is not sent: the service chooses the model and its settings")
 
 
 def _refuse_unknown(whose: str, name: str, known: Iterable[str]) -> NoReturn:

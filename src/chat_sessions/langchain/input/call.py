@@ -64,7 +64,7 @@ class Call:
         return Place(None if thread_id is None else str(thread_id), node, task, self.index_ids, run)
 
     def release(self) -> None:
-        """Let the next call that asks the same be this one again, which failed."""
+        """Treat the next call that asks the same as a repetition of this one, which failed."""
         self.sessions.release(self.ask)
 
     @property

@@ -17,7 +17,7 @@ SERVICES = (DEFAULT_SERVICE, "openhands")
 def client_or_default(client: Backend | None, **settings: Any) -> Backend:
     """Return the client given, else a `LlamaCloudChat` with these settings; the environment supplies the others.
 
-    Raises `ConfigurationError` for something that is no sync client, and if there is neither a client nor a key.
+    Raises `ConfigurationError` for anything but a sync client, and if there is neither a client nor a key.
     """
     if client is not None:
         check_client(client)
@@ -28,7 +28,7 @@ def client_or_default(client: Backend | None, **settings: Any) -> Backend:
 
 
 def check_client(client: Backend) -> None:
-    """Raise `ConfigurationError` for something that is no sync client: only that one has both sides."""
+    """Raise `ConfigurationError` for anything but a sync client: only that one has both sides."""
     if not (hasattr(client, "session") and hasattr(client, "aio")):
         # Without the value, which may be a key.
         raise ConfigurationError(

@@ -45,8 +45,8 @@ def sent(
     those of each message. `tried_after` has, for each message that was or may have been sent, the number of turns
     before it, or None if unknown. `system` is text that may precede the first message. A session may hold several
     messages as one prompt. Only the first `unsent` messages (all by default), which were not sent as they are, are
-    looked for among other words. If nobody knows how many turns there were before, it is the last one; before it come
-    up to `later` turns that answer the same messages, asked again.
+    looked for among other words. If the number of earlier turns is unknown, only a turn with at most `later` turns
+    after it can be the answer: so many may answer the same messages, asked again.
     """
     counted = [before for before in tried_after if before is not None]
     start = min(counted) if counted else _after(exchanges, turns)

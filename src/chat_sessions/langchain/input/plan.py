@@ -35,9 +35,9 @@ class TurnPlan:
     unsent: int
     """How many of the messages, from the first, this model has never sent as they are."""
     others: AbstractSet[int]
-    """Where in the session the turns are that answer the task's other asks of the same words."""
+    """The positions in the session of the turns that answer the task's other asks of the same words."""
     later: int
-    """How many such turns come later, at places that nobody knows."""
+    """How many such turns come later, at unknown positions."""
     looks_back: bool
     """Whether the session must be read first, to know which messages are new."""
     goes_back: bool

@@ -79,7 +79,7 @@ class Record(NamedTuple):
 
 @dataclass(slots=True)
 class Ask:
-    """A call that asks a message. Its run of the node had `number` others with the same words that did not fail."""
+    """One ask of a message; its run of the node had `number` others with the same words that did not fail."""
 
     number: int = 0
     begun: set[int] = field(default_factory=set[int])
@@ -169,13 +169,13 @@ class Sessions:
             ask.begun.add(ask.number)
 
     def _left_over(self, key: object, words: int, place: Place) -> list[Record]:
-        """Return what the last task asked in these words without an answer: it is this task's to read."""
+        """Return the last task's unanswered asks in these words, which this task takes over."""
         last = self._sent.get(key)
         asks = None if last is None or last.task == place.task else self._asks.get((key, words, last.task))
         return [] if asks is None else [each for _, each in sorted(asks.records.items()) if not each.is_answered]
 
     def release(self, ask: Ask) -> None:
-        """Let the next ask be this one, which failed."""
+        """Treat the next ask as a repetition of this one, which failed."""
         with self._guard:
             ask.begun.discard(ask.number)
 
@@ -258,7 +258,7 @@ class Sessions:
 
 
 def _words(message: BaseMessage) -> int:
-    """Return a number for what a message says and shows: the texts of all of them would take much memory."""
+    """Return a hash of a message's text and images: keeping all texts would take too much memory."""
     content = cast("str | list[str | dict[str, Any]]", message.content)
     blocks = () if isinstance(content, str) else content
     return hash(

@@ -43,6 +43,6 @@ class TokenEstimates(BaseChatModel):
         if self.custom_get_token_ids is not None:
             return super().get_token_ids(text)
         raise NotImplementedError(
-            "tokens have no ids here: which model answers is the service's business. get_num_tokens estimates how many "
-            "there are; custom_get_token_ids= counts them in your way"
+            "token ids are not available: the service chooses the model. get_num_tokens estimates the number of "
+            "tokens; pass custom_get_token_ids= to count them your way"
         )

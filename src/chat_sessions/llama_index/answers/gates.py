@@ -52,7 +52,7 @@ class Gate(_Entrance[threading.Event]):
         """Wait until the reader inside has left."""
         left = threading.Event()
         self._waiting.append(left)
-        # If the gate was left before the append, nobody sets the event.
+        # If the gate was left before the append, the event is never set.
         if not self._free:
             left.wait()
 

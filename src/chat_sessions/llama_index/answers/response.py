@@ -206,8 +206,8 @@ class StreamingSessionResponse(StreamingAgentChatResponse):
     def _require_sync(self, asked: str, instead: str) -> None:
         if isinstance(self._answer, AsyncAnswer) and not self._answer.is_over:
             raise ConfigurationError(
-                f"{asked} would block the event loop that this answer comes through, for ever: astream_chat() made it, "
-                f"so read it with {instead}, or ask with stream_chat()"
+                f"{asked} would block the event loop that this answer comes through, and never return: "
+                f"astream_chat() made it, so read it with {instead}, or ask with stream_chat()"
             )
 
     @property

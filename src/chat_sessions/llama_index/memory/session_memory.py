@@ -86,7 +86,7 @@ class SessionMemory(BaseMemory):
     def from_summary(cls, summary: SessionSummary, *, client: Backend | None = None) -> SessionMemory:
         """Return the memory of the session with this summary. Sends nothing.
 
-        Raises `ConfigurationError` for something else than a summary.
+        Raises `ConfigurationError` for anything but a summary.
         """
         if not isinstance(summary, SessionSummary):  # pyright: ignore[reportUnnecessaryIsInstance] - people give others
             raise ConfigurationError(
@@ -145,7 +145,7 @@ class SessionMemory(BaseMemory):
         except (TypeError, ValueError, RecursionError):
             data = None
         if not isinstance(data, dict):
-            raise ConfigurationError("from_json takes what to_json returned, a JSON object; this is none")
+            raise ConfigurationError("from_json takes what to_json returned, which is a JSON object; this is not one")
         return cls.from_dict(cast("dict[str, Any]", data), **kwargs)
 
     @property

@@ -30,7 +30,7 @@ class SessionSummaryBlock(BaseMemoryBlock[str]):
     """
 
     name: str = Field(default="chat_sessions", description="The block's name in the prompt.")
-    priority: int = Field(default=1, description="0 is never truncated; of the others the lowest goes first.")
+    priority: int = Field(default=1, description="0 is never truncated; of the others, the lowest is truncated first.")
     accept_short_term_memory: bool = Field(default=False, description="Whether flushed messages are put here.")
     limit: int = Field(default=10, ge=1, description="How many sessions are listed.")
 

@@ -100,7 +100,7 @@ class TurnCallbacks:
             self._context.run(self._manager.end_trace, _TRACE)
 
     def _put_last(self, event_id: str) -> None:
-        """Put the event behind the tools that began after it.
+        """Move the event to after the tools that began after it.
 
         Consumers of a trace show the output of its last event, which must be the answer.
         """

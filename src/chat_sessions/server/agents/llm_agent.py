@@ -83,7 +83,7 @@ class LlmAgent:
         """
         if not hasattr(llm, "metadata"):
             raise ConfigurationError(
-                f"a {type(llm).__name__} is no LLM of LlamaIndex: give one, or name a model with LlmAgent.at(...)"
+                f"{type(llm).__name__} is not a LlamaIndex LLM: pass one, or name a model with LlmAgent.at(...)"
             )
         if passages < 1:
             raise ConfigurationError(f"passages must be at least 1, not {passages}")
@@ -122,7 +122,7 @@ class LlmAgent:
         if not model.strip():
             raise ConfigurationError("the model has no name")
         if base_url is not None and urlsplit(base_url).scheme not in ("http", "https"):
-            raise ConfigurationError(f"the model's endpoint {_host(base_url)!r} is no http:// or https:// address")
+            raise ConfigurationError(f"the model's endpoint {_host(base_url)!r} is not an http:// or https:// address")
         if base_url is None and api_key is None:
             raise ConfigurationError(
                 f"the model {model} has no endpoint and no key: set OPENAI_BASE_URL for a server of your own, or "

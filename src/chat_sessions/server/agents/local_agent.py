@@ -44,9 +44,10 @@ _BEGINNING = re.compile(r"[.!?:;\u2026](?=\s)|\n|[\"\u201c\u201e\u00ab(*#>-]+(?=
 _SHOWN = 3
 _SHARE_OF_BEST = 0.45
 _SHOWN_FILES = 5
-# With how many words a question begins before it says what it asks about.
+# How many words may open a question before it says what it asks about.
 _OPENING = 2
-# From this number and share of words that no file has, the answer says so even if another word fits.
+# If at least this many words, and more than this share of them, are in no file, the answer says so even if another
+# word fits.
 _MANY_MISSING, _MOST_MISSING = 4, 0.75
 
 
@@ -171,10 +172,10 @@ def _whole(prompt: str, missing: Sequence[str]) -> list[str]:
 
 
 def _further(prompt: str, found: Retrieved) -> list[str]:
-    """Return the words that no file has and that say more about one that files have, as "gate" does in "the gate code".
+    """Return the words that no file has but that qualify one that files have, as "gate" does in "the gate code".
 
-    How a question begins ("How much rent") asks, and says nothing about what is asked; nor does it where the question
-    goes on ("and how much was planned").
+    The words of a question's opening ("How much rent") qualify nothing, and neither do they where they come again
+    ("and how much was planned").
     """
     missing = {word for word in found.missing if not is_unspaced(word)}
     endings = {hit.document.name.rpartition(".")[2].casefold() for hit in found.hits}

@@ -12,7 +12,7 @@ __all__ = ["quote"]
 
 _LONGEST = 500
 _LONGEST_CAPTION = 250
-# With less than this, the blocks beside it are shown, too.
+# With less than this, the blocks around it are shown, too.
 _ENOUGH = 200
 _MOST_ROWS = 12
 # A table with so few rows is shown whole, if it has no more characters than this.

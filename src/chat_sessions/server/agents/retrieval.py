@@ -113,7 +113,7 @@ def left_out(indexes: Sequence[Index]) -> dict[str, str]:
 def earlier_prompt(history: Sequence[Event], prompt: str, indexes: Sequence[Index]) -> str:
     """Return the prompt before this one if this is a follow-up, else "".
 
-    Of several follow-ups in a row, that is the last one with words that files have: "Why?" says nothing to the next.
+    Of several follow-ups in a row, that is the last one with words that files have: "Why?" tells the next nothing.
     """
     before = [event.content for event in reversed(history) if isinstance(event, UserInput)]
     if not before or not is_follow_up(prompt, {language for index in indexes for language in index.languages}):

@@ -123,7 +123,7 @@ def create_app(
         # FastAPI's pages of documentation load scripts from other hosts.
         docs_url=None,
         redoc_url=None,
-        # An application that is traced beside its local server should not show the server's own spans.
+        # An application that is traced should not show the spans of a local server in the same process.
         telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
     )
     app.state.context = None

@@ -90,7 +90,7 @@ async def attachment(
 def _prefix(request: Request) -> str:
     """Return the path that a proxy in front strips, as it says in `X-Forwarded-Prefix`; "" for none.
 
-    Nobody but the sender of the header gets the link, so it needs no trust.
+    Only the sender of the header gets the link, so the header need not be trusted.
     """
     given = request.headers.get("x-forwarded-prefix", "").rstrip("/")
     return given if _PREFIX.fullmatch(given) else ""

@@ -11,7 +11,7 @@ class WholePath:
     """Puts the announced `root_path` in front of a path that lacks it, so that both conventions reach every route.
 
     ASGI wants it there, as uvicorn has it; other servers leave the path as the proxy sent it. Starlette finds no route
-    below a mount then. It stands before the router: every route keeps the guard that its mount has.
+    below a mount then. It runs before the router: every route keeps the guard that its mount has.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -27,7 +27,7 @@ class WholePath:
 def _whole(scope: Scope) -> dict[str, str]:
     """Return `root_path`, without a slash at its end, and the path that begins with it."""
     given: str = scope["root_path"]
-    # What the server announced; behind it is where this application is mounted in others.
+    # What the server announced; after it comes where this application is mounted in others.
     announced: str = scope.get("app_root_path", given)
     mounted = given.removeprefix(announced) if given.startswith(announced) else ""
     root = announced.rstrip("/") + mounted

@@ -137,7 +137,7 @@ async def _list_indexes(chat: Opened, _scope: Annotated[ScopeQuery, Query()]) ->
 
 
 async def _health() -> Health:
-    """Return that the server is up."""
+    """Report that the server is up."""
     return Health()
 
 

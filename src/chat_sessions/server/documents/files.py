@@ -1,4 +1,4 @@
-"""The files of a folder: which there are, and their bytes."""
+"""Finds the files of a folder, and reads their bytes."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def find_files(root: Path) -> tuple[list[DocumentFile], list[str]]:
 def contents(file: DocumentFile, root: Path) -> bytes:
     """Return the bytes of a file. Raises `FileGone` if it is too large, cannot be opened, or has become a link."""
     try:
-        # Opened first, then looked at: what takes its place in between is not read.
+        # Open first, then check: a file swapped in between is not read.
         descriptor = os.open(file.path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0))
         with os.fdopen(descriptor, "rb") as opened:
             status = os.fstat(descriptor)

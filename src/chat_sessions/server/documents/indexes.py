@@ -178,7 +178,7 @@ class Index:
     def search(self, prompt: str, *, earlier: str = "", limit: int = 5, beside: Sequence[Index] = ()) -> list[Hit]:
         """Return the passages that fit the prompt best, best first; none if none shares a word with it.
 
-        How rare a word is counts over the indexes `beside` this one, too: then their scores compare.
+        Word rarity is computed over the indexes `beside` this one, too, so that their scores are comparable.
         """
         content = self._content
         if limit < 1:
@@ -322,7 +322,7 @@ class Index:
 
 
 def rarity_in(indexes: Sequence[Index], term: str) -> float:
-    """Return how telling a term is in indexes together: BM25's inverse document frequency."""
+    """Return how distinctive a term is across indexes: BM25's inverse document frequency."""
     return rarity(sum(index.frequency(term) for index in indexes), max(1, sum(index.size for index in indexes)))
 
 

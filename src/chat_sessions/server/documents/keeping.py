@@ -31,7 +31,7 @@ MEMORY = ":memory:"
 """In place of a folder: nothing is kept."""
 
 _log = logging.getLogger(__name__)
-# A change to the tables or to a ranking's terms changes this; one to what is read of the same bytes shows by itself.
+# Increase this when the tables or a ranking's terms change; `_version` detects a change to `reading/*.py` by itself.
 _FORMAT = 5
 _READ_BY = ("liteparse", "kreuzberg", "charset-normalizer", "markdown-it-py", "PyStemmer", "anyascii", "bm25s")
 _TABLES = """
@@ -56,7 +56,7 @@ _UNUSED_SECONDS = 90 * 86400.0
 
 
 class NotKept(ConfigurationError):
-    """The folder for indexes cannot be used: it may not be written, its disk is full, or a file in it is damaged."""
+    """The folder for indexes cannot be used: it is not writable, its disk is full, or a file in it is damaged."""
 
     def __init__(self, folder: Path | None, reason: Exception) -> None:
         super().__init__(f"indexes cannot be kept in {folder or 'memory'}: {reason}; name another folder")
@@ -120,8 +120,8 @@ def in_memory(error: NotKept) -> IndexStore:
 class IndexStore:
     """Readings by the content of their files, and where files were last seen. Safe to use from several threads.
 
-    Several processes may use one folder; a fork may go on with its parent's. `is_default` if nobody named the folder:
-    what cannot be kept in it is read again. Each method raises `NotKept` if the folder cannot be used.
+    Several processes may use one folder; a fork may continue with its parent's. `is_default` if the folder was not
+    named: what cannot be kept in it is read again. Each method raises `NotKept` if the folder cannot be used.
     """
 
     def __init__(self, folder: Path | None, *, is_default: bool = False) -> None:
@@ -345,7 +345,7 @@ class IndexStore:
         self._remove_left_over(since, used)
 
     def _remove_left_over(self, since: float, used: set[str]) -> None:
-        """Remove what nobody has used since: of other versions, which make theirs again, and of processes that died."""
+        """Remove leftovers unused since then: those of other versions, which recreate theirs, and of dead processes."""
         if self.folder is None:
             return
         mine = f"index-{self._version.hex()[:12]}.db"
@@ -372,7 +372,7 @@ def _version() -> bytes:
     from chat_sessions.server.documents.ocr import ocr_languages
 
     parts = [str(_FORMAT), *(f"{name} {version(name)}" for name in _READ_BY), *ocr_languages()]
-    # How text is cut and stemmed is known by the code that does it: a number would be forgotten.
+    # The code that cuts and stems text is its own version: a number would not be increased at every change.
     parts += [path.read_text("utf-8") for path in sorted(Path(__file__).parent.glob("reading/*.py"))]
     return hashlib.blake2b("\n".join(parts).encode(), digest_size=32).digest()
 

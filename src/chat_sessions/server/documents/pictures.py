@@ -38,7 +38,7 @@ class Pictures:
     async def draw(self, drawing: Drawing) -> bytes | None:
         """Return a page as a JPEG, or None if it cannot be drawn. Raises `TooManyPictures`.
 
-        A drawing that nobody waits for any more is given up.
+        A drawing that no caller waits for any more is abandoned.
         """
         key = (drawing.stamp, drawing.number)
         if key in self._drawn:

@@ -24,10 +24,10 @@ _NUMBERED = re.compile(r"\d[^\W\d]|[^\W\d].*\d")
 _FUNCTION_WORD = 0.1
 # A file that is named comes before others that have its name's words.
 _NAMED = 5.0
-# What the words of the prompt before count together, by how many of its own a prompt has that say something. One with
-# more stands by itself.
+# The total weight of the previous prompt's words, by how many meaningful words the prompt itself has. With more, a
+# prompt is complete without them.
 _EARLIER = {0: 1.0, 1: 0.5, 2: 0.2}
-# A question in a script without spaces comes in pairs of characters, those that say nothing among them.
+# A question in a script without spaces is split into pairs of characters, including meaningless ones.
 _PAIRS_OF_A_WORD = 6
 _RELATED = 0.5
 _COMPOUNDING = frozenset(("dan", "deu", "est", "fin", "hun", "nld", "nob", "swe"))
@@ -35,7 +35,7 @@ _COMPOUNDING = frozenset(("dan", "deu", "est", "fin", "hun", "nld", "nob", "swe"
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """`weights` has how much each term counts, beside how rare it is.
+    """`weights` has how much each term counts, apart from its rarity.
 
     `told` are the terms of the prompt's own words that say something: a passage without any of them does not fit.
     `missing` are those of these words that no passage has, as they are written.
@@ -91,7 +91,7 @@ def query_of(ranking: Ranking, prompt: str, earlier: str = "") -> Query:
 
 
 def is_follow_up(prompt: str, languages: Iterable[str]) -> bool:
-    """Tell whether a prompt says so little by itself that the words of the one before it count."""
+    """Tell whether a prompt says so little by itself that the previous prompt's words count, too."""
     return _count(telling_words(prompt, languages)) in _EARLIER
 
 

@@ -35,15 +35,15 @@ _FILES = "files.json"
 _SMALL, _SMALL_SHARE = 500, 0.2
 _SHORTEST_PART = 4
 _SHORTEST_END = 6
-# "electr" is no compound of "elect": what is left of one is a word, too.
+# "electr" is not a compound of "elect": the rest of a compound is a word, too.
 _SHORTEST_REST = 3
 LONG = 8
-"""A word of so many letters is found in compounds even if it is there by itself, and in forms longer by a letter."""
+"""A word of this many letters is found in compounds even if it also occurs alone, and in forms one letter longer."""
 _MOST_RELATED = 20
 _MOST_LOOKED_AT = 1000
 _MOST_KEPT = 1000
 _RARE = 8
-# What the scores of frequent terms may take in memory, spread over all passages.
+# How much memory a segment may use for arrays of its passages' scores, one for each frequent term.
 _SPREAD_BYTES = 16 * 1024 * 1024
 _BLOCK = 256
 
@@ -136,7 +136,7 @@ class Segment:
             at = end
 
     def without(self, gone: Iterable[Ranked]) -> None:
-        """Leave out the passages of some of the files from now on."""
+        """Leave out the passages of these files from now on."""
         self._alive = None
         for file in gone:
             if self._alive is None:
@@ -182,7 +182,7 @@ def _spread(
 
 
 def _highest(blocks: NDArray[np.float32], limit: int) -> list[int]:
-    """Return where the highest scores above 0 are; of those that are alike, the first.
+    """Return the positions of the highest scores above 0; among equal scores, the first.
 
     As many blocks as are asked for have a score that high, so nothing lower needs to be sorted.
     """
@@ -243,7 +243,7 @@ class Ranking:
     def related(self, word: str) -> list[str]:
         """Return the compounds that a term is part of, the shortest first, or else its own parts.
 
-        A part begins it and makes up half of it at least, or ends it and makes up a third: in a compound such as
+        A part is its beginning and at least half of it, or its end and at least a third: in a compound such as
         "Mitgliedsbeitrag", the end says what it is.
         """
         if len(word) < _SHORTEST_PART:

@@ -36,7 +36,7 @@ DRAWING_SECONDS = 20.0
 """How long drawing one page may take."""
 
 _PACKAGE = Path(__file__).parents[2]
-# `chat_sessions` and `chat_sessions.server` import what a reader has no use for, so their places are taken.
+# `chat_sessions` and `chat_sessions.server` import what a reader does not need, so empty modules stand in for them.
 _BOOTSTRAP = """\
 import sys, types
 for name, path in zip(("chat_sessions", "chat_sessions.server", "chat_sessions.server.documents"), sys.argv[1:]):
@@ -83,7 +83,7 @@ class Sheet:
 
 @dataclass(slots=True)
 class Reading:
-    """What was read of a file. `failure` is why there is nothing of it, `notes` what is to be said of what there is."""
+    """What was read of a file. `failure` says why nothing was read, `notes` are remarks on what was read."""
 
     language: str = ""
     passages: list[Passage] = field(default_factory=list[Passage])
@@ -113,7 +113,7 @@ class Reader:
         self._closed = False
 
     def read(self, data: bytes, name: str) -> Reading:
-        """Read a document. Never raises for what is in it: see `Reading.failure`. Raises `Stopped` after `close`."""
+        """Read a document. Never raises for its content: see `Reading.failure`. Raises `Stopped` after `close`."""
         # Read here, so that a test can change them.
         silent = SILENT_SECONDS if self._silent is None else self._silent
         longest = MAX_SECONDS if self._longest is None else self._longest

@@ -1,4 +1,4 @@
-"""The Chat API in a thread beside the caller."""
+"""The Chat API in a thread of the caller's process."""
 
 from __future__ import annotations
 
@@ -116,7 +116,7 @@ class ServerThread:
     def faults(self) -> Faults:
         """The script of faults, and what it saw. Raises `ConfigurationError` for a server made without `faults`."""
         if self._faults is None:
-            raise ConfigurationError("this server has no faults: make it with faults=[...], an empty list will do")
+            raise ConfigurationError("this server was made without faults: pass faults=[...]; an empty list is enough")
         return self._faults
 
     @property

@@ -69,7 +69,7 @@ class Agent(Protocol):
 def check_agent(agent: object) -> None:
     """Raise `ConfigurationError`, with what to do, for anything but an agent."""
     if isinstance(agent, type):
-        raise ConfigurationError(f"the agent is the class {agent.__name__}: make one, and give that")
+        raise ConfigurationError(f"the agent is the class {agent.__name__}: pass an instance of it")
     # An object of a framework exists only if the framework is loaded.
     workflows = sys.modules.get("llama_index.core.workflow")
     if workflows is not None and isinstance(agent, workflows.Workflow):
@@ -80,6 +80,7 @@ def check_agent(agent: object) -> None:
         return
     else:
         raise ConfigurationError(
-            f"a {type(agent).__name__} is no agent: give an object with `async def run(self, turn)` that yields events"
+            f"{type(agent).__name__} is not an agent: pass an object with `async def run(self, turn)` that yields "
+            "events"
         )
-    raise ConfigurationError(f"a {type(agent).__name__} is no agent by itself: give {wrapper}(it)")
+    raise ConfigurationError(f"{type(agent).__name__} is not an agent by itself: pass {wrapper}(it)")

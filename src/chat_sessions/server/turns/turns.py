@@ -32,7 +32,7 @@ _log = logging.getLogger(__name__)
 
 # An agent that produces faster than the disk writes is held back after this many events.
 _AHEAD = 128
-# An agent that continues after it was cancelled is left behind after this many seconds.
+# An agent that continues after it was cancelled is abandoned after this many seconds.
 _PATIENCE = 5.0
 # Files that take longer to read are found by a later turn.
 _CHECK_SECONDS = 5.0

@@ -34,7 +34,7 @@ async def export(
     """Return the session as one file. Raises `ConfigurationError` for an unknown format.
 
     HTML contains the images of the pages cited, except those that cannot be fetched. `index_name` returns the name of
-    an index, which Markdown and HTML show beside its id.
+    an index, which Markdown and HTML show next to its id.
     """
     if as_format not in FORMATS:
         raise ConfigurationError(f"there is no export as {as_format!r}; the formats are {', '.join(FORMATS)}")

@@ -46,7 +46,7 @@ _PAGE_LEVELS = 2
 # Each block follows the direction of its text. A list has one direction, so that its marks are on one side.
 _DIRECTED = ("p", "ul", "ol", "h1", "h2", "h3", "h4", "h5", "h6", "blockquote")
 _CELLS = ("td", "th")
-# As the parser has it: other spaces make no line blank, and form feeds and Unicode's separators end none.
+# As in the parser: a line with other white space is not blank, and form feeds and Unicode separators do not end one.
 _LINE = re.compile(r"([^\r\n]*)(\r\n|\r|\n)?")
 _BLANKS = " \t"
 # Backticks after the fence make it code within a paragraph.

@@ -41,7 +41,7 @@ class Marks:
 
     @property
     def unit(self) -> float:
-        """A hundredth of the page's width, for what is drawn beside the rectangles."""
+        """A hundredth of the page's width, for what is drawn next to the rectangles."""
         return self.width / 100
 
 

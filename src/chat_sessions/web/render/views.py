@@ -48,8 +48,8 @@ _FORMATTED = re.compile(r"\A#{1,6} |^\|[ :|-]+\|$", re.MULTILINE)
 class BlockView:
     """A block of an answer: words (`kind` "text" or "thinking"), or a tool run ("run").
 
-    Words of a running turn are `stable` blocks, which stay, and a `tail`, which more text may change. `pictures` of a
-    result hold their image; `links` are those that another host has, which the page does not load.
+    Words of a running turn are `stable` blocks, which stay, and a `tail`, which more text may change. `pictures` are a
+    result's images whose address contains them; `links` are those on other hosts, which the page does not load.
     """
 
     id: str
@@ -216,7 +216,7 @@ def usage_text(usage: Usage | None) -> str:
 
 
 def image_parts(urls: Iterable[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Part images into those that their address holds, and those that are somewhere else."""
+    """Split images into those that their address contains and those on other hosts."""
     given = tuple(urls)
     return (
         tuple(url for url in given if _PICTURE.match(url) and inline_image(url) is not None),

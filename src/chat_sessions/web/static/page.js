@@ -78,7 +78,7 @@
 
   const turns = document.getElementById("turns");
   if (turns) {
-    // A browser has six connections to a host, and htmx opens them in tabs that nobody sees as well.
+    // A browser has six connections to a host, and htmx opens them in hidden tabs as well.
     const connect = () => { if (!document.hidden) htmx.trigger(turns, "connect"); };
     document.addEventListener("DOMContentLoaded", connect);
     document.addEventListener("visibilitychange", connect);
@@ -106,7 +106,7 @@
     const confirmation = document.getElementById("confirmation");
     new MutationObserver(() => { if (confirmation.querySelector("form")) toEnd(); }).observe(confirmation, { childList: true });
     toEnd();
-    // A session that was just begun goes on in its box, unless the user is elsewhere already.
+    // A session that was just begun continues in its box, unless the user is elsewhere already.
     const isElsewhere = document.activeElement !== document.body;
     if (/\/sessions(\/new)?$/.test(document.referrer) && !isElsewhere) message.focus({ preventScroll: true });
   }

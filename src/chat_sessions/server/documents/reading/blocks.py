@@ -17,7 +17,7 @@ Box = tuple[float, float, float, float]
 """Where something is on its page, in points from the top left corner: x, y, width, height."""
 
 LOWEST_LEVEL = 6
-"""The level of the least heading."""
+"""The deepest level of heading."""
 
 _FRONT_MATTER = re.compile(r"\A---\n(.{0,20000}?)\n---\n", re.DOTALL)
 _UNDERLINE = re.compile(r"\n[=-]+\s*\Z")

@@ -49,7 +49,7 @@ _HTML = re.compile(
 _MAIL_HEADERS = frozenset(("from", "to", "subject", "date", "received", "message-id", "return-path", "mime-version"))
 _HEADER = re.compile(r"[!-9;-~]+:|[ \t]+\S")
 _MAGIC = 1024
-# In characters and lines: what a text is judged by that may be a table without saying so in its name.
+# In characters and lines: how much of a text is examined to tell whether it is a table, if its name does not say.
 _JUDGED, _FEWEST_LINES, _MOST_LINES = 8192, 3, 50
 _MARKS = (
     (b"\xef\xbb\xbf", "utf-8-sig"),
@@ -139,7 +139,7 @@ def _ole(data: bytes) -> str:
 
 
 def _decoded(data: bytes) -> Decoded:
-    """Return the text, and its encoding. Raises `Unreadable` for bytes that are no text in any."""
+    """Return the text, and its encoding. Raises `Unreadable` for bytes that are not text in any."""
     for mark, encoding in _MARKS:
         if data.startswith(mark):
             return Decoded(data.decode(encoding, "replace"), encoding)
@@ -153,7 +153,7 @@ def _decoded(data: bytes) -> Decoded:
         raise Unreadable("it is not a kind of document that can be read")
     found = decoded(data)
     if found is None:
-        raise Unreadable("it is not a text in any known encoding")
+        raise Unreadable("it is not text in any known encoding")
     return found
 
 

@@ -1,7 +1,7 @@
 """The encoding of a text that does not say which one it is in.
 
-charset-normalizer tells scripts apart. Which of the encodings of one script a short text is in shows in what each makes
-of it: letters in the middle of words, in the case of their neighbours, and a language that is written with it.
+charset-normalizer identifies the script. Among the encodings of one script, the right one shows in what each makes of a
+short text: letters within words, in the case of their neighbours, and a language that is written with the encoding.
 """
 
 from __future__ import annotations
@@ -51,16 +51,16 @@ _ASCII_LETTERS = [letter.encode() for letter in string.ascii_letters]
 _FOREIGN = 0.1
 # With fewer letters than these, a language counts less.
 _TELLING = 60
-# How much speaks against another region than Western Europe; twice as much against encodings of DOS and the Mac.
+# The penalty for any region but the first; doubled for all but a region's two most common encodings.
 _RARER = 0.4
 # With more letters than this to one that is not ASCII, a text may be Latin.
 _FEWEST_LETTERS = 1 / 3
 _FEW = 12
-# Of bytes in a multi-byte encoding, this share or more makes no sense in a Latin one.
+# If a multi-byte text is read in a single-byte encoding, more than this share of its non-ASCII bytes makes no sense.
 _SENSELESS = 0.2
 # Classes of characters: `a` and `A` are ASCII letters, `l` and `L` other Latin ones, `c` `C` and `g` `G` Cyrillic and
-# Greek, `r` those of other scripts, `q` what may stand in a word, `p` at its end or beginning, `o` at its beginning,
-# `t` at its end, `s` signs that stand alone, and `x` what no text has.
+# Greek, `r` those of other scripts, `q` what may be in a word, `p` at its end or beginning, `o` at its beginning, `t`
+# at its end, `s` signs that stand alone, and `x` what no text has.
 _CLASSES = {
     **dict.fromkeys("'\u2019\u2018\xb4\xb7\xad-\u2010\u2011\u2013\u2014\u2026/", "q"),
     **dict.fromkeys("\xaa\xba\xb9\xb2\xb3\xb0\xb5\u201c\u201d\xab\xbb\u2039\u203a", "p"),
@@ -88,7 +88,7 @@ class Decoded:
 
 
 def decoded(data: bytes) -> Decoded | None:
-    """Return a text that has no mark and is not UTF-8; None for bytes that are no text in any encoding."""
+    """Return a text that has no mark and is not UTF-8; None for bytes that are not text in any encoding."""
     if b"\x1b$B" in data:
         return Decoded(data.decode("iso2022_jp", "replace"), "iso2022_jp")
     sample = _sample(data)
@@ -153,7 +153,7 @@ def _likeliest(
 
 
 def _is_other_script(sample: bytes, named: str, found: _Likely, telling: int) -> bool:
-    """Tell whether an encoding that is not Latin makes sense, beside the likeliest Latin one.
+    """Tell whether an encoding that is not Latin makes sense, given the likeliest Latin one.
 
     A few signs in a short text make sense in many.
     """

@@ -1,4 +1,4 @@
-"""Tables of a PDF page that show by the places of their words alone: lines under each other, with gaps in line."""
+"""Finds the tables of a PDF page by word positions alone: lines under each other whose gaps line up."""
 
 from __future__ import annotations
 
@@ -14,19 +14,20 @@ Rows = list[list[list[Word]]]
 
 _MOST_ITEMS = 5_000
 _SAME_LINE = 3.0
-# In heights of a line: a space within a cell, and how far from the line above one of the same cell is, and a row.
+# In line heights: the gap that separates two cells, and how far a line may be below the one before it: to continue
+# its cells, and to belong to its table.
 _SPACE, _SAME_CELL, _NEXT_LINE = 0.6, 1.6, 3.0
 _FEWEST_ROWS = 3
 _FILLED = 0.6
-# In characters: a table has a column of labels or numbers, and one of two columns none that runs on as prose does.
+# In characters: a table has a column of labels or numbers, and with two columns, neither is as long as prose.
 _SHORT, _LONG = 20, 40
 _TORN = frozenset(("table", "paragraph", "heading", "grid_fallback"))
 
 
 def with_grids(page: ParsedPage) -> list[LayoutBlock]:
-    """Return the blocks of a page, with each table as one that liteparse cut into columns before it saw the table.
+    """Return the blocks of a page, with each table that liteparse tore apart as a single block.
 
-    What else was in a block that had a part of the table follows it as a paragraph.
+    The other words of the blocks that held its parts become paragraphs before and after it.
     """
     blocks = list(page.blocks or [])
     items = page.text_items or []
@@ -95,7 +96,7 @@ class _Run:
         return True
 
     def table(self) -> Rows:
-        """Return the rows with a cell for each column, none if they are no table."""
+        """Return the rows, with a cell for each column; none if they do not form a table."""
         rows = [_row(row, self._columns) for row in self._rows]
         lengths = [[len(_text(cell)) for cell in column if cell] for column in zip(*rows, strict=True)]
         means = [mean(column) for column in lengths]
@@ -154,7 +155,7 @@ def _row(cells: Sequence[list[Word]], columns: Sequence[tuple[float, float]]) ->
 
 
 def _is_torn(blocks: Sequence[LayoutBlock], words: Sequence[Word], rows: Rows) -> bool:
-    """Tell whether no block is a table with all of these words and columns, and none is something else than text."""
+    """Tell whether all blocks are text or tables, and none is already a table with all of these words and columns."""
     columns, filled = len(rows[0]), sum(bool(cell) for row in rows for cell in row)
     return all(block.kind in _TORN for block in blocks) and not any(
         all(_is_in(word, block) for word in words)

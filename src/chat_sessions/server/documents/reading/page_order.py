@@ -1,4 +1,4 @@
-"""What a PDF page has to do with those beside it: lines that run on every page, and tables that go on over pages."""
+"""Relates a PDF page to its neighbours: lines that repeat on every page, and tables that continue across pages."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class _Line:
 
 @dataclass(slots=True)
 class PageOrder:
-    """Passes on the blocks of pages in order. What a page repeats of others is left out, unless no other says it.
+    """Passes on the blocks of pages in order. Running lines are left out, but one that is always the same is kept once.
 
     liteparse has a rule of its own for lines that repeat, which also takes rows and sums that differ in their numbers.
     """
@@ -90,12 +90,12 @@ class PageOrder:
         return is_new
 
     def _going_on(self, number: int, body: list[LayoutBlock]) -> list[LayoutBlock]:
-        """Give the header of a table that ends the page before to the rest of it, with which this page begins."""
+        """If this page begins with the rest of the previous page's last table, give it that table's header."""
         before = self._table if number == self._page + 1 else None
         if before is not None and _goes_on(before, body[0]):
             header = [LayoutCell(cell.text) for cell in _rows(before)[0]]
             rows = _rows(body[0])
-            # What the reader has not before it is marked, as where a long table is cut.
+            # A row of "…" shows that rows are missing here, as where a long table is cut.
             gap = [LayoutCell(CUT, cell.bbox) for cell in rows[0]]
             body = [replace(body[0], header=header, rows=[gap, *rows]), *body[1:]]
         self._table, self._page = body[-1], number
@@ -124,7 +124,7 @@ def _rows(block: LayoutBlock) -> list[list[LayoutCell]]:
 
 
 def _goes_on(above: LayoutBlock, below: LayoutBlock) -> bool:
-    """Tell whether a table has the other rows of one above it: the same columns, and no header of its own."""
+    """Tell whether a table continues the one above it: the same columns, and no header of its own."""
     first, second = _rows(above), _rows(below)
     if above.kind != "table" or below.kind != "table" or len(first) < 2 or not second:
         return False

@@ -46,7 +46,7 @@ class Sheet:
 
 @dataclass(frozen=True, slots=True)
 class Leaves:
-    """Some pages that were read together, and what is to be said of them. `done` and `total` count pages."""
+    """Some pages that were read together, with notes on them. `done` and `total` count pages."""
 
     pages: list[tuple[Sheet | None, Iterable[Block]]]
     notes: list[str] = field(default_factory=list[str])
@@ -106,7 +106,7 @@ class Chunker:
 
 
 def _joined(boxes: Iterable[Box]) -> tuple[Box, ...]:
-    """Return the boxes with those that follow each other down a column as one."""
+    """Merge the boxes that follow each other down a column."""
     joined: list[Box] = []
     for box in boxes:
         if joined and _follows(joined[-1], box):

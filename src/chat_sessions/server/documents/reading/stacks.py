@@ -1,4 +1,4 @@
-"""Tables that stand below each other in one grid of cells, as on a sheet of Excel or in a CSV file."""
+"""Separates the tables below each other in one grid of cells, as on an Excel sheet or in a CSV file."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ __all__ = ["stacked"]
 
 Row = Sequence[str]
 
-# A number, an amount or a date, and no name such as "Q1".
+# A number, an amount or a date, but not a name such as "Q1".
 _VALUE = re.compile(r"\W*\d")
 _YEAR = re.compile(r"(?:19|20)\d\d")
-# How much of a column must be values for it to be one of values.
+# A column of values has more than this share of them among its filled cells.
 _MOST = 0.5
 # How many rows of a table tell what its columns are.
 _JUDGED = 100
@@ -21,8 +21,8 @@ _JUDGED = 100
 def stacked(rows: Sequence[Row]) -> list[range]:
     """Return the rows of each table, titles above it included.
 
-    Only an empty row parts two tables, and only if a header of its own follows: rows that go on below an empty one
-    belong to the table before it.
+    Only an empty row separates two tables, and only if another header follows it: other rows below an empty one belong
+    to the table before it.
     """
     found: list[range] = []
     title: int | None = None
@@ -76,7 +76,7 @@ def _is_head(row: Row, below: Sequence[Row], head: Row, above: Sequence[Row]) ->
         # The header before it has nothing to say of these columns.
         or bool(filled - _filled(head))
         or any(_has_values(below, at) for at in filled if not _is_value(row, at))
-        # A column of numbers has none any more.
+        # A column that holds values above holds none from here on.
         or any(_has_values(above, at) and not any(_is_value(one, at) for one in (row, *below)) for at in filled)
     )
 

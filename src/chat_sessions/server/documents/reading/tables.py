@@ -1,4 +1,4 @@
-"""Tables too wide for a passage, as several: the columns side by side that fit, each time with the first one."""
+"""Splits a table that is too wide for a passage into several: as many columns as fit, each time after the first one."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ CUT = "…"
 
 # The first column says what a row is about, if it is short; with each other column, only its beginning is shown.
 _LONGEST_LABEL = 100
-# A cell may have this part of a row; a longer one becomes several.
+# A cell may take one of this many parts of a row; a longer cell is split.
 _LONG_CELLS = 3
 
 
@@ -65,7 +65,7 @@ def _even(rows: list[list[str]]) -> list[list[str]]:
 
 
 def _groups(heads: Sequence[int], widths: Sequence[int], most: int) -> list[range]:
-    """Return which columns stand side by side. Their rows have `most` characters at most, their header half of it."""
+    """Return the columns to put side by side. Their rows have `most` characters at most, their header half of it."""
     groups: list[range] = []
     start = top = size = 0
     for at, (head, width) in enumerate(zip(heads, widths, strict=True)):

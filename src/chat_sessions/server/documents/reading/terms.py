@@ -67,7 +67,7 @@ _RUN = re.compile(
     r"|(?P<number>\d+(?:[.,'\u2019\u202f]\d+)*(?![\w-]))"
     rf"|(?P<word>(?:(?![{_UNSPACED}])[^\W_])+(?:['\u2019.&-](?:(?![{_UNSPACED}])[^\W_])+)*)"
 )
-# Of two kinds of separators, the second comes before the cents; a single one does where no group of three follows it.
+# Of two kinds of separators, the second precedes the cents; a single kind does so if no group of three follows it.
 _AMOUNT = re.compile(
     r"(?P<whole>[1-9]\d{0,2}(?P<mark>['\u2019.,])\d{3}(?:(?P=mark)\d{3})*|\d+)(?:(?!(?P=mark))[.,](?P<cents>\d+))?"
 )

@@ -72,8 +72,8 @@ def read_office(data: bytes, media_type: str) -> list[tuple[Sheet | None, Iterab
 def _blocks(text: str) -> Iterator[Block]:
     """Yield the blocks of a text.
 
-    A sheet is one table for kreuzberg, with its first row as the header: even if that is a title, or tables stand below
-    each other.
+    A sheet is one table for kreuzberg, with its first row as the header: even if that is a title, or several tables
+    follow each other.
     """
     for block in blocks_of(text):
         yield from table(cells(block)) if block.is_table else (block,)

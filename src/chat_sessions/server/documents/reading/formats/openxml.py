@@ -1,4 +1,4 @@
-"""What kreuzberg leaves out of files of Word and PowerPoint."""
+"""Reads what kreuzberg leaves out of Word and PowerPoint files."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _WRITTEN = {"tab": "\t", "ptab": "\t", "cr": "\n", "br": "\n", "noBreakHyphen": 
 # Noncharacters, which no text has, in place of the characters that XML has to escape.
 _HIDDEN = {ord(sign): 0xFDD0 + at for at, sign in enumerate("&<>\"'")}
 _SHOWN = {hidden: sign for sign, hidden in _HIDDEN.items()}
-# Where one would be HTML, a reference or a quotation in Markdown.
+# Where such a character would be HTML, a reference or a quotation in Markdown.
 _MEANT = re.compile("\ufdd0(?=#?\\w{1,31};)|\ufdd1(?=[A-Za-z/!?])|^\ufdd2", re.MULTILINE)
 _NOTES = re.compile(r"ppt/notesSlides/notesSlide(\d+)\.xml")
 _SLIDE, _SLIDE_TARGET = re.compile(r"ppt/slides/slide(\d+)\.xml"), re.compile(r"\bslides/slide(\d+)\.xml\Z")
@@ -44,7 +44,7 @@ def written_out(data: bytes) -> bytes:
 
 
 def with_signs(text: str) -> str:
-    """Return a Markdown text with the signs that `written_out` has put others for, escaped if need be."""
+    """Return a Markdown text with the characters that `written_out` replaced, escaped if need be."""
     return _MEANT.sub(r"\\\g<0>", text).translate(_SHOWN)
 
 
@@ -58,7 +58,7 @@ def edges(data: bytes) -> str:
                 text = _paragraphs(_xml(archive, name), _WORD)
             except DAMAGED:
                 continue
-            # The number of a page is no line.
+            # A bare page number does not count as a line.
             lines |= {line: None for line in text.split("\n") if any(map(str.isalpha, line))}
     return "\n".join(lines)
 
