@@ -400,6 +400,12 @@ def test_only_what_was_not_seen_is_missing(
             (TextDelta(content="A"), TextDelta(content="B")),
         ),
         ((Text(content="A"),), (Text(content="A "), Text(content=" ")), (Text(content=" "),)),
+        # A final right after the deltas of what it follows would correct them.
+        (
+            (Text(content="A"),),
+            (Text(content="AB"), Text(content="C")),
+            (TextDelta(content="B"), TextDelta(content="C")),
+        ),
         # White space that begins a text, or stands alone, as models like to begin with.
         ((TextDelta(content="\n\n"),), (TextDelta(content="\n\n"),), ()),
         ((TextDelta(content="\n"),), (TextDelta(content="\n\n"),), (TextDelta(content="\n"),)),

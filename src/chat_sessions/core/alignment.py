@@ -333,6 +333,7 @@ class _Lane:
             return [Missing(stored, rest if is_last or rest.strip() else "")]
         # White space after a final is what the service trimmed; in a run of deltas it counts.
         if rest.strip() or (rest and is_run and stored.content.endswith(last.event.content[last.before :] + rest)):
+            self._is_growing = True
             return [Missing(self._made(content=rest), rest)]
         return []
 
