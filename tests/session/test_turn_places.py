@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import gc
 import threading
 from collections.abc import Callable, Iterator
 
@@ -56,6 +57,17 @@ def no_contexts_afterwards() -> Iterator[None]:
     _contexts.clear()
 
 
+def of_another_thread_waiting() -> TurnSlot:
+    """A slot in the line of a thread that lives on, as far as anybody knows."""
+    made: list[TurnSlot] = []
+    context = contextvars.Context()
+    thread = threading.Thread(target=context.run, args=(lambda: made.append(waiter()),))
+    thread.start()
+    thread.join()
+    _contexts.append(context)
+    return made[0]
+
+
 def waiter(key: str = "k") -> TurnSlot:
     """A slot of this flow in the line, and not asked yet whether its turn has come."""
     return TurnSlot(key, "the turn 'two'", "", lambda: None)
@@ -77,7 +89,7 @@ def test_a_turn_that_somebody_may_read_on_holds_its_session_for_a_minute(clock: 
     slot.release()
 
 
-def test_a_turn_that_nobody_reads_any_more_holds_its_session_for_ten_seconds(clock: Clock) -> None:
+def test_a_turn_that_its_reader_has_left_holds_its_session_for_ten_seconds(clock: Clock) -> None:
     slot = of_another_thread()
     slot.abandon()
     assert slot.reader is None
@@ -162,10 +174,83 @@ async def test_a_task_that_left_a_turn_looks_often_and_waits_a_quarter_of_a_seco
         one.release()
 
 
+async def in_a_task_that_this_waits_for(slot: TurnSlot) -> None:
+    """Read an event of the turn in a task of its own, as `wait_for` does in Python 3.11."""
+
+    async def read() -> None:
+        slot.begin_read()
+        await asyncio.sleep(0)
+        slot.end_read()
+
+    await asyncio.wait({asyncio.ensure_future(read())})
+
+
+async def test_a_task_that_waited_for_the_reads_of_a_turn_is_its_reader(clock: Clock) -> None:
+    slot = await async_wait_for_turn("k")
+    await in_a_task_that_this_waits_for(slot)
+    second = waiter()
+    assert_refused_after_a_quarter_of_a_second(second, clock)
+    for one in (slot, second):
+        one.release()
+
+
+async def test_a_task_waits_for_another_that_waits_for_the_reads_of_its_turn(clock: Clock) -> None:
+    slot = await async_wait_for_turn("k")
+    has_read, done = asyncio.Event(), asyncio.Event()
+
+    async def other() -> None:
+        await in_a_task_that_this_waits_for(slot)
+        has_read.set()
+        await done.wait()
+
+    task = asyncio.create_task(other())
+    await has_read.wait()
+    second = waiter()
+    clock.now += 30
+    assert turn_queue._wait(second, clock.now + 600, None) == 1.0
+    done.set()
+    await task
+    for one in (slot, second):
+        one.release()
+
+
+def test_a_turn_whose_reader_is_not_known_holds_its_session_for_a_minute(clock: Clock) -> None:
+    slot = of_another_thread()
+    _contexts.clear()
+    second = waiter()
+    assert slot.reader is None
+    clock.now += 60
+    assert turn_queue._wait(second, clock.now + 600, None) == 1.0
+    clock.now += 0.25
+    assert turn_queue._wait(second, clock.now + 600, None) == 0.0
+    second.release()
+
+
+def test_a_turn_whose_stream_was_dropped_in_a_cycle_holds_its_session_for_two_seconds(clock: Clock) -> None:
+    cycle: list[object] = [of_another_thread()]
+    cycle.append(cycle)
+    _contexts.clear()
+    second = waiter()
+    gc.disable()
+    try:
+        del cycle
+        clock.now += 2
+        assert turn_queue._wait(second, clock.now + 600, None) == 1.0
+        clock.now += 0.25
+        # The look itself holds the slot, and no stream whose end would release it.
+        turn_queue._wait(second, clock.now + 600, None)
+        assert turn_queue._wait(second, clock.now + 600, None) == 0.0
+    finally:
+        gc.enable()
+    second.release()
+
+
 def read_elsewhere(slot: TurnSlot) -> None:
     """Read an event of the turn, as a flow that lives on."""
     context = contextvars.Context()
-    context.run(slot.begin_read)
+    thread = threading.Thread(target=context.run, args=(slot.begin_read,))
+    thread.start()
+    thread.join()
     slot.end_read()
     _contexts.append(context)
 
@@ -239,8 +324,7 @@ async def test_a_sync_call_waits_for_whoever_was_given_the_sync_turn_of_a_task(c
 
 async def test_only_the_first_turn_in_the_line_is_about_to_be_closed(clock: Clock) -> None:
     first = await async_wait_for_turn("k")
-    context = contextvars.Context()
-    between = context.run(waiter)
+    between = of_another_thread_waiting()
     last = waiter()
     assert turn_queue._wait(last, clock.now + 600, None) == 0.25
     first.release()

@@ -110,8 +110,18 @@ async def test_a_task_may_not_wait_for_what_its_job_has_opened(
 ) -> None:
     monkeypatch.setattr(turn_queue, "_READER_WAITS", 0.0)
     monkeypatch.setattr(turn_queue, "_TICK", 0.01)
-    current_flow()
-    slot = await asyncio.to_thread(wait_for_turn, "k")
+    is_waiting = threading.Event()
+    asyncio.get_running_loop().call_soon(is_waiting.set)
+
+    def opens() -> TurnSlot:
+        slot = wait_for_turn("k")
+        slot.begin_read()
+        # An answer from the network comes no sooner.
+        assert is_waiting.wait(10)
+        slot.end_read()
+        return slot
+
+    slot = await asyncio.to_thread(opens)
     await ask()
     slot.release()
 
@@ -455,6 +465,23 @@ def test_a_look_at_what_the_reader_waits_for_keeps_nothing_alive() -> None:
         assert kept[0]() is None
     finally:
         gc.enable()
+
+
+async def test_a_read_in_a_job_keeps_nothing_alive_that_the_job_was_given() -> None:
+    slot = await async_wait_for_turn("k")
+
+    class Given:
+        pass
+
+    def job(given: Given) -> weakref.ref[Given]:
+        read(slot)
+        return weakref.ref(given)
+
+    # The worker threads are kept for the next job.
+    given = await anyio.to_thread.run_sync(job, Given())
+    gc.collect()
+    assert given() is None
+    slot.release()
 
 
 def test_whether_a_thread_that_waits_for_nobody_waits_is_told_from_its_own_stack(

@@ -25,7 +25,15 @@ from collections.abc import Callable, Hashable, Iterator
 from contextlib import suppress
 
 from chat_sessions.core.errors import APITimeoutError, ConfigurationError
-from chat_sessions.session.waiting import Flow, blocked_loop, current_flow, known_flow, renew_at_fork, running_loop
+from chat_sessions.session.waiting import (
+    Flow,
+    blocked_loop,
+    current_flow,
+    known_flow,
+    renew_at_fork,
+    running_loop,
+    waiting_flow,
+)
 
 __all__ = ["LONGEST_WAIT", "TurnSlot", "async_wait_for_turn", "wait_for_turn"]
 
@@ -33,13 +41,13 @@ __all__ = ["LONGEST_WAIT", "TurnSlot", "async_wait_for_turn", "wait_for_turn"]
 LONGEST_WAIT = 600.0
 # How often, in seconds, a waiter that is not woken looks at the line.
 _TICK = 1.0
-# How long, in seconds, an open turn that is not being read holds its session: while its reader can still run, and when
-# no such reader is known.
+# How long, in seconds, an open turn that is not being read holds its session, and one that its reader has left.
 _KEPT_UNREAD = 60.0
 _LEFT_UNREAD = 10.0
-# How long, in seconds, it may go unread when its own reader asks for the next turn (the event loop may be about to
-# close what a `break` left), and when a task or thread that its reader waits for asks (another may continue reading).
+# How long, in seconds, it may go unread when its own reader asks for the next turn: the event loop may be about to
+# close what a `break` left.
 _BEING_LEFT = 0.25
+# The same if its reader is less certain, or waits for a task or thread that asks: another may continue reading.
 _READER_WAITS = 2.0
 
 
@@ -101,7 +109,12 @@ class TurnSlot:
         self.is_reading = True
         self._last_read = time.monotonic()
         self._readers: list[weakref.ref[Flow]] = []
-        self._began_reader: Flow | None = None
+        # Who was waiting for the last reader to end when it read.
+        self._waiting: Flow | None = None
+        self._is_new_reader = False
+        self._is_left = False
+        # Whether the garbage collector has looked for it: see `is_garbage`.
+        self._is_looked_for = False
         self.maker: Callable[[], Flow | None] = _nobody
         self.loop: asyncio.AbstractEventLoop | None = None
         self.read_by(current_flow())
@@ -116,15 +129,18 @@ class TurnSlot:
     def read_by(self, flow: Flow) -> None:
         """Note that this flow reads the turn now."""
         if self._last_reader is not flow:
-            # A task may continue reading what one of its jobs began to read.
-            now = [flow.parent, flow] if flow.is_job and flow.parent is not None else [flow]
-            self._readers = [known for known in self._readers if (one := known()) is not None and one not in now]
-            self._readers += map(weakref.ref, now)
-            self._began_reader = flow.parent
+            self._readers = [known for known in self._readers if (one := known()) is not None and one is not flow]
+            self._readers.append(weakref.ref(flow))
+            self._is_new_reader = True
 
     @property
     def _last_reader(self) -> Flow | None:
         return self._readers[-1]() if self._readers else None
+
+    def begin(self) -> None:
+        """Note that its turn has come."""
+        self.is_reading = False
+        self._last_read = time.monotonic()
 
     def note_read(self) -> None:
         """Record that the calling code took an event without waiting."""
@@ -132,6 +148,7 @@ class TurnSlot:
         flow, readers = known_flow(), self._readers
         if flow is None or not readers or flow is not readers[-1]() or not flow.is_running():
             self.read_by(current_flow())
+            self._note_waiting()
 
     def begin_read(self) -> None:
         """Note that the calling code waits for the turn's next event."""
@@ -144,12 +161,19 @@ class TurnSlot:
 
     def end_read(self) -> None:
         """Note that it no longer waits."""
-        self.is_reading = False
-        self._last_read = time.monotonic()
+        self.begin()
+        if self._is_new_reader:
+            self._note_waiting()
+
+    def _note_waiting(self) -> None:
+        # At the reader's first event: by then, whoever began it to read just one event waits for it.
+        self._is_new_reader = False
+        self._waiting = waiting_flow()
 
     def abandon(self) -> None:
         """Note that the turn is no longer read and is about to be released. Takes no lock."""
-        self._readers, self._began_reader, self.maker = [], None, _nobody
+        self._readers, self._waiting, self.maker, self._is_new_reader = [], None, _nobody, False
+        self._is_left = True
         self.end_read()
 
     def release(self) -> None:
@@ -158,33 +182,37 @@ class TurnSlot:
 
     @property
     def reader(self) -> Flow | None:
-        """Who reads the turn, as far as is known: the last that did and can still run."""
-        flows = (known() for known in reversed(self._readers))
-        return next((flow for flow in flows if flow is not None and flow.is_alive), None)
+        """Who reads the turn, as far as is known: the last that did and can still run, or who waited for it."""
+        last = self._last_reader
+        if last is not None and last.is_alive:
+            return last
+        return self._waiting if self._waiting is not None and self._waiting.is_alive else None
 
     @property
-    def reads_on(self) -> Flow | None:
-        """Who may continue reading: the turn's reader, else whoever made its stream, else the task that began that
-        reader.
-
-        That task may have begun many others, so it counts only if it asks for the next turn itself.
-        """
-        if (flow := self.reader) is not None:
-            return flow
-        if (flow := self.maker()) is not None and flow.is_alive:
-            return flow
-        flow = self._began_reader
-        while flow is not None and not flow.is_alive:
-            flow = flow.parent
-        # Whether its thread has ended is not known.
-        return flow if flow is not None and flow.is_task and _is_caller(flow) else None
+    def earlier_reader(self) -> Flow | None:
+        """Who may continue reading if the reader is not known: an earlier reader, else whoever made the stream."""
+        known = (*(one() for one in reversed(self._readers)), self.maker())
+        return next((flow for flow in known if flow is not None and flow.is_alive), None)
 
     @property
     def is_over(self) -> bool:
         """Whether this turn cannot be expected to end any more; it then no longer holds its session."""
         if self.loop is not None and self.loop.is_closed():
             return True
-        return self.unread_for > (_KEPT_UNREAD if self.reader is not None else _LEFT_UNREAD)
+        return self.unread_for > (_LEFT_UNREAD if self._is_left else _KEPT_UNREAD)
+
+    @property
+    def is_garbage(self) -> bool:
+        """Whether its stream was dropped within a reference cycle, and is collected now. Looks once.
+
+        An error kept by its own frame is such a cycle, and so is the sync generator of a Starlette response whose
+        client has left.
+        """
+        if self._is_looked_for:
+            return False
+        self._is_looked_for = True
+        gc.collect()
+        return self.place not in self.line.places
 
     @property
     def unread_for(self) -> float:
@@ -222,7 +250,7 @@ def wait_for_turn(key: Hashable, what: str = "a turn", where: str = "", *, limit
         # At once, and not when the traceback of the error is dropped.
         slot.release()
         raise
-    slot.end_read()
+    slot.begin()
     return slot
 
 
@@ -251,7 +279,7 @@ async def async_wait_for_turn(
     except BaseException:
         slot.release()
         raise
-    slot.end_read()
+    slot.begin()
     return slot
 
 
@@ -272,7 +300,7 @@ def _wait(slot: TurnSlot, end: float, blocked: asyncio.AbstractEventLoop | None)
             f"nothing was sent: the session is still answering {_described(first)} in this process; read it to the "
             "end or close it (timeouts.total limits this wait)"
         )
-    reader = first.reads_on
+    reader = first.reader
     return min(left, _BEING_LEFT if reader is not None and _is_caller(reader) else _TICK)
 
 
@@ -293,10 +321,12 @@ def _is_to_wait_for(other: TurnSlot, blocked: asyncio.AbstractEventLoop | None) 
     if other.is_over:
         other.release()
         return False
+    # A thread is not known to have ended, and what was dropped may keep the context of its job.
+    is_doubtful = (reader := other.reader) is None or reader.loop is None
+    if is_doubtful and other.unread_for > _READER_WAITS and other.is_garbage:
+        return False
     if _waits_for_itself(other, blocked):
-        # A dropped stream may survive in a reference cycle, such as an error kept by its own frame.
-        gc.collect()
-        if other.place not in other.line.places:
+        if other.is_garbage:
             return False
         raise ConfigurationError(
             "this session still has an open turn, whose reader cannot continue until this call ends: "
@@ -312,21 +342,23 @@ def _is_to_wait_for(other: TurnSlot, blocked: asyncio.AbstractEventLoop | None) 
 
 def _waits_for_itself(other: TurnSlot, blocked: asyncio.AbstractEventLoop | None) -> bool:
     """Whether this turn cannot end as long as the calling code waits for it."""
-    reader = other.reads_on
-    if reader is None:
-        return False
-    if _is_caller(reader):
+    reader = other.reader
+    if reader is not None and _is_caller(reader):
         # Unless the call comes from within the read, an event loop that keeps running may still close the turn, and a
         # thread that was given it may begin to read.
-        is_stuck = other.is_reading or (other.loop is not None and other.loop is blocked)
-        return is_stuck or other.unread_for > _BEING_LEFT
-    return other.unread_for > _READER_WAITS and reader.waits_for_caller()
+        if other.is_reading or (other.loop is not None and other.loop is blocked):
+            return True
+        return other.unread_for > (_BEING_LEFT if reader.is_current() else _READER_WAITS)
+    if reader is None:
+        reader = other.earlier_reader
+    if reader is None or other.unread_for <= _READER_WAITS:
+        return False
+    return _is_caller(reader) or reader.waits_for_caller()
 
 
 def _is_caller(reader: Flow) -> bool:
     """Whether the reader is the calling code, or its thread runs the event loop that asks."""
-    flow = current_flow()
-    return reader is flow or (reader.is_this_thread and flow.descends_from(reader))
+    return reader.is_current() or (reader.is_this_thread and current_flow().descends_from(reader))
 
 
 def _is_held_by(blocked: asyncio.AbstractEventLoop, other: TurnSlot) -> bool:

@@ -15,15 +15,34 @@ import threading
 from collections import deque
 from collections.abc import Iterable, Iterator
 from functools import partial
+from inspect import CO_OPTIMIZED
 from types import BuiltinMethodType, CellType, FrameType, FunctionType, MethodType
 from typing import cast
 
-__all__ = ["is_waited_for"]
+__all__ = ["is_waited_for", "waiting_task"]
 
 _Executed = concurrent.futures.Future[object]
 _Job = _Executed | asyncio.Future[object]
 # A future or a task, a thread by its id, or what a callback is made of.
 _Link = object
+
+
+def waiting_task(caller: asyncio.Task[object] | None) -> asyncio.Task[object] | None:
+    """Return the task that goes on when the calling code has ended, which runs in `caller`; None if none is found.
+
+    Outside of a task, the calling code is a job of a thread pool.
+    """
+    ahead: list[_Link] = [_job(sys._getframe()) if caller is None else caller]  # pyright: ignore[reportPrivateUsage]
+    seen: set[int] = set()
+    while ahead:
+        one = ahead.pop()
+        if one is None or id(one) in seen:
+            continue
+        if isinstance(one, asyncio.Task) and one is not caller:
+            return cast("asyncio.Task[object]", one)
+        seen.add(id(one))
+        ahead += _called_back(one)
+    return None
 
 
 def is_waited_for(caller: asyncio.Task[object] | None, task: asyncio.Task[object] | None, thread: int) -> bool:
@@ -68,6 +87,17 @@ def _stack(frame: FrameType | None) -> Iterator[FrameType]:
         frame = frame.f_back
 
 
+def _local(frame: FrameType, name: str) -> object:
+    """A local variable of this function's frame; None if it has no such variable."""
+    names = frame.f_locals
+    value = names.get(name)
+    # Before Python 3.13 this is a copy that lives as long as the frame: that of an idle worker thread would keep alive
+    # the stream that its last job has read.
+    if isinstance(names, dict) and frame.f_code.co_flags & CO_OPTIMIZED:
+        names.clear()
+    return value
+
+
 def _job(frame: FrameType | None) -> _Job | None:
     """The future of the executor's job that this stack runs.
 
@@ -78,10 +108,10 @@ def _job(frame: FrameType | None) -> _Job | None:
     for one in _stack(frame):
         if one.f_code.co_name != "run":
             continue
-        module, names = one.f_globals.get("__name__"), one.f_locals
+        module = one.f_globals.get("__name__")
         if module == "concurrent.futures.thread":
-            return getattr(names.get("self"), "future", None)
-        if module == "anyio._backends._asyncio" and isinstance(future := names.get("future"), asyncio.Future):
+            return getattr(_local(one, "self"), "future", None)
+        if module == "anyio._backends._asyncio" and isinstance(future := _local(one, "future"), asyncio.Future):
             return cast("_Job", future)
     return None
 
@@ -94,11 +124,11 @@ def _awaited(frame: FrameType) -> Iterator[_Link]:
     """The threads and futures that this stack waits for."""
     for one in _stack(frame):
         if one.f_code is _JOIN:
-            yield one.f_locals["self"].ident
+            yield cast("threading.Thread", _local(one, "self")).ident
         elif one.f_code in _RESULTS:
-            yield one.f_locals["self"]
+            yield _local(one, "self")
         elif one.f_code in _WAITS:
-            yield from tuple(one.f_locals["fs"])
+            yield from tuple(cast("Iterable[_Link]", _local(one, "fs")))
 
 
 _JOIN = threading.Thread.join.__code__

@@ -18,7 +18,7 @@ from contextvars import ContextVar
 from typing import TypeVar
 
 from chat_sessions.core.errors import ConfigurationError
-from chat_sessions.session.wait_chain import is_waited_for
+from chat_sessions.session.wait_chain import is_waited_for, waiting_task
 
 __all__ = [
     "Flow",
@@ -33,6 +33,7 @@ __all__ = [
     "renew_at_fork",
     "running_loop",
     "sleep",
+    "waiting_flow",
 ]
 
 _Value = TypeVar("_Value")
@@ -107,7 +108,8 @@ class Flow:
     def __init__(self, task: asyncio.Task[object] | None, parent: Flow | None) -> None:
         self._task = None if task is None else weakref.ref(task)
         self.loop = None if task is None else task.get_loop()
-        self.thread = threading.get_ident()
+        # Of a task that another thread runs, the thread is not known.
+        self.thread = threading.get_ident() if self.loop is blocked_loop() or task is None else 0
         # Skip parents that have ended, so that a chain of tasks, each started by the last, does not grow.
         while parent is not None and not parent.is_alive:
             parent = parent.parent
@@ -120,11 +122,6 @@ class Flow:
             return True
         task = self._task()
         return task is not None and not task.done()
-
-    @property
-    def is_task(self) -> bool:
-        """Whether it is a task's, and not a thread's."""
-        return self._task is not None
 
     def is_of(self, task: asyncio.Task[object] | None) -> bool:
         """Whether code that runs in this task (None: in no task) with the flow in its context belongs to it."""
@@ -147,10 +144,9 @@ class Flow:
         """Whether it is the calling thread's, and not a task's."""
         return self._task is None and self.thread == threading.get_ident()
 
-    @property
-    def is_job(self) -> bool:
-        """Whether a task handed it to a worker thread."""
-        return self._task is None and self.parent is not None and self.parent._task is not None
+    def is_current(self) -> bool:
+        """Whether the calling code is part of it."""
+        return self is current_flow() or (self._task is not None and self._task() is current_task())
 
     def descends_from(self, other: Flow) -> bool:
         """Whether the other flow, or one that it began, began this one."""
@@ -193,6 +189,12 @@ def current_flow() -> Flow:
         flow = Flow(task, flow)
         _current.set(flow)
     return flow
+
+
+def waiting_flow() -> Flow | None:
+    """Return the flow of the task that waits for the calling code to end; None if none is found."""
+    task = waiting_task(current_task())
+    return None if task is None else Flow(task, None)
 
 
 def current_task() -> asyncio.Task[object] | None:
