@@ -7,9 +7,12 @@ import gc
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import Any
 
+import httpx
 import pytest
+import uvloop
 
 from chat_sessions import AsyncTurnStream, ConfigurationError, LlamaCloudChat, Stop, TextDelta, Timeouts, Usage
 from tests.faces import do
@@ -91,6 +94,88 @@ def test_after_a_loop_was_closed_with_an_open_stream_the_client_works_in_the_nex
     wire.on("POST", "/messages/stream", hello)
     for _ in range(2):
         assert asyncio.run(ask(chat, "ses-2")) == "Hello"
+
+
+async def leave_by_break(chat: LlamaCloudChat) -> None:
+    async for _ in chat.aio.stream("ses-1", "q", index_ids=["i"]):
+        break
+
+
+async def leave_by_return(chat: LlamaCloudChat) -> None:
+    async for _ in chat.aio.stream("ses-1", "q", index_ids=["i"]):
+        return
+
+
+async def leave_by_an_error(chat: LlamaCloudChat) -> None:
+    with suppress(ZeroDivisionError):
+        await divide_by_zero(chat)
+
+
+async def divide_by_zero(chat: LlamaCloudChat) -> None:
+    async for _ in chat.aio.stream("ses-1", "q", index_ids=["i"]):
+        raise ZeroDivisionError
+
+
+async def leave_in_a_cycle(chat: LlamaCloudChat) -> None:
+    cycle: list[object] = [await first_of(chat)]
+    cycle.append(cycle)
+    del cycle
+    gc.collect()
+
+
+LEAVE = [leave_by_break, leave_by_return, leave_by_an_error, leave_in_a_cycle]
+LOOPS = [asyncio.new_event_loop, uvloop.new_event_loop]
+
+
+@pytest.mark.parametrize("leave", LEAVE)
+@pytest.mark.parametrize("make_loop", LOOPS, ids=["asyncio", "uvloop"])
+@pytest.mark.parametrize("connections", ["own", "given"])
+def test_a_stream_that_is_left_without_a_block_as_its_loop_ends_closes_its_socket(
+    wire: WireServer, left: threading.Event, leave: Any, make_loop: Any, connections: str
+) -> None:
+    chat = LlamaCloudChat(
+        api_key="k",
+        base_url=wire.url,
+        timeouts=Timeouts(recovery=0),
+        async_http_client=httpx.AsyncClient if connections == "given" else None,
+    )
+    with asyncio.Runner(loop_factory=make_loop) as runner:
+        runner.run(leave(chat))
+    assert left.wait(PATIENCE)
+
+
+@pytest.mark.parametrize("make_loop", LOOPS, ids=["asyncio", "uvloop"])
+def test_a_stream_that_is_dropped_after_its_loop_has_stopped_closes_its_socket(
+    chat: LlamaCloudChat, left: threading.Event, make_loop: Any
+) -> None:
+    loop = make_loop()
+    stream = loop.run_until_complete(first_of(chat))
+    del stream
+    assert left.wait(PATIENCE)
+    loop.close()
+
+
+async def test_a_stream_that_is_left_without_a_block_leaves_the_others_alone(
+    chat: LlamaCloudChat, wire: WireServer, left: threading.Event
+) -> None:
+    await leave_by_break(chat)
+    go_on = threading.Event()
+
+    def held(_: Request, connection: Connection) -> None:
+        connection.start_stream()
+        connection.events(TextDelta(content="Hel"))
+        assert go_on.wait(PATIENCE)
+        connection.events(TextDelta(content="lo"), STOP)
+        connection.end_stream()
+
+    assert await asyncio.to_thread(left.wait, PATIENCE)
+    wire.on("POST", "/messages/stream", held)
+    other = chat.aio.stream("ses-2", "q", index_ids=["i"])
+    await anext(other)
+    await leave_by_break(chat)
+    go_on.set()
+    assert (await other.result()).text == "Hello"
+    await chat.aio.close()
 
 
 def test_a_read_that_is_dropped_with_its_loop_ends_without_a_word(chat: LlamaCloudChat, left: threading.Event) -> None:

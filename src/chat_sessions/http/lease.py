@@ -127,10 +127,15 @@ class AsyncLease:
         if self._process != os.getpid():
             if self.stream is not None:
                 self.stream.disown()
-        elif not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(_closing, self._loop, self._response, self._network_stream)
         elif self.stream is not None:
+            # At once, and all there is to do: a loop that ends cancels a task before it has begun, or never runs it.
             self.stream.close()
+        elif is_running(self._loop):
+            # The task begins before the loop, which may be at its end, looks for tasks to cancel.
+            _closing(self._loop, self._response, self._network_stream)
+        else:
+            with suppress(RuntimeError):  # the loop has ended, and the connection with it
+                self._loop.call_soon_threadsafe(_closing, self._loop, self._response, self._network_stream)
 
 
 _tasks: set[asyncio.Task[None]] = set()
@@ -154,10 +159,12 @@ def _closing(loop: asyncio.AbstractEventLoop, response: httpx.Response, stream: 
 
 
 async def _close(response: httpx.Response, stream: Any) -> None:
-    await response.aclose()
-    if stream is not None:
-        # httpcore treats a clean-up as done even if a second cancellation interrupted it (encode/httpcore#1115).
-        await stream.aclose()
+    try:
+        await response.aclose()
+    finally:
+        if stream is not None:
+            # httpcore treats a clean-up as done even if a second cancellation interrupted it (encode/httpcore#1115).
+            await stream.aclose()
 
 
 def check_loop(loop: asyncio.AbstractEventLoop) -> None:

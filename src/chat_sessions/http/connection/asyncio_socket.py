@@ -185,7 +185,8 @@ class Socket:
 
     def close(self) -> None:
         """Close the socket at once, and wake whoever reads; from any thread."""
-        if (loop := self._loop) is None or loop.is_closed() or is_running(loop):
+        # A loop that does not run may never run again.
+        if (loop := self._loop) is None or loop.is_closed() or is_running(loop) or not loop.is_running():
             self.rest()
             self.sock.close()
             self._has_ended = True
