@@ -28,7 +28,7 @@ class Lease:
     def __init__(self, response: httpx.Response) -> None:
         self._response = response
         self._process = os.getpid()
-        stream = response.extensions.get("network_stream")
+        stream = _stream_of(response, Stream)
         self.stream = stream if isinstance(stream, Stream) else None
         self._socket = _socket_of(stream)
 
@@ -86,7 +86,7 @@ class AsyncLease:
         self._response = response
         self._process = os.getpid()
         self._loop = running_loop()
-        stream = response.extensions.get("network_stream")
+        stream = _stream_of(response, AsyncStream)
         self.stream = stream if isinstance(stream, AsyncStream) else None
         self._network_stream: Any = stream
 
@@ -182,6 +182,12 @@ def check_process(process: int) -> None:
         raise ConfigurationError(
             "this stream belongs to the parent of this forked process: open a stream of its own here"
         )
+
+
+def _stream_of(response: httpx.Response, own: type) -> Any:
+    """Return the connection under a response; None for one of an injected client's that other turns may share."""
+    stream = response.extensions.get("network_stream")
+    return None if response.http_version == "HTTP/2" and not isinstance(stream, own) else stream
 
 
 def _socket_of(stream: Any) -> socket | None:
