@@ -117,6 +117,8 @@ class AsyncTransport(httpx.AsyncBaseTransport):
 
     def close_all(self) -> None:
         """Close the sockets of all connections, at once and without an event loop."""
+        # First, so that no other thread takes a connection that is closed in this moment.
+        self._idle.clear()
         for stream in list(self._streams):
             stream.close()
         self._idle.clear()

@@ -119,12 +119,17 @@ class Socket:
             self._stop_reading()
             self._loop = loop
             self._timer = None
-            loop.add_reader(self.sock.fileno(), self._on_readable)
+            try:
+                loop.add_reader(self.sock.fileno(), self._on_readable)
+            except (OSError, ValueError) as error:
+                # Another thread has closed it in this moment.
+                self._loop = None
+                raise httpcore.ReadError("the connection was closed") from error
 
     def _stop_reading(self) -> None:
         loop, self._loop = self._loop, None
-        if loop is not None and not loop.is_closed() and self.sock.fileno() >= 0:
-            loop.remove_reader(self.sock.fileno())
+        if loop is not None and not loop.is_closed() and (number := self.sock.fileno()) >= 0:
+            loop.remove_reader(number)
 
     def _on_readable(self) -> None:
         try:
@@ -167,7 +172,8 @@ class Socket:
                     await asyncio.get_running_loop().sock_sendall(self.sock, data)
         except TimeoutError as error:
             raise httpcore.WriteTimeout(str(error)) from error
-        except OSError as error:
+        except (OSError, ValueError) as error:
+            # The latter from asyncio, if another thread has closed the socket in this moment.
             raise httpcore.WriteError(str(error)) from error
 
     def has_unread(self) -> bool:
@@ -179,9 +185,9 @@ class Socket:
     def rest(self) -> None:
         """Leave the event loop until the next read."""
         self._stop_reading()
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        timer, self._timer = self._timer, None
+        if timer is not None:
+            timer.cancel()
 
     def close(self) -> None:
         """Close the socket at once, and wake whoever reads; from any thread."""
@@ -355,10 +361,14 @@ def _close_late(attempt: asyncio.Task[socket.socket]) -> None:
 
 def is_readable(sock: socket.socket, seconds: float = 0.0) -> bool:
     """Whether something can be read from the socket within this many seconds, the end included."""
-    if isinstance(sock, ssl.SSLSocket) and sock.pending():
+    try:
+        if isinstance(sock, ssl.SSLSocket) and sock.pending():
+            return True
+        if hasattr(select, "poll"):
+            poll = select.poll()
+            poll.register(sock, select.POLLIN)
+            return bool(poll.poll(seconds * 1000))
+        return bool(select.select([sock], [], [], seconds)[0])  # pragma: no cover - Windows
+    except ValueError:
+        # Another thread has just closed it, which counts as its end.
         return True
-    if hasattr(select, "poll"):
-        poll = select.poll()
-        poll.register(sock, select.POLLIN)
-        return bool(poll.poll(seconds * 1000))
-    return bool(select.select([sock], [], [], seconds)[0])  # pragma: no cover - Windows
