@@ -52,6 +52,37 @@ thread.join()
 sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 """
 
+# Forks while another thread is at its first async request, in the midst of an import.
+FORKING_AT_THE_FIRST_REQUEST = """
+import asyncio, os, signal, sys, threading
+from chat_sessions import LlamaCloudChat
+chat = LlamaCloudChat(api_key="k", base_url=sys.argv[1])
+begun, forks = threading.Event(), threading.Event()
+
+class Slow:
+    def find_spec(self, name, path=None, target=None):
+        if name == "anyio._backends._asyncio":
+            begun.set()
+            forks.wait()
+
+def ask(name):
+    assert asyncio.run(chat.aio.get_summary(name)).session_id == name
+
+sys.meta_path.insert(0, Slow())
+thread = threading.Thread(target=ask, args=["ses-parent"])
+thread.start()
+begun.wait()
+os.register_at_fork(before=forks.set)
+child = os.fork()
+if not child:
+    # A child that waits for an import without end is ended.
+    signal.alarm(20)
+    ask("ses-child")
+    os._exit(0)
+thread.join()
+sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+
 
 def echo(request: Request, connection: Connection) -> None:
     session_id = request.target.split("/")[4]
@@ -70,6 +101,27 @@ def test_a_fork_waits_for_certificates_that_another_thread_loads() -> None:
     # Newer Pythons warn of any fork beside a thread.
     command = [sys.executable, "-W", "ignore::DeprecationWarning", "-c", FORKING_MEANWHILE]
     run = subprocess.run(command, capture_output=True, text=True, timeout=50)
+    assert (run.returncode, run.stderr) == (0, "")
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+def test_a_fork_waits_for_what_another_threads_first_async_request_imports(wire: WireServer) -> None:
+    wire.on("GET", "/summary", echo)
+    # Newer Pythons warn of any fork beside a thread.
+    command = [sys.executable, "-W", "ignore::DeprecationWarning", "-c", FORKING_AT_THE_FIRST_REQUEST, wire.url]
+    run = subprocess.run(command, capture_output=True, text=True, timeout=50)
+    assert (run.returncode, run.stderr) == (0, "")
+
+
+def test_a_sync_client_imports_nothing_for_an_event_loop(wire: WireServer) -> None:
+    wire.on("GET", "/summary", echo)
+    program = """
+import sys
+from chat_sessions import LlamaCloudChat
+LlamaCloudChat(api_key="k", base_url=sys.argv[1]).get_summary("ses-1")
+sys.exit("anyio._backends._asyncio" in sys.modules)
+"""
+    run = subprocess.run([sys.executable, "-c", program, wire.url], capture_output=True, text=True, timeout=50)
     assert (run.returncode, run.stderr) == (0, "")
 
 

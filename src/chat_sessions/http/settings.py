@@ -14,6 +14,7 @@ import httpx
 from pydantic import SecretStr
 
 from chat_sessions.core.errors import ConfigurationError
+from chat_sessions.http.connection.forks import load_for_asyncio
 from chat_sessions.http.secrets import Concealed
 from chat_sessions.session.deadlines import Timeouts
 from chat_sessions.session.waiting import running_loop
@@ -88,6 +89,7 @@ class AsyncGivenClient:
         Raises `ConfigurationError` for one that is closed, or belongs to another loop: its connections do.
         """
         loop = running_loop()
+        load_for_asyncio()
         if isinstance(self.given, httpx.AsyncClient):
             if self._loop is None:
                 self._loop = weakref.ref(loop)

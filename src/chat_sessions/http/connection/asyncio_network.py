@@ -12,6 +12,7 @@ import httpcore
 
 from chat_sessions.http.connection.asyncio_socket import TLS, Pipe, Socket, connect
 from chat_sessions.http.connection.exchange import current_exchange
+from chat_sessions.http.connection.forks import load_for_asyncio
 from chat_sessions.http.connection.framing import Framing
 from chat_sessions.http.connection.network import extensions_of
 from chat_sessions.session.waiting import running_loop
@@ -140,7 +141,11 @@ class AsyncStream(httpcore.AsyncNetworkStream):
 
 
 class AsyncBackend(httpcore.AsyncNetworkBackend):
-    """Opens connections."""
+    """Opens connections. Made in a running event loop."""
+
+    def __init__(self) -> None:
+        running_loop()
+        load_for_asyncio()
 
     async def connect_tcp(
         self,

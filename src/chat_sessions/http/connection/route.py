@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import ssl
-import threading
 from base64 import b64encode
 from contextlib import suppress
 from dataclasses import dataclass, field, fields
@@ -20,6 +19,7 @@ import httpx
 from pydantic import SecretStr
 
 from chat_sessions.core.errors import ConfigurationError
+from chat_sessions.http.connection.forks import no_fork
 from chat_sessions.http.settings import check_kind, check_strings, parsed_url
 
 __all__ = ["Route", "route_of"]
@@ -125,17 +125,12 @@ def route_of(
     return Route(base_url, path, proxy, trust_env, http2).checked()
 
 
-# Delay forks until a context is made: OpenSSL's first use holds a lock that a child would wait for forever.
-_making = threading.RLock()
-if hasattr(os, "register_at_fork"):  # pragma: no branch - not on Windows
-    os.register_at_fork(before=_making.acquire, after_in_parent=_making.release, after_in_child=_making.release)
-
-
 @cache
 def _ssl_context(verify: bool | str, **named: str) -> ssl.SSLContext:
     name = f"verify={verify!r}"
     try:
-        with _making:
+        # OpenSSL's first use holds a lock.
+        with no_fork:
             if isinstance(verify, str):
                 if Path(verify).is_dir():
                     return ssl.create_default_context(capath=verify)
