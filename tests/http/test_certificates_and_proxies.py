@@ -7,7 +7,7 @@ import logging
 import socket
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -95,8 +95,71 @@ async def test_a_proxy_that_refuses_is_named_without_its_password(scheme: str) -
             with pytest.raises(APIConnectionError, match="proxy") as caught:
                 await do(face.session("ses-1", index_ids=["i"]).ask("q"))
             assert "wrong-one" not in "".join(traceback.format_exception(caught.value))
+            assert f"the proxy {scheme}://{proxy.address} (set by proxy=) on the way to {wire.url}" in str(caught.value)
             assert not caught.value.was_sent
         assert wire.requests == []
+
+
+@pytest.fixture
+def no_proxy_is_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.lower(), raising=False)
+
+
+@pytest.fixture
+def nobody() -> Iterator[str]:
+    """An address on this machine that refuses connections."""
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        yield f"127.0.0.1:{bound.getsockname()[1]}"
+
+
+@pytest.mark.usefixtures("no_proxy_is_set")
+@pytest.mark.parametrize("service", ["http", "https"])
+@pytest.mark.parametrize("scheme", ["http", "https", "socks5"])
+@pytest.mark.parametrize("source", ["proxy=", "{0}_PROXY", "{1}_proxy", "ALL_PROXY"])
+async def test_a_proxy_that_is_not_there_is_named_and_the_service_is_not_blamed(
+    nobody: str, monkeypatch: pytest.MonkeyPatch, service: str, scheme: str, source: str
+) -> None:
+    source = source.format(service.upper(), service)
+    address = f"{scheme}://some-user:secret-word@{nobody}"
+    options: dict[str, Any] = {"proxy": address} if source == "proxy=" else {}
+    if not options:
+        monkeypatch.setenv(source, address)
+    chat = LlamaCloudChat(api_key="k", base_url=f"{service}://svc.test", max_retries=0, **options)
+    for face in (chat, chat.aio):
+        with pytest.raises(APIConnectionError) as caught:
+            await do(face.session("ses-1", index_ids=["i"], baseline=False).ask("q"))
+        said = str(caught.value)
+        assert (
+            f"cannot reach the proxy {scheme}://{nobody} (set by {source}) on the way to {service}://svc.test" in said
+        )
+        assert "base_url" not in said
+        everything = "".join(traceback.format_exception(caught.value))
+        assert "some-user" not in everything
+        assert "secret-word" not in everything
+        assert not caught.value.was_sent
+
+
+@pytest.mark.usefixtures("no_proxy_is_set")
+async def test_a_proxy_that_does_not_begin_tls_in_time_is_named() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        address = f"https://127.0.0.1:{silent.getsockname()[1]}"
+        timeouts = Timeouts(connect=0.2, first_event=60)
+        chat = LlamaCloudChat(api_key="k", base_url="https://svc.test", proxy=address, max_retries=0, timeouts=timeouts)
+        for face in (chat, chat.aio):
+            with pytest.raises(APITimeoutError, match=rf"the proxy {address} \(set by proxy=\) on the way .* in time"):
+                await do(face.get_summary("ses-1"))
+
+
+@pytest.mark.usefixtures("no_proxy_is_set")
+async def test_a_service_that_is_not_there_is_named_where_it_is_reached_through_a_proxy(nobody: str) -> None:
+    with ProxyServer() as proxy:
+        chat = LlamaCloudChat(api_key="k", base_url=f"http://{nobody}", proxy=f"http://{proxy.address}", max_retries=0)
+        for face in (chat, chat.aio):
+            with pytest.raises(APIConnectionError, match=f"cannot reach http://{nobody}"):
+                await do(face.get_summary("ses-1"))
 
 
 def test_a_proxys_password_is_secret_in_each_form() -> None:

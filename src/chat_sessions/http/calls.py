@@ -142,10 +142,12 @@ def read_error(
     )
 
 
-def transport_error(call: Call, error: httpx.RequestError, exchange: Exchange, base_url: str) -> APIConnectionError:
-    """Return the error for a request without an answer that can be read; raise it from `error`.
+def transport_error(
+    call: Call, error: httpx.RequestError, exchange: Exchange, base_url: str, *, proxy: str | None = None
+) -> APIConnectionError:
+    """The error for a request that found no answer, or none that can be read; to be raised from `error`.
 
-    Takes the traceback from `error`: see `frameless`.
+    `proxy` names the one that our connections go through. Takes the traceback from `error`: see `frameless`.
     """
     frameless(error, exchange.secrets())
     name, was_sent = type(error).__name__, not exchange.was_not_sent(error)
@@ -155,13 +157,16 @@ def transport_error(call: Call, error: httpx.RequestError, exchange: Exchange, b
             "httpx.Limits(max_connections=...) limits how many turns and requests it runs at once"
         )
     if isinstance(error, httpx.TimeoutException):
-        return APITimeoutError(f"{call}: {base_url} did not answer in time ({name})", was_sent=was_sent)
+        silent = base_url if proxy is None or exchange.is_connected else f"{proxy} on the way to {base_url}"
+        return APITimeoutError(f"{call}: {silent} did not answer in time ({name})", was_sent=was_sent)
     if isinstance(error, httpx.DecodingError):
         said = f"the answer from {base_url} does not match its Content-Encoding ({error})"
     elif isinstance(error, httpx.LocalProtocolError):
         return UnsendableRequest(f"{call}: the request to {base_url} breaks the rules of HTTP ({name})")
     elif isinstance(error, httpx.ProxyError):
-        said = f"the proxy on the way to {base_url} refused to connect ({reason(error)})"
+        said = f"{proxy or 'the proxy'} on the way to {base_url} refused to connect ({reason(error)})"
+    elif isinstance(error, httpx.ConnectError) and proxy is not None and not exchange.is_connected:
+        said = f"cannot reach {proxy} on the way to {base_url} ({reason(error)}): nothing was sent; check its address"
     else:
         said = f"cannot reach {base_url} ({reason(error)})"
         if not was_sent:

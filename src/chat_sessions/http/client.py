@@ -144,7 +144,7 @@ class HTTPClient:
             try:
                 return self._answer(client, request, call, left)
             except httpx.RequestError as error:
-                raise transport_error(call, error, exchange, self._settings.route.base_url) from error
+                raise self._transport_error(call, error, exchange) from error
 
     def post(self, call: Call, clock: EventClock) -> None:
         """Send a part of a turn once, within its deadline.
@@ -216,8 +216,13 @@ class HTTPClient:
 
     def _turn_error(self, call: Call, error: httpx.RequestError, exchange: Exchange, clock: EventClock) -> Exception:
         if exchange.was_not_sent(error) and not exchange.is_stopped:
-            return transport_error(call, error, exchange, self._settings.route.base_url)
+            return self._transport_error(call, error, exchange)
         return lost(error, clock, exchange)
+
+    def _transport_error(self, call: Call, error: httpx.RequestError, exchange: Exchange) -> Exception:
+        # The route may name another proxy by now.
+        proxy = None if self._transport is None else self._transport.proxy_name
+        return transport_error(call, error, exchange, self._settings.route.base_url, proxy=proxy)
 
     @staticmethod
     def _response(client: httpx.Client, request: httpx.Request) -> httpx.Response:

@@ -44,7 +44,9 @@ class AsyncTransport(httpx.AsyncBaseTransport):
     """Carries requests to one service, each on a connection of its own."""
 
     def __init__(self, route: Route) -> None:
-        # Only creates connections; it never pools them.
+        # The proxy that connections go through, as errors name it.
+        self.proxy_name = route.proxy_name()
+        # It makes connections, and is never asked to keep one.
         self._maker = httpcore.AsyncConnectionPool(
             ssl_context=route.ssl_context(),
             proxy=route.proxy(),
@@ -121,7 +123,6 @@ class AsyncTransport(httpx.AsyncBaseTransport):
         self._idle.clear()
         for stream in list(self._streams):
             stream.close()
-        self._idle.clear()
 
     async def aclose(self) -> None:
         """Close all connections."""

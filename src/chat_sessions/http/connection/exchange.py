@@ -110,6 +110,11 @@ class Exchange:
         if self.is_stopped:
             self.stop()
 
+    @property
+    def is_connected(self) -> bool:
+        """Whether the request has a connection of ours on which something was sent, if only to a proxy."""
+        return self._socket is not None
+
     def wrote(self, data: bytes, *, is_http2: bool) -> None:
         """Note what is about to be written: the request, or what a proxy or TLS needs before it."""
         # A frame of HTTP/2 may be anything. The first one on a used connection begins the request.

@@ -82,7 +82,7 @@ class Route:
 
         Raises `ConfigurationError` for one that cannot be used. The error holds no part of its address.
         """
-        url = self._proxy_url()
+        url, _ = self._proxy_url()
         if url is None:
             return None
         # As bytes: httpcore refuses text beyond ASCII.
@@ -94,20 +94,27 @@ class Route:
     def secrets(self) -> tuple[SecretStr, ...]:
         """The proxy's password in each form in which it is sent or given: httpcore logs it for SOCKS."""
         with suppress(ConfigurationError):
-            if (url := self._proxy_url()) is not None and url.password:
+            url, _ = self._proxy_url()
+            if url is not None and url.password:
                 basic = b64encode(f"{url.username}:{url.password}".encode()).decode()
                 return tuple(map(SecretStr, {url.password, url.userinfo.decode("ascii").partition(":")[2], basic}))
         return ()
 
     def proxy_address(self) -> str | None:
         """The proxy's address for websockets, which may hold a password. Raises as `proxy`."""
-        url = self._proxy_url()
+        url, _ = self._proxy_url()
         return None if url is None else str(url)
 
-    def _proxy_url(self) -> httpx.URL | None:
+    def proxy_name(self) -> str | None:
+        """The proxy as errors name it, without user and password: its address, and what set it. Raises as `proxy`."""
+        url, name = self._proxy_url()
+        return None if url is None else f"the proxy {url.scheme}://{url.netloc.decode('ascii')} (set by {name})"
+
+    def _proxy_url(self) -> tuple[httpx.URL | None, str]:
+        """The proxy's address, and the argument or the variable that names it."""
         if self.proxy_url is not None:
-            return _proxy_url(SecretStr(self.proxy_url), "proxy")
-        return _environment_proxy(httpx.URL(self.base_url)) if self.trust_env else None
+            return _proxy_url(SecretStr(self.proxy_url), "proxy"), "proxy="
+        return _environment_proxy(httpx.URL(self.base_url)) if self.trust_env else (None, "")
 
 
 def route_of(
@@ -148,17 +155,18 @@ def _ssl_context(verify: bool | str, **named: str) -> ssl.SSLContext:
         raise ConfigurationError(f"{name} cannot be read: {error}") from error
 
 
-def _environment_proxy(url: httpx.URL) -> httpx.URL | None:
+def _environment_proxy(url: httpx.URL) -> tuple[httpx.URL | None, str]:
     # A traceback may show local variables.
     proxies = {scheme: SecretStr(value) for scheme, value in getproxies().items()}
     if (excepted := proxies.get("no")) and _is_excepted(url, excepted.get_secret_value()):
-        return None
+        return None, ""
     for scheme in (url.scheme, "all"):
         if value := proxies.get(scheme):
+            # If both are set, the second one counts.
             names = f"{scheme.upper()}_PROXY", f"{scheme}_proxy"
-            name = next((name for name in names if os.environ.get(name)), names[0])
-            return _proxy_url(value, name)
-    return None
+            name = next((name for name in reversed(names) if os.environ.get(name)), names[0])
+            return _proxy_url(value, name), name
+    return None, ""
 
 
 def _is_excepted(url: httpx.URL, excepted: str) -> bool:

@@ -52,7 +52,9 @@ class Transport(httpx.BaseTransport):
     """Carries requests to one service, each on a connection of its own."""
 
     def __init__(self, route: Route) -> None:
-        # Only creates connections; it never pools them.
+        # The proxy that connections go through, as errors name it.
+        self.proxy_name = route.proxy_name()
+        # It makes connections, and is never asked to keep one.
         self._maker = httpcore.ConnectionPool(
             ssl_context=route.ssl_context(),
             proxy=route.proxy(),
@@ -129,7 +131,6 @@ class Transport(httpx.BaseTransport):
         self._idle.clear()
         for stream in list(self._streams):
             stream.close()
-        self._idle.clear()
 
     def close(self) -> None:
         """Close all connections."""
