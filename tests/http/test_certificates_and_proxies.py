@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
+import ssl
 import sys
 import traceback
 from collections.abc import Callable, Iterator
@@ -19,6 +20,7 @@ import trio
 from chat_sessions import (
     APIConnectionError,
     APITimeoutError,
+    AsyncLlamaCloudChat,
     ConfigurationError,
     LlamaCloudChat,
     Timeouts,
@@ -160,6 +162,38 @@ async def test_a_service_that_is_not_there_is_named_where_it_is_reached_through_
         for face in (chat, chat.aio):
             with pytest.raises(APIConnectionError, match=f"cannot reach http://{nobody}"):
                 await do(face.get_summary("ses-1"))
+
+
+UNUSED: list[tuple[str, dict[str, Any]]] = [
+    ("proxy", {"proxy": "http://127.0.0.1:3128"}),
+    ("verify", {"verify": False}),
+    ("verify", {"verify": ssl.create_default_context()}),
+    ("http2", {"http2": True}),
+]
+
+
+@pytest.mark.parametrize(("name", "option"), UNUSED, ids=["proxy", "no verify", "context", "http2"])
+def test_a_setting_of_connections_beside_a_client_that_makes_its_own_is_refused(
+    name: str, option: dict[str, Any]
+) -> None:
+    given: list[tuple[Any, str, Any]] = [
+        (LlamaCloudChat, "http_client", httpx.Client),
+        (LlamaCloudChat, "async_http_client", httpx.AsyncClient),
+        (AsyncLlamaCloudChat, "http_client", httpx.AsyncClient),
+    ]
+    for make, client, kind in given:
+        with pytest.raises(ConfigurationError, match=rf"^{name}= has no effect on {client}=.* set it on that client"):
+            make(api_key="k", **{client: kind}, **option)
+
+
+def test_trust_env_is_refused_where_it_would_have_no_effect() -> None:
+    both: dict[str, Any] = {"http_client": httpx.Client, "async_http_client": httpx.AsyncClient}
+    with pytest.raises(ConfigurationError, match="trust_env= has no effect on http_client="):
+        LlamaCloudChat(api_key="k", trust_env=False, **both)
+    with pytest.raises(ConfigurationError, match="trust_env= has no effect on http_client="):
+        AsyncLlamaCloudChat(api_key="k", trust_env=False, http_client=httpx.AsyncClient)
+    # It is for the connections of the async twin.
+    LlamaCloudChat(api_key="k", trust_env=False, http_client=httpx.Client)
 
 
 def test_a_proxys_password_is_secret_in_each_form() -> None:

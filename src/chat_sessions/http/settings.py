@@ -26,6 +26,7 @@ __all__ = [
     "check_kind",
     "check_limits",
     "check_strings",
+    "check_used",
     "checked_headers",
     "checked_key",
     "checked_prompt",
@@ -242,6 +243,26 @@ def check_limits(timeouts: Timeouts | None, max_retries: int, max_event_bytes: i
         raise ConfigurationError(f"max_retries must be 0 or more; got {max_retries}")
     if max_event_bytes <= 0:
         raise ConfigurationError(f"max_event_bytes must be more than 0; got {max_event_bytes}")
+
+
+def check_used(*, verify: object, proxy: str | None, trust_env: bool, http2: bool, **clients: object) -> None:
+    """Raise `ConfigurationError` for settings of our connections where the user's `clients` have their own.
+
+    `trust_env` may still be meant for the twin that has no such client.
+    """
+    given = [name for name, client in clients.items() if client is not None]
+    unused = {
+        "verify": verify is not True,
+        "proxy": proxy is not None,
+        "http2": http2,
+        "trust_env": not trust_env and len(given) == len(clients),
+    }
+    for name, is_set in unused.items():
+        if given and is_set:
+            raise ConfigurationError(
+                f"{name}= has no effect on {given[0]}=, which makes its own connections: set it on that client, "
+                "and leave it out here"
+            )
 
 
 def _is_header_name(name: object) -> bool:

@@ -12,7 +12,7 @@ from pydantic import SecretStr
 from chat_sessions.http.async_client import AsyncHTTPClient
 from chat_sessions.http.client import HTTPClient
 from chat_sessions.http.secrets import as_secret, concealed
-from chat_sessions.http.settings import AsyncGivenClient, GivenClient
+from chat_sessions.http.settings import AsyncGivenClient, GivenClient, check_used
 from chat_sessions.llama_cloud.async_endpoints import AsyncEndpoints
 from chat_sessions.llama_cloud.endpoints import Endpoints
 from chat_sessions.llama_cloud.settings import Region, Settings
@@ -37,7 +37,7 @@ class LlamaCloudChat(Endpoints):
     - `http2`: use HTTP/2 if the service offers it; needs the `h2` package. Each turn has its own connection.
     - `http_client`, `async_http_client`: an `httpx.Client` and an `httpx.AsyncClient` of yours to use instead of
       our connections, or functions that make them; you close them. An async client serves one event loop, a
-      function is called in each.
+      function is called in each. `verify`, `proxy` and `http2` are set on these clients, and refused beside them.
     - `timeouts`: see `Timeouts`.
     - `max_retries`: how often a read, a delete or a title is retried after a connection error, a 408, 429 or 5xx, with
       backoff, and respecting `Retry-After` up to 60 s. A turn or a create is sent again only after a refused connection
@@ -87,6 +87,14 @@ class LlamaCloudChat(Endpoints):
             max_retries=max_retries,
             max_event_bytes=max_event_bytes,
             max_prompt_chars=max_prompt_chars,
+        )
+        check_used(
+            verify=verify,
+            proxy=proxy,
+            trust_env=trust_env,
+            http2=http2,
+            http_client=http_client,
+            async_http_client=async_http_client,
         )
         self._connect(
             settings,
@@ -154,6 +162,7 @@ class AsyncLlamaCloudChat(AsyncEndpoints):
             max_event_bytes=max_event_bytes,
             max_prompt_chars=max_prompt_chars,
         )
+        check_used(verify=verify, proxy=proxy, trust_env=trust_env, http2=http2, http_client=http_client)
         self._connect(settings, None if http_client is None else AsyncGivenClient(http_client))
 
     def _connect(self, settings: Settings, given: AsyncGivenClient | None = None) -> None:
