@@ -145,7 +145,7 @@ def read_error(
 def transport_error(
     call: Call, error: httpx.RequestError, exchange: Exchange, base_url: str, *, proxy: str | None = None
 ) -> APIConnectionError:
-    """The error for a request that found no answer, or none that can be read; to be raised from `error`.
+    """Return the error for a request without an answer that can be read; raise it from `error`.
 
     `proxy` names the one that our connections go through. Takes the traceback from `error`: see `frameless`.
     """

@@ -46,7 +46,7 @@ class AsyncTransport(httpx.AsyncBaseTransport):
     def __init__(self, route: Route) -> None:
         # The proxy that connections go through, as errors name it.
         self.proxy_name = route.proxy_name()
-        # It makes connections, and is never asked to keep one.
+        # Only creates connections; it never pools them.
         self._maker = httpcore.AsyncConnectionPool(
             ssl_context=route.ssl_context(),
             proxy=route.proxy(),

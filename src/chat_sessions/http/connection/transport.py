@@ -54,7 +54,7 @@ class Transport(httpx.BaseTransport):
     def __init__(self, route: Route) -> None:
         # The proxy that connections go through, as errors name it.
         self.proxy_name = route.proxy_name()
-        # It makes connections, and is never asked to keep one.
+        # Only creates connections; it never pools them.
         self._maker = httpcore.ConnectionPool(
             ssl_context=route.ssl_context(),
             proxy=route.proxy(),
