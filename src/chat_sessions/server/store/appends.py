@@ -9,13 +9,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, insert, select, update
+from sqlalchemy import Connection, bindparam, exists, insert, select, update
 
 from chat_sessions.server.store.database import Database, StoreFailed
 from chat_sessions.server.store.records import StoredEvent, TurnLost, now
 from chat_sessions.server.store.tables import EventRow, SessionRow, TurnRow
 
-__all__ = ["Append", "Appends", "record"]
+__all__ = ["Append", "Appends", "Recorded", "record"]
 
 # The most events in a transaction: other writes, and the first event of a group, must not wait long.
 _TOGETHER = 500
@@ -35,6 +35,30 @@ class Append:
     turn_id: int
     events: Sequence[StoredEvent]
     job_metadata: dict[str, Any] | None = None
+
+
+class Recorded:
+    """The last event that a write recorded, for the case that the connection is lost while it is committed.
+
+    Its number alone does not tell, as PostgreSQL may give a number again that it gave before a crash.
+    """
+
+    def __init__(self) -> None:
+        self._last: tuple[int, dict[str, Any]] | None = None
+
+    def note(self, number: int, row: dict[str, Any]) -> None:
+        """Note the last event of this attempt."""
+        self._last = number, row
+
+    def is_stored(self, connection: Connection) -> bool:
+        """Whether an earlier attempt was committed after all. What it locked must be locked again."""
+        if self._last is None:
+            return False
+        number, row = self._last
+        found = select(
+            exists().where(EventRow.number == number, *(EventRow.__table__.c[name] == row[name] for name in row))
+        )
+        return connection.execute(found).scalar_one()
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,8 +107,9 @@ class Appends:
 
     async def _write(self, group: list[_Waiting]) -> None:
         appends = [waiting.append for waiting in group]
+        recorded = Recorded()
         try:
-            outcomes = await self._database.write(lambda connection: _append(connection, appends))
+            outcomes = await self._database.write(lambda connection: _append(connection, appends, recorded))
         except Exception as error:  # noqa: BLE001 (it is raised in `add`)
             if len(group) > 1 and not isinstance(error, StoreFailed):
                 # One turn's bad data must not end the others. A failing store, however, fails for all, and each
@@ -102,14 +127,17 @@ class Appends:
                 waiting.done.set_exception(outcome)
 
 
-def _append(connection: Connection, appends: Sequence[Append]) -> list[Exception | None]:
+def _append(connection: Connection, appends: Sequence[Append], recorded: Recorded) -> list[Exception | None]:
     """Write the appends of all turns but lost ones. Returns the error of each, or None."""
     turns = select(TurnRow.turn_id, TurnRow.running).where(TurnRow.turn_id.in_([each.turn_id for each in appends]))
     # Locked: no other process changes these before the transaction ends.
     rows = connection.execute(turns.with_for_update(key_share=True))
     found = {row.turn_id: row.running for row in rows}
+    if recorded.is_stored(connection):
+        # Only PostgreSQL asks twice, and there a group is one turn.
+        return [None] * len(appends)
     outcomes = [_loss(found.get(each.turn_id)) for each in appends]
-    record(connection, [each for each, loss in zip(appends, outcomes, strict=True) if loss is None])
+    record(connection, [each for each, loss in zip(appends, outcomes, strict=True) if loss is None], recorded)
     return outcomes
 
 
@@ -121,14 +149,16 @@ def _loss(running: bool | None) -> Exception | None:
     return None
 
 
-def record(connection: Connection, appends: Sequence[Append]) -> None:
-    """Write what these turns add. They must be known to be running."""
+def record(connection: Connection, appends: Sequence[Append], recorded: Recorded) -> None:
+    """Write what these turns add, and note it. They must be known to be running."""
     rows = [
         {"session_id": each.session_id, "turn_id": each.turn_id, "type": stored.type, "body": stored.body}
         for each in appends
         for stored in each.events
     ]
-    if rows:
+    if rows and connection.dialect.name == "postgresql":
+        recorded.note(max(connection.scalars(insert(EventRow).returning(EventRow.number), rows)), rows[-1])
+    elif rows:
         connection.execute(insert(EventRow), rows)
     ended = [each for each in appends if each.job_metadata is not None]
     if ended:

@@ -83,9 +83,10 @@ class Database:
         return await run(self._readers, lambda: self._run(self._engine, work, commit=False))
 
     async def write(self, work: Callable[[Connection], _T]) -> _T:
-        """Return the result of `work`, committed. It may be called again if its transaction was rolled back.
+        """Return the result of `work`, committed. Raises `StoreFailed`.
 
-        Raises `StoreFailed`. If the connection was lost during the commit, whether it took effect is unknown.
+        On PostgreSQL, it is called again after a lost connection. If that was lost during the commit, the earlier call
+        may have taken effect: `work` must lock what it changes, and then find its own rows.
         """
         run = asyncio.get_running_loop().run_in_executor
         return await run(self._writers, lambda: self._run(self._writing, work, commit=True))
@@ -110,18 +111,16 @@ class Database:
     def _run(self, engine: Engine, work: Callable[[Connection], _T], *, commit: bool) -> _T:
         deadline = time.monotonic() + _PATIENCE
         while True:
-            committing = False
             try:
                 with engine.connect() as connection:
                     result = work(connection)
                     if commit:
-                        committing = True
                         connection.commit()
                     return result
             except PoolTimeout as error:
                 raise StoreFailed("every connection is in use") from error
             except DBAPIError as error:
-                may_repeat = self.is_shared and (_was_rolled_back(error) or (not committing and _is_lost(error)))
+                may_repeat = self.is_shared and (_was_rolled_back(error) or _is_lost(error))
                 if not may_repeat or time.monotonic() > deadline or self._closing.wait(_PAUSE):
                     raise StoreFailed(reason(error)) from error
 

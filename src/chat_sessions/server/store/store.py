@@ -14,7 +14,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DBAPIError
 
 from chat_sessions.core.errors import ConfigurationError
-from chat_sessions.server.store.appends import Append, Appends, record
+from chat_sessions.server.store.appends import Append, Appends, Recorded, record
 from chat_sessions.server.store.database import Database, StoreFailed, opening, reason, shown
 from chat_sessions.server.store.presence import Presence, is_free, new_number
 from chat_sessions.server.store.records import (
@@ -28,7 +28,7 @@ from chat_sessions.server.store.records import (
     now,
 )
 from chat_sessions.server.store.schema import NewerSchema, bring_up_to_date
-from chat_sessions.server.store.tables import EventRow, SessionRow, SettingRow, TurnRow
+from chat_sessions.server.store.tables import EventRow, SessionRow, SettingRow, Table, TurnRow
 
 __all__ = ["Store"]
 
@@ -102,11 +102,13 @@ class Store:
         made = secrets.token_hex(32)
 
         def work(connection: Connection) -> str:
-            dialect = postgresql if self.is_shared else sqlite
-            connection.execute(dialect.insert(SettingRow).values(name=name, value=made).on_conflict_do_nothing())
+            connection.execute(self._insert(SettingRow).values(name=name, value=made).on_conflict_do_nothing())
             return connection.execute(select(SettingRow.value).where(SettingRow.name == name)).scalar_one()
 
         return bytes.fromhex(await self._database.write(work))
+
+    def _insert(self, table: type[Table]) -> postgresql.Insert | sqlite.Insert:
+        return postgresql.insert(table) if self.is_shared else sqlite.insert(table)
 
     async def create_session(self, *, index_ids: list[str] | None, shared_access: str | None) -> SessionRecord:
         """Create a session without messages."""
@@ -114,12 +116,14 @@ class Store:
 
         def work(connection: Connection) -> SessionRecord:
             connection.execute(
-                insert(SessionRow).values(
+                self._insert(SessionRow)
+                .values(
                     session_id=session_id,
                     last_updated_at=now(),
                     index_ids=None if index_ids is None else json.dumps(index_ids),
                     shared_access=shared_access,
                 )
+                .on_conflict_do_nothing()
             )
             return _one(connection, session_id)
 
@@ -160,12 +164,16 @@ class Store:
 
         A turn of it that runs in another process ends there with `TurnLost`.
         """
+        found = False
 
         def work(connection: Connection) -> None:
+            nonlocal found
             _check(session_id)
             # The turns before the session: `append` takes their locks in the same order.
             connection.execute(delete(TurnRow).where(TurnRow.session_id == session_id))
-            if connection.execute(delete(SessionRow).where(SessionRow.session_id == session_id)).rowcount == 0:
+            if connection.execute(delete(SessionRow).where(SessionRow.session_id == session_id)).rowcount:
+                found = True
+            elif not found:
                 raise UnknownSession(session_id)
 
         await self._database.write(work)
@@ -212,14 +220,19 @@ class Store:
         Raises `UnknownSession`; `SourcesLocked` if `locked` and an earlier message went to other indexes; and
         `TurnRunning` if the turn must be `alone` and, on a shared store, another one is running.
         """
+        recorded = Recorded()
+        turn_id = 0
 
         def work(connection: Connection) -> int:
+            nonlocal turn_id
             _check(session_id)
             # A write before any read locks the session, so that what is read below stays true until the end.
             connection.execute(
                 update(SessionRow).where(SessionRow.session_id == session_id).values(last_updated_at=now())
             )
             session = _one(connection, session_id)
+            if recorded.is_stored(connection):
+                return turn_id
             turns = select(TurnRow.turn_id).where(TurnRow.session_id == session_id).limit(1)
             started = connection.scalar(turns)
             if started is None:
@@ -237,7 +250,7 @@ class Store:
                 raise TurnRunning(session_id)
             turn = insert(TurnRow).values(session_id=session_id, running=True, owner=self._number)
             turn_id = connection.execute(turn.returning(TurnRow.turn_id)).scalar_one()
-            record(connection, [Append(session_id, turn_id, [user_input])])
+            record(connection, [Append(session_id, turn_id, [user_input])], recorded)
             return turn_id
 
         return await self._database.write(work)
@@ -284,19 +297,20 @@ class Store:
 
         It does nothing if the turn has ended or, on a shared store, if that process shows a sign of life.
         """
+        recorded = Recorded()
 
         def work(connection: Connection) -> bool:
             # Locked: no other process changes this before the transaction ends.
             running = select(TurnRow.running).where(TurnRow.turn_id == turn.turn_id)
             if not connection.scalar(running.with_for_update(key_share=True)):
-                return False
+                return recorded.is_stored(connection)
             owner = connection.scalar(select(TurnRow.owner).where(TurnRow.turn_id == turn.turn_id))
             if self.is_shared and owner not in (None, self._number) and not is_free(connection, owner):
                 return False
             query = select(EventRow.type, EventRow.body).where(EventRow.turn_id == turn.turn_id)
             stored = [StoredEvent(*row) for row in connection.execute(query.order_by(EventRow.number))]
             events, job_metadata = closing(stored)
-            record(connection, [Append(turn.session_id, turn.turn_id, events, job_metadata)])
+            record(connection, [Append(turn.session_id, turn.turn_id, events, job_metadata)], recorded)
             return True
 
         return await self._database.write(work)
