@@ -9,11 +9,14 @@ from typing import Any
 
 import anyio
 import pytest
+import trio
 from langchain_core.callbacks import AsyncCallbackHandler, BaseCallbackHandler
+from langchain_core.runnables import RunnableConfig
 
 from chat_sessions import (
     APIConnectionError,
     AuthenticationError,
+    ConfigurationError,
     LlamaCloudChat,
     NotFoundError,
     Timeouts,
@@ -357,3 +360,17 @@ async def test_a_cancelled_closing_that_fails_is_a_cancellation_because_of_that(
     with pytest.raises(asyncio.CancelledError) as caught:
         await task
     assert isinstance(caught.value.__cause__, RuntimeError)
+
+
+@pytest.mark.parametrize("name", ["ainvoke", "astream", "astream_events v3", "disable_streaming"])
+async def test_a_model_says_that_trio_will_not_do(stage: Stage, recorder: Recorder, name: str) -> None:
+    model = stage.model()
+    config: RunnableConfig = {"callbacks": [recorder]}
+
+    def under_trio() -> None:
+        with pytest.raises(ConfigurationError, match="under asyncio only"):
+            trio.run(ASYNC_PATHS[name], model, config)
+
+    await asyncio.to_thread(under_trio)
+    gc.collect()  # a coroutine that was never awaited would be a warning
+    assert (recorder.names, stage.actor.sessions) == ([], [])

@@ -13,6 +13,8 @@ from typing import Any, Generic, TypeVar
 
 from langchain_core.rate_limiters import BaseRateLimiter
 
+from chat_sessions.session.waiting import running_loop
+
 __all__ = ["AsyncOpenRun", "OpenRun", "acquire", "async_acquire", "async_finish", "async_start", "finish", "start"]
 
 _Manager = TypeVar("_Manager")
@@ -25,7 +27,8 @@ def acquire(limiter: BaseRateLimiter | None) -> None:
 
 
 async def async_acquire(limiter: BaseRateLimiter | None) -> None:
-    """Wait until the limiter, if there is one, lets the next turn begin."""
+    """Wait until the limiter, if there is one, lets the next turn begin. Raises `ConfigurationError` under trio."""
+    running_loop()
     if limiter is not None:
         await limiter.aacquire(blocking=True)
 

@@ -15,6 +15,7 @@ from langchain_core.messages import AIMessage
 from chat_sessions.langchain.input.call import Call
 from chat_sessions.langchain.runs.async_run import AsyncModelRun
 from chat_sessions.langchain.runs.run import ModelRun
+from chat_sessions.session.waiting import running_loop
 
 __all__ = ["AsyncEventStream", "event_stream"]
 
@@ -67,7 +68,7 @@ class AsyncEventStream(AsyncChatModelStream):
 
     async def _start(self) -> None:
         if self._reading is None and not self.done:
-            self._reading = asyncio.create_task(self._read())
+            self._reading = running_loop().create_task(self._read())
 
     async def _read(self) -> None:
         try:
