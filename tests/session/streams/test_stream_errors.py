@@ -102,6 +102,17 @@ async def test_an_answer_that_is_no_event_stream_is_an_error_that_quotes_it(
         await do(chat.stream("ses-1", "q", index_ids=["idx-1"]).open())
 
 
+async def test_an_answer_that_is_no_event_stream_does_not_mean_that_the_prompt_is_not_in_the_session(
+    chat: AnyChat, wire: WireServer
+) -> None:
+    wire.on("POST", "/messages/stream", lambda _, c: c.respond(200, {"ok": True}))
+    wire.on("GET", "/ses-1", history_of(UserInput(content="q"), Text(content="Hello")))
+    session = chat.session("ses-1", index_ids=["idx-1"])
+    with pytest.raises(ProtocolError, match="The prompt may have arrived: read the session before sending it again"):
+        await do(session.ask("q"))
+    assert [turn.text for turn in await do(session.turns())] == ["Hello"]
+
+
 async def test_a_stop_with_an_error_is_given_and_then_raised_with_the_turn(chat: AnyChat, wire: WireServer) -> None:
     failed = Stop(usage=Usage(), is_error=True, error="quota exceeded")
     wire.on("POST", "/messages/stream", stream_of(TextDelta(content="Hel"), failed))
