@@ -296,8 +296,52 @@ def test_a_late_final_is_not_looked_for_in_the_whole_of_a_long_run(
     assert after <= before * (MANY // FEW + 2), f"{FEW} finals take {before} characters, {MANY} take {after}"
 
 
-@pytest.mark.parametrize("cut", [slice(3, None), slice(0, -3)], ids=["beginning", "end"])
-def test_only_what_is_cut_off_a_run_is_looked_at_again(cut: slice, monkeypatch: pytest.MonkeyPatch) -> None:
+def in_order(parts: list[str]) -> list[Event]:
+    """Finals of the parts, from the first on."""
+    return [said(Text, part) for part in parts]
+
+
+def from_the_end(parts: list[str]) -> list[Event]:
+    """Finals of the parts, from the last on."""
+    return [said(Text, part) for part in reversed(parts)]
+
+
+def with_more(parts: list[str]) -> list[Event]:
+    """Finals of the parts, from the first on, while the run grows as fast as they come."""
+    return [event for part in parts for event in (said(Text, part), said(TextDelta, part))]
+
+
+FINALS = pytest.mark.parametrize("finals", [in_order, from_the_end, with_more], ids=lambda finals: finals.__name__)
+
+
+def folded(finals: Callable[[list[str]], list[Event]], count: int) -> tuple[Event, ...]:
+    """What a run of this many parts and their finals come to."""
+    parts = [f"part{number}. " for number in range(count)]
+    fold = TurnFold("q")
+    for event in [said(TextDelta, "".join(parts)), *finals(parts)]:
+        fold.add(event)
+    return fold.turn.events
+
+
+@FINALS
+def test_finals_of_the_parts_of_one_long_run_each_take_theirs(finals: Callable[[list[str]], list[Event]]) -> None:
+    said_once = [event.content for event in folded(finals, MANY) if isinstance(event, Text)]
+    assert said_once == [f"part{number}. " for number in range(MANY)]
+
+
+@pytest.mark.parametrize("finals", [in_order, from_the_end], ids=lambda finals: finals.__name__)
+def test_a_final_does_not_copy_what_it_leaves_of_a_long_run(
+    finals: Callable[[list[str]], list[Event]], counted: Callable[[Callable[[], object]], int]
+) -> None:
+    before, after = counted(lambda: folded(finals, FEW)), counted(lambda: folded(finals, MANY))
+    # The numbers in the words grow, too.
+    assert after <= before * (MANY // FEW + 2), f"{FEW} finals take {before} characters, {MANY} take {after}"
+
+
+@FINALS
+def test_white_space_is_looked_for_once_in_each_word_of_a_long_run(
+    finals: Callable[[list[str]], list[Event]], monkeypatch: pytest.MonkeyPatch
+) -> None:
     looked_at: list[str] = []
     whole = segments.bare
 
@@ -305,14 +349,10 @@ def test_only_what_is_cut_off_a_run_is_looked_at_again(cut: slice, monkeypatch: 
         looked_at.append(words)
         return whole(words)
 
-    run = segments.Segment(is_text=True)
-    run.append("a b c " * MANY)
-    assert run.bare == "abc" * MANY
     monkeypatch.setattr(segments, "bare", looking)
-    while run.words:
-        run.words = run.words[cut]
-        assert len(run.bare) == len(whole(run.words))
-    assert sum(map(len, looked_at)) == len("a b c " * MANY)
+    folded(finals, MANY)
+    # The run, its finals, and what each cuts off and counts.
+    assert sum(map(len, looked_at)) <= 5 * len("part100. ") * MANY
 
 
 @pytest.mark.parametrize(

@@ -131,25 +131,24 @@ class Items:
 
     def _cut_beginning(self, match: Match, run: Segment, final: Text | Thinking) -> None:
         """Let a final take the beginning of a run, after the runs that it takes whole."""
-        words, at = run.words, match.end_of_beginning(run)
-        if match.runs:
-            self._set(run, words[at:])
-            return
-        at = len(final.content) if words.startswith(final.content) else at
-        rest = Segment(is_text=run.is_text)
-        self._lane(run).replace(run, rest)
-        self._insert(run, rest)
-        self._set(rest, words[at:])
-        run.final = final
+        at = match.end_of_beginning(run)
+        if not match.runs:
+            if run.words_before(len(final.content)) == final.content:
+                at = len(final.content)
+            whole, before = Segment.whole(final), run.before
+            assert before is not None  # noqa: S101 - the first link of a chain is no run
+            before.insert(whole)
+            whole.asides, run.asides = run.asides, []
+        self._cut(run, at)
 
     def _cut_end(self, match: Match, run: Segment, final: Text | Thinking) -> None:
         """Let a final take the end of a run."""
         self._insert(run, Segment.whole(final))
-        self._set(run, match.before_end(run))
+        self._cut(run, 0, run.offset_before(match.length))
 
-    def _set(self, run: Segment, words: str) -> None:
-        """Let a run consist of these words."""
-        self._lane(run).cut(run, words, grows=run is self._tail)
+    def _cut(self, run: Segment, start: int, end: int | None = None) -> None:
+        """Cut off what a run has before and behind these offsets."""
+        self._lane(run).cut(run, start, end, grows=run is self._tail)
 
     def _drop(self, run: Segment) -> None:
         """Remove a run; the two runs of one kind around it become one."""
@@ -162,7 +161,8 @@ class Items:
             and after.is_run
             and before.is_text is after.is_text
         ):
-            self._set(before, before.words + after.words)
+            before.append(after.words)
+            self._cut(before, 0)
             self._take_out(after)
 
     def _take_out(self, run: Segment) -> None:

@@ -70,15 +70,36 @@ class Item:
 class Segment(Item):
     """A run of deltas until its final comes, then that final."""
 
-    __slots__ = ("_bare", "_joined", "_parts", "final", "is_text", "key", "next_run", "order", "previous_run")
+    # A cut moves the start or the end of the words and of the bare words, and copies neither: many finals may each take
+    # their part of one long run.
+    __slots__ = (
+        "_bare",
+        "_bare_end",
+        "_bare_start",
+        "_end",
+        "_joined",
+        "_parts",
+        "_start",
+        "_words",
+        "final",
+        "is_text",
+        "key",
+        "next_run",
+        "order",
+        "previous_run",
+    )
 
     def __init__(self, *, is_text: bool) -> None:
         super().__init__()
         self.is_text = is_text
         self.final: Text | Thinking | None = None
+        self._words = ""
+        self._start = self._end = 0
+        self._bare: str | None = None
+        self._bare_start = self._bare_end = 0
+        # What came since the words were last looked at.
         self._parts: list[str] = []
         self._joined: list[str] = []
-        self._bare: str | None = None
         # Its place among the runs that wait: see `Lane`.
         self.order = 0
         self.key: str | None = None
@@ -104,43 +125,81 @@ class Segment(Item):
 
     def append(self, piece: str) -> None:
         """Take in the content of one more delta."""
-        self._bare = None
         self._parts.append(piece)
         if len(self._parts) >= _JOIN_AT:
             self._joined.append("".join(self._parts))
             self._parts.clear()
 
+    def _all_words(self) -> str:
+        """The string in which the words are."""
+        if self._parts or self._joined:
+            new = self._parts[0] if len(self._parts) == 1 and not self._joined else "".join(self._joined + self._parts)
+            self._parts, self._joined = [], []
+            if self._bare is not None:
+                self._bare = self._bare[self._bare_start : self._bare_end] + bare(new)
+                self._bare_start, self._bare_end = 0, len(self._bare)
+            self._words = self._words[self._start : self._end] + new if self._start < self._end else new
+            self._start, self._end = 0, len(self._words)
+        return self._words
+
+    def _all_bare(self) -> str:
+        """The string in which the words are without white space."""
+        words = self._all_words()
+        if self._bare is None:
+            self._bare = bare(words[self._start : self._end])
+            self._bare_start, self._bare_end = 0, len(self._bare)
+        return self._bare
+
     @property
     def words(self) -> str:
         """The content of the run so far."""
-        if self._joined or len(self._parts) > 1:
-            self._parts = ["".join((*self._joined, *self._parts))]
-            self._joined.clear()
-        return self._parts[0] if self._parts else ""
-
-    @words.setter
-    def words(self, words: str) -> None:
-        self._bare = self._bare_of_part(words)
-        self._parts, self._joined = [words], []
-
-    def _bare_of_part(self, words: str) -> str | None:
-        """Return `words` without white space if they are this run with one end cut off, else None."""
-        whole, cut = self.words, len(self.words) - len(words)
-        if self._bare is None or cut < 0:
-            return None
-        # Only what is cut off is looked at: many finals may each take their part of one long run.
-        if whole.endswith(words):
-            return self._bare[len(bare(whole[:cut])) :]
-        if whole.startswith(words):
-            return self._bare[: len(self._bare) - len(bare(whole[len(words) :]))]
-        return None
+        words = self._all_words()
+        return words[self._start : self._end]
 
     @property
-    def bare(self) -> str:
-        """The words without white space."""
-        if self._bare is None:
-            self._bare = bare(self.words)
-        return self._bare
+    def size(self) -> int:
+        """How many characters it has without white space."""
+        self._all_bare()
+        return self._bare_end - self._bare_start
+
+    def beginning(self, length: int) -> str:
+        """The first characters without white space."""
+        found = self._all_bare()
+        return found[self._bare_start : min(self._bare_start + length, self._bare_end)]
+
+    def ending(self, length: int) -> str:
+        """The last characters without white space."""
+        found = self._all_bare()
+        return found[max(self._bare_start, self._bare_end - length) : self._bare_end]
+
+    def words_before(self, offset: int) -> str:
+        """The words before this offset."""
+        words = self._all_words()
+        return words[self._start : min(self._start + offset, self._end)]
+
+    def offset_behind(self, length: int) -> int:
+        """The offset right behind this many characters without white space."""
+        return offset_of(length, self._all_words(), self._start) - self._start
+
+    def offset_before(self, length: int) -> int:
+        """The offset of the last characters of this number without white space."""
+        words, start = self._all_words(), self._end
+        # As in `offset_of`, from the end.
+        while length > 0 and start > self._start:
+            piece = words[max(self._start, start - length) : start]
+            start -= len(piece)
+            length -= len(bare(piece))
+        return start - self._start
+
+    def keep(self, start: int, end: int | None = None) -> None:
+        """Cut off what is before and behind these offsets."""
+        words, whole = self._all_words(), self._bare
+        start, end = self._start + start, self._end if end is None else self._start + end
+        if whole is not None:
+            # Only what is cut off is looked at.
+            self._bare_start += len(bare(words[self._start : start]))
+            self._bare_end -= len(bare(words[end : self._end]))
+        self._start, self._end = start, end
 
     def event(self, *, ended: bool) -> Text | TextDelta | Thinking | ThinkingDelta:
         """The segment as one event: a delta as long as a final may still come."""
@@ -185,14 +244,8 @@ class Match:
         return rest if (growing is not None and growing in (self.end_of, *self.runs[-1:])) or rest.strip() else ""
 
     def end_of_beginning(self, run: Segment) -> int:
-        """The offset at which the final's part of a run ends; the run follows those that the final covers whole."""
-        return offset_of(self.length - sum(len(whole.bare) for whole in self.runs), run.words)
-
-    def before_end(self, run: Segment) -> str:
-        """The words of a run before the part at its end that the final covers."""
-        words = run.words
-        taken = words[offset_of(len(run.bare) - self.length, words) :].lstrip()
-        return words[: len(words) - len(taken)]
+        """The offset in a run that it begins, after the runs that it has whole, behind what the final has of it."""
+        return run.offset_behind(self.length - sum(whole.size for whole in self.runs))
 
 
 class Lane:
@@ -216,13 +269,6 @@ class Lane:
             self._last.next_run = run
         self._last = run
 
-    def replace(self, run: Segment, other: Segment) -> None:
-        """Put another run in the place of this one."""
-        self.open(run)
-        other.order = run.order
-        self._link(run.previous_run, other)
-        self._link(other, run.next_run)
-
     def remove(self, run: Segment) -> None:
         """Remove a run that no longer waits."""
         self.open(run)
@@ -238,16 +284,16 @@ class Lane:
         else:
             other.previous_run = one
 
-    def cut(self, run: Segment, words: str, *, grows: bool) -> None:
-        """Let a run consist of these words."""
+    def cut(self, run: Segment, start: int, end: int | None = None, *, grows: bool) -> None:
+        """Cut off what a run has before and behind these offsets."""
         self.open(run)
-        run.words = words
+        run.keep(start, end)
         if not grows:
             self.close(run)
 
     def close(self, run: Segment) -> None:
         """Note that the run no longer grows, so that a late final finds it."""
-        run.key = run.bare[:_KEY]
+        run.key = run.beginning(_KEY)
         self._closed.setdefault(run.key, {})[run.order] = run
 
     def open(self, run: Segment) -> None:
@@ -265,11 +311,11 @@ class Lane:
 
         The time taken depends on the final and what it completes, not on how much else is waiting.
         """
-        if growing is not None and growing.words == final:
-            return Match(Fit.WHOLE, len(growing.bare), [growing])
+        if growing is not None and growing.words_before(len(final) + 1) == final:
+            return Match(Fit.WHOLE, growing.size, [growing])
         wanted = bare(final)
         if not wanted:
-            blank = growing if growing is not None and not growing.bare else next(self._alike(""), None)
+            blank = growing if growing is not None and not growing.size else next(self._alike(""), None)
             return None if blank is None else Match(Fit.WHOLE, 0, [blank])
         best = self._ending(wanted)
         for start in sorted(self._starts(wanted, growing), key=lambda run: run.order):
@@ -277,17 +323,19 @@ class Lane:
             if found is not None and (best is None or (found.fit, found.length) > (best.fit, best.length)):
                 best = found
         if best is None and growing is not None:
-            return Match(Fit.CORRECTED if growing.bare else Fit.LONGER, 0, [growing])
+            return Match(Fit.CORRECTED if growing.size else Fit.LONGER, 0, [growing])
         return best
 
     def _ending(self, wanted: str) -> Match | None:
         last = self._last
-        # Its end is no longer than what is wanted; the rest of a long run is not looked at.
-        from_here = 0 if last is None else max(0, len(last.bare) - len(wanted))
-        at = -1 if last is None else last.bare.rfind(wanted[:_SHORTEST_PART], from_here)
-        if last is None or at < 1 or not wanted.startswith(last.bare[at:]):
+        if last is None:
             return None
-        length = len(last.bare) - at
+        # No longer than what is wanted; the rest of a long run is not looked at.
+        end = last.ending(len(wanted))
+        at = end.rfind(wanted[:_SHORTEST_PART])
+        length = len(end) - at
+        if at < 0 or length == last.size or not wanted.startswith(end[at:]):
+            return None
         is_whole = length == len(wanted)
         if last.is_closed and not (_is_long(wanted) if is_whole else length >= _SHORTEST_PART):
             return None
@@ -295,7 +343,7 @@ class Lane:
 
     def _starts(self, wanted: str, growing: Segment | None) -> set[Segment]:
         """The runs that may be the first of a match."""
-        found = {run for run in (self._first, growing) if run is not None and run.bare}
+        found = {run for run in (self._first, growing) if run is not None and run.size}
         for length in range(1, min(_KEY, len(wanted)) + 1):
             found.update(self._alike(wanted[:length]))
         return found
@@ -309,10 +357,12 @@ def _match_from(start: Segment, wanted: str) -> Match | None:
     at = 0
     run: Segment | None = start
     while run is not None and at < len(wanted):
-        if wanted.startswith(run.bare, at):
-            at += len(run.bare)
+        left = len(wanted) - at
+        beginning = run.beginning(left)
+        if run.size <= left and wanted.startswith(beginning, at):
+            at += run.size
             runs.append(run)
-        elif run.bare.startswith(wanted[at:]) and (runs or not run.is_closed or _is_long(wanted)):
+        elif beginning == wanted[at:] and (runs or not run.is_closed or _is_long(wanted)):
             return Match(Fit.BEGINNING_OF_RUN, len(wanted), runs, beginning_of=run)
         else:
             break

@@ -270,8 +270,8 @@ def not_an_event_stream(
     """Return the error for a turn whose answer is not an event stream; `start` is the beginning of its body."""
     return ProtocolError(
         f"{call} answered with {_content_type(headers) or 'no content type'} instead of an event stream: check "
-        f"base_url, and whether a proxy answered with a page of its own. It begins {quoted(start, secrets)}. The prompt "
-        "may have arrived: read the session before sending it again"
+        f"base_url, and whether a proxy answered with a page of its own. It begins {quoted(start, secrets)}. The "
+        "prompt may have arrived: read the session before sending it again"
     )
 
 

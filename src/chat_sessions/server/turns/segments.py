@@ -105,14 +105,15 @@ class Segments:
 
 def _cut_beginning(lane: Lane, found: Match, run: Segment) -> str:
     """Take from a run what a final has of it, after the runs that it has whole; return what was taken."""
-    words, at = run.words, found.end_of_beginning(run)
-    lane.cut(run, words[at:], grows=not run.is_closed)
-    return words[:at]
+    at = found.end_of_beginning(run)
+    taken = run.words_before(at)
+    lane.cut(run, at, grows=not run.is_closed)
+    return taken
 
 
 def _cut_end(lane: Lane, found: Match, run: Segment) -> None:
     """Take from the end of a run what a final has of it."""
-    lane.cut(run, found.before_end(run), grows=not run.is_closed)
+    lane.cut(run, 0, run.offset_before(found.length), grows=not run.is_closed)
 
 
 def _whole(final: Text | Thinking) -> list[Event]:
