@@ -309,6 +309,66 @@ def test_a_pickle_holds_no_key_of_any_kind() -> None:
     assert pickle.loads(data).route.base_url == made.route.base_url
 
 
+def unpickled(**options: Any) -> Settings:
+    again: Settings = pickle.loads(pickle.dumps(settings(**options)))
+    return again
+
+
+@pytest.mark.parametrize("llm", ["openai/m", {"model": "openai/m", "stream": False}, {"profile": "fast"}])
+def test_a_pickle_keeps_an_agent_that_holds_no_key(monkeypatch: pytest.MonkeyPatch, llm: Any) -> None:
+    monkeypatch.setenv("LLM_API_KEY", "sk-secret")
+    options: dict[str, Any] = {
+        "llm": llm,
+        "tools": ["terminal"],
+        "workspace": "/w",
+        "conversation": {"confirmation_policy": {"kind": "AlwaysConfirm"}, "max_iterations": 3},
+    }
+    made = settings(**options)
+    assert b"sk-secret" not in pickle.dumps(made)
+    monkeypatch.setenv("LLM_MODEL", "other/model")
+    again = unpickled(**options)
+    assert (again.conversation, again.llm, again.llm_profile) == (made.conversation, made.llm, made.llm_profile)
+    assert again.new_conversation().keys() == made.new_conversation().keys()
+
+
+def test_a_pickle_keeps_a_profile_on_the_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LLM_MODEL", "other/model")
+    assert unpickled(agent="careful").conversation == settings(agent="careful").conversation
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        ({"agent": {"kind": "ACPAgent", "acp_command": ["x"]}}, "without agent,"),
+        ({"llm": "m", "tools": [{"name": "terminal", "params": {"x": "sk-secret"}}]}, "without agent,"),
+        ({"llm": "m", "conversation": {"secrets": {"x": "sk-secret"}, "plugins": []}}, "without secrets, plugins,"),
+        ({"llm": "m", "workspace": {"kind": "RemoteWorkspace", "api_key": "sk-secret"}}, "without workspace,"),
+        ({"llm": "m", "conversation": {"confirmation_policy": {"token": "sk-secret"}}}, "without confirmation_policy,"),
+    ],
+)
+def test_an_unpickled_client_makes_no_conversation_without_what_may_hold_a_key(
+    monkeypatch: pytest.MonkeyPatch, options: dict[str, Any], named: str
+) -> None:
+    monkeypatch.setenv("LLM_MODEL", "other/model")
+    assert b"sk-secret" not in pickle.dumps(settings(**options))
+    for again in (unpickled(**options), pickle.loads(pickle.dumps(unpickled(**options)))):
+        with pytest.raises(ConfigurationError, match=f"unpickled {named}.*make a client with them again"):
+            again.new_conversation()
+
+
+def test_the_environment_has_a_model_in_place_of_one_whose_key_a_pickle_does_not_hold(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    again = unpickled(llm={"model": "openai/m", "api_key": "sk-secret"}, tools=["terminal"])
+    with pytest.raises(
+        ConfigurationError, match=r"unpickled without llm.*make a client with llm= again, or set LLM_MODEL"
+    ):
+        again.new_conversation()
+    monkeypatch.setenv("LLM_MODEL", "other/model")
+    again = unpickled(llm={"model": "openai/m", "api_key": "sk-secret"}, tools=["terminal"])
+    assert again.new_conversation()["agent"] == settings(llm="other/model", tools=["terminal"]).conversation["agent"]
+
+
 def _allow(request: ConfirmationRequest) -> bool:
     return True
 

@@ -13,7 +13,7 @@ from typing import TypeVar, cast
 
 from pydantic import JsonValue, SecretStr
 
-__all__ = ["Concealed", "as_secret", "concealed", "secrets_in", "text_without_secrets", "without_secrets"]
+__all__ = ["Concealed", "as_secret", "concealed", "has_secret", "secrets_in", "text_without_secrets", "without_secrets"]
 
 _STARS = "**********"
 # Shorter words are not secrets, and masking them would make an error unreadable.
@@ -53,6 +53,14 @@ def secrets_in(settings: JsonValue, *, is_secret: bool = False) -> Iterator[Secr
     """Yield the words in settings under a name such as `api_key`, `headers` or `secrets`, the longest first."""
     words = set(_words(settings, is_secret=is_secret))
     yield from map(SecretStr, sorted(words, key=lambda word: (-len(word), word)))
+
+
+def has_secret(settings: object) -> bool:
+    """Whether anything in settings has a name such as `api_key`, `headers` or `secrets`."""
+    if isinstance(settings, Mapping):
+        named = cast("Mapping[object, object]", settings)
+        return any(_SECRET_NAME.search(str(name)) is not None or has_secret(value) for name, value in named.items())
+    return isinstance(settings, list | tuple) and any(map(has_secret, cast("Sequence[object]", settings)))
 
 
 def _words(settings: JsonValue, *, is_secret: bool) -> Iterator[str]:

@@ -20,7 +20,7 @@ from chat_sessions.core.arguments import checked_indexes
 from chat_sessions.core.errors import APIStatusError, ConfigurationError
 from chat_sessions.http.calls import Call
 from chat_sessions.http.connection.route import Route, route_of
-from chat_sessions.http.secrets import Concealed, as_secret, secrets_in
+from chat_sessions.http.secrets import Concealed, as_secret, has_secret, secrets_in
 from chat_sessions.http.settings import (
     USER_AGENT,
     check_kind,
@@ -42,6 +42,20 @@ _DEFAULT_WORKSPACE = "workspace/project"
 # forwards deltas only if this first model streams.
 _UNTIL_SWITCHED: Mapping[str, JsonValue] = {"usage_id": "agent", "model": "openai/not-yet-chosen", "stream": True}
 
+# What a pickle keeps of a create's body and of a model, unless a name in it is that of a secret. Anything else may
+# hold one under a name of its own.
+_PLAIN = (
+    "agent_profile_id",
+    "autotitle",
+    "confirmation_policy",
+    "max_iterations",
+    "security_analyzer",
+    "stuck_detection",
+    "tags",
+    "workspace",
+)
+_PLAIN_OF_LLM = frozenset(("model", "stream", "usage_id"))
+
 
 @dataclass(frozen=True, slots=True)
 class Settings:
@@ -58,6 +72,8 @@ class Settings:
     timeouts: Timeouts
     max_retries: int
     max_event_bytes: int
+    # What this was unpickled without.
+    left_out: tuple[str, ...] = ()
 
     @classmethod
     def resolve(
@@ -111,16 +127,40 @@ class Settings:
         )
 
     def __getstate__(self) -> dict[str, object]:
-        # What may hold a key stays in this process: the agent's settings too.
+        # What may hold a key stays in this process; what needs it says so.
         names = ("route", "timeouts", "max_retries", "max_event_bytes")
-        return {name: getattr(self, name) for name in names}
+        kept = {name: value for name, value in self.conversation.items() if name in _PLAIN and not has_secret(value)}
+        llm, tools = _plain_llm(self.llm, self.llm_profile), self._tool_names()
+        left_out = [name for name in self.conversation if name not in kept]
+        if tools is not None:
+            left_out.remove("agent")
+        if llm is None and self.llm is not None:
+            left_out.append("llm")
+        state: dict[str, object] = {name: getattr(self, name) for name in names}
+        state |= {"conversation": kept, "llm": llm, "tools": tools, "left_out": (*self.left_out, *left_out)}
+        return state
 
-    def __setstate__(self, state: dict[str, object]) -> None:
-        model = llm_settings(None)
-        state |= {"api_key": _key(None), "headers": (), "llm": model, "llm_profile": None}
-        state["conversation"] = Concealed({"workspace": _workspace(None), **_agent(None, model, None)})
-        for name, value in state.items():
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        # An older pickle has neither the conversation nor the agent.
+        kept, llm, tools = state.get("conversation", {}), state.pop("llm", None), state.pop("tools", None)
+        profile = _llm_profile(llm)
+        model = llm_settings(llm) if profile is None else None
+        agent = _agent(kept.get("agent_profile_id"), model if profile is None else dict(_UNTIL_SWITCHED), tools)
+        state |= {"api_key": _key(None), "headers": (), "llm": model, "llm_profile": profile}
+        state["conversation"] = Concealed({"workspace": _workspace(None), **agent, **kept})
+        for name, value in ({"left_out": ()} | state).items():
             object.__setattr__(self, name, value)
+
+    def _tool_names(self) -> list[str] | None:
+        """The names of the agent's tools; None without an agent, or for one of which more was set."""
+        llm = self.llm if self.llm_profile is None else _UNTIL_SWITCHED
+        agent = self.conversation.get("agent")
+        tools = agent.get("tools") if isinstance(agent, dict) else None
+        if llm is None or not isinstance(tools, list):
+            return None
+        names = [tool.get("name") for tool in tools if isinstance(tool, dict)]
+        named = [name for name in names if isinstance(name, str)]
+        return named if agent == _agent(None, dict(llm), named)["agent"] else None
 
     @property
     def params(self) -> dict[str, str]:
@@ -175,6 +215,13 @@ class Settings:
 
     def new_conversation(self) -> dict[str, JsonValue]:
         """The body of a create, with an id of its own. Raises `ConfigurationError` if no agent is known."""
+        others = [name for name in self.left_out if name != "llm"]
+        if others or (self.left_out and self.llm is None):
+            advice = "make a client with them again" if others else "make a client with llm= again, or set LLM_MODEL"
+            raise ConfigurationError(
+                "no agent to create a conversation with: this client was unpickled without "
+                f"{', '.join(self.left_out)}, as a pickle holds nothing that may be a key: {advice}"
+            )
         body = Concealed(self.conversation)
         if not any(name in body for name in ("agent", "agent_settings", "agent_profile_id")):
             raise ConfigurationError(
@@ -219,6 +266,18 @@ def _llm_profile(llm: Mapping[str, JsonValue] | str | None) -> str | None:
             'an LLM profile is {"profile": "its name"} and nothing else: the rest is on the server'
         )
     return name
+
+
+def _plain_llm(llm: Mapping[str, JsonValue] | None, profile: str | None) -> dict[str, JsonValue] | str | None:
+    """What a pickle keeps of a model, as `resolve` takes it; None if that is nothing."""
+    if profile is not None:
+        return {"profile": profile}
+    if llm is None:
+        return None
+    # A key that this environment gives comes from the environment there.
+    if llm == llm_settings(str(llm["model"])):
+        return str(llm["model"])
+    return dict(llm) if llm.keys() <= _PLAIN_OF_LLM else None
 
 
 def check_id(session_id: object) -> str:
