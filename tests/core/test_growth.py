@@ -372,3 +372,16 @@ def test_words_around_a_gap_are_looked_for_in_a_bounded_number_of_steps(live: st
         return calls_of(lambda: align(mine, theirs))
 
     assert steps(2000) < 1.5 * steps(1000)
+
+
+@pytest.mark.parametrize("is_live", [True, False], ids=["live", "session"])
+def test_a_place_by_chance_is_not_looked_for_in_the_whole_of_long_words(is_live: bool) -> None:
+    lost = UnknownEvent(raw={"type": "text_delta", "content": None})
+
+    def steps(count: int) -> int:
+        some: list[Event] = [TextDelta(content="x "), lost, TextDelta(content=" e")]
+        whole: list[Event] = [TextDelta(content="x " + "be " * count)]
+        mine, theirs = (some, whole) if is_live else (whole, some)
+        return calls_of(lambda: align(mine, [*theirs, Stop(usage=Usage(), is_error=False)]))
+
+    assert steps(8000) < 1.5 * steps(2000)

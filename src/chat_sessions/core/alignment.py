@@ -93,7 +93,7 @@ def align(live: Sequence[Event], stored: Sequence[Event]) -> Alignment:
 def _continued(live: Sequence[Event], stored: Sequence[Event]) -> Alignment:
     """Return the live side, followed by what only the session shows. The session's words have a gap."""
     others = _Others(live)
-    rests = {is_text: Rest(_words(live, is_text), _words(stored, is_text), is_live=False) for is_text in (True, False)}
+    rests = {is_text: Rest(live, stored, is_text=is_text) for is_text in (True, False)}
     missing: list[Missing] = []
     for event in stored:
         if not isinstance(event, _Words):
@@ -372,7 +372,7 @@ class _Replaced:
 
     def __init__(self, live: Sequence[Event], stored: Sequence[Event], *, is_text: bool) -> None:
         self._known = {event.content for event in live if isinstance(event, Text if is_text else Thinking)}
-        self._rest = Rest(_words(live, is_text), _words(stored, is_text), is_live=True)
+        self._rest = Rest(live, stored, is_text=is_text)
 
     def take(self, stored: _Words) -> _Found:
         """Return the stored segment, with what the live side lacks at its end."""
@@ -384,11 +384,6 @@ class _Replaced:
     def left() -> dict[int, Event]:
         """Nothing is left of the live words."""
         return {}
-
-
-def _words(events: Sequence[Event], is_text: bool) -> str:
-    kinds = (Text, TextDelta) if is_text else (Thinking, ThinkingDelta)
-    return "".join(event.content for event in events if isinstance(event, kinds))
 
 
 def _is_final(event: _Words) -> bool:

@@ -2,47 +2,61 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from itertools import accumulate, takewhile
+from collections.abc import Callable, Iterator, Sequence
+from itertools import accumulate, islice
+from typing import TypeAlias
 
-from chat_sessions.core.events import Event, UnknownEvent
+from chat_sessions.core.events import Event, Text, TextDelta, Thinking, ThinkingDelta, UnknownEvent
 from chat_sessions.core.segments import bare, offset_of
 
 __all__ = ["Rest", "has_gap"]
 
 # How many letters of two words, or of two ends of words, may be the same by chance.
 _BY_CHANCE = 3
-# How many pieces are searched for, and how many shorter ends of one are tried: each search scans all the words.
-_MOST_PIECES, _MOST_ENDS = 200, 1000
+# How many places are looked at in one search: each look costs as much as the words are long.
+_MOST_PLACES = 1000
 
 _TEXT, _THINKING = ("text", "text_delta"), ("thinking", "thinking_delta")
+# Up to where words that lack some were followed, and where that is in the whole ones.
+_Reached: TypeAlias = tuple[int, int]
 
 
-def has_gap(events: Iterable[Event], *, is_text: bool | None = None) -> bool:
-    """Whether words are lost: with `is_text` True of the answer, with False of the reasoning, with None of either."""
+def has_gap(events: Sequence[Event], *, is_text: bool | None = None) -> bool:
+    """Whether words are lost: those of the answer, or with False of its thoughts; with None any of them."""
+    return _gaps_in(events, is_text=is_text) > 0
+
+
+def _gaps_in(events: Sequence[Event], *, is_text: bool | None) -> int:
     kinds = (*_TEXT, *_THINKING) if is_text is None else _TEXT if is_text else _THINKING
-    return any(isinstance(event, UnknownEvent) and event.type in kinds for event in events)
+    return sum(isinstance(event, UnknownEvent) and event.type in kinds for event in events)
+
+
+def _words_of(events: Sequence[Event], *, is_text: bool) -> str:
+    kinds = (Text, TextDelta) if is_text else (Thinking, ThinkingDelta)
+    return "".join(event.content for event in events if isinstance(event, kinds))
 
 
 class Rest:
-    """The words that the session shows after the last one received. White space is ignored.
+    """What the session shows of the text, or of the thoughts, after the last words of it that came live.
 
-    The words before a gap are the same on both sides. Each piece after it is searched for after the previous piece, so
-    that nothing is shown twice. If the last words are not found, the rest begins at the gap, or is empty if the gap
-    `is_live`.
+    White space does not count. The words before the first gap are the same on both sides. Those after it are pieces, as
+    few as will do, that the other side has in the same order with as little as possible between them. If the live words
+    are no such pieces, because the session lacks some, too, or has changed them, the rest follows the longest end of
+    them that the session has; if it has none, there is no rest.
     """
 
-    def __init__(self, live: str, stored: str, *, is_live: bool) -> None:
-        self._is_spaced = live[-1:].isspace()
-        mine, theirs = _Side(live), _Side(stored)
-        pairs = zip(mine.words, theirs.words, strict=False)
-        same = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
+    def __init__(self, live: Sequence[Event], stored: Sequence[Event], *, is_text: bool) -> None:
+        arrived = _words_of(live, is_text=is_text)
+        self._is_spaced = arrived[-1:].isspace()
+        mine, theirs = _Side(arrived), _Side(_words_of(stored, is_text=is_text))
+        lost_live, lost_stored = (_gaps_in(events, is_text=is_text) for events in (live, stored))
+        same = mine.common(0, theirs, 0)
         if same == len(mine.words):
             self._arrived = same
+        elif lost_stored and not lost_live:
+            self._arrived = _end_of(mine, theirs, same, lost_stored)
         else:
-            # The word after the gap may begin as the lost one does.
-            first = next((at for at in range(same, same - _BY_CHANCE, -1) if at in theirs.starts), same)
-            self._arrived = _last_of(mine, theirs, first) if is_live else _end_of(mine, theirs, first)
+            self._arrived = _last_of(mine, theirs, same, lost_live)
         self._at = 0
 
     def of(self, content: str) -> str:
@@ -65,55 +79,98 @@ class _Side:
         # Whether the first word may be the end of one whose beginning is lost.
         self._is_open = not words[:1].isspace()
 
-    def longest(self, begin: int, other: _Side, at: int) -> int:
-        """Return the length of the longest piece from `begin` on that the other side has from `at` on."""
-        size, step = 0, 1
-        # If a longer piece matches, so does a shorter one: double the step until it fails, then halve it.
-        while step:
-            end = begin + size + step
-            if end <= len(self.words) and other.words.find(self.words[begin:end], at) >= 0:
-                size, step = size + step, 2 * step
-            else:
-                step //= 2
-        return size
+    def common(self, begin: int, other: _Side, at: int) -> int:
+        """Return how many characters from `begin` on are those of the other side from `at` on."""
+
+        def is_same(size: int, more: int) -> bool:
+            return other.words.startswith(self.words[begin + size : begin + size + more], at + size)
+
+        return _longest(len(self.words) - begin, is_same)
 
     def agrees(self, begin: int, size: int, other: _Side, at: int) -> bool:
         """Whether this piece is more than a few letters within a word of one side alone."""
-        is_first = begin == 0 and self._is_open
-        return size > _BY_CHANCE or is_first or (begin in self.starts) == (at in other.starts)
+        first = 1 if begin == 0 and self._is_open else 0
+        return size > _BY_CHANCE or all(
+            (begin + number in self.starts) == (at + number in other.starts) for number in range(first, size)
+        )
 
 
-def _last_of(live: _Side, stored: _Side, at: int) -> int:
+def _longest(limit: int, is_longer: Callable[[int, int], bool]) -> int:
+    """Return the greatest size for which something holds that holds for all smaller ones, too.
+
+    `is_longer` says whether it holds for so many more if it holds for a size.
+    """
+    size, step = 0, 1
+    # Twice as many more each time, then half as many.
+    while step:
+        if size + step <= limit and is_longer(size, step):
+            size, step = size + step, 2 * step
+        else:
+            step //= 2
+    return size
+
+
+def _across(some: _Side, whole: _Side, same: int, *, is_strict: bool) -> Iterator[list[_Reached]]:
+    """Follow words that lack some in the whole ones: across one gap, then across two, and so on.
+
+    Of two that come equally far in the words, only the one that skips less is kept; so each next one comes further. If
+    `is_strict`, pieces that may be there by chance do not count.
+    """
+    left = _MOST_PLACES
+    reached = [(same, same)]
+    while reached:
+        further: list[_Reached] = []
+        for begin, at in reached:
+            size = 1
+            while left and begin + size <= len(some.words):
+                left -= 1
+                if (at := whole.words.find(some.words[begin : begin + size], at)) < 0:
+                    break
+                longest = some.common(begin, whole, at)
+                if not is_strict or some.agrees(begin, longest, whole, at):
+                    further.append((begin + longest, at + longest))
+                    # What is found later is of use only if it comes further.
+                    size = longest + 1
+                at += 1
+        reached = []
+        for end in sorted(further, key=lambda end: (end[1] - end[0], -end[0])):
+            if not reached or end[0] > reached[-1][0]:
+                reached.append(end)
+        yield reached
+
+
+def _last_of(live: _Side, stored: _Side, same: int, gaps: int) -> int:
     """Return where in the stored words the last of the live ones ends, of which some are lost."""
-    begin, size = at, 0
-    for _ in range(_MOST_PIECES):
-        if begin >= len(live.words):
-            return at if size else len(stored.words)
-        size = live.longest(begin, stored, at)
-        piece = live.words[begin : begin + size]
-        first = found = stored.words.find(piece, at)
-        while size and found >= 0 and not live.agrees(begin, size, stored, found):
-            found = stored.words.find(piece, found + 1)
-        at = (first if found < 0 else found) + size
-        # Skip a letter that is not found: the service has changed it.
-        begin += size or 1
+    searches = [_across(live, stored, same, is_strict=is_strict) for is_strict in (True, False)]
+    for _ in range(gaps):
+        for search in searches:
+            reached = next(search, [])
+            if reached and reached[-1][0] == len(live.words):
+                return reached[-1][1]
+    return _found_end(live, stored, same)
+
+
+def _found_end(live: _Side, stored: _Side, same: int) -> int:
+    """Return where in the stored words the longest end of the live ones that they have ends."""
+
+    def has(size: int, more: int) -> bool:
+        return stored.words.find(live.words[-size - more :], same) >= 0
+
+    size = _longest(len(live.words) - same, has)
+    begin, at = len(live.words) - size, same - 1
+    for _ in range(_MOST_PLACES if size else 0):
+        if (at := stored.words.find(live.words[begin:], at + 1)) < 0:
+            break
+        if live.agrees(begin, size, stored, at):
+            return at + size
     return len(stored.words)
 
 
-def _end_of(live: _Side, stored: _Side, at: int) -> int:
+def _end_of(live: _Side, stored: _Side, same: int, gaps: int) -> int:
     """Return where in the stored words, of which some are lost, the live ones end."""
-    begin = at
-    for _ in range(_MOST_PIECES):
-        if not (size := stored.longest(begin, live, at)):
-            break
-        for overlap in range(size, max(size - _MOST_ENDS, 0), -1):
-            last = len(live.words) - overlap
-            if live.words.endswith(stored.words[begin : begin + overlap]) and stored.agrees(begin, overlap, live, last):
-                return begin + overlap
-        at = live.words.find(stored.words[begin : begin + size], at)
-        end = begin + size
-        is_word = end in stored.starts or not stored.words[end : end + 1].isalnum()
-        if not stored.agrees(begin, size, live, at) or not (is_word or size > _BY_CHANCE):
-            break
-        begin, at = end, at + size
-    return begin
+    searched = islice(_across(stored, live, same, is_strict=True), gaps)
+    end, at = max((reached[-1] for reached in searched if reached), default=(same, same))
+    if at == len(live.words):
+        return end
+    # The live words end within a gap. The word behind it may begin as the lost one does.
+    return next((start for start in range(end, end - _BY_CHANCE, -1) if start in stored.starts), end)
