@@ -142,8 +142,14 @@ def test_the_same_prompt_still_unanswered_at_the_end_of_the_history_is_this_one(
 
 def test_a_turn_that_an_earlier_look_found_is_looked_at_in_its_place() -> None:
     history = asked("q", Text(content="old"), STOP) + asked("q", Text(content="new"), STOP) + asked("q", STOP)
-    delivery = decide(live=live(), history=history, position=1)
-    assert missing_events(live(), delivery.turn) == (Text(content="new"), STOP)
+    for mine, shown in (
+        (live(TextDelta(content="ne")), history),
+        (live(), history[:6]),
+        (live(), history[:6] + asked("other", STOP)),
+    ):
+        delivery = decide(live=mine, history=shown, position=1)
+        assert delivery.position == 1
+        assert missing_events(mine, delivery.turn) == (Text(content="new"), STOP)
     for lost in (3, 9):
         assert decide(live=live(), history=history, position=lost, turns_before=3) == Delivery("not_shown")
 
@@ -179,6 +185,17 @@ def test_a_turn_that_was_found_is_none_before_its_place_and_none_after_it_that_o
     assert decide(live=began, history=history, position=position) == Delivery("not_shown")
     assert decide(live=live(), history=[*history, *alike], position=position) == Delivery("not_shown")
     assert decide(live=began, history=[*history, *alike], position=position).position == position + 1
+
+
+def test_a_turn_that_was_found_before_it_had_words_is_not_taken_for_one_of_two_that_ask_the_same() -> None:
+    theirs, mine = asked("q", Text(content="their answer"), STOP), asked("q", Text(content="my answer"), STOP)
+    assert decide(live=live(), history=asked("q"), turns_before=0) == Delivery("running", 0)
+    for history in (theirs + mine, theirs + asked("q")):
+        assert decide(live=live(), history=history, turns_before=0, position=0) == Delivery("unknown")
+    # Its words tell, where it stands now and where it stood.
+    for words, position in (("my ", 1), ("their ", 0)):
+        began = live(TextDelta(content=words))
+        assert decide(live=began, history=theirs + mine, turns_before=0, position=0) == Delivery("finished", position)
 
 
 def null(kind: str) -> UnknownEvent:

@@ -93,9 +93,18 @@ def test_a_turn_that_still_runs_is_looked_at_again_in_its_place(clock: Clock) ->
     assert not made.is_found
     assert made.look([*older, ASKED]) == ()
     assert (made.is_found, made.is_over) == (True, False)
-    # Somebody else asks the same afterwards: the place tells which turn it is.
+    made.look([*older, ASKED, TextDelta(content="mi")])
+    # Somebody else asks the same afterwards: its words tell which turn it is.
     made.look([*older, ASKED, Text(content="mine"), STOP, ASKED, Text(content="theirs"), STOP])
     assert fold.turn.text == "mine"
+
+
+def test_a_turn_found_without_words_is_none_of_two_that_ask_the_same_but_was_still_found(clock: Clock) -> None:
+    made, fold = recovery(clock, turns_before=0)
+    made.look([ASKED])
+    # A look that lags may have missed the first of them.
+    assert made.look([ASKED, Text(content="whose?"), STOP, ASKED, Text(content="mine?"), STOP]) == ()
+    assert (made.is_found, made.is_over, fold.is_complete) == (True, False, False)
 
 
 def test_an_earlier_prompt_in_doubt_makes_an_answer_without_evidence_nobodys(clock: Clock) -> None:

@@ -75,7 +75,10 @@ def decide(
     turns = replay(history)
     if position is not None:
         again = find_again(live, turns, position)
-        return Delivery("not_shown") if again is None else _found(again, turns[again])
+        if len(again) == 1:
+            return _found(again[0], turns[again[0]])
+        # Of several, this one may have been found before another was shown in its place.
+        return Delivery("unknown" if again else "not_shown")
     shown = [(position, turns[position]) for position in asked(turns)]
     new = shown if turns_before is None else shown[_past(last, [turn for _, turn in shown], turns_before) :]
     fitting = [(position, turn) for position, turn in new if _may_be(live, turn)]
@@ -103,18 +106,18 @@ def decide(
     return _found(*candidates[-1])
 
 
-def find_again(live: Turn, turns: Sequence[Turn], position: int) -> int | None:
-    """Return the current position of a turn that an earlier look found at this one; None if it is not shown.
+def find_again(live: Turn, turns: Sequence[Turn], position: int) -> Sequence[int]:
+    """Return where a turn may stand now that an earlier look found at this position.
 
     A look at a lagging replica may have missed other writers' earlier turns, so the turn may now come later.
     """
-    if position >= len(turns):
-        return None
-    if _may_be(live, turns[position]):
-        return position
-    later = (at for at in range(position + 1, len(turns)) if _may_be(live, turns[at]) and _is_proof(live, turns[at]))
+    places = [at for at in range(position, len(turns)) if _may_be(live, turns[at])]
+    if (proved := next((at for at in places if _is_proof(live, turns[at])), None)) is not None:
+        return [proved]
+    if position in places:
+        return places
     # With another answer to the same prompt, the service may have corrected its words since.
-    return next(later, position if _is_prompt(live, turns[position]) else None)
+    return [position] if position < len(turns) and _is_prompt(live, turns[position]) else []
 
 
 def asked(turns: Sequence[Turn]) -> list[int]:

@@ -92,8 +92,9 @@ class AsyncStoredTurn:
         except (APIError, ProtocolError):
             return
         turns = replay(events)
-        if (position := find_again(self._fold.turn, turns, self._position)) is not None:
-            self._ready.extend(self._fold.adopt(turns[position]))
+        places = find_again(self._fold.turn, turns, self._position)
+        if len(places) == 1:
+            self._ready.extend(self._fold.adopt(turns[places[0]]))
 
     def _raise_failure(self) -> None:
         if self.turn.error is not None:
