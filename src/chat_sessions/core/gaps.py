@@ -22,7 +22,7 @@ _Reached: TypeAlias = tuple[int, int]
 
 
 def has_gap(events: Sequence[Event], *, is_text: bool | None = None) -> bool:
-    """Whether words are lost: those of the answer, or with False of its thoughts; with None any of them."""
+    """Whether words are lost: with `is_text` True of the answer, with False of the reasoning, with None of either."""
     return _gaps_in(events, is_text=is_text) > 0
 
 
@@ -37,12 +37,12 @@ def _words_of(events: Sequence[Event], *, is_text: bool) -> str:
 
 
 class Rest:
-    """What the session shows of the text, or of the thoughts, after the last words of it that came live.
+    """The text or reasoning that the session shows after the last words received. White space is ignored.
 
-    White space does not count. The words before the first gap are the same on both sides. Those after it are pieces, as
-    few as will do, that the other side has in the same order with as little as possible between them. If the live words
-    are no such pieces, because the session lacks some, too, or has changed them, the rest follows the longest end of
-    them that the session has; if it has none, there is no rest.
+    The words before the first gap are the same on both sides. Those after it are split into as few pieces as possible,
+    which the other side has in the same order with as little as possible between them. If the live words are not such
+    pieces, because the session lacks words too or has changed them, the rest follows the longest end of the live words
+    that the session has; without one, the rest is empty.
     """
 
     def __init__(self, live: Sequence[Event], stored: Sequence[Event], *, is_text: bool) -> None:
