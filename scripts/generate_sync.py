@@ -5,7 +5,7 @@
 
 A twin is its source with `async` and `await` taken out and these words replaced, in the prose too. What differs in
 other ways (how a thread and a task wait, how a socket is closed) is written by hand, in modules whose functions
-differ by name only: `async_sleep` and `sleep`. A twin that does not begin with the notice is left alone.
+differ by name only: `async_sleep` and `sleep`, or in the twins of `BY_HAND`.
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ from collections import Counter
 from pathlib import Path
 
 SOURCES = Path(__file__).parent.parent / "src" / "chat_sessions"
+# Its twin closes a socket that another thread may read.
+BY_HAND = {SOURCES / "openhands/live/async_websocket.py"}
 NOTICE = "# Generated from {source} by scripts/generate_sync.py: edit that file, then run `make format`.\n"
 
 # Whole words, the first rule that fits. `Async*` and `async_*` names lose their prefix.
@@ -66,16 +68,18 @@ def main() -> int:
     parser.add_argument("--check", action="store_true")
     is_check = parser.parse_args().check
     stale: list[Path] = []
-    for source in sorted(SOURCES.rglob("async_*.py")):
-        target = source.with_name(twin_name(source))
+    sources = sorted(set(SOURCES.rglob("async_*.py")) - BY_HAND)
+    targets = [source.with_name(twin_name(source)) for source in sources]
+    generated = [path for path in SOURCES.rglob("*.py") if path.read_text("utf-8").startswith(NOTICE[:17])]
+    without_source = sorted(set(generated) - set(targets))
+    for source, target in zip(sources, targets, strict=True):
         now = target.read_text(encoding="utf-8") if target.exists() else ""
-        if now and not now.startswith(NOTICE[:12]):
-            continue
         if now != (text := twin(source)):
             stale.append(target)
             if not is_check:
                 target.write_text(text, encoding="utf-8")
-    problems = [f"rule {pattern!r} is used by nothing" for pattern in RULES if not used[pattern]]
+    problems = [f"{path} has no source any more: remove it" for path in without_source]
+    problems += [f"rule {pattern!r} is used by nothing" for pattern in RULES if not used[pattern]]
     if is_check:
         problems += [f"{path} is out of date or was edited: run `make format`" for path in stale]
     print(*problems, sep="\n", file=sys.stderr) if problems else None

@@ -18,8 +18,18 @@ from chat_sessions import (
     LlamaCloudChat,
     TurnStream,
 )
+from chat_sessions.openhands import AsyncOpenHandsChat, AsyncOpenHandsSession, OpenHandsChat, OpenHandsSession
+from chat_sessions.openhands.conversation.async_workspace import AsyncWorkspace
+from chat_sessions.openhands.conversation.workspace import Workspace
 
-TWINS = [(LlamaCloudChat, AsyncLlamaCloudChat), (ChatSession, AsyncChatSession), (TurnStream, AsyncTurnStream)]
+TWINS = [
+    (LlamaCloudChat, AsyncLlamaCloudChat),
+    (OpenHandsChat, AsyncOpenHandsChat),
+    (ChatSession, AsyncChatSession),
+    (OpenHandsSession, AsyncOpenHandsSession),
+    (Workspace, AsyncWorkspace),
+    (TurnStream, AsyncTurnStream),
+]
 # What only one side has, and why.
 ALONE = {
     "aio": "the way from the sync client to its twin",

@@ -12,6 +12,7 @@ from socket import SHUT_RDWR
 
 from websockets.asyncio.client import ClientConnection, connect
 
+from chat_sessions.core.errors import ConfigurationError
 from chat_sessions.http.lease import check_loop, check_process
 from chat_sessions.http.secrets import Concealed
 from chat_sessions.openhands.confirmation import ConfirmationRequest, OnConfirmation
@@ -139,6 +140,10 @@ def _drop(socket: ClientConnection, loop: AbstractEventLoop, process: int) -> No
 
 
 async def async_answer_of(on_confirmation: OnConfirmation, request: ConfirmationRequest) -> bool | str:
-    """Return what the user's function says to a request."""
+    """Return what the user's function says to a request. Raises `ConfigurationError` for another answer."""
     answer = on_confirmation(request)
-    return await answer if isawaitable(answer) else answer
+    if isawaitable(answer):
+        answer = await answer
+    if isinstance(answer, bool | str):
+        return answer
+    raise ConfigurationError("on_confirmation must return True, False or a reason")

@@ -31,7 +31,7 @@ MEMORY = ":memory:"
 """In place of a folder: nothing is kept."""
 
 _log = logging.getLogger(__name__)
-# Increase this when the tables or a ranking's terms change; `_version` detects a change to `reading/*.py` by itself.
+# Increase this when the tables or a ranking's terms change; `_version` detects a change to `reading/` by itself.
 _FORMAT = 5
 _READ_BY = ("liteparse", "kreuzberg", "charset-normalizer", "markdown-it-py", "PyStemmer", "anyascii", "bm25s")
 _TABLES = """
@@ -373,7 +373,7 @@ def _version() -> bytes:
 
     parts = [str(_FORMAT), *(f"{name} {version(name)}" for name in _READ_BY), *ocr_languages()]
     # The code that cuts and stems text is its own version: a number would not be increased at every change.
-    parts += [path.read_text("utf-8") for path in sorted(Path(__file__).parent.glob("reading/*.py"))]
+    parts += [path.read_text("utf-8") for path in sorted(Path(__file__).parent.glob("reading/**/*.py"))]
     return hashlib.blake2b("\n".join(parts).encode(), digest_size=32).digest()
 
 
