@@ -1,9 +1,8 @@
 """The events of a turn, as the wire has them, and the one place that reads them.
 
 Unknown fields are kept. An unknown `type` becomes an `UnknownEvent`, and so does a known type with a broken body, live
-and stored, so that the rest of the turn can be read. So does a stored event that is not a JSON object. A live event
-that is not an object, or a stop that does not say whether the turn failed, is a `ProtocolError` that quotes it; the
-turn is then looked up.
+and stored, so that the rest of the turn can be read. So does a stored event that is not a JSON object. A live one, or
+a stop that does not say whether the turn failed, is a `ProtocolError` that quotes it; the turn is then looked up.
 """
 
 from __future__ import annotations

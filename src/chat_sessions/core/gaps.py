@@ -132,10 +132,11 @@ def _across(some: _Side, whole: _Side, same: int, *, is_strict: bool) -> Iterato
                     # What is found later is of use only if it comes further.
                     size = longest + 1
                 at += 1
-        reached = []
+        nearest: list[_Reached] = []
         for end in sorted(further, key=lambda end: (end[1] - end[0], -end[0])):
-            if not reached or end[0] > reached[-1][0]:
-                reached.append(end)
+            if not nearest or end[0] > nearest[-1][0]:
+                nearest.append(end)
+        reached = nearest
         yield reached
 
 
@@ -144,8 +145,7 @@ def _last_of(live: _Side, stored: _Side, same: int, gaps: int) -> int:
     searches = [_across(live, stored, same, is_strict=is_strict) for is_strict in (True, False)]
     for _ in range(gaps):
         for search in searches:
-            reached = next(search, [])
-            if reached and reached[-1][0] == len(live.words):
+            if (reached := next(search, None)) and reached[-1][0] == len(live.words):
                 return reached[-1][1]
     return _found_end(live, stored, same)
 

@@ -38,9 +38,9 @@ def waiting_task(caller: asyncio.Task[object] | None) -> asyncio.Task[object] | 
         one = ahead.pop()
         if one is None or id(one) in seen:
             continue
-        if isinstance(one, asyncio.Task) and one is not caller:
-            return cast("asyncio.Task[object]", one)
         seen.add(id(one))
+        if one is not caller and _is_task(one):
+            return cast("asyncio.Task[object]", one)
         ahead += _called_back(one)
     return None
 
@@ -93,7 +93,7 @@ def _local(frame: FrameType, name: str) -> object:
     value = names.get(name)
     # Before Python 3.13 this is a copy that lives as long as the frame: that of an idle worker thread would keep alive
     # the stream that its last job has read.
-    if isinstance(names, dict) and frame.f_code.co_flags & CO_OPTIMIZED:
+    if sys.version_info < (3, 13) and frame.f_code.co_flags & CO_OPTIMIZED:
         names.clear()
     return value
 
@@ -170,6 +170,10 @@ def _is_library(one: object) -> bool:
 
 def _is_future(one: object) -> bool:
     return isinstance(one, asyncio.Future | concurrent.futures.Future)
+
+
+def _is_task(one: object) -> bool:
+    return isinstance(one, asyncio.Task)
 
 
 def _is_pair(one: object) -> bool:

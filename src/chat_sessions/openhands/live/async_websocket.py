@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from inspect import isawaitable
 from socket import SHUT_RDWR
+from typing import cast
 
 from websockets.asyncio.client import ClientConnection, connect
 
@@ -141,9 +142,8 @@ def _drop(socket: ClientConnection, loop: AbstractEventLoop, process: int) -> No
 
 async def async_answer_of(on_confirmation: OnConfirmation, request: ConfirmationRequest) -> bool | str:
     """Return what the user's function says to a request. Raises `ConfigurationError` for another answer."""
-    answer = on_confirmation(request)
-    if isawaitable(answer):
-        answer = await answer
+    said = on_confirmation(request)
+    answer = cast("object", await said if isawaitable(said) else said)
     if isinstance(answer, bool | str):
         return answer
     raise ConfigurationError("on_confirmation must return True, False or a reason")
