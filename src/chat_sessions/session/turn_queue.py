@@ -113,8 +113,8 @@ class TurnSlot:
         self._waiting: Flow | None = None
         self._is_new_reader = False
         self._is_left = False
-        # Whether the garbage collector has looked for it: see `is_garbage`.
-        self._is_looked_for = False
+        # How long it is unread, in seconds, before it is looked for in garbage. Twice as long each time.
+        self.looks_after = _READER_WAITS
         self.maker: Callable[[], Flow | None] = _nobody
         self.loop: asyncio.AbstractEventLoop | None = None
         self.read_by(current_flow())
@@ -201,16 +201,13 @@ class TurnSlot:
             return True
         return self.unread_for > (_LEFT_UNREAD if self._is_left else _KEPT_UNREAD)
 
-    @property
     def is_garbage(self) -> bool:
-        """Whether its stream was dropped within a reference cycle, and is collected now. Looks once.
+        """Whether its stream was dropped within a reference cycle, and is collected now.
 
         An error kept by its own frame is such a cycle, and so is the sync generator of a Starlette response whose
         client has left.
         """
-        if self._is_looked_for:
-            return False
-        self._is_looked_for = True
+        self.looks_after = 2 * self.unread_for
         gc.collect()
         return self.place not in self.line.places
 
@@ -323,10 +320,10 @@ def _is_to_wait_for(other: TurnSlot, blocked: asyncio.AbstractEventLoop | None) 
         return False
     # A thread is not known to have ended, and what was dropped may keep the context of its job.
     is_doubtful = (reader := other.reader) is None or reader.loop is None
-    if is_doubtful and other.unread_for > _READER_WAITS and other.is_garbage:
+    if is_doubtful and other.unread_for > other.looks_after and other.is_garbage():
         return False
     if _waits_for_itself(other, blocked):
-        if other.is_garbage:
+        if other.is_garbage():
             return False
         raise ConfigurationError(
             "this session still has an open turn, whose reader cannot continue until this call ends: "

@@ -146,7 +146,8 @@ class Flow:
 
     def is_current(self) -> bool:
         """Whether the calling code is part of it."""
-        return self is current_flow() or (self._task is not None and self._task() is current_task())
+        task = current_task()
+        return self is current_flow() or (task is not None and self._task is not None and self._task() is task)
 
     def descends_from(self, other: Flow) -> bool:
         """Whether the other flow, or one that it began, began this one."""
