@@ -217,7 +217,7 @@ async def test_a_second_reader_of_a_stream_is_refused_and_the_first_reads_on(
 
     readers = [asyncio.create_task(text()) for _ in range(2)]
     refused, reading = await asyncio.wait(readers, timeout=PATIENCE, return_when=asyncio.FIRST_COMPLETED)
-    with pytest.raises(ConfigurationError, match="another thread or task waits"):
+    with pytest.raises(ConfigurationError, match="another thread or task is already waiting"):
         await refused.pop()
     go_on.set()
     assert await reading.pop() == "Hello"

@@ -64,7 +64,7 @@ async def test_a_second_reader_is_refused_and_the_first_reads_on(chat: Any, held
         await read_half(stream)
         readers = [asyncio.create_task(rest_of(stream)) for _ in range(2)]
         refused, reading = await asyncio.wait(readers, timeout=_PATIENCE, return_when=asyncio.FIRST_COMPLETED)
-        with pytest.raises(ConfigurationError, match="another thread or task waits"):
+        with pytest.raises(ConfigurationError, match="another thread or task is already waiting"):
             await refused.pop()
         held.release()
         assert await reading.pop() == _REST
