@@ -36,14 +36,18 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Iterator[Clock]:
     assert [key for key in turn_queue._lines if not isinstance(key, tuple)] == []
 
 
-def of_another_thread(key: str = "k", what: str = "the turn 'one'", where: str = "") -> TurnSlot:
-    """A slot that a thread got which lives on, as far as anybody knows."""
-    held: list[TurnSlot] = []
-    context = contextvars.copy_context()
-    thread = threading.Thread(target=context.run, args=(lambda: held.append(wait_for_turn(key, what, where)),))
+def elsewhere(context: contextvars.Context, call: Callable[[], object]) -> None:
+    """Call this in another thread, whose flow lives on in the context."""
+    thread = threading.Thread(target=context.run, args=(call,))
     thread.start()
     thread.join()
     _contexts.append(context)
+
+
+def of_another_thread(key: str = "k", what: str = "the turn 'one'", where: str = "") -> TurnSlot:
+    """A slot that a thread got which lives on, as far as anybody knows."""
+    held: list[TurnSlot] = []
+    elsewhere(contextvars.copy_context(), lambda: held.append(wait_for_turn(key, what, where)))
     return held[0]
 
 
@@ -60,11 +64,7 @@ def no_contexts_afterwards() -> Iterator[None]:
 def of_another_thread_waiting() -> TurnSlot:
     """A slot in the line of a thread that lives on, as far as anybody knows."""
     made: list[TurnSlot] = []
-    context = contextvars.Context()
-    thread = threading.Thread(target=context.run, args=(lambda: made.append(waiter()),))
-    thread.start()
-    thread.join()
-    _contexts.append(context)
+    elsewhere(contextvars.Context(), lambda: made.append(waiter()))
     return made[0]
 
 
@@ -247,12 +247,8 @@ def test_a_turn_whose_stream_was_dropped_in_a_cycle_holds_its_session_for_two_se
 
 def read_elsewhere(slot: TurnSlot) -> None:
     """Read an event of the turn, as a flow that lives on."""
-    context = contextvars.Context()
-    thread = threading.Thread(target=context.run, args=(slot.begin_read,))
-    thread.start()
-    thread.join()
+    elsewhere(contextvars.Context(), slot.begin_read)
     slot.end_read()
-    _contexts.append(context)
 
 
 def test_a_thread_that_gave_its_turn_away_waits_for_whoever_reads_it_then(clock: Clock) -> None:

@@ -96,9 +96,9 @@ class _Side:
 
 
 def _longest(limit: int, is_longer: Callable[[int, int], bool]) -> int:
-    """Return the greatest size for which something holds that holds for all smaller ones, too.
+    """Return the greatest size up to `limit` for which a condition holds that also holds for all smaller sizes.
 
-    `is_longer` says whether it holds for so many more if it holds for a size.
+    `is_longer` says whether the condition, which holds for a size, also holds for this many more.
     """
     size, step = 0, 1
     # Twice as many more each time, then half as many.
@@ -172,5 +172,5 @@ def _end_of(live: _Side, stored: _Side, same: int, gaps: int) -> int:
     end, at = max((reached[-1] for reached in searched if reached), default=(same, same))
     if at == len(live.words):
         return end
-    # The live words end within a gap. The word behind it may begin as the lost one does.
+    # The live words end within a gap. The word after it may begin as the lost one does.
     return next((start for start in range(end, end - _BY_CHANCE, -1) if start in stored.starts), end)

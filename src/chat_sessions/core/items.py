@@ -147,7 +147,7 @@ class Items:
         self._cut(run, 0, run.offset_before(match.length))
 
     def _cut(self, run: Segment, start: int, end: int | None = None) -> None:
-        """Cut off what a run has before and behind these offsets."""
+        """Cut off what a run has before and after these offsets."""
         self._lane(run).cut(run, start, end, grows=run is self._tail)
 
     def _drop(self, run: Segment) -> None:

@@ -178,11 +178,11 @@ class Segment(Item):
         return words[self._start : min(self._start + offset, self._end)]
 
     def offset_behind(self, length: int) -> int:
-        """The offset right behind this many characters without white space."""
+        """The offset right after this many characters, not counting white space."""
         return offset_of(length, self._all_words(), self._start) - self._start
 
     def offset_before(self, length: int) -> int:
-        """The offset of the last characters of this number without white space."""
+        """The offset at which the last characters begin that are this many without white space."""
         words, start = self._all_words(), self._end
         # As in `offset_of`, from the end.
         while length > 0 and start > self._start:
@@ -192,7 +192,7 @@ class Segment(Item):
         return start - self._start
 
     def keep(self, start: int, end: int | None = None) -> None:
-        """Cut off what is before and behind these offsets."""
+        """Cut off what comes before and after these offsets."""
         words, whole = self._all_words(), self._bare
         start, end = self._start + start, self._end if end is None else self._start + end
         if whole is not None:
@@ -244,7 +244,7 @@ class Match:
         return rest if (growing is not None and growing in (self.end_of, *self.runs[-1:])) or rest.strip() else ""
 
     def end_of_beginning(self, run: Segment) -> int:
-        """The offset in a run that it begins, after the runs that it has whole, behind what the final has of it."""
+        """The offset at which the final's part of a run ends; the run follows those that the final covers whole."""
         return run.offset_behind(self.length - sum(whole.size for whole in self.runs))
 
 
@@ -285,7 +285,7 @@ class Lane:
             other.previous_run = one
 
     def cut(self, run: Segment, start: int, end: int | None = None, *, grows: bool) -> None:
-        """Cut off what a run has before and behind these offsets."""
+        """Cut off what a run has before and after these offsets."""
         self.open(run)
         run.keep(start, end)
         if not grows:

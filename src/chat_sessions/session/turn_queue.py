@@ -137,8 +137,8 @@ class TurnSlot:
     def _last_reader(self) -> Flow | None:
         return self._readers[-1]() if self._readers else None
 
-    def begin(self) -> None:
-        """Note that its turn has come."""
+    def stop_waiting(self) -> None:
+        """Note that a wait has ended: for its turn, or for the turn's next event."""
         self.is_reading = False
         self._last_read = time.monotonic()
 
@@ -161,7 +161,7 @@ class TurnSlot:
 
     def end_read(self) -> None:
         """Note that it no longer waits."""
-        self.begin()
+        self.stop_waiting()
         if self._is_new_reader:
             self._note_waiting()
 
@@ -247,7 +247,7 @@ def wait_for_turn(key: Hashable, what: str = "a turn", where: str = "", *, limit
         # At once, and not when the traceback of the error is dropped.
         slot.release()
         raise
-    slot.begin()
+    slot.stop_waiting()
     return slot
 
 
@@ -276,7 +276,7 @@ async def async_wait_for_turn(
     except BaseException:
         slot.release()
         raise
-    slot.begin()
+    slot.stop_waiting()
     return slot
 
 

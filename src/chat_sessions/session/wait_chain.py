@@ -28,7 +28,7 @@ _Link = object
 
 
 def waiting_task(caller: asyncio.Task[object] | None) -> asyncio.Task[object] | None:
-    """Return the task that goes on when the calling code has ended, which runs in `caller`; None if none is found.
+    """Return the task that waits for the calling code, which runs in `caller`, to end; None if none is found.
 
     Outside of a task, the calling code is a job of a thread pool.
     """
