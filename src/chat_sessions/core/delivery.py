@@ -107,7 +107,7 @@ def decide(
 
 
 def find_again(live: Turn, turns: Sequence[Turn], position: int) -> Sequence[int]:
-    """Return where a turn may stand now that an earlier look found at this position.
+    """Return the positions at which a turn that an earlier look found at `position` may be now.
 
     A look at a lagging replica may have missed other writers' earlier turns, so the turn may now come later.
     """
