@@ -37,6 +37,17 @@ def test_a_server_listens_on_this_machine_alone(api: LocalApi) -> None:
     assert api.http.get("/health").status_code == 200
 
 
+def test_a_closed_server_has_closed_the_file_in_which_its_indexes_are_kept(tmp_path: Path) -> None:
+    """SQLite removes the log of a file that nobody has open any more."""
+    documents, kept = tmp_path / "documents", tmp_path / "kept"
+    documents.mkdir()
+    (documents / "note.txt").write_text("Ferries leave at nine.")
+    with server(indexes={"idx-docs": documents}, index_store=kept) as running:
+        assert len(list(kept.glob("index-*.db-wal"))) == 1
+    assert list(kept.glob("index-*.db-wal")) == []
+    assert running.index_ids == ("idx-docs",)
+
+
 def test_a_taken_port_is_an_error_that_names_it(api: LocalApi) -> None:
     with pytest.raises(ConfigurationError, match=rf"port {api.server.port} is already in use on 127\.0\.0\.1"):
         server(port=api.server.port).start()

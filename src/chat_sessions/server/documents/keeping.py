@@ -12,6 +12,7 @@ import sqlite3
 import tempfile
 import threading
 import time
+import weakref
 import zlib
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -285,12 +286,13 @@ class IndexStore:
     def close(self) -> None:
         """Close the file."""
         with self._lock:
-            if self._opened is not None and self._process == os.getpid():
-                self._opened.close()
+            if self._opened is not None:
+                self._finalizer.detach()
+                _close(self._opened, self._process)
             self._opened = None
 
     def __del__(self) -> None:
-        # A connection that is collected while open is a warning.
+        # When the interpreter ends, finalizers are no longer called.
         with contextlib.suppress(Exception):
             self.close()
 
@@ -298,9 +300,7 @@ class IndexStore:
     def _connection(self) -> Generator[sqlite3.Connection]:
         with self._lock:
             if self._opened is not None and self._process != os.getpid() and self.folder is not None:
-                # SQLite's connections do not survive a fork; the parent's is left to the parent.
-                _left.append(self._opened)
-                self._opened = None
+                self.close()
             if self._opened is None:
                 self._opened = self._connected()
             try:
@@ -321,6 +321,9 @@ class IndexStore:
                 opened.close()
             raise NotKept(self.folder, error) from error
         self._process = os.getpid()
+        # When both are garbage, Python may collect the connection first and warn that it was not closed.
+        self._finalizer = weakref.finalize(self, _close, opened, self._process)
+        self._finalizer.atexit = False
         return opened
 
     def _prepare(self, opened: sqlite3.Connection) -> None:
@@ -361,6 +364,14 @@ class IndexStore:
 
 _KEPT = "documents.id, language, passages, notes, failure"
 _left: list[sqlite3.Connection] = []
+
+
+def _close(opened: sqlite3.Connection, process: int) -> None:
+    if process == os.getpid():
+        opened.close()
+    else:
+        # SQLite's connections do not survive a fork; the parent's is left to the parent.
+        _left.append(opened)
 
 
 def _kept(row: Sequence[Any]) -> Kept:

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from os import PathLike
 
 from chat_sessions.server.documents.indexes import Drawing, Index, open_index
-from chat_sessions.server.documents.keeping import open_store
+from chat_sessions.server.documents.keeping import IndexStore, open_store
 from chat_sessions.server.documents.pictures import Pictures
 from chat_sessions.server.documents.readers import Stopped
 
@@ -25,8 +25,10 @@ _log = logging.getLogger(__name__)
 class Library:
     """Indexes by id. Reading documents blocks, so it happens in worker threads, one for each index at a time."""
 
-    def __init__(self, indexes: Mapping[str, Index]) -> None:
+    def __init__(self, indexes: Mapping[str, Index], store: IndexStore | None = None) -> None:
         self._indexes = dict(indexes)
+        # Where those that were opened here are kept.
+        self._store = store
         self._pictures = {index_id: Pictures() for index_id in indexes}
         self._refreshing: dict[str, asyncio.Task[None]] = {}
 
@@ -35,13 +37,18 @@ class Library:
         """Open every index. Raises what `open_index` raises, and leaves nothing open then."""
         indexes: dict[str, Index] = {}
         store = None
-        for index_id, source in sources.items():
-            if isinstance(source, str | PathLike):
-                store = store or open_store(index_store)
-                indexes[index_id] = await asyncio.to_thread(open_index, index_id, source, index_store=store)
-            else:
-                indexes[index_id] = source
-        return cls(indexes)
+        try:
+            for index_id, source in sources.items():
+                if isinstance(source, str | PathLike):
+                    store = store or open_store(index_store)
+                    indexes[index_id] = await asyncio.to_thread(open_index, index_id, source, index_store=store)
+                else:
+                    indexes[index_id] = source
+        except BaseException:
+            if store is not None:
+                store.close()
+            raise
+        return cls(indexes, store)
 
     @property
     def indexes(self) -> Mapping[str, Index]:
@@ -103,13 +110,15 @@ class Library:
         return None
 
     async def close(self) -> None:
-        """End what is being read and drawn."""
+        """End what is being read and drawn, and close what keeps the indexes that were opened here."""
         for pictures in self._pictures.values():
             await pictures.close()
         if self._refreshing:
             for index_id in self._refreshing:
                 self._indexes[index_id].stop_reading()
             await asyncio.wait(list(self._refreshing.values()))
+        if self._store is not None:
+            self._store.close()
 
     async def _refresh(self, index: Index) -> None:
         try:
