@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import httpcore
 import pytest
 
 from chat_sessions import LlamaCloudChat
+from chat_sessions.http.connection.asyncio_network import AsyncStream
 from chat_sessions.http.connection.asyncio_socket import Socket, is_readable
 from tests.faces import do
 from tests.llama_cloud.test_client import SUMMARY
@@ -32,6 +34,29 @@ class ClosedFirst(socket.socket):
     def fileno(self) -> int:
         self.close()
         return super().fileno()
+
+
+class ClosesNext(asyncio.SelectorEventLoop):
+    """A loop that ends right after another thread has seen it run."""
+
+    is_seen = False
+
+    def is_running(self) -> bool:
+        return self.is_seen or super().is_running()
+
+    def call_soon_threadsafe(self, *arguments: Any, **options: Any) -> asyncio.Handle:  # type: ignore[override]
+        self.is_seen = False
+        self.close()
+        return super().call_soon_threadsafe(*arguments, **options)
+
+
+@pytest.fixture
+def ours_open() -> Iterator[socket.socket]:
+    """One end of a connection on which nothing comes, which nobody has closed."""
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        ours.setblocking(False)
+        yield ours
 
 
 @pytest.fixture(params=[ClosedNext, ClosedFirst])
@@ -61,6 +86,50 @@ async def test_a_read_says_that_the_connection_is_closed(ours: socket.socket) ->
 async def test_a_write_that_waits_says_that_the_connection_is_closed(ours: socket.socket) -> None:
     with pytest.raises(httpcore.WriteError):
         await Socket(ours).send(bytes(10_000_000), 60)
+
+
+def in_a_thread(call: Callable[[], object]) -> None:
+    """Call this in a thread, and wait for it."""
+    thread = threading.Thread(target=call)
+    thread.start()
+    thread.join()
+
+
+def test_what_a_thread_closes_as_the_event_loop_ends_is_held_until_it_is_closed(ours_open: socket.socket) -> None:
+    """The loop, which would have closed it, does not run again."""
+    loop = asyncio.new_event_loop()
+    held: set[AsyncStream] = set()
+    stream = AsyncStream(Socket(ours_open))
+    stream.keep_in(held)
+    reading = loop.create_task(stream.read(1))
+    loop.call_soon(loop.stop)
+    loop.run_forever()
+    loop.call_soon(loop.stop)
+    loop.call_soon(in_a_thread, stream.close)
+    loop.run_forever()
+    reading.cancel()
+    loop.close()
+    assert held == {stream}
+    assert ours_open.fileno() >= 0
+    stream.close()
+    assert held == set()
+    assert ours_open.fileno() < 0
+
+
+def test_what_a_thread_closes_as_the_event_loop_is_closed_is_closed(ours_open: socket.socket) -> None:
+    loop = ClosesNext()
+    held: set[AsyncStream] = set()
+    stream = AsyncStream(Socket(ours_open))
+    stream.keep_in(held)
+    reading = loop.create_task(stream.read(1))
+    loop.call_soon(loop.stop)
+    loop.run_forever()
+    assert not reading.done()
+    loop.is_seen = True
+    stream.close()
+    assert loop.is_closed()
+    assert held == set()
+    assert ours_open.fileno() < 0
 
 
 @pytest.mark.parametrize("kind", [ClosedNext, ClosedFirst])

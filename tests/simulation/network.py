@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import AsyncIterator, Coroutine, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator, Sequence
 from typing import Any, TypeVar
 
 import h11
@@ -280,6 +280,7 @@ class _Pipe:
 
     def __init__(self, network: Network) -> None:
         self._connection = network.connect()
+        self._calls: list[Callable[[], object]] = []
 
     async def receive(self, timeout: float | None) -> bytes:
         wait = self._connection.ready_in()
@@ -301,8 +302,13 @@ class _Pipe:
     def rest(self) -> None:
         """It belongs to no loop."""
 
+    def when_closed(self, call: Callable[[], object]) -> None:
+        self._calls = [call]
+
     def close(self) -> None:
         self._connection.close()
+        for call in self._calls:
+            call()
 
     disown = close
 

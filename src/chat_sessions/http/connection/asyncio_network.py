@@ -37,7 +37,6 @@ class AsyncStream(httpcore.AsyncNetworkStream):
     def __init__(self, pipe: Pipe) -> None:
         self._pipe = pipe
         self._framing = Framing()
-        self._open: set[AsyncStream] = set()
 
     async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ARG002 - h11 takes any size
         """Read for httpcore."""
@@ -105,19 +104,17 @@ class AsyncStream(httpcore.AsyncNetworkStream):
         self._pipe.rest()
 
     def keep_in(self, streams: set[AsyncStream]) -> None:
-        """Add the connection to `streams` until it is closed."""
-        self._open = streams
+        """Add the connection to `streams` until its socket is closed, which its event loop may do a moment later."""
         streams.add(self)
+        self._pipe.when_closed(lambda: streams.discard(self))
 
     def close(self) -> None:
         """Close the socket, at once."""
         self._pipe.close()
-        self._open.discard(self)
 
     def disown(self) -> None:
         """Close a forked process's copy of the socket."""
         self._pipe.disown()
-        self._open.discard(self)
 
     async def aclose(self) -> None:
         """Close the socket, at once."""

@@ -13,6 +13,7 @@ import socket
 import ssl
 import time
 from collections import deque
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, Protocol
 
@@ -54,6 +55,10 @@ class Pipe(Protocol):
         """Leave the event loop until the next read."""
         ...
 
+    def when_closed(self, call: Callable[[], object]) -> None:
+        """Call this once the socket is closed."""
+        ...
+
     def close(self) -> None:
         """Close the socket at once, and wake whoever reads; from any thread."""
         ...
@@ -76,6 +81,7 @@ class Socket:
         self._waiter: asyncio.Future[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._due = 0.0
+        self._when_closed: Callable[[], object] | None = None
 
     async def receive(self, timeout: float | None) -> bytes:
         """Return what has come, one byte at least; nothing at the end."""
@@ -189,13 +195,16 @@ class Socket:
         if timer is not None:
             timer.cancel()
 
+    def when_closed(self, call: Callable[[], object]) -> None:
+        """Call this once the socket is closed."""
+        self._when_closed = call
+
     def close(self) -> None:
         """Close the socket at once, and wake whoever reads; from any thread."""
         # A loop that does not run may never run again.
         if (loop := self._loop) is None or loop.is_closed() or is_running(loop) or not loop.is_running():
             self.rest()
-            self.sock.close()
-            self._has_ended = True
+            self._end_socket()
             if loop is not None and loop.is_closed():
                 # The reader cannot be woken any more. Without its waiter it is garbage.
                 self._waiter = None
@@ -205,15 +214,25 @@ class Socket:
         # It is the loop's to close, which sees the end at once.
         with suppress(OSError):
             self.sock.shutdown(socket.SHUT_RDWR)
-        with suppress(RuntimeError):
+        try:
             loop.call_soon_threadsafe(self.close)
+        except RuntimeError:
+            # The loop was closed in this moment.
+            self._loop = self._timer = self._waiter = None
+            self._end_socket()
 
     def disown(self) -> None:
         """Close a forked process's copy of the socket, which leaves the parent's as it is."""
         # The loop stays untouched: its selector is the parent's too.
         self._loop = self._timer = None
-        self._has_ended = True
+        self._end_socket()
+
+    def _end_socket(self) -> None:
         self.sock.close()
+        self._has_ended = True
+        call, self._when_closed = self._when_closed, None
+        if call is not None:
+            call()
 
 
 class TLS:
@@ -297,6 +316,10 @@ class TLS:
     def rest(self) -> None:
         """Leave the event loop until the next read."""
         self._pipe.rest()
+
+    def when_closed(self, call: Callable[[], object]) -> None:
+        """Call this once the socket is closed."""
+        self._pipe.when_closed(call)
 
     def close(self) -> None:
         """Close the socket at once, and wake whoever reads; from any thread."""
