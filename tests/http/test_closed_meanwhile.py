@@ -158,5 +158,5 @@ async def test_a_request_that_looks_at_it_takes_a_new_connection(face: str, kind
 
 def socket_of(client: Any) -> tuple[Any, str]:
     """What holds the socket of the client's idle connection, and the name of its attribute."""
-    stream = client._http._transport._idle[0]._stream
+    stream = client._http._own[0].connections._idle[0]._stream
     return (stream._inner, "_sock") if hasattr(stream, "_inner") else (stream._pipe, "sock")

@@ -6,14 +6,17 @@ import asyncio
 import gc
 import socket
 import threading
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextvars import copy_context
 
+import httpx
 import pytest
 
 from chat_sessions import AsyncLlamaCloudChat, LlamaCloudChat, Stop, Text, TextDelta, Usage
 from chat_sessions.http.connection import asyncio_socket
 from chat_sessions.http.connection.exchange import Exchange, remaining
+from chat_sessions.http.connection.route import Route
+from chat_sessions.http.connection.transport import Transport
 from chat_sessions.session import AsyncTurnStream, TurnStream
 from tests.faces import AnyChat, do
 from tests.llama_cloud.test_client import SUMMARY
@@ -236,6 +239,53 @@ def test_loops_in_threads_have_connections_of_their_own(
     assert len(ports.seen) == 4 * 51
     assert len(set(ports.seen)) == 4
     asyncio.run(chat.close())
+    assert wire.was_left()
+
+
+def ask_in_threads(get_summary: Callable[[str], object], threads: int) -> None:
+    asking = [threading.Thread(target=get_summary, args=("ses-1",)) for _ in range(threads)]
+    for thread in asking:
+        thread.start()
+    for thread in asking:
+        thread.join()
+
+
+def test_threads_whose_first_requests_meet_share_their_connections(
+    wire: WireServer, ports: Ports, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    meeting = threading.Barrier(3)
+
+    class Meets(Transport):
+        def __init__(self, way: Route) -> None:
+            super().__init__(way)
+            meeting.wait(30)
+
+    monkeypatch.setattr("chat_sessions.http.client.Transport", Meets)
+    chat = LlamaCloudChat(api_key="k", base_url=wire.url)
+    ask_in_threads(chat.get_summary, 3)
+    chat.get_summary("ses-1")
+    assert len(set(ports.seen)) <= 3
+    chat.close()
+    assert wire.was_left()
+
+
+@pytest.mark.usefixtures("ports")
+def test_of_clients_that_a_function_made_for_threads_at_once_one_is_used_and_the_others_are_closed(
+    wire: WireServer,
+) -> None:
+    meeting = threading.Barrier(3)
+    made: list[httpx.Client] = []
+
+    def make() -> httpx.Client:
+        made.append(client := httpx.Client(trust_env=False))
+        meeting.wait(30)
+        return client
+
+    chat = LlamaCloudChat(api_key="k", base_url=wire.url, http_client=make)
+    ask_in_threads(chat.get_summary, 3)
+    (used,) = (client for client in made if not client.is_closed)
+    assert len(made) == 3
+    used.close()
     assert wire.was_left()
 
 

@@ -46,13 +46,13 @@ class AsyncHTTPClient:
         self._settings = settings
         self._requests = Requests(settings, is_own=given is None)
         self._given = given
-        self._own: httpx.AsyncClient | None = None
-        self._transport: AsyncTransport | None = None
+        # Of several that threads made at once, the first serves them all.
+        self._own: list[AsyncOwnClient] = []
 
     def close_connections(self) -> None:
         """Close the connections made here. The client may be used again: it makes new ones."""
-        if self._transport is not None:
-            self._transport.close_all()
+        if self._own:
+            self._own[0].connections.close_all()
 
     def given_headers(self) -> dict[str, str] | None:
         """The headers of an injected client beyond those that every HTTP client has; None without such a client."""
@@ -62,13 +62,13 @@ class AsyncHTTPClient:
         if self._given is not None:
             close_dropped()
             return self._given.get()
-        if self._own is None:
-            # If two threads get here at once, one of the clients serves only that thread's first request.
-            transport = AsyncTransport(self._settings.route)
-            # A client that is never closed, as in most scripts, leaves no open socket behind.
-            weakref.finalize(self, transport.close_all)
-            self._transport, self._own = transport, AsyncOwnClient(transport)
-        return self._own
+        if not self._own:
+            own = AsyncOwnClient(AsyncTransport(self._settings.route))
+            self._own.append(own)
+            if self._own[0] is own:
+                # A client that is never closed, as in most scripts, leaves no open socket behind.
+                weakref.finalize(self, own.connections.close_all)
+        return self._own[0]
 
     def _exchange(self, request: httpx.Request, answer: Remaining, connect: float | None) -> Exchange:
         # Not the client itself: a connection that held it would keep it from being dropped.
@@ -222,7 +222,7 @@ class AsyncHTTPClient:
 
     def _transport_error(self, call: Call, error: httpx.RequestError, exchange: Exchange) -> Exception:
         # The route may name another proxy by now.
-        proxy = None if self._transport is None else self._transport.proxy_name
+        proxy = self._own[0].connections.proxy_name if self._own else None
         return transport_error(call, error, exchange, self._settings.route.base_url, proxy=proxy)
 
     @staticmethod

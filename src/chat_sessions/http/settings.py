@@ -55,17 +55,21 @@ class GivenClient:
                 f"http_client must be an httpx.Client, or a function that makes one; got {_type_name(client)}"
             )
         self.given = client
-        self._made = None if callable(client) else client
+        # Of several that threads made at once, the first serves them all.
+        self._made = [client] if isinstance(client, httpx.Client) else []
 
     def __reduce__(self) -> tuple[type[GivenClient], tuple[object]]:
         return GivenClient, (_picklable(self.given),)
 
     def get(self) -> httpx.Client:
         """Return the client. Raises `ConfigurationError` for one that is closed."""
-        if self._made is None:
+        if not self._made:
             assert callable(self.given)  # noqa: S101 - see the constructor
-            self._made = _checked_client(self.given(), httpx.Client)
-        return _open_client(self._made)
+            made = _checked_client(self.given(), httpx.Client)
+            self._made.append(made)
+            if self._made[0] is not made:
+                made.close()
+        return _open_client(self._made[0])
 
 
 class AsyncGivenClient:

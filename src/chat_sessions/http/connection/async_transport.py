@@ -32,6 +32,7 @@ class AsyncOwnClient(httpx.AsyncClient):
 
     def __init__(self, transport: AsyncTransport) -> None:
         super().__init__(transport=transport, trust_env=False)
+        self.connections = transport
         self._kept = Cookies()
 
     @property  # type: ignore[misc]  # they are never set

@@ -40,6 +40,7 @@ class OwnClient(httpx.Client):
 
     def __init__(self, transport: Transport) -> None:
         super().__init__(transport=transport, trust_env=False)
+        self.connections = transport
         self._kept = Cookies()
 
     @property  # type: ignore[misc]  # they are never set
