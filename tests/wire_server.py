@@ -77,12 +77,12 @@ class Connection:
         self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self._sock.close()
 
-    def keep_alive(self) -> None:
-        """Send comments alone until the client has gone."""
+    def keep_alive(self, *events: Event) -> None:
+        """Send these events, or a comment if there are none, again and again until the client has gone."""
         self._sock.settimeout(0.02)
         with suppress(OSError):
             while True:
-                self.chunk(b": still here\n\n")
+                self.events(*events) if events else self.chunk(b": still here\n\n")
                 with suppress(TimeoutError):
                     if not self._sock.recv(4096):
                         return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -31,6 +32,7 @@ from chat_sessions.core.events import dump_event
 from tests.faces import AnyChat, do
 from tests.http.test_routes import client_side, server_side
 from tests.llama_cloud.test_client import SUMMARY, answer
+from tests.session.streams.service import HELLO, stream_of
 from tests.wire_server import Connection, Handler, Request, WireServer
 
 STOP = Stop(usage=Usage(), is_error=False)
@@ -307,6 +309,22 @@ def test_more_turns_than_a_usual_pool_holds_run_at_once(sync_chat: LlamaCloudCha
     assert len(wire.posts()) == 101
     for stream in streams:
         stream.close()
+
+
+def test_an_async_client_of_the_users_own_serves_one_event_loop_and_says_so_before_it_sends_more(
+    wire: WireServer,
+) -> None:
+    wire.on("POST", "/messages/stream", stream_of(*HELLO))
+    mine = httpx.AsyncClient(trust_env=False)
+    session = LlamaCloudChat(api_key="k", base_url=wire.url, async_http_client=mine).aio.session(
+        "ses-1", index_ids=["i"]
+    )
+    with asyncio.Runner() as first:
+        assert first.run(session.ask("one")).text == "Hello"
+        with pytest.raises(ConfigurationError, match="in that one only: pass a function"), asyncio.Runner() as second:
+            second.run(session.ask("two"))
+        first.run(mine.aclose())
+    assert len(wire.posts()) == 1
 
 
 async def test_a_closed_client_of_the_users_own_is_named(wire: WireServer) -> None:

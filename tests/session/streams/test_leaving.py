@@ -115,6 +115,28 @@ async def test_a_stream_that_is_closed_gives_out_nothing_of_what_has_come(chat: 
         assert stream.turn.text == "Hel"
 
 
+async def test_a_stream_that_is_closed_before_its_answer_begins_is_left_at_the_service_and_the_next_is_answered(
+    chat: AnyChat, wire: WireServer
+) -> None:
+    came, left = threading.Event(), threading.Event()
+
+    def silent(_: Request, connection: Connection) -> None:
+        came.set()
+        connection.wait_until_closed()
+        left.set()
+
+    wire.on("POST", "/messages/stream", silent, stream_of(*HELLO))
+    session = chat.session("ses-1", index_ids=["idx-1"], baseline=False)
+    stream = session.stream("q")
+    opening = asyncio.create_task(asyncio.to_thread(stream.open) if isinstance(stream, TurnStream) else stream.open())
+    assert await asyncio.to_thread(came.wait, 10)
+    await do(stream.close())
+    assert await asyncio.to_thread(left.wait, 10)
+    await asyncio.wait([opening])
+    assert (await do(session.ask("another"))).text == "Hello"
+    assert [request.json["prompt"] for request in wire.posts()] == ["q", "another"]
+
+
 def test_a_stream_that_is_interrupted_between_two_events_gives_out_no_more(
     sync_chat: LlamaCloudChat, wire: WireServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
