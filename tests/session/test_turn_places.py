@@ -7,6 +7,7 @@ import contextvars
 import gc
 import threading
 from collections.abc import Callable, Iterator
+from types import SimpleNamespace
 
 import pytest
 
@@ -327,6 +328,42 @@ async def test_only_the_first_turn_in_the_line_is_about_to_be_closed(clock: Cloc
     assert turn_queue._wait(last, clock.now + 600, None) == 1.0
     for slot in (between, last):
         slot.release()
+
+
+def test_a_turn_that_its_thread_may_have_dropped_is_looked_for_more_and_more_seldom(
+    clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked: list[float] = []
+    monkeypatch.setattr(turn_queue, "gc", SimpleNamespace(collect=lambda: looked.append(clock.now - 7)))
+    slot, second = of_another_thread(), waiter()
+    for _ in range(24):
+        assert turn_queue._wait(second, clock.now + 600, None) == 1.0
+        clock.now += 0.5
+    assert looked == [2.5, 5.5, 11.5]
+    for one in (slot, second):
+        one.release()
+
+
+def test_a_turn_that_its_thread_has_dropped_in_a_cycle_is_found_after_two_seconds(clock: Clock) -> None:
+    class Stream:
+        def __init__(self) -> None:
+            self.slot = of_another_thread()
+            self.itself = self
+
+        def __del__(self) -> None:
+            self.slot.release()
+
+    gc.disable()
+    try:
+        Stream()
+        second = waiter()
+        clock.now += 2
+        assert turn_queue._wait(second, clock.now + 600, None) == 1.0
+        clock.now += 0.5
+        assert turn_queue._wait(second, clock.now + 600, None) == 0
+        second.release()
+    finally:
+        gc.enable()
 
 
 async def test_a_task_that_the_reader_began_waits_two_seconds_for_it(clock: Clock) -> None:
