@@ -95,15 +95,23 @@ def in_a_thread(call: Callable[[], object]) -> None:
     thread.join()
 
 
-def test_what_a_thread_closes_as_the_event_loop_ends_is_held_until_it_is_closed(ours_open: socket.socket) -> None:
-    """The loop, which would have closed it, does not run again."""
-    loop = asyncio.new_event_loop()
-    held: set[AsyncStream] = set()
-    stream = AsyncStream(Socket(ours_open))
+def read_in(
+    loop: asyncio.AbstractEventLoop, sock: socket.socket, held: set[AsyncStream]
+) -> tuple[AsyncStream, asyncio.Task[bytes]]:
+    """A stream over the socket, which is kept in `held`, and the task that waits for its first byte in the loop."""
+    stream = AsyncStream(Socket(sock))
     stream.keep_in(held)
     reading = loop.create_task(stream.read(1))
     loop.call_soon(loop.stop)
     loop.run_forever()
+    return stream, reading
+
+
+def test_what_a_thread_closes_as_the_event_loop_ends_is_held_until_it_is_closed(ours_open: socket.socket) -> None:
+    """The loop, which would have closed it, does not run again."""
+    loop = asyncio.new_event_loop()
+    held: set[AsyncStream] = set()
+    stream, reading = read_in(loop, ours_open, held)
     loop.call_soon(loop.stop)
     loop.call_soon(in_a_thread, stream.close)
     loop.run_forever()
@@ -119,11 +127,7 @@ def test_what_a_thread_closes_as_the_event_loop_ends_is_held_until_it_is_closed(
 def test_what_a_thread_closes_as_the_event_loop_is_closed_is_closed(ours_open: socket.socket) -> None:
     loop = ClosesNext()
     held: set[AsyncStream] = set()
-    stream = AsyncStream(Socket(ours_open))
-    stream.keep_in(held)
-    reading = loop.create_task(stream.read(1))
-    loop.call_soon(loop.stop)
-    loop.run_forever()
+    stream, reading = read_in(loop, ours_open, held)
     assert not reading.done()
     loop.is_seen = True
     stream.close()
